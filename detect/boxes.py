@@ -1,0 +1,46 @@
+"""Box arithmetic on numpy arrays, float[..., 4], xyxy unless the name says xywh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+
+def xywh_to_xyxy(boxes_xywh: Array) -> Array:
+    """[..., (x, y, width, height)] -> [..., (x1, y1, x2, y2)]."""
+    return np.concatenate([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], axis=-1)
+
+
+def xyxy_to_xywh(boxes_xyxy: Array) -> Array:
+    """[..., (x1, y1, x2, y2)] -> [..., (x, y, width, height)]."""
+    return np.concatenate([boxes_xyxy[..., :2], boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]], axis=-1)
+
+
+def area(boxes_xyxy: Array) -> Array:
+    """Area in square pixels, 0 for empty or inverted boxes."""
+    sides = np.clip(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0, None)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def clip(boxes_xyxy: Array, width: float, height: float) -> Array:
+    """Boxes cut off at the borders of an image of ``width`` x ``height`` pixels."""
+    return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], dtype=boxes_xyxy.dtype))
+
+
+def intersection(a_xyxy: Array, b_xyxy: Array) -> Array:
+    """Shared area of every pair: [N, 4], [M, 4] -> [N, M]."""
+    low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
+    high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
+    sides = np.clip(high - low, 0, None)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def iou(a_xyxy: Array, b_xyxy: Array) -> Array:
+    """Intersection over union of every pair: [N, 4], [M, 4] -> [N, M] in 0 to 1; 0 where both are empty."""
+    shared = intersection(a_xyxy, b_xyxy)
+    union = area(a_xyxy)[:, None] + area(b_xyxy)[None, :] - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))

@@ -1,0 +1,132 @@
+"""The plain values that every room of the library hands to the next: images, boxes, data sets, detections, findings.
+
+Boxes are ``(x1, y1, x2, y2)`` in pixels, float, 0-based, with x2 and y2 exclusive: width is x2 - x1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Xyxy = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One labelled object.
+
+    Attributes:
+        label: category name.
+        xyxy: corners in pixels, 0-based.
+        difficult: the annotator's "hard to see" flag (Pascal-VOC).
+        crowd: ignored by the judge, neither hit nor miss (COCO's iscrowd).
+    """
+
+    label: str
+    xyxy: Xyxy
+    difficult: bool = False
+    crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image file with its labels; an image without boxes is a valid negative.
+
+    Attributes:
+        path: the image file.
+        width, height: size in pixels, from the file's own header.
+        boxes: its objects, in the order of the label file.
+    """
+
+    path: Path
+    width: int
+    height: int
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Images and the category names that their boxes use.
+
+    Category ids are 1-based positions in ``categories``; 0 is the background.
+    """
+
+    images: tuple[Image, ...]
+    categories: tuple[str, ...]
+
+    def category_ids(self) -> dict[str, int]:
+        """Name -> 1-based id."""
+        return {name: i for i, name in enumerate(self.categories, start=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One found object: category name, score in 0 to 1, corners in pixels."""
+
+    label: str
+    score: float
+    xyxy: Xyxy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """All objects found in one image, best score first.
+
+    Attributes:
+        boxes_xyxy: float32[N, 4], pixels of the image as given.
+        scores: float32[N], 0 to 1.
+        labels: int64[N], 1-based positions in ``categories``.
+        categories: the detector's category names.
+    """
+
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    categories: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for (x1, y1, x2, y2), score, label in zip(self.boxes_xyxy, self.scores, self.labels):
+            xyxy = (float(x1), float(y1), float(x2), float(y2))
+            yield Detection(self.categories[int(label) - 1], float(score), xyxy)
+
+    def above(self, threshold: float) -> Detections:
+        """Those with a score of at least ``threshold``."""
+        keep = self.scores >= threshold
+        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep], self.categories)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that an audit has to say about one file.
+
+    Attributes:
+        kind: a short fixed name, such as "box outside image".
+        severity: errors stop a conversion or a training; warnings and notes don't.
+        path: the file it is about.
+        message: what was found and what to do, in one sentence.
+        others: further files concerned (the twin of a duplicate, say).
+    """
+
+    kind: str
+    severity: Literal["error", "warning", "note"]
+    path: Path
+    message: str
+    others: Sequence[Path] = field(default_factory=tuple)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "path": str(self.path),
+            "message": self.message,
+            "others": [str(p) for p in self.others],
+        }
