@@ -1,0 +1,248 @@
+"""The whole configuration as one typed tree: defaults here, a YAML file over them, dotted overrides over that."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the tree; unknown keys are refused, values don't change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunConfig(Section):
+    """Where a run writes."""
+
+    dir: Path = Path("runs/train")
+
+
+class DataConfig(Section):
+    """What a run reads."""
+
+    train: Path = Path("data/train.json")  # COCO JSON, image paths relative to it
+    val: Path | None = None  # COCO JSON; None: no validation, no best checkpoint
+    channels: Literal[1, 3] = 1  # 1: gray all the way; 3: RGB
+    cache: bool = True  # keep decoded images in memory, in the depth of their files
+    workers: Count | Literal["auto"] = "auto"  # loader processes; auto: none on CPU
+
+
+class BackboneConfig(Section):
+    """The CSP network: one entry of ``widths`` and ``depths`` a stage, at strides 4, 8, 16, 32."""
+
+    name: Literal["csp"] = "csp"
+    stem: Positive = 16
+    widths: tuple[Positive, ...] = (32, 64, 128, 192)
+    depths: tuple[Count, ...] = (1, 2, 2, 1)
+
+    @model_validator(mode="after")
+    def _one_depth_a_stage(self) -> BackboneConfig:
+        if len(self.widths) != len(self.depths) or not 2 <= len(self.widths) <= 5:
+            raise ValueError(f"widths has {len(self.widths)} entries and depths {len(self.depths)}: give both 2 to 5")
+        return self
+
+
+class FpnConfig(Section):
+    """Feature pyramid."""
+
+    channels: Positive = 64
+
+
+class AnchorConfig(Section):
+    """Anchors: fitted to the training boxes unless ``shapes`` gives them."""
+
+    per_level: Positive = 5
+    shapes: tuple[tuple[tuple[float, float], ...], ...] | None = None  # [level][anchor](width, height), pixels
+
+
+class RpnConfig(Section):
+    """Region proposal network."""
+
+    convs: Positive = 1  # 3x3 convolutions before the two outputs
+    fg_iou: Fraction = 0.7
+    bg_iou: Fraction = 0.3
+    batch_per_image: Positive = 256  # anchors that the loss samples
+    positive_fraction: Fraction = 0.5
+    nms_iou: Fraction = 0.7
+    proposals_train: Positive = 300  # kept before NMS a level, and after it in all
+    proposals_test: Positive = 150
+
+
+class RoiConfig(Section):
+    """Box head: what looks at each proposal."""
+
+    pool: Positive = 7  # RoIAlign output side
+    convs: Count = 1
+    conv_width: Positive = 64
+    fc_width: Positive = 256
+    dropout: Fraction = 0.0
+    fg_iou: Fraction = 0.5
+    batch_per_image: Positive = 64  # proposals that the loss samples
+    positive_fraction: Fraction = 0.25
+    box_loss: Literal["giou", "smooth_l1"] = "giou"
+    box_loss_weight: Annotated[float, Field(ge=0)] = 10.0
+    label_smoothing: Fraction = 0.0
+    score_threshold: Fraction = 0.01
+    nms_iou: Fraction = 0.5
+    max_detections: Positive = 100  # an image
+
+
+class ModelConfig(Section):
+    """The detector, part by part."""
+
+    input_size: Positive | None = None  # shorter side in pixels; None: the data's own size
+    backbone: BackboneConfig = BackboneConfig()
+    fpn: FpnConfig = FpnConfig()
+    anchors: AnchorConfig = AnchorConfig()
+    rpn: RpnConfig = RpnConfig()
+    roi: RoiConfig = RoiConfig()
+
+
+class TrainConfig(Section):
+    """The schedule."""
+
+    epochs: Positive = 60
+    batch_size: Positive = 16
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1.5e-3  # peak learning rate
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05  # not on norms and biases
+    momentum: Fraction = 0.9  # SGD only
+    warmup_steps: Count = 200
+    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: no averaging
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the hardware multiplies it
+    device: str = "auto"
+    seed: Count = 0
+    deterministic: bool = False
+    val_every: Positive = 5  # epochs between validations; the last epoch is always judged
+    early_stop: Count = 0  # validations without a better score before stopping; 0: never
+    best_metric: Literal["AP", "AP50", "AP75"] = "AP50"
+    tensorboard: bool = False
+
+
+class AugmentConfig(Section):
+    """Random changes of the training images; 0 (or 1 for crop_min) switches one off."""
+
+    flip_h: Fraction = 0.5
+    flip_v: Fraction = 0.5
+    crop_min: Annotated[float, Field(gt=0, le=1)] = 0.65  # smallest side of a crop, as a share of the image's
+    aspect: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the crop's sides differ by up to this share
+    brightness: Fraction = 0.2
+    contrast: Fraction = 0.3
+    illumination: Fraction = 0.2  # strength of a linear light gradient across the image
+    mosaic: Fraction = 0.0  # share of images made from four
+    mosaic_scale: tuple[float, float] = (0.9, 1.6)  # side of the window cut from the four, in image sides
+    mosaic_off_epochs: Count = 10  # the last epochs see whole images only
+    min_visible: Fraction = 0.3  # a cut box stays if at least this share of it is left
+
+
+class Config(Section):
+    """Everything that defines a run."""
+
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply ``key=value`` overrides with dotted keys, values in YAML.
+
+    Raises:
+        ConfigError: no such file, no YAML mapping, an unknown key (the nearest known one is named) or a bad value.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration ({error.strerror})", where=path, fix="check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ConfigError("the file is no mapping of sections", where=path, fix="write 'train:' with keys under it")
+    for override in overrides:
+        _apply(tree, override)
+    return parse_config(tree, where=str(path))
+
+
+def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Config:
+    """A nested dict -> Config, with errors in words."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _in_words(first["type"], tuple(map(str, first["loc"])), first["msg"], first["input"], where) from None
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved tree, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def differing_keys(a: Config, b: Config) -> list[str]:
+    """Dotted keys whose values differ, in the order of the tree."""
+    theirs = dict(_leaves(b.model_dump(mode="json")))
+    return [key for key, value in _leaves(a.model_dump(mode="json")) if theirs.get(key) != value]
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key.strip():
+        raise ConfigError(f"'{override}' is no override", fix="write key=value, such as train.epochs=20")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value in '{override}' is not valid YAML", fix="quote it") from None
+    *parents, leaf = key.strip().split(".")
+    for i, parent in enumerate(parents):
+        branch = tree.setdefault(parent, {})
+        if branch is None:
+            branch = tree[parent] = {}
+        if not isinstance(branch, dict):
+            raise ConfigError(f"'{'.'.join(parents[: i + 1])}' is a value, not a section", where=override)
+        tree = branch
+    tree[leaf] = value
+
+
+def _in_words(kind: str, loc: tuple[str, ...], message: str, value: Any, where: str) -> ConfigError:
+    key = ".".join(loc)
+    known = [name for name, _ in _leaves(Config().model_dump(mode="json"))]
+    sections = sorted({".".join(name.split(".")[:n]) for name in known for n in (1, 2)} - set(known))
+    if kind == "extra_forbidden":
+        return ConfigError(f"unknown key '{key}'", where=where, fix=_nearest(key, known + sections))
+    if kind in ("model_type", "model_attributes_type"):
+        return ConfigError(f"'{key}' is a section, got {value!r}", where=where, fix=f"set a key under it ({key}.…=)")
+    shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "value_error":
+        return ConfigError(f"'{key}': {message}", where=where)
+    return ConfigError(f"'{key}' is {shown}", where=where, fix=f"it should be {message}")
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    leaf = key.rsplit(".", 1)[-1]
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    near = same_leaf or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else "detect/config.py lists all keys"
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, dict):
+        yield prefix, tree
+        return
+    for key, value in tree.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))

@@ -1,0 +1,126 @@
+"""A data set in memory: decoded pixels and packed boxes, ready to be augmented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..formats import coco
+from ..images import Pixels, read_image, to_gray, to_rgb
+from ..records import Dataset
+
+
+@dataclass(slots=True)
+class Sample:
+    """One image with its boxes, as numpy arrays.
+
+    Attributes:
+        pixels: float32[height, width] or [height, width, 3], 0 to 1.
+        boxes_xyxy: float32[N, 4], pixels.
+        labels: int64[N], 1-based category ids.
+    """
+
+    pixels: NDArray[np.float32]
+    boxes_xyxy: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class DetectionDataset:
+    """Pixels and boxes of a data set by position; crowd boxes are left out (the judge ignores them too).
+
+    Args:
+        dataset: the records; images without boxes are kept as negatives.
+        channels: 1 for gray, 3 for RGB; files of the other kind are converted.
+        cache: keep decoded images in memory, in their own depth (uint8 or uint16).
+    """
+
+    def __init__(self, dataset: Dataset, *, channels: int, cache: bool = True) -> None:
+        ids = dataset.category_ids()
+        self.images = dataset.images
+        self.categories = dataset.categories
+        self.channels = channels
+        self._cache: dict[int, Pixels] | None = {} if cache else None
+        kept = [[box for box in image.boxes if not box.crowd] for image in dataset.images]
+        self._boxes = [np.array([b.xyxy for b in boxes], np.float32).reshape(-1, 4) for boxes in kept]
+        self._labels = [np.array([ids[b.label] for b in boxes], np.int64) for boxes in kept]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def path(self, index: int) -> Path:
+        """The file of image ``index``."""
+        return self.images[index].path
+
+    def pixels(self, index: int) -> Pixels:
+        """uint8 or uint16, [height, width] or [height, width, 3]."""
+        if self._cache is None:
+            return self._read(index)
+        if index not in self._cache:
+            self._cache[index] = self._read(index)
+        return self._cache[index]
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(unit_range(self.pixels(index)), self._boxes[index], self._labels[index])
+
+    def boxes_wh(self) -> NDArray[np.float32]:
+        """Width and height of every box in pixels, float32[boxes, 2]."""
+        boxes = np.concatenate(self._boxes) if self._boxes else np.zeros((0, 4), np.float32)
+        return boxes[:, 2:] - boxes[:, :2]
+
+    def normalisation(self, limit: int = 500) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation a channel, in 0 to 1, over at most ``limit`` evenly spaced images."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).astype(int))
+        moments = []
+        for index in chosen:
+            values = unit_range(self.pixels(int(index))).reshape(-1, self.channels).astype(np.float64)
+            moments.append([values.mean(axis=0), (values**2).mean(axis=0)])
+        mean, square = np.mean(moments, axis=0)
+        std = np.sqrt(np.maximum(square - mean**2, 1e-6))
+        return [round(float(v), 6) for v in mean], [round(float(v), 6) for v in std]
+
+    def _read(self, index: int) -> Pixels:
+        image = self.images[index]
+        pixels = as_channels(read_image(image.path), self.channels)
+        if pixels.shape[:2] != (image.height, image.width):
+            found = f"the file has {pixels.shape[1]}x{pixels.shape[0]} pixels, its label {image.width}x{image.height}"
+            raise DataError(found, where=image.path, fix="convert the labels again")
+        return pixels
+
+
+def as_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Gray [height, width] for 1 channel, RGB [height, width, 3] for 3."""
+    return to_gray(pixels) if channels == 1 else to_rgb(pixels)
+
+
+def unit_range(pixels: Pixels) -> NDArray[np.float32]:
+    """uint8 or uint16 -> float32 in 0 to 1: black is 0, the depth's largest value 1."""
+    return pixels.astype(np.float32) * np.float32(1 / np.iinfo(pixels.dtype).max)
+
+
+def read_dataset(path: Path, *, role: str, categories: tuple[str, ...] | None = None) -> Dataset:
+    """Read a COCO JSON for training or validation.
+
+    Args:
+        path: the JSON file.
+        role: the configuration key it came from, for messages ("data.train").
+        categories: names it has to have, in this order; None accepts any.
+
+    Raises:
+        DataError: unreadable, without images or categories, or with other categories than asked for.
+    """
+    if not path.is_file():
+        fix = f"make it with 'detect convert', or set {role}= to a COCO JSON file"
+        raise DataError(f"{role} names no file", where=path, fix=fix)
+    dataset: Any = coco.read(path)
+    if not dataset.images or not dataset.categories:
+        what = "images" if dataset.categories else "categories"
+        raise DataError(f"{role} holds no {what}", where=path, fix="convert the labels again")
+    if categories is not None and dataset.categories != categories:
+        found = f"its categories are {', '.join(dataset.categories)}, those of the training {', '.join(categories)}"
+        raise DataError(found, where=path, fix="convert all parts in one call, so that they share their categories")
+    return Dataset(dataset.images, dataset.categories)

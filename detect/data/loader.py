@@ -1,0 +1,128 @@
+"""Batches for training: shuffled by (seed, epoch) and the same with any number of worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from .dataset import DetectionDataset, Sample
+from .transforms import Augment
+
+_SHUFFLE, _IMAGE = 0, 1  # streams of random numbers that must not meet
+
+
+@dataclass(slots=True)
+class Batch:
+    """Images of one step.
+
+    Attributes:
+        images: FloatTensor[channels, height, width] each, 0 to 1.
+        targets: a dict each of boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
+        indices: position of each image in the data set.
+    """
+
+    images: list[Tensor]
+    targets: list[dict[str, Tensor]]
+    indices: list[int]
+
+    def pin_memory(self) -> Batch:
+        """For faster copies to a GPU (called by the loader)."""
+        targets = [{k: v.pin_memory() for k, v in t.items()} for t in self.targets]
+        return Batch([i.pin_memory() for i in self.images], targets, self.indices)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in self.targets]
+        return Batch([i.to(device, non_blocking=True) for i in self.images], targets, self.indices)
+
+
+class EpochSampler:
+    """Yields (epoch, index) in an order fixed by (seed, epoch); a short last batch is dropped if there is another."""
+
+    def __init__(self, length: int, batch_size: int, seed: int) -> None:
+        self.length, self.batch_size, self.seed = length, min(batch_size, length), seed
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return self.length // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng((self.seed, _SHUFFLE, self.epoch)).permutation(self.length)
+        for i in range(len(self)):
+            yield [(self.epoch, int(k)) for k in order[i * self.batch_size : (i + 1) * self.batch_size]]
+
+
+class TrainingLoader:
+    """One pass over ``epoch(n)`` gives the n-th epoch's batches.
+
+    Args:
+        dataset: pixels and boxes.
+        augment: the chain of random changes.
+        plain: the chain of the last epochs, without mosaic; used from ``plain_from`` on.
+        plain_from: first epoch (1-based) of the plain chain.
+        batch_size: images a step.
+        seed: of order and augmentation.
+        workers: loader processes; 0 loads in this one.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        *,
+        augment: Augment,
+        plain: Augment,
+        plain_from: int,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        pin: bool,
+    ) -> None:
+        self.sampler = EpochSampler(len(dataset), batch_size, seed)
+        source = _Augmented(dataset, augment, plain, plain_from, seed)
+        self._loader: DataLoader[Batch] = DataLoader(
+            source,
+            batch_sampler=self.sampler,  # type: ignore[arg-type]  # indices are (epoch, index) pairs here
+            collate_fn=_collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Batches of epoch ``number`` (1-based)."""
+        self.sampler.epoch = number
+        return iter(self._loader)
+
+
+class _Augmented(TorchDataset[tuple[int, Sample]]):
+    def __init__(self, dataset: DetectionDataset, augment: Augment, plain: Augment, plain_from: int, seed: int):
+        self.dataset, self.augment, self.plain = dataset, augment, plain
+        self.plain_from, self.seed = plain_from, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Sample]:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, _IMAGE, epoch, index))
+        chain = self.plain if epoch >= self.plain_from else self.augment
+        sample = chain(self.dataset[index], rng, lambda: self.dataset[int(rng.integers(len(self.dataset)))])
+        return index, sample
+
+
+def _collate(samples: list[tuple[int, Sample]]) -> Batch:
+    images = [to_tensor(sample) for _, sample in samples]
+    targets = [{"boxes": torch.from_numpy(s.boxes_xyxy), "labels": torch.from_numpy(s.labels)} for _, s in samples]
+    return Batch(images, targets, [index for index, _ in samples])
+
+
+def to_tensor(sample: Sample) -> Tensor:
+    """FloatTensor[channels, height, width], 0 to 1."""
+    pixels = sample.pixels if sample.pixels.ndim == 3 else sample.pixels[..., None]
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
