@@ -1,0 +1,96 @@
+"""Random fields on a pixel grid: grain, slow drift, dots and soft shapes, which the steel and its defects are made of.
+
+Everything is float64 numpy: sums and transforms may differ between machines in the last of 16 digits, which never
+reaches the 8-bit gray level that is kept at the end. That is why neither OpenCV nor float32 is used here.
+"""
+
+from __future__ import annotations
+
+from math import ceil, cos, radians, sin
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float64]
+SizeHw = tuple[int, int]
+_SPLINE_STD = 0.48  # of a 2-D cubic B-spline surface through unit-variance random knots
+
+
+def grain(rng: np.random.Generator, size_hw: SizeHw, along_px: float, across_px: float, angle_deg: float = 0) -> Field:
+    """White noise blurred by a slanted Gaussian: zero mean, unit standard deviation, shaped in the Fourier domain.
+
+    Args:
+        size_hw: height and width in pixels.
+        along_px, across_px: the Gaussian's sigmas along and across its direction.
+        angle_deg: the direction, 0 = to the right, positive = turning downwards.
+    """
+    height, width = size_hw
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
+    c, s = cos(radians(angle_deg)), sin(radians(angle_deg))
+    exponent = (along_px * (c * fx + s * fy)) ** 2 + (across_px * (c * fy - s * fx)) ** 2
+    spectrum = rng.standard_normal((2, height, width // 2 + 1))
+    amplitude = np.exp(-2 * np.pi**2 * exponent)
+    amplitude[0, 0] = 0
+    field = np.fft.irfft2((spectrum[0] + 1j * spectrum[1]) * amplitude, s=size_hw)
+    return np.asarray(field / max(float(field.std()), 1e-12))
+
+
+def drift(rng: np.random.Generator, size_hw: SizeHw, cell_hw: tuple[float, float]) -> Field:
+    """A smooth random surface (cubic B-spline), about unit standard deviation, that changes over ``cell_hw`` pixels."""
+    rows, columns = _spline(size_hw[0], cell_hw[0]), _spline(size_hw[1], cell_hw[1])
+    knots = rng.standard_normal((rows.shape[1], columns.shape[1]))
+    return np.asarray(rows @ knots @ columns.T / _SPLINE_STD)
+
+
+def line_drift(rng: np.random.Generator, length: int, cell_px: float) -> Field:
+    """The same along a line, float64[length]."""
+    basis = _spline(length, cell_px)
+    return np.asarray(basis @ rng.standard_normal(basis.shape[1]) / _SPLINE_STD**0.5)
+
+
+def dots(size_hw: SizeHw, ys: Field, xs: Field, weights: Field) -> Field:
+    """Weights summed into the pixels that hold the points; points outside are left out."""
+    rows, columns = np.floor(ys.ravel()).astype(np.int64), np.floor(xs.ravel()).astype(np.int64)
+    inside = (rows >= 0) & (rows < size_hw[0]) & (columns >= 0) & (columns < size_hw[1])
+    index = rows[inside] * size_hw[1] + columns[inside]
+    total = np.bincount(index, weights.ravel()[inside], minlength=size_hw[0] * size_hw[1])
+    return np.asarray(total.reshape(size_hw), dtype=np.float64)
+
+
+def blur(field: Field, sigma_y_px: float, sigma_x_px: float) -> Field:
+    """Separable Gaussian blur with zeros beyond the border."""
+    return np.asarray(_blur_rows(_blur_rows(field, sigma_y_px).T, sigma_x_px).T)
+
+
+def step(values: Field, softness: float) -> Field:
+    """0 below, 1 above zero, with a smooth passage of total width ``softness`` (smoothstep)."""
+    t = np.clip(values / softness + 0.5, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
+
+
+def saturate(field: Field) -> Field:
+    """0 for 0, towards 1 for much: dots that pile up grow wider instead of ever darker."""
+    return np.asarray(1 - np.exp(-field))
+
+
+def _spline(length: int, cell_px: float) -> Field:
+    """Uniform cubic B-spline basis, float64[length, cells + 3]; every row sums to 1."""
+    cells = max(1, round(length / cell_px))
+    at = (np.arange(length) + 0.5) * (cells / length)
+    first = np.floor(at).astype(np.int64)
+    t = at - first
+    weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    basis = np.zeros((length, cells + 3))
+    for offset, weight in enumerate(weights):
+        basis[np.arange(length), first + offset] = weight / 6
+    return basis
+
+
+def _blur_rows(field: Field, sigma_px: float) -> Field:
+    reach = ceil(2.5 * sigma_px)
+    if reach == 0:
+        return field
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_px) ** 2)
+    taps /= taps.sum()
+    padded = np.pad(field, ((reach, reach), (0, 0)))
+    return np.asarray(sum(tap * padded[i : i + len(field)] for i, tap in enumerate(taps)))
