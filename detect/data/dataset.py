@@ -64,6 +64,11 @@ class DetectionDataset:
             self._cache[index] = self._read(index)
         return self._cache[index]
 
+    def preload(self) -> None:
+        """Read every image once; without a cache this only proves that each can be read."""
+        for index in range(len(self)):
+            self.pixels(index)
+
     def __getitem__(self, index: int) -> Sample:
         return Sample(unit_range(self.pixels(index)), self._boxes[index], self._labels[index])
 
@@ -71,6 +76,11 @@ class DetectionDataset:
         """Width and height of every box in pixels, float32[boxes, 2]."""
         boxes = np.concatenate(self._boxes) if self._boxes else np.zeros((0, 4), np.float32)
         return boxes[:, 2:] - boxes[:, :2]
+
+    def resize_factors(self, input_size: int | None) -> NDArray[np.float32]:
+        """For every box, the factor that its image is resized by so that its shorter side is ``input_size``."""
+        factors = [1.0 if input_size is None else input_size / min(i.width, i.height) for i in self.images]
+        return np.repeat(np.array(factors, np.float32), [len(boxes) for boxes in self._boxes])
 
     def normalisation(self, limit: int = 500) -> tuple[list[float], list[float]]:
         """Mean and standard deviation a channel, in 0 to 1, over at most ``limit`` evenly spaced images."""

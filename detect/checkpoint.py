@@ -1,0 +1,149 @@
+"""Checkpoints: weights with everything that inference needs, written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from .config import ModelConfig
+from .errors import CheckpointError
+from .models import Shapes, build_detector
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """What a detector is, besides its weights.
+
+    Attributes:
+        model: widths and settings of its parts.
+        categories: names, id 1 first.
+        channels: 1 for gray, 3 for RGB.
+        mean, std: normalisation a channel, in 0 to 1.
+        shapes: anchors, [level][anchor](width, height) in pixels.
+    """
+
+    model: ModelConfig
+    categories: tuple[str, ...]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shapes: Shapes
+
+    def build(self) -> FasterRCNN:
+        """The network with random weights."""
+        return build_detector(
+            self.model,
+            classes=len(self.categories),
+            channels=self.channels,
+            mean=self.mean,
+            std=self.std,
+            shapes=self.shapes,
+        )
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """One file of a run.
+
+    Attributes:
+        detector: how to build the network.
+        weights: its state dict, ready for inference.
+        epoch: the epoch after which it was written.
+        metrics: validation figures of that epoch, empty if it had none.
+        training: what resuming needs besides; None in files made for inference only.
+    """
+
+    detector: Detector
+    weights: dict[str, Tensor]
+    epoch: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
+
+    def load_model(self) -> FasterRCNN:
+        """The network with these weights, in evaluation mode."""
+        model = self.detector.build()
+        model.load_state_dict(self.weights)
+        return model.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write to a file beside ``path``, flush it to disk, then rename it into place."""
+    content = {
+        "schema": SCHEMA,
+        "detector": {**asdict(checkpoint.detector), "model": checkpoint.detector.model.model_dump(mode="json")},
+        "weights": checkpoint.weights,
+        "epoch": checkpoint.epoch,
+        "metrics": checkpoint.metrics,
+        "training": checkpoint.training,
+    }
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        fix = "free some space or choose another run.dir; the checkpoint before it is untouched"
+        raise CheckpointError(f"can't write the checkpoint ({error.strerror})", where=path, fix=fix) from None
+
+
+def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint file, or the best (else the last) one of a run folder.
+
+    Raises:
+        CheckpointError: missing, damaged, made by something else, or holding more than plain values.
+    """
+    path = find_checkpoint(path)
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError:
+        found = "the file holds code or is no checkpoint, so it was not loaded"
+        raise CheckpointError(found, where=path, fix="give a checkpoint written by 'detect train'") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"the checkpoint is damaged ({reason})", where=path, fix="use another one") from None
+    try:
+        if content["schema"] != SCHEMA:
+            found = f"the checkpoint has schema {content['schema']}, this version reads {SCHEMA}"
+            raise CheckpointError(found, where=path, fix="use the version of detect that wrote it")
+        made = content["detector"]
+        detector = Detector(
+            model=ModelConfig.model_validate(made["model"]),
+            categories=tuple(made["categories"]),
+            channels=int(made["channels"]),
+            mean=tuple(made["mean"]),
+            std=tuple(made["std"]),
+            shapes=[[(float(w), float(h)) for w, h in level] for level in made["shapes"]],
+        )
+        return Checkpoint(
+            detector, content["weights"], int(content["epoch"]), content["metrics"], content["training"]
+        )
+    except (KeyError, TypeError, ValueError, ValidationError):
+        found = "the file is no checkpoint of this library"
+        raise CheckpointError(found, where=path, fix="give a run folder or a file written by 'detect train'") from None
+
+
+def find_checkpoint(path: Path) -> Path:
+    """A checkpoint file itself; of a run folder best.pt, else last.pt."""
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (path / name).is_file():
+                return path / name
+        found = "the folder holds neither best.pt nor last.pt"
+        raise CheckpointError(found, where=path, fix="train a run there, or give another folder")
+    raise CheckpointError("no such run or checkpoint", where=path, fix="give a run folder or a .pt file")

@@ -1,0 +1,33 @@
+"""Exponential moving average of the weights, judged and shipped instead of the weights of the last step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Average of parameters and of normalisation statistics.
+
+    The decay starts low and rises to ``decay`` as min(decay, (1 + n) / (10 + n)) at update n, so that a short
+    training isn't held back by its random start. Decay 0 keeps a plain copy.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights after a step."""
+        self.updates += 1
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averaged: list[Tensor] = []
+        current: list[Tensor] = []
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                averaged.append(self.weights[name])
+                current.append(value)
+            else:
+                self.weights[name].copy_(value)
+        torch._foreach_lerp_(averaged, current, share)

@@ -1,0 +1,38 @@
+"""The optimiser and its learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+
+def build_optimizer(
+    model: nn.Module, *, name: Literal["adamw", "sgd"], lr: float, weight_decay: float, momentum: float
+) -> torch.optim.Optimizer:
+    """AdamW or SGD with Nesterov momentum; weights are decayed, biases and normalisation parameters are not."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+    return torch.optim.AdamW(groups, lr=lr)
+
+
+def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int, floor: float = 0.01) -> float:
+    """Linear warm-up to ``peak``, then a cosine down to ``floor`` times it.
+
+    Args:
+        step: 0-based step about to be taken.
+        peak: the largest rate.
+        warmup_steps: length of the rise, at most a third of the training.
+        total_steps: length of the training.
+        floor: last rate as a share of the peak.
+    """
+    warmup = min(warmup_steps, total_steps // 3)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(total_steps - warmup, 1)
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))

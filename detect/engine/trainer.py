@@ -1,0 +1,258 @@
+"""The training loop: an epoch of steps, a judgement, a log line, a checkpoint; again."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+
+from ..checkpoint import Checkpoint, Detector, save_checkpoint
+from ..config import AugmentConfig, Config
+from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_dataset
+from ..errors import DivergenceError
+from ..models import best_possible_recall, default_anchors, fit_anchors, parts
+from ..prediction import resolve_device
+from .console import TrainingConsole, epoch_line
+from .ema import Ema
+from .folder import RunFolder
+from .optim import build_optimizer, learning_rate
+from .validation import Validator
+
+_WEIGHTS, _EPOCH = 0, 1  # streams of random numbers that must not meet
+
+
+def train(config: Config, *, resume: bool = False) -> Path:
+    """Train a detector from random weights, or go on with an interrupted run.
+
+    Args:
+        config: the resolved configuration.
+        resume: continue ``config.run.dir`` from its last epoch; a folder without a checkpoint starts anew.
+
+    Returns:
+        The run folder, with config.yaml, environment.json, log.jsonl, last.pt and, with validation data, best.pt.
+
+    Raises:
+        DetectError: data, configuration or run folder can't be used; says which and why.
+        DivergenceError: the loss stopped being a number.
+    """
+    return _Training(config, resume=resume).run()
+
+
+class _Training:
+    """One run from its data to its last epoch; built once, run once."""
+
+    def __init__(self, config: Config, *, resume: bool) -> None:
+        self.config, self.console = config, TrainingConsole()
+        self.device = resolve_device(config.train.device)
+        self.bfloat16 = _use_bfloat16(config.train.precision, self.device)
+        torch.use_deterministic_algorithms(config.train.deterministic)
+        self.folder = RunFolder(config.run.dir)
+        saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
+        self._read_data()
+        if saved is None:
+            self.folder.start(config)
+            self._say_start()
+        self.detector = saved.detector if saved else self._design()
+        torch.manual_seed(_derived_seed(config.train.seed, _WEIGHTS))
+        self.model = self.detector.build().to(self.device).train()
+        self.judged = self.detector.build().to(self.device).eval()  # takes the averaged weights
+        self.optimizer = build_optimizer(
+            self.model,
+            name=config.train.optimizer,
+            lr=config.train.lr,
+            weight_decay=config.train.weight_decay,
+            momentum=config.train.momentum,
+        )
+        self.ema = Ema(self.model, config.train.ema_decay)
+        self.epoch, self.best_score, self.stale = 0, -1.0, 0
+        if saved is not None:
+            self._restore(saved)
+        paths = [p for p in (config.data.train, config.data.val) if p is not None]
+        precision = "bfloat16" if self.bfloat16 else "float32"
+        self.folder.write_environment(device=self.device, precision=precision, data=paths)
+        self.console.parts(parts(self.model))
+
+    def run(self) -> Path:
+        """All epochs that are left."""
+        config = self.config
+        loader = self._loader()
+        with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
+            while self.epoch < config.train.epochs:
+                line = self._train_epoch(loader, self.epoch + 1, bar)
+                self.epoch += 1
+                if self._is_judged(self.epoch):
+                    bar.judging(self.epoch)
+                    line["val"] = self._judge()
+                self.folder.append_log(line)
+                self._save(line["val"])
+                self.console.say(epoch_line(line))
+                if config.train.early_stop and self.stale >= config.train.early_stop:
+                    self.console.say(f"stopped early: no better {config.train.best_metric} in {self.stale} validations")
+                    break
+        return self.folder.dir
+
+    def _read_data(self) -> None:
+        data = self.config.data
+        records = read_dataset(data.train, role="data.train")
+        self.dataset = DetectionDataset(records, channels=data.channels, cache=data.cache)
+        self.validator = None
+        if data.val is not None:
+            held_out = read_dataset(data.val, role="data.val", categories=records.categories)
+            self.validator = Validator(held_out, channels=data.channels, cache=data.cache)
+        for images in [self.dataset, *([self.validator.images] if self.validator else [])]:
+            images.preload()  # a file that can't be read is named now, not in the middle of an epoch
+
+    def _say_start(self) -> None:
+        boxes = len(self.dataset.boxes_wh())
+        judged_on = f", judged on {len(self.validator.images):,}" if self.validator else ", not judged: data.val is unset"
+        self.console.say(f"training on {len(self.dataset):,} images with {boxes:,} boxes{judged_on}")
+        self.console.say(f"{self.device}, {'bfloat16' if self.bfloat16 else 'float32'}, {torch.get_num_threads()} threads")
+        size = self.config.model.input_size
+        self.console.say("input size: the images' own" if size is None else f"input size: shorter side {size} px")
+
+    def _design(self) -> Detector:
+        model = self.config.model
+        levels = len(model.backbone.widths)
+        boxes_wh = self.dataset.boxes_wh() * self.dataset.resize_factors(model.input_size)[:, None]
+        if model.anchors.shapes is not None:
+            shapes = [[(w, h) for w, h in level] for level in model.anchors.shapes]
+        else:
+            shapes = fit_anchors(boxes_wh, levels, model.anchors.per_level, seed=self.config.train.seed)
+        fitted, default = (best_possible_recall(boxes_wh, s) for s in (shapes, default_anchors(levels)))
+        kind = "given" if model.anchors.shapes is not None else "fitted"
+        self.console.say(f"anchors {kind}: best possible recall at IoU 0.5 {fitted:.3f} (torchvision's: {default:.3f})")
+        mean, std = self.dataset.normalisation()
+        return Detector(model, self.dataset.categories, self.config.data.channels, tuple(mean), tuple(std), shapes)
+
+    def _loader(self) -> TrainingLoader:
+        config = self.config
+        workers = config.data.workers
+        if workers == "auto":
+            workers = min(8, (os.cpu_count() or 1) - 1) if self.device.type == "cuda" else 0
+        return TrainingLoader(
+            self.dataset,
+            augment=_augment(config.augment),
+            plain=_augment(config.augment.model_copy(update={"mosaic": 0.0})),
+            plain_from=config.train.epochs - config.augment.mosaic_off_epochs + 1,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            workers=workers,
+            pin=self.device.type == "cuda",
+        )
+
+    def _train_epoch(self, loader: TrainingLoader, epoch: int, bar: Any) -> dict[str, Any]:
+        config, steps = self.config.train, len(loader)
+        torch.manual_seed(_derived_seed(config.seed, _EPOCH, epoch))  # an epoch is the same in a resumed run
+        sums: dict[str, float] = {}
+        started, images, rate = time.perf_counter(), 0, 0.0
+        for i, batch in enumerate(loader.epoch(epoch)):
+            step = (epoch - 1) * steps + i
+            rate = learning_rate(
+                step, peak=config.lr, warmup_steps=config.warmup_steps, total_steps=config.epochs * steps
+            )
+            losses = self._step(batch, rate)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            images += len(batch.images)
+            bar.step(epoch, images / (time.perf_counter() - started), sum(losses.values()))
+        seconds = time.perf_counter() - started
+        means = {name: round(total / steps, 6) for name, total in sums.items()}
+        return {
+            "epoch": epoch,
+            "epochs": config.epochs,
+            "step": epoch * steps,
+            "lr": rate,
+            "loss": round(sum(means.values()), 6),
+            "losses": means,
+            "images_per_s": round(images / seconds, 2),
+            "seconds": round(seconds, 2),
+            "val": None,
+        }
+
+    def _step(self, batch: Batch, rate: float) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        on_device = batch.to(self.device)
+        with self._autocast():
+            losses = self.model(on_device.images, on_device.targets)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            self._refuse(batch, {name: float(value.detach()) for name, value in losses.items()})
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if self.config.train.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm)
+        self.optimizer.step()
+        self.ema.update(self.model)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+
+    def _refuse(self, batch: Batch, losses: dict[str, float]) -> None:
+        names = ", ".join(self.dataset.path(i).name for i in batch.indices)
+        which = ", ".join(name for name, value in losses.items() if not np.isfinite(value))
+        fix = "look at these images and their boxes with 'detect audit', or lower train.lr"
+        raise DivergenceError(f"{which} is no finite number in epoch {self.epoch + 1} on {names}", fix=fix)
+
+    def _is_judged(self, epoch: int) -> bool:
+        config = self.config.train
+        return self.validator is not None and (epoch % config.val_every == 0 or epoch == config.epochs)
+
+    def _judge(self) -> dict[str, Any]:
+        assert self.validator is not None
+        return self.validator(self._averaged())
+
+    def _averaged(self) -> FasterRCNN:
+        self.judged.load_state_dict(self.ema.weights)
+        return self.judged
+
+    def _save(self, metrics: dict[str, Any] | None) -> None:
+        if metrics is not None:
+            score = metrics[self.config.train.best_metric] or 0.0
+            self.stale = 0 if score > self.best_score else self.stale + 1
+            if score > self.best_score:
+                self.best_score = score
+                save_checkpoint(self.folder.best, Checkpoint(self.detector, self.ema.weights, self.epoch, metrics))
+        state = {
+            "weights": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema_updates": self.ema.updates,
+            "best_score": self.best_score,
+            "stale": self.stale,
+        }
+        save_checkpoint(self.folder.last, Checkpoint(self.detector, self.ema.weights, self.epoch, metrics or {}, state))
+
+    def _restore(self, saved: Checkpoint) -> None:
+        assert saved.training is not None
+        self.model.load_state_dict(saved.training["weights"])
+        self.optimizer.load_state_dict(saved.training["optimizer"])
+        self.ema.weights = {name: value.to(self.device) for name, value in saved.weights.items()}
+        self.ema.updates = saved.training["ema_updates"]
+        self.best_score, self.stale, self.epoch = saved.training["best_score"], saved.training["stale"], saved.epoch
+        self.console.say(f"resuming {self.folder.dir} after epoch {self.epoch} of {self.config.train.epochs}")
+
+
+def _augment(config: AugmentConfig) -> Augment:
+    return Augment(**config.model_dump(exclude={"mosaic_off_epochs"}))
+
+
+def _use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to run convolutions in bfloat16; 'auto' does where the hardware multiplies it natively."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it yet
+    return device.type == "cpu" and native is not None and bool(native())
+
+
+def _derived_seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

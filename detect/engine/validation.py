@@ -1,0 +1,37 @@
+"""Judging a network on the validation part while it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torchvision.models.detection import FasterRCNN
+
+from ..data import DetectionDataset
+from ..evaluation import average_precision
+from ..formats import coco
+from ..prediction import coco_results, detect_dataset
+from ..records import Dataset
+
+
+class Validator:
+    """COCO average precision over one data set.
+
+    Args:
+        dataset: records with the categories of the training.
+        channels: of the detector.
+        cache: keep decoded images in memory.
+    """
+
+    def __init__(self, dataset: Dataset, *, channels: int, cache: bool) -> None:
+        self._truth = coco.to_dict(dataset, Path("."))
+        self._ids = dataset.category_ids()
+        self.images = DetectionDataset(dataset, channels=channels, cache=cache)
+
+    def __call__(self, model: FasterRCNN) -> dict[str, Any]:
+        """AP, AP50, AP75 and AP50 a class, as fractions; the model's mode is put back afterwards."""
+        training = model.training
+        model.eval()
+        found = [each for batch in detect_dataset(model, self.images, self.images.categories) for each in batch]
+        model.train(training)
+        return average_precision(self._truth, coco_results(found, self._ids))

@@ -1,0 +1,93 @@
+"""A trained detector behind one call: an image or its path in, detections out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from torchvision.models.detection import FasterRCNN
+
+from ..checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from ..data import DetectionDataset, as_channels
+from ..errors import DataError
+from ..images import Pixels, read_image
+from ..prediction import coco_results, detect_dataset, detect_images, resolve_device
+from ..records import Dataset, Detections
+
+
+class Predictor:
+    """A detector ready for use; make it with ``Predictor.load``.
+
+    Attributes:
+        categories: names that it finds.
+        weights_path: the file that it was loaded from.
+        epoch: the training epoch of its weights.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, weights_path: Path, *, device: str = "auto") -> None:
+        self.weights_path = weights_path
+        self.epoch = checkpoint.epoch
+        self.categories = checkpoint.detector.categories
+        self._channels = checkpoint.detector.channels
+        self._model: FasterRCNN = checkpoint.load_model().to(resolve_device(device))
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | None = None) -> Predictor:
+        """Load a run folder (its best checkpoint, else its last) or a checkpoint file.
+
+        Args:
+            path: folder or file.
+            device: "cpu", "cuda", ...; None takes a GPU if there is one.
+
+        Raises:
+            CheckpointError: nothing there, or nothing that this library wrote.
+        """
+        found = find_checkpoint(Path(path))
+        return cls(load_checkpoint(found), found, device=device or "auto")
+
+    def __call__(self, image: str | Path | Pixels, *, threshold: float = 0.0) -> Detections:
+        """Detections with a score of at least ``threshold``, best first.
+
+        Args:
+            image: a path, or uint8 / uint16 pixels, [height, width] gray or [height, width, 3] RGB.
+            threshold: 0 to 1; 0 gives all that the detector reports.
+
+        Raises:
+            DataError: no readable image, or an array of another kind.
+        """
+        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
+        return detect_images(self._model, [as_channels(pixels, self._channels)], self.categories)[0].above(threshold)
+
+    def detect_dataset(self, dataset: Dataset, *, progress: bool = False) -> list[dict[str, object]]:
+        """COCO results over a labelled data set: image_id is the position + 1, categories are matched by name.
+
+        Raises:
+            DataError: the detector knows a category that the data set lacks.
+        """
+        ids = dataset.category_ids()
+        unknown = [name for name in self.categories if name not in ids]
+        if unknown:
+            found = f"the detector finds {', '.join(unknown)}, the data set has {', '.join(dataset.categories)}"
+            raise DataError(found, where=self.weights_path, fix="judge it on data with the categories of its training")
+        images = DetectionDataset(dataset, channels=self._channels, cache=False)
+        found_all: list[Detections] = []
+        hidden = not (progress and sys.stderr.isatty())
+        with Progress(transient=True, disable=hidden, console=Console(stderr=True)) as bar:
+            task = bar.add_task("detecting", total=len(images))
+            for batch in detect_dataset(self._model, images, self.categories):
+                found_all.extend(batch)
+                bar.advance(task, len(batch))
+        return coco_results(found_all, ids)
+
+
+def _checked(image: Pixels) -> Pixels:
+    pixels = np.asarray(image)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.dtype not in (np.uint8, np.uint16) or (pixels.ndim != 2 and pixels.shape[2:] != (3,)) or not pixels.size:
+        found = f"an array of {pixels.dtype} with shape {pixels.shape} is no image"
+        raise DataError(found, fix="give uint8 or uint16 of shape [height, width] or [height, width, 3]")
+    return pixels

@@ -1,0 +1,134 @@
+"""Anchors fitted to the boxes of the training data, and laid on the image at the true strides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+
+Shapes = list[list[tuple[float, float]]]  # [level][anchor](width, height) in pixels
+
+
+class ShapeAnchors(AnchorGenerator):
+    """Anchors of given widths and heights, any number of shapes a level.
+
+    torchvision's generator divides the image's size by the map's to find the stride; where a side isn't a multiple
+    of the stride (200 pixels at stride 16 make 13 cells) that drifts by more than half a cell across the image.
+    Here the strides are the network's own, and anchors sit on the centre of their cell.
+
+    Args:
+        shapes: [level][anchor](width, height) in pixels; the same number of anchors on every level.
+        strides: pixels a cell, level by level.
+    """
+
+    def __init__(self, shapes: Shapes, strides: Sequence[int]) -> None:
+        super().__init__(sizes=((1,),) * len(shapes), aspect_ratios=((1.0,),) * len(shapes))
+        self.shapes, self.strides = shapes, list(strides)
+        self.cell_anchors = [_centred(level) for level in shapes]
+
+    def num_anchors_per_location(self) -> list[int]:
+        return [len(level) for level in self.shapes]
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """Anchors of each image, FloatTensor[sum over levels of H * W * anchors, 4], xyxy, pixels."""
+        like = feature_maps[0]
+        levels = []
+        for cells, stride, (height, width) in zip(self.cell_anchors, self.strides, _sizes(feature_maps)):
+            x = (torch.arange(width, device=like.device) + 0.5) * stride
+            y = (torch.arange(height, device=like.device) + 0.5) * stride
+            cy, cx = torch.meshgrid(y, x, indexing="ij")
+            centres = torch.stack([cx, cy, cx, cy], dim=-1).reshape(-1, 1, 4)
+            levels.append((centres + cells.to(like.device)).reshape(-1, 4))
+        anchors = torch.cat(levels).to(like.dtype)
+        return [anchors for _ in image_list.image_sizes]
+
+
+def fit_anchors(boxes_wh: NDArray[np.floating], levels: int, per_level: int, *, seed: int = 0) -> Shapes:
+    """Cluster box shapes by IoU (k-means of Redmon & Farhadi 2017) and spread them over the levels by area.
+
+    Args:
+        boxes_wh: float[N, 2], width and height in pixels at the network's input size.
+        levels: number of pyramid levels, finest first.
+        per_level: anchors a level.
+        seed: of the first centres.
+
+    Returns:
+        [levels][per_level](width, height), smallest area first.
+    """
+    wanted = levels * per_level
+    distinct = len(np.unique(np.round(boxes_wh, 2), axis=0)) if len(boxes_wh) else 0
+    if distinct < wanted:
+        return default_anchors(levels, per_level, boxes_wh)
+    rng = np.random.default_rng(seed)
+    best, best_score = None, -1.0
+    for _ in range(5):
+        centres = _k_means(boxes_wh.astype(np.float64), wanted, rng)
+        score = float(shape_iou(boxes_wh, centres).max(axis=1).mean())
+        if score > best_score:
+            best, best_score = centres, score
+    assert best is not None
+    ordered = best[np.argsort(best.prod(axis=1))]
+    return [
+        [(round(float(w), 1), round(float(h), 1)) for w, h in ordered[i * per_level : (i + 1) * per_level]]
+        for i in range(levels)
+    ]
+
+
+def default_anchors(levels: int, per_level: int = 3, boxes_wh: NDArray[np.floating] | None = None) -> Shapes:
+    """torchvision's choice: 32 pixels at the finest level, doubled at each next one, ratios about 1.
+
+    With boxes, the finest size starts at a quarter of their median side, for data too small to be clustered.
+    """
+    smallest = 32.0
+    if boxes_wh is not None and len(boxes_wh):
+        smallest = max(float(np.sqrt(np.median(np.prod(boxes_wh, axis=1)))) / 4, 4.0)
+    ratios = np.geomspace(0.5, 2, per_level) if per_level > 1 else np.array([1.0])
+    return [
+        [(float(smallest * 2**i / np.sqrt(r)), float(smallest * 2**i * np.sqrt(r))) for r in ratios]
+        for i in range(levels)
+    ]
+
+
+def shape_iou(a_wh: NDArray[np.floating], b_wh: NDArray[np.floating]) -> NDArray[np.float64]:
+    """IoU of every pair of shapes laid on the same centre: [N, 2], [M, 2] -> [N, M]."""
+    shared = np.minimum(a_wh[:, None], b_wh[None]).prod(axis=2)
+    union = a_wh.prod(axis=1)[:, None] + b_wh.prod(axis=1)[None] - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), np.float64)
+
+
+def best_possible_recall(boxes_wh: NDArray[np.floating], shapes: Shapes, iou: float = 0.5) -> float:
+    """Share of boxes that some anchor reaches with at least ``iou`` when it sits on their centre."""
+    if not len(boxes_wh):
+        return float("nan")
+    flat = np.array([shape for level in shapes for shape in level])
+    return float((shape_iou(boxes_wh, flat).max(axis=1) >= iou).mean())
+
+
+def _k_means(boxes_wh: NDArray[np.float64], k: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    centres = boxes_wh[rng.choice(len(boxes_wh), 1)]
+    while len(centres) < k:  # k-means++: far from all centres so far
+        distance = (1 - shape_iou(boxes_wh, centres).max(axis=1)) ** 2 + 1e-12
+        centres = np.vstack([centres, boxes_wh[rng.choice(len(boxes_wh), p=distance / distance.sum())]])
+    nearest = np.full(len(boxes_wh), -1)
+    for _ in range(100):
+        assigned = shape_iou(boxes_wh, centres).argmax(axis=1)
+        if (assigned == nearest).all():
+            break
+        nearest = assigned
+        for i in np.unique(nearest):
+            centres[i] = np.median(boxes_wh[nearest == i], axis=0)
+    return centres
+
+
+def _centred(level: Sequence[tuple[float, float]]) -> Tensor:
+    half = torch.tensor(level, dtype=torch.float32) / 2
+    return torch.cat([-half, half], dim=1)
+
+
+def _sizes(feature_maps: list[Tensor]) -> list[tuple[int, int]]:
+    return [(int(f.shape[-2]), int(f.shape[-1])) for f in feature_maps]

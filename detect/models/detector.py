@@ -1,0 +1,171 @@
+"""The detector: backbone, pyramid, RPN, RoIAlign and box head assembled into torchvision's FasterRCNN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.ops import MultiScaleRoIAlign
+
+from ..config import ModelConfig
+from ..errors import ConfigError
+from .anchors import Shapes, ShapeAnchors
+from .backbones import BACKBONES
+from .heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead
+from .pyramid import Pyramid
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of the table of parts."""
+
+    name: str
+    description: str
+    parameters: int
+    trains: bool
+
+
+def build_detector(
+    model: ModelConfig,
+    *,
+    classes: int,
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    shapes: Shapes,
+) -> FasterRCNN:
+    """Assemble a detector with random weights and run it once on a blank image.
+
+    Args:
+        model: widths and settings of every part.
+        classes: number of categories, background not counted.
+        channels: 1 for gray, 3 for RGB.
+        mean, std: normalisation a channel, in 0 to 1.
+        shapes: anchors, [level][anchor](width, height) in pixels.
+
+    Returns:
+        A torchvision FasterRCNN: list of FloatTensor[channels, H, W] in 0 to 1 -> losses or detections.
+
+    Raises:
+        ConfigError: parts that don't fit together, with the key to change.
+    """
+    backbone = BACKBONES[model.backbone.name](
+        channels, model.backbone.stem, model.backbone.widths, model.backbone.depths
+    )
+    pyramid = Pyramid(backbone, model.fpn.channels)
+    check_anchors(shapes, pyramid.strides)
+    roi, rpn = model.roi, model.rpn
+    pool = MultiScaleRoIAlign(pyramid.names, output_size=roi.pool, sampling_ratio=2)
+    head = BoxHead(
+        pyramid.out_channels,
+        roi.pool,
+        convs=roi.convs,
+        conv_width=roi.conv_width,
+        fc_width=roi.fc_width,
+        dropout=roi.dropout,
+    )
+    predictor = BoxPredictor(roi.fc_width, classes)
+    side = model.input_size or 1  # unused where resizing is skipped
+    detector = FasterRCNN(
+        pyramid,
+        rpn_anchor_generator=ShapeAnchors(shapes, pyramid.strides),
+        rpn_head=ProposalHead(pyramid.out_channels, len(shapes[0]), conv_depth=rpn.convs),
+        rpn_pre_nms_top_n_train=rpn.proposals_train,
+        rpn_pre_nms_top_n_test=rpn.proposals_test,
+        rpn_post_nms_top_n_train=rpn.proposals_train,
+        rpn_post_nms_top_n_test=rpn.proposals_test,
+        rpn_nms_thresh=rpn.nms_iou,
+        rpn_fg_iou_thresh=rpn.fg_iou,
+        rpn_bg_iou_thresh=rpn.bg_iou,
+        rpn_batch_size_per_image=rpn.batch_per_image,
+        rpn_positive_fraction=rpn.positive_fraction,
+        box_roi_pool=pool,
+        box_head=head,
+        box_predictor=predictor,
+        min_size=side,
+        max_size=8 * side,
+        image_mean=list(mean),
+        image_std=list(std),
+        size_divisible=8,
+        _skip_resize=model.input_size is None,
+    )
+    detector.roi_heads = DetectionHeads(
+        pool,
+        head,
+        predictor,
+        fg_iou_thresh=roi.fg_iou,
+        bg_iou_thresh=roi.fg_iou,
+        batch_size_per_image=roi.batch_per_image,
+        positive_fraction=roi.positive_fraction,
+        bbox_reg_weights=None,
+        score_thresh=roi.score_threshold,
+        nms_thresh=roi.nms_iou,
+        detections_per_img=roi.max_detections,
+        box_loss=roi.box_loss,
+        box_loss_weight=roi.box_loss_weight,
+        label_smoothing=roi.label_smoothing,
+    )
+    check_detector(detector, channels)
+    return detector
+
+
+def check_anchors(shapes: Shapes, strides: Sequence[int]) -> None:
+    """One list of anchors a level, all of one length, all of positive size."""
+    key = "model.anchors.shapes"
+    if len(shapes) != len(strides):
+        found = f"anchors are given for {len(shapes)} levels, the backbone has {len(strides)} (strides {list(strides)})"
+        raise ConfigError(found, where=key, fix="give one list a level, or leave it out to have them fitted")
+    counts = [len(level) for level in shapes]
+    if len(set(counts)) != 1 or counts[0] == 0:
+        raise ConfigError(f"levels have {counts} anchors", where=key, fix="give each level the same number")
+    if not all(side > 0 for level in shapes for shape in level for side in shape):
+        raise ConfigError("an anchor has a side that is not positive", where=key, fix="give (width, height) in pixels")
+
+
+@torch.no_grad()
+def check_detector(detector: FasterRCNN, channels: int, side: int = 200) -> None:
+    """Run once on a blank image; maps, strides, anchors and RoI levels have to agree."""
+    training = detector.training
+    detector.eval()
+    pyramid, anchors = detector.backbone, detector.rpn.anchor_generator
+    maps = pyramid(torch.zeros(1, channels, side, side))
+    for name, stride in zip(pyramid.names, pyramid.strides):
+        want = (1, pyramid.out_channels, -(-side // stride), -(-side // stride))
+        if name not in maps or tuple(maps[name].shape) != want:
+            got = tuple(maps[name].shape) if name in maps else "nothing"
+            found = f"level {name} should be {want} for a blank {side}x{side} image and is {got}"
+            raise ConfigError(found, where="model.backbone", fix="check widths and the stride of each stage")
+    if list(detector.roi_heads.box_roi_pool.featmap_names) != list(maps):
+        found = f"RoIAlign reads {detector.roi_heads.box_roi_pool.featmap_names}, the pyramid gives {list(maps)}"
+        raise ConfigError(found, where="model.fpn", fix="name the same levels")
+    per_cell = anchors.num_anchors_per_location()
+    if set(per_cell) != {detector.rpn.head.cls_logits.out_channels}:
+        found = f"levels have {per_cell} anchors a cell, the RPN head {detector.rpn.head.cls_logits.out_channels}"
+        raise ConfigError(found, where="model.anchors", fix="give each level the same number of shapes")
+    detector([torch.zeros(channels, side, side)])
+    detector.train(training)
+
+
+def parts(detector: FasterRCNN) -> list[Part]:
+    """The parts with their size and whether they train; 'detect train' prints them."""
+    pyramid, head = detector.backbone, detector.roi_heads
+    levels = ", ".join(f"{s}" for s in pyramid.strides)
+    per_cell = detector.rpn.anchor_generator.num_anchors_per_location()[0]
+    rows: list[tuple[str, str, list[nn.Module]]] = [
+        ("backbone", f"{type(pyramid.body).__name__}, strides {levels}", [pyramid.body]),
+        ("pyramid", f"FPN, {pyramid.out_channels} channels", [pyramid.fpn]),
+        ("rpn", f"{per_cell} anchors a cell", [detector.rpn]),
+        ("box head", f"RoIAlign {head.box_roi_pool.output_size[0]}, then classes and boxes", [head]),
+    ]
+    return [
+        Part(
+            name,
+            description,
+            sum(p.numel() for m in modules for p in m.parameters()),
+            all(p.requires_grad for m in modules for p in m.parameters()),
+        )
+        for name, description, modules in rows
+    ]

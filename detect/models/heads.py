@@ -1,0 +1,128 @@
+"""The two heads of the detector: proposals from anchors, and classes and boxes from proposals."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import generalized_box_iou_loss
+
+from .blocks import ConvNormAct
+
+
+class ProposalHead(RPNHead):
+    """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels."""
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        objectness, deltas = super().forward(x)
+        return [o.float() for o in objectness], [d.float() for d in deltas]
+
+
+class BoxHead(nn.Sequential):
+    """Pooled features of each proposal, FloatTensor[N, channels, pool, pool], -> FloatTensor[N, fc_width]."""
+
+    def __init__(
+        self, channels: int, pool: int, *, convs: int, conv_width: int, fc_width: int, dropout: float
+    ) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(convs):
+            layers.append(ConvNormAct(channels, conv_width))
+            channels = conv_width
+        layers.append(nn.Flatten())
+        entering = channels * pool * pool
+        for _ in range(2):
+            layers += [nn.Linear(entering, fc_width, bias=False), nn.BatchNorm1d(fc_width), nn.SiLU(inplace=True)]
+            entering = fc_width
+        layers.append(nn.Dropout(dropout))
+        super().__init__(*layers)
+
+
+class BoxPredictor(nn.Module):
+    """Class scores and one box a proposal, shared by all classes: few labels a class, one geometry.
+
+    Shape:
+        FloatTensor[N, width] -> logits float32[N, classes + 1] (0 is background), offsets float32[N, 4 * (classes + 1)]
+        in the layout of torchvision's RoIHeads, the same four numbers for each class.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.outputs = classes + 1
+        self.score = nn.Linear(width, self.outputs)
+        self.offset = nn.Linear(width, 4)
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.normal_(self.offset.weight, std=0.001)
+        nn.init.zeros_(self.score.bias)
+        nn.init.zeros_(self.offset.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.score(x).float(), self.offset(x).float().repeat(1, self.outputs)
+
+
+class DetectionHeads(RoIHeads):
+    """torchvision's RoIHeads with a choice of box loss and label smoothing.
+
+    Args:
+        box_loss: "giou" (Rezatofighi et al. 2019) on decoded boxes, or torchvision's "smooth_l1" on offsets.
+        box_loss_weight: factor of the box loss, summed over positives and divided by all sampled proposals.
+        label_smoothing: share of the probability spread over the other classes.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        box_loss: Literal["giou", "smooth_l1"],
+        box_loss_weight: float,
+        label_smoothing: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.box_loss, self.box_loss_weight, self.label_smoothing = box_loss, box_loss_weight, label_smoothing
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Losses in training, detections (boxes, labels, scores an image) otherwise."""
+        if self.training:
+            proposals, _, labels, wanted = self.select_training_samples(proposals, targets)
+        pooled = self.box_roi_pool(features, proposals, image_shapes)
+        logits, offsets = self.box_predictor(self.box_head(pooled))
+        if self.training:
+            return [], self.losses(logits, offsets, proposals, torch.cat(labels), torch.cat(wanted))
+        boxes, scores, classes = self.postprocess_detections(logits, offsets, proposals, image_shapes)
+        return [{"boxes": b, "labels": c, "scores": s} for b, s, c in zip(boxes, scores, classes)], {}
+
+    def losses(
+        self, logits: Tensor, offsets: Tensor, proposals: list[Tensor], labels: Tensor, wanted: Tensor
+    ) -> dict[str, Tensor]:
+        """Classification and box loss of the sampled proposals.
+
+        Args:
+            logits: FloatTensor[N, classes + 1].
+            offsets: FloatTensor[N, 4 * (classes + 1)].
+            proposals: FloatTensor[N_i, 4] an image, xyxy, pixels.
+            labels: Int64Tensor[N], 0 for background.
+            wanted: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
+        """
+        classification = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        positive = labels > 0
+        found, wanted = offsets[positive, :4], wanted[positive]
+        if self.box_loss == "giou":
+            boxes = torch.cat(proposals)[positive]
+            found_xyxy = self.box_coder.decode_single(found, boxes)
+            wanted_xyxy = self.box_coder.decode_single(wanted, boxes)
+            box = generalized_box_iou_loss(found_xyxy, wanted_xyxy, reduction="sum")
+        else:
+            box = F.smooth_l1_loss(found, wanted, beta=1 / 9, reduction="sum")
+        return {
+            "loss_classifier": classification,
+            "loss_box_reg": self.box_loss_weight * box / max(labels.numel(), 1),
+        }

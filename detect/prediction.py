@@ -1,0 +1,95 @@
+"""A trained network over images: pixels in, detections out, alone or over a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from .data import DetectionDataset, unit_range
+from .errors import ConfigError
+from .images import Pixels
+from .records import Detections
+
+
+def resolve_device(name: str) -> torch.device:
+    """'auto' is the first GPU if there is one, else the CPU; other names are torch's ("cpu", "cuda:1")."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device '{name}'", fix="use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device '{name}' was asked for, but torch sees no GPU", fix="use device auto or cpu")
+    return device
+
+
+@torch.inference_mode()
+def detect_images(model: FasterRCNN, images: Sequence[Pixels], categories: tuple[str, ...]) -> list[Detections]:
+    """Detections of each image, best score first.
+
+    Args:
+        model: in evaluation mode; the images go to its device.
+        images: uint8 or uint16, [height, width] or [height, width, 3] as the model's channels ask.
+        categories: the model's category names.
+    """
+    device = next(model.parameters()).device
+    outputs = model([_tensor(pixels).to(device) for pixels in images])
+    return [_detections(output, categories) for output in outputs]
+
+
+def detect_dataset(
+    model: FasterRCNN, dataset: DetectionDataset, categories: tuple[str, ...], *, batch_size: int = 16
+) -> Iterator[list[Detections]]:
+    """Batches of detections, image by image in the data set's order; neighbours of one size share a batch."""
+    start = 0
+    while start < len(dataset):
+        first = dataset.images[start]
+        stop = start + 1
+        while stop < min(start + batch_size, len(dataset)) and (
+            (dataset.images[stop].width, dataset.images[stop].height) == (first.width, first.height)
+        ):
+            stop += 1
+        yield detect_images(model, [dataset.pixels(i) for i in range(start, stop)], categories)
+        start = stop
+
+
+def coco_results(found: Sequence[Detections], category_ids: dict[str, int]) -> list[dict[str, object]]:
+    """COCO results of a data set: image_id is the position + 1, boxes are xywh in pixels.
+
+    Args:
+        found: one entry an image, in the data set's order.
+        category_ids: category name -> id in the truth.
+    """
+    results: list[dict[str, object]] = []
+    for image_id, detections in enumerate(found, start=1):
+        for each in detections:
+            x1, y1, x2, y2 = each.xyxy
+            results.append(
+                {
+                    "image_id": image_id,
+                    "category_id": category_ids[each.label],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "score": each.score,
+                }
+            )
+    return results
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    values = unit_range(pixels)
+    return torch.from_numpy(np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1)))
+
+
+def _detections(output: dict[str, Tensor], categories: tuple[str, ...]) -> Detections:
+    order = output["scores"].argsort(descending=True, stable=True)
+    return Detections(
+        output["boxes"][order].cpu().numpy().astype(np.float32),
+        output["scores"][order].cpu().numpy().astype(np.float32),
+        output["labels"][order].cpu().numpy().astype(np.int64),
+        categories,
+    )
