@@ -93,7 +93,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         fix = "free some space or choose another run.dir; the checkpoint before it is untouched"
@@ -128,9 +128,7 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
             std=tuple(made["std"]),
             shapes=[[(float(w), float(h)) for w, h in level] for level in made["shapes"]],
         )
-        return Checkpoint(
-            detector, content["weights"], int(content["epoch"]), content["metrics"], content["training"]
-        )
+        return Checkpoint(detector, content["weights"], int(content["epoch"]), content["metrics"], content["training"])
     except (KeyError, TypeError, ValueError, ValidationError):
         found = "the file is no checkpoint of this library"
         raise CheckpointError(found, where=path, fix="give a run folder or a file written by 'detect train'") from None

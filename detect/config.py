@@ -167,7 +167,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"can't read the configuration ({error.strerror})", where=path, fix="check the path") from None
+        raise ConfigError(
+            f"can't read the configuration ({error.strerror})", where=path, fix="check the path"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None

@@ -22,7 +22,8 @@ Pixels = NDArray[Any]  # uint8 or uint16, [height, width] or [height, width, 3] 
 def read_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels from the file's header, without decoding it."""
     with _open(path) as image:
-        return image.size
+        width, height = image.size
+        return int(width), int(height)
 
 
 def read_image(path: Path) -> Pixels:
@@ -43,7 +44,9 @@ def read_image(path: Path) -> Pixels:
                 image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
             return np.array(image)
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"the image is damaged or cut short ({error})", where=path, fix="replace the file") from None
+            raise DataError(
+                f"the image is damaged or cut short ({error})", where=path, fix="replace the file"
+            ) from None
 
 
 def to_gray(pixels: Pixels) -> Pixels:

@@ -109,7 +109,7 @@ def as_channels(pixels: Pixels, channels: int) -> Pixels:
 
 def unit_range(pixels: Pixels) -> NDArray[np.float32]:
     """uint8 or uint16 -> float32 in 0 to 1: black is 0, the depth's largest value 1."""
-    return pixels.astype(np.float32) * np.float32(1 / np.iinfo(pixels.dtype).max)
+    return np.asarray(pixels.astype(np.float32) * np.float32(1 / np.iinfo(pixels.dtype).max))
 
 
 def read_dataset(path: Path, *, role: str, categories: tuple[str, ...] | None = None) -> Dataset:

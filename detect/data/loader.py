@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,10 +85,10 @@ class TrainingLoader:
         pin: bool,
     ) -> None:
         self.sampler = EpochSampler(len(dataset), batch_size, seed)
-        source = _Augmented(dataset, augment, plain, plain_from, seed)
+        source: Any = _Augmented(dataset, augment, plain, plain_from, seed)  # keys are (epoch, index), not int
         self._loader: DataLoader[Batch] = DataLoader(
             source,
-            batch_sampler=self.sampler,  # type: ignore[arg-type]  # indices are (epoch, index) pairs here
+            batch_sampler=self.sampler,
             collate_fn=_collate,
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -47,9 +47,7 @@ class Augment:
         return change_light(sample, self.brightness, self.contrast, self.illumination, rng)
 
 
-def random_crop(
-    sample: Sample, crop_min: float, aspect: float, min_visible: float, rng: np.random.Generator
-) -> Sample:
+def random_crop(sample: Sample, crop_min: float, aspect: float, min_visible: float, rng: np.random.Generator) -> Sample:
     """Cut a window with sides of ``crop_min`` to 1 of the image's and enlarge it to the full size."""
     height, width = sample.pixels.shape[:2]
     side = rng.uniform(crop_min, 1)
@@ -59,9 +57,7 @@ def random_crop(
     return _window(sample, (left, top, left + window_w, top + window_h), (width, height), min_visible)
 
 
-def mosaic(
-    samples: list[Sample], scale: tuple[float, float], min_visible: float, rng: np.random.Generator
-) -> Sample:
+def mosaic(samples: list[Sample], scale: tuple[float, float], min_visible: float, rng: np.random.Generator) -> Sample:
     """Four images in a 2 x 2 square, of which a random window around the middle becomes the new image."""
     height, width = samples[0].pixels.shape[:2]
     canvas = np.zeros((2 * height, 2 * width, *samples[0].pixels.shape[2:]), np.float32)

@@ -53,7 +53,9 @@ class RunFolder:
             self.log.write_text("")
             _replace(self.config, to_yaml(config))
         except OSError as error:
-            raise ConfigError(f"can't write there ({error.strerror})", where=self.dir, fix="choose another run.dir")
+            raise ConfigError(
+                f"can't write there ({error.strerror})", where=self.dir, fix="choose another run.dir"
+            ) from None
 
     def resume(self, config: Config) -> Checkpoint:
         """The last checkpoint, with the log cut back to its epoch.
@@ -111,7 +113,7 @@ class RunFolder:
 def _replace(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The optimiser and its learning-rate schedule."""
+"""The optimiser, its learning-rate schedule, and the precision of a step."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(total_steps - warmup, 1)
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """The type that convolutions run in: "auto" is bfloat16 where the hardware multiplies it natively."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it yet
+    return "bfloat16" if device.type == "cpu" and native is not None and native() else "float32"

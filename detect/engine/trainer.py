@@ -13,16 +13,17 @@ import torch
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
-from ..checkpoint import Checkpoint, Detector, save_checkpoint
+from ..checkpoint import Checkpoint, save_checkpoint
 from ..config import AugmentConfig, Config
 from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_dataset
 from ..errors import DivergenceError
-from ..models import best_possible_recall, default_anchors, fit_anchors, parts
+from ..models import parts
 from ..prediction import resolve_device
 from .console import TrainingConsole, epoch_line
+from .design import design_detector
 from .ema import Ema
 from .folder import RunFolder
-from .optim import build_optimizer, learning_rate
+from .optim import build_optimizer, learning_rate, resolve_precision
 from .validation import Validator
 
 _WEIGHTS, _EPOCH = 0, 1  # streams of random numbers that must not meet
@@ -51,7 +52,7 @@ class _Training:
     def __init__(self, config: Config, *, resume: bool) -> None:
         self.config, self.console = config, TrainingConsole()
         self.device = resolve_device(config.train.device)
-        self.bfloat16 = _use_bfloat16(config.train.precision, self.device)
+        self.precision = resolve_precision(config.train.precision, self.device)
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.folder = RunFolder(config.run.dir)
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
@@ -59,7 +60,11 @@ class _Training:
         if saved is None:
             self.folder.start(config)
             self._say_start()
-        self.detector = saved.detector if saved else self._design()
+        self.detector = (
+            saved.detector
+            if saved
+            else design_detector(config.model, self.dataset, seed=config.train.seed, say=self.console.say)
+        )
         torch.manual_seed(_derived_seed(config.train.seed, _WEIGHTS))
         self.model = self.detector.build().to(self.device).train()
         self.judged = self.detector.build().to(self.device).eval()  # takes the averaged weights
@@ -75,8 +80,7 @@ class _Training:
         if saved is not None:
             self._restore(saved)
         paths = [p for p in (config.data.train, config.data.val) if p is not None]
-        precision = "bfloat16" if self.bfloat16 else "float32"
-        self.folder.write_environment(device=self.device, precision=precision, data=paths)
+        self.folder.write_environment(device=self.device, precision=self.precision, data=paths)
         self.console.parts(parts(self.model))
 
     def run(self) -> Path:
@@ -111,31 +115,16 @@ class _Training:
 
     def _say_start(self) -> None:
         boxes = len(self.dataset.boxes_wh())
-        judged_on = f", judged on {len(self.validator.images):,}" if self.validator else ", not judged: data.val is unset"
-        self.console.say(f"training on {len(self.dataset):,} images with {boxes:,} boxes{judged_on}")
-        self.console.say(f"{self.device}, {'bfloat16' if self.bfloat16 else 'float32'}, {torch.get_num_threads()} threads")
+        judged = f"judged on {len(self.validator.images):,}" if self.validator else "not judged: data.val is unset"
+        self.console.say(f"training on {len(self.dataset):,} images with {boxes:,} boxes, {judged}")
+        self.console.say(f"{self.device}, {self.precision}, {torch.get_num_threads()} threads")
         size = self.config.model.input_size
         self.console.say("input size: the images' own" if size is None else f"input size: shorter side {size} px")
 
-    def _design(self) -> Detector:
-        model = self.config.model
-        levels = len(model.backbone.widths)
-        boxes_wh = self.dataset.boxes_wh() * self.dataset.resize_factors(model.input_size)[:, None]
-        if model.anchors.shapes is not None:
-            shapes = [[(w, h) for w, h in level] for level in model.anchors.shapes]
-        else:
-            shapes = fit_anchors(boxes_wh, levels, model.anchors.per_level, seed=self.config.train.seed)
-        fitted, default = (best_possible_recall(boxes_wh, s) for s in (shapes, default_anchors(levels)))
-        kind = "given" if model.anchors.shapes is not None else "fitted"
-        self.console.say(f"anchors {kind}: best possible recall at IoU 0.5 {fitted:.3f} (torchvision's: {default:.3f})")
-        mean, std = self.dataset.normalisation()
-        return Detector(model, self.dataset.categories, self.config.data.channels, tuple(mean), tuple(std), shapes)
-
     def _loader(self) -> TrainingLoader:
         config = self.config
-        workers = config.data.workers
-        if workers == "auto":
-            workers = min(8, (os.cpu_count() or 1) - 1) if self.device.type == "cuda" else 0
+        spare = min(8, (os.cpu_count() or 1) - 1) if self.device.type == "cuda" else 0
+        workers = spare if config.data.workers == "auto" else config.data.workers
         return TrainingLoader(
             self.dataset,
             augment=_augment(config.augment),
@@ -186,7 +175,7 @@ class _Training:
         if not torch.isfinite(total):
             self._refuse(batch, {name: float(value.detach()) for name, value in losses.items()})
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if self.config.train.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm)
         self.optimizer.step()
@@ -194,7 +183,7 @@ class _Training:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _refuse(self, batch: Batch, losses: dict[str, float]) -> None:
         names = ", ".join(self.dataset.path(i).name for i in batch.indices)
@@ -242,16 +231,6 @@ class _Training:
 
 def _augment(config: AugmentConfig) -> Augment:
     return Augment(**config.model_dump(exclude={"mosaic_off_epochs"}))
-
-
-def _use_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether to run convolutions in bfloat16; 'auto' does where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it yet
-    return device.type == "cpu" and native is not None and bool(native())
 
 
 def _derived_seed(*parts: int) -> int:

@@ -24,7 +24,7 @@ class Validator:
     """
 
     def __init__(self, dataset: Dataset, *, channels: int, cache: bool) -> None:
-        self._truth = coco.to_dict(dataset, Path("."))
+        self._truth = coco.to_dict(dataset, Path())
         self._ids = dataset.category_ids()
         self.images = DetectionDataset(dataset, channels=channels, cache=cache)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 Shapes = list[list[tuple[float, float]]]  # [level][anchor](width, height) in pixels
 
 
-class ShapeAnchors(AnchorGenerator):
+class ShapeAnchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
     """Anchors of given widths and heights, any number of shapes a level.
 
     torchvision's generator divides the image's size by the map's to find the stride; where a side isn't a multiple
@@ -48,7 +49,7 @@ class ShapeAnchors(AnchorGenerator):
         return [anchors for _ in image_list.image_sizes]
 
 
-def fit_anchors(boxes_wh: NDArray[np.floating], levels: int, per_level: int, *, seed: int = 0) -> Shapes:
+def fit_anchors(boxes_wh: NDArray[np.floating[Any]], levels: int, per_level: int, *, seed: int = 0) -> Shapes:
     """Cluster box shapes by IoU (k-means of Redmon & Farhadi 2017) and spread them over the levels by area.
 
     Args:
@@ -79,7 +80,7 @@ def fit_anchors(boxes_wh: NDArray[np.floating], levels: int, per_level: int, *, 
     ]
 
 
-def default_anchors(levels: int, per_level: int = 3, boxes_wh: NDArray[np.floating] | None = None) -> Shapes:
+def default_anchors(levels: int, per_level: int = 3, boxes_wh: NDArray[np.floating[Any]] | None = None) -> Shapes:
     """torchvision's choice: 32 pixels at the finest level, doubled at each next one, ratios about 1.
 
     With boxes, the finest size starts at a quarter of their median side, for data too small to be clustered.
@@ -94,14 +95,14 @@ def default_anchors(levels: int, per_level: int = 3, boxes_wh: NDArray[np.floati
     ]
 
 
-def shape_iou(a_wh: NDArray[np.floating], b_wh: NDArray[np.floating]) -> NDArray[np.float64]:
+def shape_iou(a_wh: NDArray[np.floating[Any]], b_wh: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """IoU of every pair of shapes laid on the same centre: [N, 2], [M, 2] -> [N, M]."""
     shared = np.minimum(a_wh[:, None], b_wh[None]).prod(axis=2)
     union = a_wh.prod(axis=1)[:, None] + b_wh.prod(axis=1)[None] - shared
     return np.asarray(shared / np.maximum(union, 1e-9), np.float64)
 
 
-def best_possible_recall(boxes_wh: NDArray[np.floating], shapes: Shapes, iou: float = 0.5) -> float:
+def best_possible_recall(boxes_wh: NDArray[np.floating[Any]], shapes: Shapes, iou: float = 0.5) -> float:
     """Share of boxes that some anchor reaches with at least ``iou`` when it sits on their centre."""
     if not len(boxes_wh):
         return float("nan")

@@ -12,7 +12,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from ..config import ModelConfig
 from ..errors import ConfigError
-from .anchors import Shapes, ShapeAnchors
+from .anchors import ShapeAnchors, Shapes
 from .backbones import BACKBONES
 from .heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead
 from .pyramid import Pyramid

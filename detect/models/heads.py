@@ -14,7 +14,7 @@ from torchvision.ops import generalized_box_iou_loss
 from .blocks import ConvNormAct
 
 
-class ProposalHead(RPNHead):
+class ProposalHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
     """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels."""
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -25,9 +25,7 @@ class ProposalHead(RPNHead):
 class BoxHead(nn.Sequential):
     """Pooled features of each proposal, FloatTensor[N, channels, pool, pool], -> FloatTensor[N, fc_width]."""
 
-    def __init__(
-        self, channels: int, pool: int, *, convs: int, conv_width: int, fc_width: int, dropout: float
-    ) -> None:
+    def __init__(self, channels: int, pool: int, *, convs: int, conv_width: int, fc_width: int, dropout: float) -> None:
         layers: list[nn.Module] = []
         for _ in range(convs):
             layers.append(ConvNormAct(channels, conv_width))
@@ -63,7 +61,7 @@ class BoxPredictor(nn.Module):
         return self.score(x).float(), self.offset(x).float().repeat(1, self.outputs)
 
 
-class DetectionHeads(RoIHeads):
+class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
     """torchvision's RoIHeads with a choice of box loss and label smoothing.
 
     Args:

@@ -1,0 +1,33 @@
+"""What the data decides about a detector: its categories, normalisation and anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..checkpoint import Detector
+from ..config import ModelConfig
+from ..data import DetectionDataset
+from ..models import best_possible_recall, default_anchors, fit_anchors
+
+
+def design_detector(
+    model: ModelConfig, dataset: DetectionDataset, *, seed: int, say: Callable[[str], None]
+) -> Detector:
+    """Fit a detector's description to the training data.
+
+    Args:
+        model: widths and settings; its anchors are taken if given, else fitted to the boxes at input size.
+        dataset: the training images.
+        seed: of the fit.
+        say: gets one line on how well the anchors cover the boxes, beside torchvision's.
+    """
+    levels = len(model.backbone.widths)
+    boxes_wh = dataset.boxes_wh() * dataset.resize_factors(model.input_size)[:, None]
+    if model.anchors.shapes is not None:
+        shapes, origin = [list(level) for level in model.anchors.shapes], "given"
+    else:
+        shapes, origin = fit_anchors(boxes_wh, levels, model.anchors.per_level, seed=seed), "fitted"
+    ours, default = (best_possible_recall(boxes_wh, each) for each in (shapes, default_anchors(levels)))
+    say(f"anchors {origin}: best possible recall at IoU 0.5 is {ours:.3f}, with torchvision's default {default:.3f}")
+    mean, std = dataset.normalisation()
+    return Detector(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes)
