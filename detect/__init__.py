@@ -1,3 +1,54 @@
-"""Steel surface defect detection: convert labels, train a detector from scratch, judge it, use it."""
+"""Surface defects: from label files to a detector trained from scratch, judged and drawn.
+
+The names below are the library's front door; each is imported when it is first used, so ``import detect`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import load_config
+    from .conversion import convert
+    from .engine import train
+    from .errors import DetectError
+    from .evaluation import judge
+    from .inference import Predictor
+    from .report import write_report
+    from .sample import write_sample
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "DetectError": "errors",
+    "Predictor": "inference",
+    "convert": "conversion",
+    "judge": "evaluation",
+    "load_config": "config",
+    "train": "engine",
+    "write_report": "report",
+    "write_sample": "sample",
+}
+
+__all__ = [
+    "DetectError",
+    "Predictor",
+    "__version__",
+    "convert",
+    "judge",
+    "load_config",
+    "train",
+    "write_report",
+    "write_sample",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'detect' has no attribute '{name}'")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

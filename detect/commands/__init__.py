@@ -1,0 +1,133 @@
+"""The command line: finds the verb, runs it, and turns mistakes into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import DetectError
+from .audit import AUDIT
+from .convert import CONVERT
+from .evaluate import EVALUATE
+from .infer import INFER
+from .sample import SAMPLE
+from .train import TRAIN
+from .verb import UsageError
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "convert": CONVERT,
+    "audit": AUDIT,
+    "sample": SAMPLE,
+    "train": TRAIN,
+    "evaluate": EVALUATE,
+    "infer": INFER,
+}
+
+USAGE_EXIT = 2
+INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells count
+CLOSED_PIPE_EXIT = 141  # 128 + SIGPIPE
+
+# Trouble with the user's files and disk, as opposed to a mistake in this program.
+_DISK_TROUBLE = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG")
+    if hasattr(errno, name)
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the arguments after the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 2 a mistake in the input (one sentence on stderr), 130 stopped by Ctrl-C. A mistake in
+        the program itself keeps its traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except DetectError as error:
+        return _complain(str(error), USAGE_EXIT)
+    except KeyboardInterrupt:
+        return _complain("stopped", INTERRUPTED_EXIT)
+    except BrokenPipeError:
+        _silence_stdout()
+        return CLOSED_PIPE_EXIT
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "detect":
+            raise
+        return _complain(f"Python finds no module {error.name}; install this package (pip install .)", USAGE_EXIT)
+    except OSError as error:
+        if error.errno not in _DISK_TROUBLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror}; check the path, its permissions and the disk", USAGE_EXIT)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else USAGE_EXIT
+    if arguments[0] in ("-V", "--version"):
+        print(f"detect {__version__}")
+        return 0
+    name, *rest = arguments
+    verb = VERBS.get(name)
+    if verb is None:
+        near = difflib.get_close_matches(name, VERBS, n=1)
+        fix = f"did you mean '{near[0]}'?" if near else f"the verbs are {', '.join(VERBS)}"
+        raise UsageError(f"no verb '{name}'", fix=fix)
+    try:
+        values = verb.parse(name, rest)
+    except SystemExit:  # argparse has printed the verb's help
+        return 0
+    try:
+        return verb.run(values)
+    except KeyboardInterrupt:
+        return _complain(f"stopped; {verb.on_interrupt(values)}", INTERRUPTED_EXIT)
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    return "\n".join(
+        [
+            "usage: detect VERB [arguments]",
+            "",
+            "Surface defects: from label files to a detector trained from scratch, judged and drawn.",
+            "",
+            "verbs:",
+            *(f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()),
+            "",
+            "options:",
+            "  -h, --help     this text; detect VERB --help tells more about one verb",
+            "  -V, --version  the version",
+            "",
+            "example, from nothing to a drawn picture:",
+            "  detect sample --out data/demo/steel --images 300 --seed 0",
+            "  detect convert data/demo/steel --out data/demo --split train=1-40,val=41-50",
+            "  detect train configs/demo.yaml",
+            "  detect evaluate runs/demo",
+            "  detect infer data/demo/steel/IMAGES --draw --weights runs/demo --out runs/demo/detections",
+        ]
+    )
+
+
+def _complain(sentence: str, code: int) -> int:
+    sys.stdout.flush()
+    print(f"detect: {sentence}", file=sys.stderr)
+    return code
+
+
+def _silence_stdout() -> None:
+    # The reader has gone (`detect ... | head`); without this, Python complains once more when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,45 @@
+"""What the verbs print: tables that read well in a terminal and in a file, paths and commands that can be pasted."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_FILE_WIDTH = 200  # columns; a file or a pipe has no edge to fold at
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
+    """Print a table; all but the first ``text_columns`` columns are figures and stand to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < text_columns else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def shown(path: Path) -> str:
+    """The path as seen from the current folder, where it lies below it."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
+
+
+def command(*arguments: str) -> str:
+    """A ``detect`` command line that works when pasted, also where its script is not on the PATH."""
+    beside = Path(sys.executable).parent / "detect"
+    found = shutil.which("detect")
+    if found is not None and Path(found).parent == beside.parent:
+        start = ["detect"]
+    elif beside.exists():
+        start = [shown(beside)]
+    else:
+        start = [shown(Path(sys.executable)), "-m", "detect"]
+    return shlex.join([*start, *arguments])

@@ -1,0 +1,149 @@
+"""``detect evaluate``: judge a run, a checkpoint, or anyone's detections, and write the reports."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .console import command, print_table, shown
+from .verb import UsageError, Verb
+
+if TYPE_CHECKING:
+    from ..evaluation import Judgement
+
+_HEADLINE = ("AP", "AP50", "AP75")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", nargs="?", type=Path, metavar="RUN", help="run folder or checkpoint file")
+    parser.add_argument(
+        "--data", type=Path, metavar="JSON", help="COCO labels to judge by (default: the run's data.val)"
+    )
+    parser.add_argument(
+        "--detections", type=Path, metavar="JSON", help="judge these COCO results instead of running a detector"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the reports go (default: RUN/report)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if (args.weights is None) == (args.detections is None):
+        raise UsageError("give either a run to judge or --detections", fix="see detect evaluate --help")
+    return _judge_detections(args) if args.weights is None else _judge_run(args)
+
+
+def _judge_detections(args: argparse.Namespace) -> int:
+    if args.data is None:
+        raise UsageError("--detections needs --data", fix="name the COCO labels that the detections are judged by")
+    if args.device is not None:
+        raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
+    out = args.out or args.detections.parent / "report"
+    truth, detections = _read_json(args.data), _read_json(args.detections)
+    meta = {"detections": str(args.detections), "data": str(args.data)}
+    return _report(truth, detections, args.data, out, log=None, meta=meta)
+
+
+def _judge_run(args: argparse.Namespace) -> int:
+    run_dir = args.weights if args.weights.is_dir() else args.weights.parent
+    data = args.data or _validation_data(run_dir)
+    from ..formats import coco
+
+    dataset = coco.read(data)
+    from ..inference import Predictor
+
+    predictor = Predictor.load(args.weights, device=args.device)
+    print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images)} images of {shown(data)}")
+    detections = predictor.detect_dataset(dataset, progress=True)
+    truth = coco.to_dict(dataset, root=data.parent)
+    meta = {"weights": str(predictor.weights_path), "data": str(data)}
+    out = args.out or run_dir / "report"
+    code = _report(truth, detections, data, out, log=_read_log(run_dir / "log.jsonl"), meta=meta)
+    if dataset.images:
+        image, pictures = shown(dataset.images[0].path), shown(run_dir / "detections")
+        print(f"next: {command('infer', image, '--draw', '--weights', shown(args.weights), '--out', pictures)}")
+    return code
+
+
+def _report(
+    truth: Any, detections: Any, data: Path, out: Path, *, log: list[dict[str, Any]] | None, meta: dict[str, Any]
+) -> int:
+    from ..evaluation import judge
+    from ..report import write_report
+
+    judgement = judge(truth, detections)
+    paths = write_report(judgement, out, images_root=data.parent, log=log, meta=meta)
+    _print_judgement(judgement)
+    for path in (paths.html, paths.markdown, paths.json, paths.detections):
+        print(f"wrote {shown(path)}")
+    return 0
+
+
+def _print_judgement(judgement: Judgement) -> None:
+    summary = judgement.summary
+    print()
+    print("  ".join(f"{name} {_fraction(summary[name])}" for name in _HEADLINE))
+    rows = [
+        [name, str(values["boxes"]), *(_fraction(values[key]) for key in (*_HEADLINE, "AR100"))]
+        for name, values in summary["per_class"].items()
+    ]
+    print_table("", ["class", "boxes", *_HEADLINE, "AR100"], rows)
+
+
+def _fraction(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _validation_data(run_dir: Path) -> Path:
+    from ..config import load_config
+
+    config_file = run_dir / "config.yaml"
+    if not config_file.exists():
+        raise UsageError(f"no config.yaml in {run_dir} says what to judge by", fix="name the COCO labels with --data")
+    data = load_config(config_file, []).data.val
+    if data is None:
+        raise UsageError(f"the run in {run_dir} had no validation data", fix="name COCO labels with --data")
+    if not data.exists():
+        raise UsageError(f"the run's validation data {data} isn't there", fix="name COCO labels with --data")
+    return data
+
+
+def _read_json(path: Path) -> Any:
+    from ..errors import DataError
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"can't read the file ({error.strerror})", where=path, fix="check the path") from None
+    except ValueError as error:  # not JSON, or not even text
+        raise DataError(f"the file is not valid JSON ({error})", where=path, fix="give a COCO JSON file") from None
+
+
+def _read_log(path: Path) -> list[dict[str, Any]] | None:
+    """The run's epochs; the last line may be cut short where the run was."""
+    if not path.exists():
+        return None
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            break
+    return entries
+
+
+EVALUATE = Verb(
+    summary="Judge a run, a checkpoint or a file of detections; write report.html, .md and .json.",
+    details=(
+        "AP, AP50 and AR are pycocotools' figures, as fractions. With --detections, COCO results of any detector are\n"
+        "judged, and PyTorch is not even loaded."
+    ),
+    examples=[
+        "evaluate runs/neu",
+        "evaluate runs/neu/last.pt --data data/neu/test.json --out reports/last",
+        "evaluate --detections theirs.json --data data/neu/val.json --out reports/theirs",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)

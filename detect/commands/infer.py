@@ -1,0 +1,176 @@
+"""``detect infer``: find defects in images, show them as a table, a picture, or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .console import print_table, shown
+from .verb import UsageError, Verb
+
+if TYPE_CHECKING:
+    from ..errors import DetectError
+    from ..inference import Predictor
+    from ..records import Detections
+
+JSON_SCHEMA = 1
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or quoted globs")
+    parser.add_argument(
+        "--weights", type=Path, metavar="RUN", help="run folder or checkpoint (default: the newest runs/*/best.pt)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, metavar="SCORE", help="lowest score to show (default: %(default)s)"
+    )
+    parser.add_argument("--draw", action="store_true", help="write NAME.detections.png beside each image, or to --out")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures and for detections.json")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON and nothing else; with --out write it there too"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if not 0 <= args.threshold <= 1:
+        raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
+    if args.out is not None and not (args.draw or args.json):
+        raise UsageError("--out without --draw or --json would write nothing", fix="add --draw, --json or both")
+    from .inputs import find_images
+
+    paths, missing = find_images(args.images)
+    failed = [_failure(str(error.where), error) for error in missing]
+    if paths:
+        from ..inference import Predictor
+
+        predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
+        entries = _detect_all(predictor, paths, args, failed)
+        if args.json:
+            _emit_json(_document(predictor, entries, failed, args.threshold), args.out)
+    if failed:
+        print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _detect_all(
+    predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace, failed: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """One JSON entry an image; what can't be read is appended to ``failed``."""
+    from ..errors import DataError
+    from ..images import read_image
+
+    pictures = _picture_paths(paths, args.out) if args.draw else {}
+    entries = []
+    for path in paths:
+        try:
+            pixels = read_image(path)
+            found = predictor(pixels).above(args.threshold)
+        except DataError as error:
+            failed.append(_failure(str(path), error))
+            continue
+        picture = pictures.get(path)
+        if picture is not None:
+            _write_picture(picture, pixels, found)
+        if not args.json:
+            _print_detections(path, found, args.threshold, picture)
+        entries.append(_entry(path, found, width=pixels.shape[1], height=pixels.shape[0], picture=picture))
+    return entries
+
+
+def _newest_weights() -> Path:
+    from ..errors import CheckpointError
+
+    candidates = sorted(Path("runs").glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
+    if not candidates:
+        raise CheckpointError("there is no runs/*/best.pt here", fix="train one, or name a run folder with --weights")
+    print(f"detect: weights {candidates[-1]}, the newest in runs; --weights names others", file=sys.stderr)
+    return candidates[-1]
+
+
+def _picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
+    """Image -> its picture, no two alike."""
+    from ..formats.files import unique_names
+    from .inputs import PICTURE_SUFFIX
+
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    pictures = {}
+    for folder in dict.fromkeys(out or path.parent for path in paths):
+        inside = [path for path in paths if (out or path.parent) == folder]
+        for path, name in zip(inside, unique_names(inside)):
+            pictures[path] = folder / f"{Path(name).stem}{PICTURE_SUFFIX}"
+    return pictures
+
+
+def _write_picture(picture: Path, pixels: Any, found: Detections) -> None:
+    from ..drawing import draw_detections
+    from ..images import write_image
+
+    write_image(picture, draw_detections(pixels, found))
+
+
+def _print_detections(path: Path, found: Detections, threshold: float, picture: Path | None) -> None:
+    where = f" -> {shown(picture)}" if picture is not None else ""
+    if not len(found):
+        print(f"{shown(path)}: nothing scores {threshold:g} or more{where}")
+        return
+    rows = [[one.label, f"{one.score:.3f}", *(f"{value:.1f}" for value in one.xyxy)] for one in found]
+    print_table(f"{shown(path)}: {len(found)} found{where}", ["class", "score", "x1", "y1", "x2", "y2"], rows)
+
+
+def _entry(path: Path, found: Detections, *, width: int, height: int, picture: Path | None) -> dict[str, Any]:
+    detections = [
+        {"label": one.label, "score": round(one.score, 6), "box_xyxy": [round(value, 3) for value in one.xyxy]}
+        for one in found
+    ]
+    entry = {"file": str(path), "width": width, "height": height, "detections": detections}
+    return entry if picture is None else {**entry, "picture": str(picture)}
+
+
+def _document(
+    predictor: Predictor, entries: list[dict[str, Any]], failed: list[dict[str, str]], threshold: float
+) -> dict[str, Any]:
+    return {
+        "schema": JSON_SCHEMA,
+        "weights": str(predictor.weights_path),
+        "categories": list(predictor.categories),
+        "threshold": threshold,
+        "images": entries,
+        "failed": failed,
+    }
+
+
+def _emit_json(document: dict[str, Any], out: Path | None) -> None:
+    from ..formats.files import write_text
+
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    sys.stdout.write(text)
+    if out is not None:
+        write_text(out / "detections.json", text)
+
+
+def _failure(given: str, error: DetectError) -> dict[str, str]:
+    print(f"detect: {error}", file=sys.stderr)
+    return {"file": given, "reason": str(error)}
+
+
+INFER = Verb(
+    summary="Find defects in images: a table, a drawn picture, or JSON.",
+    details=(
+        "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named\n"
+        "on stderr, the rest goes on, and the exit code is 2. Where two pictures\n"
+        "would have one name, both get a longer one."
+    ),
+    examples=[
+        "infer image.bmp --draw --weights runs/neu",
+        "infer coil_17/ 'archive/*.png' --weights runs/neu --threshold 0.3 --draw --out pictures",
+        "infer coil_17/ --weights runs/neu --json > coil_17.json",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)

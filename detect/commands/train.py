@@ -1,0 +1,67 @@
+"""``detect train``: train a detector as a YAML file says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .console import command, shown
+from .verb import Verb
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, or a run folder to use its config")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],  # without it, a missing CONFIG is reported as two missing arguments
+        metavar="key=value",
+        help="dotted keys over the file, such as train.epochs=20",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where the run folder's last checkpoint stands")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..config import load_config
+
+    config = load_config(_config_file(args.config), args.overrides)
+    from ..engine import train  # after the configuration is known to be right: torch takes seconds to load
+
+    run_dir = train(config, resume=args.resume)
+    print(f"run: {shown(run_dir)}")
+    if config.data.val is None:
+        print(f"next: {command('evaluate', shown(run_dir), '--data', 'labels.json')}")
+    else:
+        print(f"next: {command('evaluate', shown(run_dir))}")
+    return 0
+
+
+def _config_file(path: Path) -> Path:
+    return path / "config.yaml" if path.is_dir() else path
+
+
+def _on_interrupt(args: argparse.Namespace) -> str:
+    from ..config import load_config
+
+    run_dir = load_config(_config_file(args.config), args.overrides).run.dir
+    again = ["train", str(args.config), *args.overrides]
+    if (run_dir / "last.pt").exists():
+        return f"go on with: {command(*again, '--resume')}"
+    return f"there is no checkpoint yet; start over with: {command(*again)}"
+
+
+TRAIN = Verb(
+    summary="Train a detector from random weights, as a YAML file says.",
+    details=(
+        "Writes the run folder (run.dir): the resolved configuration, the environment, a log line an epoch, and the\n"
+        "checkpoints last.pt and best.pt. Ctrl-C leaves a run that --resume continues."
+    ),
+    examples=[
+        "train configs/neu.yaml",
+        "train configs/neu.yaml run.dir=runs/seed1 train.seed=1 train.epochs=80",
+        "train configs/neu.yaml run.dir=runs/seed1 train.seed=1 train.epochs=80 --resume",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+    on_interrupt=_on_interrupt,
+)

@@ -1,0 +1,58 @@
+"""What a verb of the command line is, and how its arguments become values or one clear sentence."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ..errors import DetectError
+
+
+class UsageError(DetectError):
+    """A command line that can't be understood."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing that the command ``detect`` can do.
+
+    Attributes:
+        summary: one line for the list of verbs.
+        details: what it reads and writes, for its own help.
+        examples: command lines without the leading ``detect``.
+        add_arguments: declares its arguments.
+        run: does it and returns the exit code; imports what is heavy inside, so that help stays instant.
+        on_interrupt: how to go on after Ctrl-C, given the arguments.
+    """
+
+    summary: str
+    details: str
+    examples: Sequence[str]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    on_interrupt: Callable[[argparse.Namespace], str] = lambda _: "run the same command again to start over"
+
+    def parse(self, name: str, arguments: Sequence[str]) -> argparse.Namespace:
+        """Arguments in any order -> their values.
+
+        Raises:
+            UsageError: unknown, missing or malformed arguments.
+        """
+        parser = _Parser(
+            prog=f"detect {name}",
+            description=f"{self.summary}\n\n{self.details}",
+            epilog="\n".join(["examples:", *(f"  detect {example}" for example in self.examples)]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_arguments(parser)
+        return parser.parse_intermixed_args(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, fix=f"see {self.prog} --help")
