@@ -16,6 +16,9 @@ from .anchors import ShapeAnchors, Shapes
 from .backbones import BACKBONES
 from .heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead
 from .pyramid import Pyramid
+from .sizing import NativeSize
+
+_PADDED_TO = 8  # pixels; NEU's 200 need no padding, 32 would add a quarter to the work
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def build_detector(
         dropout=roi.dropout,
     )
     predictor = BoxPredictor(roi.fc_width, classes)
-    side = model.input_size or 1  # unused where resizing is skipped
+    side = model.input_size or 1  # NativeSize doesn't look at it
     detector = FasterRCNN(
         pyramid,
         rpn_anchor_generator=ShapeAnchors(shapes, pyramid.strides),
@@ -89,9 +92,10 @@ def build_detector(
         max_size=8 * side,
         image_mean=list(mean),
         image_std=list(std),
-        size_divisible=8,
-        _skip_resize=model.input_size is None,
+        size_divisible=_PADDED_TO,
     )
+    if model.input_size is None:
+        detector.transform = NativeSize(side, side, list(mean), list(std), size_divisible=_PADDED_TO)
     detector.roi_heads = DetectionHeads(
         pool,
         head,
