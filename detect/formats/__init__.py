@@ -1,0 +1,69 @@
+"""Label files <-> records: Pascal-VOC, COCO and YOLO, each with the same three functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError
+from ..records import Dataset
+from . import coco, voc, yolo
+from .files import walk
+from .reading import Entry, Reading
+
+__all__ = ["FORMATS", "Entry", "Format", "Reading", "recognise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The three things that can be done with a label format.
+
+    Attributes:
+        read: one data set, or DataError with the first thing that is wrong in it.
+        scan: any number of sources, with a finding for everything that is wrong in them.
+        write: data sets by name of part -> the file or folder that now holds each part.
+    """
+
+    read: Callable[[Path], Dataset]
+    scan: Callable[[Sequence[Path]], Reading]
+    write: Callable[[Mapping[str, Dataset], Path], dict[str, Path]]
+
+
+FORMATS: dict[str, Format] = {
+    "voc": Format(voc.read, voc.scan, voc.write),
+    "coco": Format(coco.read, coco.scan, coco.write),
+    "yolo": Format(yolo.read, yolo.scan, yolo.write),
+}
+
+
+def recognise(sources: Sequence[Path]) -> str:
+    """The name of the format that the sources are in.
+
+    Files tell by their suffix. Of folders, any XML below makes VOC, else a YAML with class names makes YOLO,
+    else a JSON file of COCO's shape makes COCO.
+
+    Raises:
+        DataError: a source is missing, none of the formats fits, or two sources differ.
+    """
+    if not sources:
+        raise DataError("no folder or file to read labels from", fix="name at least one")
+    found = {source: _format_of(source) for source in sources}
+    names = sorted({name for name in found.values() if name})
+    if len(names) > 1:
+        told = ", ".join(f"{source} ({name})" for source, name in found.items() if name)
+        raise DataError(f"the sources are in different formats: {told}", fix="convert them one by one")
+    if not names:
+        places = ", ".join(map(str, sources))
+        raise DataError("no Pascal-VOC XML, YOLO data.yaml or COCO JSON found", where=places, fix="check the path")
+    return names[0]
+
+
+def _format_of(source: Path) -> str | None:
+    if source.is_file():
+        return {".xml": "voc", ".json": "coco", ".yaml": "yolo", ".yml": "yolo"}.get(source.suffix.lower())
+    if walk([source], [".xml"]):
+        return "voc"
+    if yolo.names_files(source):
+        return "yolo"
+    return "coco" if coco.files(source) else None

@@ -1,0 +1,136 @@
+"""What makes a file COCO: the keys, types and ids that everything else relies on, checked once."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from ..errors import DataError
+
+FIX = "correct the file or write it anew with `detect convert`"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read and check a COCO data set; foreign ids, gaps in them and extra keys are kept as they are.
+
+    Raises:
+        DataError: missing, no JSON, a key or type that is wrong, an id used twice or pointing nowhere,
+            a number that is not finite.
+    """
+    try:
+        data = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise DataError("no such file", where=path, fix="check the path") from None
+    except OSError as error:
+        raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None
+    except RecursionError:
+        raise DataError("the JSON is nested too deeply", where=path, fix=FIX) from None
+    except ValueError as error:  # broken JSON, broken encoding, NaN, a number of thousands of digits
+        raise DataError(f"the JSON can't be read ({error})", where=path, fix=FIX) from None
+    try:
+        check(data)
+    except ValueError as error:
+        raise DataError(str(error), where=path, fix=FIX) from None
+    return dict(data)
+
+
+def check(data: Any) -> None:
+    """Raise ValueError, in words, for the first thing that makes ``data`` unusable as a COCO data set."""
+    if not isinstance(data, dict):
+        raise ValueError(f"the outermost value is {_kind(data)}, not an object with images, annotations and categories")
+    images, categories, annotations = (_records(data, key) for key in ("images", "categories", "annotations"))
+    image_ids = _ids(images, "images")
+    category_ids = _ids(categories, "categories")
+    _ids(annotations, "annotations", optional=True)
+    for i, item in enumerate(images):
+        name = item.get("file_name")
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            raise ValueError(f"images[{i}] has no file_name")
+        for key in ("width", "height"):
+            if key in item:
+                _finite(item[key], f"images[{i}].{key}")
+    seen: dict[str, int] = {}
+    for i, item in enumerate(categories):
+        name = item.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"categories[{i}] has no name")
+        key = " ".join(name.split())
+        if key in seen:
+            raise ValueError(f"categories[{seen[key]}] and categories[{i}] are both named {key!r}")
+        seen[key] = i
+    for i, item in enumerate(annotations):
+        _annotation(item, f"annotations[{i}]", image_ids, category_ids)
+
+
+def _annotation(item: dict[str, Any], where: str, image_ids: set[int], category_ids: set[int]) -> None:
+    for key, known in (("image_id", image_ids), ("category_id", category_ids)):
+        if not _is_id(item.get(key)):
+            raise ValueError(f"{where}.{key} is {_kind(item.get(key))}, not a whole number")
+        if item[key] not in known:
+            raise ValueError(
+                f"{where}.{key} is {item[key]}, which none of the {'images' if key == 'image_id' else 'categories'} has"
+            )
+    bbox = item.get("bbox")
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise ValueError(f"{where}.bbox is {_kind(bbox)}, not a list of the four numbers x, y, width, height")
+    for value in bbox:
+        _finite(value, f"{where}.bbox")
+    if "area" in item:
+        _finite(item["area"], f"{where}.area")
+    for key in ("iscrowd", "difficult"):
+        if item.get(key, 0) not in (0, 1):
+            raise ValueError(f"{where}.{key} is {item[key]!r}, neither 0 nor 1")
+
+
+def _records(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    if key not in data:
+        raise ValueError(f"the key {key!r} is missing")
+    records = data[key]
+    if not isinstance(records, list):
+        raise ValueError(f"{key} is {_kind(records)}, not a list")
+    for i, item in enumerate(records):
+        if not isinstance(item, dict):
+            raise ValueError(f"{key}[{i}] is {_kind(item)}, not an object")
+    return records
+
+
+def _ids(records: list[dict[str, Any]], key: str, *, optional: bool = False) -> set[int]:
+    ids: set[int] = set()
+    for i, item in enumerate(records):
+        if optional and "id" not in item:
+            continue
+        value = item.get("id")
+        if not _is_id(value):
+            raise ValueError(f"{key}[{i}].id is {_kind(value)}, not a whole number")
+        if value in ids:
+            raise ValueError(f"{key}[{i}].id is {value}, which an earlier one has too")
+        ids.add(value)
+    return ids
+
+
+def _is_id(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _finite(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{where} holds {_kind(value)}, not a number")
+    if abs(value) > 1e9 or not math.isfinite(value):  # also keeps float() of a giant integer from overflowing
+        raise ValueError(
+            f"{where} holds {value if isinstance(value, float) else 'a giant number'}, which can't be right"
+        )
+
+
+def _kind(value: Any) -> str:
+    """A value in words, short enough for a sentence."""
+    if value is None:
+        return "missing"
+    names = {bool: "a truth value", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    text = repr(value)
+    return f"{names.get(type(value), 'something else')} ({text if len(text) <= 40 else text[:37] + '...'})"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number that JSON knows")

@@ -1,0 +1,114 @@
+"""Label files and images found below folders in a steady order; files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ..errors import DataError
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which ``a_2`` comes before ``a_10``."""
+    pieces = _DIGITS.split(text)
+    # isdecimal, not isdigit: "²" is a digit that int() refuses.
+    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in pieces if p)
+
+
+def stem(path: Path) -> str:
+    """The name without its suffix, in one Unicode form: macOS stores "ü" as two characters, others as one."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def walk(roots: Sequence[Path], suffixes: Iterable[str]) -> list[Path]:
+    """All files with one of ``suffixes`` (lower case, any case matches) at or below ``roots``, each once.
+
+    Hidden files and folders (a leading dot) are not looked at; links are followed, loops don't hang.
+
+    Raises:
+        DataError: a root does not exist.
+    """
+    wanted = tuple(suffixes)
+    found: dict[str, Path] = {}
+    for root in roots:
+        if not root.exists():
+            raise DataError("no such file or folder", where=root, fix="check the path")
+        for path in [root] if root.is_file() else _files_below(root):
+            if path.name.lower().endswith(wanted):
+                found.setdefault(os.path.realpath(path), path)
+    return sorted(found.values(), key=lambda path: (natural_key(stem(path)), natural_key(str(path))))
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for each image that no other has, also when the suffix is left off; the path tells twins apart."""
+    # Case is folded because macOS and Windows keep "A.png" and "a.png" in one file.
+    stems = Counter(stem(path).casefold() for path in paths)
+    taken = {stem(path).casefold() for path in paths if stems[stem(path).casefold()] == 1}
+    names: list[str] = []
+    for path in paths:
+        if stems[stem(path).casefold()] == 1:
+            names.append(path.name)
+            continue
+        parts = [part for part in path.parent.parts if part.strip("/\\:.")]
+        candidates = ["_".join([*parts[start:], path.stem]) for start in range(len(parts) - 1, -1, -1)]
+        free = (c for c in [*candidates, *_numbered(path.stem)] if c.casefold() not in taken)
+        chosen = next(free)
+        taken.add(chosen.casefold())
+        names.append(chosen + path.suffix)
+    return names
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text in one go: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def new_folder(out: Path, names: Sequence[str]) -> None:
+    """Make ``out`` and refuse if one of ``names`` in it already holds something.
+
+    Raises:
+        DataError: the place is taken; nothing is ever mixed into it or deleted.
+    """
+    for name in names:
+        place = out / name
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise DataError("the folder to write to is not empty", where=place, fix="choose another or empty it first")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's content, not its read-only flag, making the folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    number = 2
+    while True:
+        yield f"{name}_{number}"
+        number += 1
