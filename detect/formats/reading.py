@@ -79,13 +79,13 @@ def number(text: str) -> float:
     return value
 
 
-def sized(path: Path, boxes: tuple[Box, ...], findings: list[Finding]) -> Image | None:
-    """The image with the size from its own header; None, with a finding, if it can't be read."""
+def sized(path: Path, boxes: tuple[Box, ...], findings: list[Finding], *others: Path) -> Image | None:
+    """The image with the size from its own header; None, with a finding that concerns ``others`` too, if unreadable."""
     try:
         width, height = read_size(path)
     except DataError as error:
         kind = "unreadable image" if path.exists() else "missing image"
-        findings.append(Finding(kind, "error", path, sentence(error)))
+        findings.append(Finding(kind, "error", path, sentence(error), others))
         return None
     return Image(path, width, height, boxes)
 

@@ -63,8 +63,8 @@ def scan(sources: Sequence[Path]) -> Reading:
             findings.append(Finding("label file without image", "error", label_file, message))
         if label_file is None or image_path is None:
             continue
-        annotation = _read_annotation(label_file, findings)
-        image = sized(image_path, annotation.boxes, findings) if annotation else None
+        annotation = _read_annotation(label_file, image_path, findings)
+        image = sized(image_path, annotation.boxes, findings, label_file) if annotation else None
         if annotation is None or image is None:
             continue
         entries.append(Entry(image, label_file))
@@ -141,7 +141,7 @@ def _by_stem(paths: list[Path], what: str, findings: list[Finding]) -> dict[str,
     return chosen
 
 
-def _read_annotation(path: Path, findings: list[Finding]) -> Annotation | None:
+def _read_annotation(path: Path, image: Path, findings: list[Finding]) -> Annotation | None:
     try:
         root = parse(path)
         if root.tag != "annotation":
@@ -149,7 +149,7 @@ def _read_annotation(path: Path, findings: list[Finding]) -> Annotation | None:
             raise DataError(found, where=path, fix="remove the file if it is no Pascal-VOC label")
         size = _size(root)
     except DataError as error:
-        findings.append(Finding("unreadable label file", "error", path, sentence(error)))
+        findings.append(Finding("unreadable label file", "error", path, sentence(error), (image,)))
         return None
     boxes: list[Box] = []
     for position, item in enumerate(root.findall("object"), start=1):

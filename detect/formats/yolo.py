@@ -122,7 +122,7 @@ def _scan_root(root: Path, file: Path, names: list[str], entries: list[Entry], f
     for path in images:
         label_file, part = _partner(path, root)
         labels.discard(label_file)
-        bare = sized(path, (), findings)
+        bare = sized(path, (), findings, *([label_file] if label_file.is_file() else []))
         if bare is None:
             continue
         boxes: tuple[Box, ...] = ()
@@ -130,7 +130,7 @@ def _scan_root(root: Path, file: Path, names: list[str], entries: list[Entry], f
             try:
                 boxes = _boxes(label_file, bare, names, findings)
             except DataError as error:
-                findings.append(Finding("unreadable label file", "error", label_file, sentence(error)))
+                findings.append(Finding("unreadable label file", "error", label_file, sentence(error), (path,)))
                 continue
         else:
             message = f"no {label_file.name} beside it, so it counts as an image without objects"

@@ -1,0 +1,92 @@
+"""What is wrong in a data set: its boxes, its pixels, its class names, its duplicates."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ..errors import DataError
+from ..records import Finding, Image
+from .boxes import check_boxes
+from .duplicates import Twins, find_twins, group_ids
+from .pixels import Fingerprint, fingerprints
+from .report import AuditReport, LeftOut, Part
+from .table import audit_table
+
+__all__ = [
+    "AuditReport",
+    "Fingerprint",
+    "LeftOut",
+    "Part",
+    "Twins",
+    "audit_table",
+    "check_boxes",
+    "check_names",
+    "check_no_objects",
+    "check_twins",
+    "find_twins",
+    "fingerprints",
+    "group_ids",
+    "unreadable",
+]
+
+
+def check_names(names: Collection[str], label_file: Path) -> list[Finding]:
+    """Class names that differ only in capitals, spaces, hyphens or underscores: most likely one class."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        alike["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
+    return [
+        Finding(
+            "class names alike",
+            "warning",
+            label_file,
+            f"the classes {' and '.join(map(repr, group))} count as different; if they are one, spell them alike",
+        )
+        for group in alike.values()
+        if len(group) > 1
+    ]
+
+
+def check_no_objects(image: Image, label_file: Path) -> list[Finding]:
+    """A note for an image without objects, which is kept: it shows what is no defect."""
+    if image.boxes:
+        return []
+    message = f"{image.path.name} has no object; it is kept as an image without defects"
+    return [Finding("image without objects", "note", label_file, message)]
+
+
+def check_twins(twins: Sequence[Twins], paths: Sequence[Path], part_of: Mapping[int, str]) -> list[Finding]:
+    """A finding for each group of duplicates.
+
+    A group whose members stand in different parts lets a detector be judged on what it was trained on: a warning,
+    as are exact copies. Near-duplicates within one part are only worth a note.
+
+    Args:
+        twins: groups, by position in ``paths``.
+        paths: the image files.
+        part_of: position -> name of the part; positions in no part are left out.
+    """
+    findings: list[Finding] = []
+    for group in twins:
+        first, *rest = group.members
+        told = "equal pixels" if group.exact else f"the same scene (likeness {group.likeness:.2f})"
+        parts = sorted({part_of[i] for i in group.members if i in part_of})
+        others = tuple(paths[i] for i in rest)
+        listed = ", ".join(path.name for path in others[:5]) + (", ..." if len(others) > 5 else "")
+        severity: Literal["warning", "note"] = "warning" if group.exact or len(parts) > 1 else "note"
+        if len(parts) > 1:
+            kind, advice = "duplicate across parts", f"they stand in {' and '.join(parts)}; put them into one part"
+        else:
+            kind = "duplicate image" if group.exact else "near-duplicate image"
+            advice = "compare the labels and keep one" if group.exact else "look at them; splits keep them together"
+        findings.append(Finding(kind, severity, paths[first], f"{told} as {listed}; {advice}", others))
+    return findings
+
+
+def unreadable(path: Path, error: DataError) -> Finding:
+    """The finding for an image that can't be decoded."""
+    message = f"{error.found}; {error.fix}" if error.fix else error.found
+    return Finding("unreadable image", "error", path, message)

@@ -1,0 +1,98 @@
+"""The result of an audit as plain values: counts, findings, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..records import Finding, Image
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something of the source that is in no part.
+
+    Attributes:
+        what: an image with all its boxes, one box, or a label file.
+        path: the image or label file.
+        reason: why, in words.
+    """
+
+    what: Literal["image", "box", "label file"]
+    path: Path
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain JSON values."""
+        return {"what": self.what, "path": str(self.path), "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Counts of one part; ``per_class`` counts boxes and the images that have any of the class."""
+
+    images: int
+    images_without_objects: int
+    boxes: int
+    difficult: int
+    crowd: int
+    per_class: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, images: Sequence[Image], categories: Sequence[str]) -> Part:
+        """Count ``images``; every category is listed, also where it counts 0."""
+        boxes = Counter(box.label for image in images for box in image.boxes)
+        having = Counter(label for image in images for label in {box.label for box in image.boxes})
+        return cls(
+            images=len(images),
+            images_without_objects=sum(not image.boxes for image in images),
+            boxes=boxes.total(),
+            difficult=sum(box.difficult for image in images for box in image.boxes),
+            crowd=sum(box.crowd for image in images for box in image.boxes),
+            per_class={name: {"images": having[name], "boxes": boxes[name]} for name in categories},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """All that an audit has to say.
+
+    Attributes:
+        parts: counts by name of part.
+        findings: errors first, then warnings, then notes.
+        left_out: what of the source is in no part, and why.
+    """
+
+    parts: Mapping[str, Part]
+    findings: tuple[Finding, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that stop a conversion."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values: ``schema``, ``parts``, ``counts`` of findings by kind, ``findings``, ``left_out``."""
+        return {
+            "schema": SCHEMA,
+            "parts": {
+                name: {
+                    "images": part.images,
+                    "images_without_objects": part.images_without_objects,
+                    "boxes": part.boxes,
+                    "difficult": part.difficult,
+                    "crowd": part.crowd,
+                    "per_class": {label: dict(counts) for label, counts in part.per_class.items()},
+                }
+                for name, part in self.parts.items()
+            },
+            "counts": dict(Counter(finding.kind for finding in self.findings)),
+            "findings": [finding.as_dict() for finding in self.findings],
+            "left_out": [item.as_dict() for item in self.left_out],
+        }
