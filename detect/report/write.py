@@ -1,0 +1,70 @@
+"""The four files of a report, each complete or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import DataError
+from ..evaluation import Judgement
+from .markdown import to_markdown
+from .page import to_html
+
+
+class ReportPaths(NamedTuple):
+    """Where the files of a report lie."""
+
+    json: Path
+    markdown: Path
+    html: Path
+    detections: Path
+
+
+def write_report(
+    judgement: Judgement,
+    out: Path,
+    *,
+    images_root: Path | None,
+    log: list[dict[str, Any]] | None = None,
+    meta: dict[str, Any] | None = None,
+) -> ReportPaths:
+    """Write detections.json (COCO results), report.json, report.md and report.html into the folder ``out``.
+
+    Args:
+        judgement: what to report.
+        out: a folder, made if it is not there; files of an earlier report are replaced.
+        images_root: the folder that image file names start from, that of the COCO file; without it, and for pictures
+            that can't be read, the page shows the boxes alone and says so.
+        log: the lines of a run's log.jsonl, for the curves of training.
+        meta: where it comes from, such as weights, data, epoch, seed, machine and date; plain JSON values, shown in
+            the order given.
+
+    Raises:
+        DataError: the folder can't be written to.
+    """
+    meta = meta or {}
+    contents = {
+        "detections.json": json.dumps(judgement.detections, allow_nan=False),
+        "report.json": json.dumps({**judgement.summary, "meta": meta}, indent=1, allow_nan=False),
+        "report.md": to_markdown(judgement.summary, meta),
+        "report.html": to_html(judgement, images_root=images_root, log=log or [], meta=meta),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            _write_whole(out / name, text)
+    except OSError as error:
+        found = f"the report can't be written ({error.strerror})"
+        raise DataError(found, where=out, fix="choose a folder that can be written to") from None
+    return ReportPaths(out / "report.json", out / "report.md", out / "report.html", out / "detections.json")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    half = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
