@@ -14,8 +14,9 @@ from .audit import AuditReport, LeftOut, Part, Twins
 from .errors import DataError
 from .formats import FORMATS, Entry, recognise
 from .formats.files import stem, write_text
+from .formats.losses import losses
 from .images import SUFFIXES
-from .records import Dataset, Finding, Image
+from .records import Dataset, Finding
 from .split import Ranges, by_fraction, by_number, into_folds, parse_split
 
 Difficult = Literal["keep", "ignore", "drop"]
@@ -129,7 +130,7 @@ def convert(
         name: Dataset(tuple(checked.entries[i].image for i in members), checked.categories)
         for name, members in positions.items()
     }
-    findings = checked.findings + _about_writing(parts, target, out)
+    findings = checked.findings + losses(parts, target, out)
     report = _report(checked, positions, findings, left_out)
     files = FORMATS[target].write(parts, out)
     _write_report(report, out)
@@ -234,24 +235,6 @@ def _report(
     about_twins = audit.check_twins(checked.twins, [image.path for image in images], part_of)
     ordered = sorted([*findings, *about_twins], key=lambda finding: _RANK[finding.severity])
     return AuditReport(counts, tuple(ordered), tuple(left_out))
-
-
-def _about_writing(parts: Mapping[str, Dataset], target: str, out: Path) -> list[Finding]:
-    """What the target format makes of the data."""
-    if target == "coco":
-        return []
-    images: list[Image] = [image for dataset in parts.values() for image in dataset.images]
-    boxes = [box for image in images for box in image.boxes]
-    findings = [Finding("images copied", "note", out, f"{len(images):,} images were copied beside their labels")]
-    crowd, hard = sum(box.crowd for box in boxes), sum(box.difficult for box in boxes)
-    if target == "yolo" and crowd + hard:
-        message = f"YOLO can't tell {hard} difficult and {crowd} crowd objects from others; they count as ordinary now"
-        findings.append(Finding("flags lost", "warning", out, message))
-    between = sum(any(value != int(value) for value in box.xyxy) for box in boxes)
-    if target == "voc" and between:
-        message = f"{between} boxes with borders between pixels were rounded, as Pascal-VOC knows whole pixels only"
-        findings.append(Finding("boxes rounded", "note", out, message))
-    return findings
 
 
 def _write_report(report: AuditReport, out: Path) -> None:

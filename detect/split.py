@@ -134,29 +134,57 @@ def _deal(labels: Sequence[Collection[str]], shares: list[float], groups: Sequen
         members[group].append(i)
     # An image without objects counts as a class of its own, whose name no label can have.
     content = {g: Counter(label for i in ids for label in (labels[i] or ("",))) for g, ids in members.items()}
-    totals = sum(content.values(), Counter[str]())
-    lack = [{label: share * total for label, total in totals.items()} for share in shares]
-    room = [share * len(labels) for share in shares]
-
     order = list(members)
     dice = random.Random(seed)
     dice.shuffle(order)
     order.sort(key=lambda g: -len(members[g]))  # large groups first, while there is room for them
-    waiting = dict.fromkeys(order)
+
+    # Images of several classes are dealt out evenly among themselves; those of one class then fill up to the image.
+    several = [g for g in order if len(content[g]) > 1]
+    single = [g for g in order if len(content[g]) == 1]
+    empty: dict[int, int] = {}
+    first = _deal_groups(several, several, empty, members, content, shares, dice)
+    home = _deal_groups(single, order, first, members, content, shares, dice)
     parts: list[list[int]] = [[] for _ in shares]
-    while waiting:
-        left = sum((content[g] for g in waiting), Counter[str]())
-        rarest = min(left, key=lambda label: (left[label], label))
-        for group in [g for g in waiting if content[g][rarest]]:
-            chosen = max(
-                range(len(shares)), key=lambda p: (round(lack[p][rarest], 9), round(room[p], 9), dice.random())
-            )
-            parts[chosen] += members[group]
-            room[chosen] -= len(members[group])
-            for label, number in content[group].items():
-                lack[chosen][label] -= number
-            del waiting[group]
+    for group, part in home.items():
+        parts[part] += members[group]
     return [sorted(part) for part in parts]
+
+
+def _deal_groups(
+    waiting: Sequence[int],
+    among: Sequence[int],
+    home: Mapping[int, int],
+    members: Mapping[int, list[int]],
+    content: Mapping[int, Counter[str]],
+    shares: list[float],
+    dice: random.Random,
+) -> dict[int, int]:
+    """Find a part for each group of ``waiting``, so that ``among`` is even when those in ``home`` stay there."""
+    totals = sum((content[g] for g in among), Counter[str]())
+    lack = [{label: share * total for label, total in totals.items()} for share in shares]
+    room = [share * sum(len(members[g]) for g in among) for share in shares]
+    home = dict(home)
+
+    def settle(group: int, part: int) -> None:
+        home[group] = part
+        room[part] -= len(members[group])
+        for label, number in content[group].items():
+            lack[part][label] -= number
+
+    for group, part in list(home.items()):
+        settle(group, part)
+    left = dict.fromkeys(waiting)
+    while left:
+        remaining = sum((content[g] for g in left), Counter[str]())
+        rarest = min(remaining, key=lambda label: (remaining[label], label))
+        for group in [g for g in left if content[g][rarest]]:
+            most = max(wanting[rarest] for wanting in lack)
+            # Within one image of the greatest lack every part is as good for the class; then its room decides.
+            near = [p for p in range(len(shares)) if lack[p][rarest] > most - 1]
+            settle(group, max(near, key=lambda p: (round(room[p], 9), dice.random())))
+            del left[group]
+    return home
 
 
 def _fractions(text: str, pairs: list[tuple[str, str]]) -> Fractions:

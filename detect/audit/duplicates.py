@@ -73,9 +73,11 @@ def _near(small: NDArray[np.float32]) -> list[tuple[int, int, float]]:
         ahead = columns > rows
         a, b = rows[ahead] + start, columns[ahead] + start
         for piece in range(0, len(a), _BLOCK):
-            left, right = a[piece : piece + _BLOCK], b[piece : piece + _BLOCK]
-            likeness = np.einsum("nd,nd->n", _edges(small[left]), _edges(small[right]))
-            pairs += [(int(i), int(j), float(like)) for i, j, like in zip(left, right, likeness) if like > ALIKE]
+            both = np.stack([a[piece : piece + _BLOCK], b[piece : piece + _BLOCK]])
+            candidates, where = np.unique(both, return_inverse=True)
+            left, right = _edges(small[candidates])[where.reshape(both.shape)]
+            likeness = np.einsum("nd,nd->n", left, right)
+            pairs += [(int(i), int(j), float(like)) for i, j, like in zip(*both, likeness) if like > ALIKE]
     return pairs
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import DataError
 from ..records import Dataset
 from . import coco, voc, yolo
-from .files import walk
+from .files import files_below
 from .reading import Entry, Reading
 
 __all__ = ["FORMATS", "Entry", "Format", "Reading", "recognise"]
@@ -62,7 +62,7 @@ def recognise(sources: Sequence[Path]) -> str:
 def _format_of(source: Path) -> str | None:
     if source.is_file():
         return {".xml": "voc", ".json": "coco", ".yaml": "yolo", ".yml": "yolo"}.get(source.suffix.lower())
-    if walk([source], [".xml"]):
+    if any(path.lower().endswith(".xml") for _, path in files_below(source)):
         return "voc"
     if yolo.names_files(source):
         return "yolo"

@@ -170,16 +170,15 @@ class _Finder:
 def _references(paths: Sequence[Path], root: Path) -> list[str]:
     """File names relative to ``root`` with forward slashes; absolute where no relative path leads there."""
     base = root.resolve()
-    # The folder's links are followed, the image's own are not: a link may carry the name that labels go by.
-    folders = {folder: folder.resolve() for folder in {path.parent for path in paths}}
-    references = []
-    for path in paths:
-        real = folders[path.parent] / path.name
+    prefixes: dict[Path, Path] = {}
+    for folder in {path.parent for path in paths}:
+        # The folder's links are followed, the image's own are not: a link may carry the name that labels go by.
+        real = folder.resolve()
         try:
-            references.append(Path(os.path.relpath(real, base)).as_posix())
+            prefixes[folder] = Path(os.path.relpath(real, base))
         except ValueError:  # on another drive of Windows
-            references.append(real.as_posix())
-    return references
+            prefixes[folder] = real
+    return [(prefixes[path.parent] / path.name).as_posix() for path in paths]
 
 
 def _plain(value: float) -> float | int:

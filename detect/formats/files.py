@@ -38,12 +38,34 @@ def walk(roots: Sequence[Path], suffixes: Iterable[str]) -> list[Path]:
     wanted = tuple(suffixes)
     found: dict[str, Path] = {}
     for root in roots:
-        if not root.exists():
-            raise DataError("no such file or folder", where=root, fix="check the path")
-        for path in [root] if root.is_file() else _files_below(root):
-            if path.name.lower().endswith(wanted):
-                found.setdefault(os.path.realpath(path), path)
+        for real, path in files_below(root):
+            if path.lower().endswith(wanted):
+                found.setdefault(real, Path(path))
     return sorted(found.values(), key=lambda path: (natural_key(stem(path)), natural_key(str(path))))
+
+
+def files_below(root: Path) -> Iterator[tuple[str, str]]:
+    """Each file at or below ``root``: its place with all folders' links followed, and its path from ``root``.
+
+    Raises:
+        DataError: ``root`` does not exist.
+    """
+    if not root.exists():
+        raise DataError("no such file or folder", where=root, fix="check the path")
+    if root.is_file():
+        yield f"{os.path.realpath(root.parent)}{os.sep}{root.name}", str(root)
+        return
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield f"{real}{os.sep}{name}", f"{folder}{os.sep}{name}"
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -93,18 +115,6 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file's content, not its read-only flag, making the folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
 
 
 def _numbered(name: str) -> Iterator[str]:

@@ -46,8 +46,9 @@ def scan(sources: Sequence[Path]) -> Reading:
         DataError: a source does not exist, or there is neither an image nor an XML file.
     """
     findings: list[Finding] = []
-    labels = _by_stem(walk(sources, [".xml"]), "label file", findings)
-    images = _by_stem(walk(sources, SUFFIXES), "image", findings)
+    found = walk(sources, [".xml", *SUFFIXES])
+    labels = _by_stem([path for path in found if path.suffix.lower() == ".xml"], "label file", findings)
+    images = _by_stem([path for path in found if path.suffix.lower() != ".xml"], "image", findings)
     if not labels and not images:
         places = ", ".join(map(str, sources))
         raise DataError("no image and no XML file below it", where=places, fix="check the path")
