@@ -14,18 +14,18 @@ from .fields import Field, SizeHw, blur, dots, drift, line_drift, saturate, step
 
 
 def crazing(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A field of fine jagged cracks, most of them lying across the strip."""
+    """A field of fine jagged cracks, most of them lying across the strip, with crumbs broken out beside them."""
     height, width = size_hw
-    cracks = max(6, round(height * width / rng.uniform(300, 550)))
-    length = 56
-    heading = rng.normal(0, 0.3, (cracks, 1)) + np.cumsum(rng.normal(0, 0.28, (cracks, length)), axis=1)
-    heading = np.where(rng.random((cracks, 1)) < 0.12, heading + 1.4, heading)
-    xs = rng.uniform(-8, width - 6, (cracks, 1)) + np.cumsum(0.8 * np.cos(heading), axis=1)
-    ys = rng.uniform(1, height - 1, (cracks, 1)) + np.cumsum(0.8 * np.sin(heading), axis=1)
-    ends = rng.integers(14, length + 1, (cracks, 1))
-    strength = rng.gamma(2.5, 0.4, (cracks, 1)) * rng.uniform(0.4, 1.4, (cracks, length))
-    strength = np.where(np.arange(length) < ends, strength, 0)
-    return -rng.uniform(0.38, 0.6) * saturate(1.5 * blur(dots(size_hw, ys, xs, strength), 0.7, 0.7))
+    cracks = max(8, round(height * width / rng.uniform(190, 330)))
+    length, stride = 44, 4
+    base = rng.normal(0, 0.25, (cracks, 1)) + np.where(rng.random((cracks, 1)) < 0.12, 1.4, 0.0)
+    heading = base + np.repeat(rng.normal(0, 0.75, (cracks, length // stride)), stride, axis=1)
+    ys = rng.uniform(2, height - 2, (cracks, 1)) + np.cumsum(0.75 * np.sin(heading), axis=1)
+    xs = rng.uniform(-10, width - 4, (cracks, 1)) + np.cumsum(0.75 * np.cos(heading), axis=1)
+    uneven = np.repeat(rng.gamma(1.6, 0.55, (cracks, length // stride)), stride, axis=1)
+    strength = rng.gamma(2, 0.4, (cracks, 1)) * uneven * (np.arange(length) < rng.integers(8, length, (cracks, 1)))
+    inside = (xs > 2) & (xs < width - 2) & (ys > 2) & (ys < height - 2)
+    return -rng.uniform(0.4, 0.62) * saturate(1.5 * blur(dots(size_hw, ys, xs, strength * inside), 0.75, 0.75))
 
 
 def inclusion(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -34,72 +34,73 @@ def inclusion(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     if rng.random() < 0.35 and height < 110:
         return _drops(rng, size_hw)
     y, x = _axes(size_hw)
-    x = x - 0.25 * line_drift(rng, height, 40)[:, None]
-    ragged = 0.35 * drift(rng, size_hw, (28, 5)) + 0.12 * drift(rng, size_hw, (8, 3))
-    shape = 0.75 - np.abs(y) ** rng.uniform(2, 5) - np.abs(x) ** 1.6 + ragged
-    depth = rng.uniform(0.16, 0.5) * (1 + 0.2 * drift(rng, size_hw, (20, 6)))
-    return -depth * step(shape * _fade(size_hw), rng.uniform(0.3, 0.8)) * _fade(size_hw)
+    x = x - 0.2 * line_drift(rng, height, 40)[:, None]
+    ragged = 0.3 * drift(rng, size_hw, (34, 5)) + 0.1 * drift(rng, size_hw, (9, 3))
+    shape = 0.62 - np.abs(y) ** rng.uniform(1.5, 4) - np.abs(x) ** 1.4 + ragged
+    depth = rng.uniform(0.14, 0.42) * (1 + 0.25 * drift(rng, size_hw, (24, 5)))
+    return -np.clip(depth, 0.08, 0.6) * step(shape * _fade(size_hw, 5) - 0.2, rng.uniform(0.5, 1.0)) * _fade(size_hw, 4)
 
 
 def patches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A large dark blotch with an uneven rim."""
+    """A large dark blotch with an uneven, soft rim."""
     y, x = _axes(size_hw)
-    power = rng.uniform(2, 4)
+    power = rng.uniform(1.5, 3)
     cell = 0.35 * min(size_hw) + 4
-    uneven = 0.2 * drift(rng, size_hw, (cell, cell)) + 0.07 * drift(rng, size_hw, (7, 6))
-    shape = 0.85 - (np.abs(y) ** power + np.abs(x) ** power) ** (1 / power) + uneven
-    depth = rng.uniform(0.5, 0.78) * (1 + 0.08 * drift(rng, size_hw, (14, 12)))
+    uneven = 0.22 * drift(rng, size_hw, (1.4 * cell, cell)) + 0.06 * drift(rng, size_hw, (8, 7))
+    shape = 0.68 - (np.abs(y) ** power + np.abs(x) ** power) ** (1 / power) + uneven
+    depth = rng.uniform(0.52, 0.82) * (1 + 0.1 * drift(rng, size_hw, (16, 12)))
     if rng.random() < 0.25:  # a lighter heart
         depth = depth * (1 - rng.uniform(0.2, 0.4) * step(shape - 0.45, 0.3))
-    return -depth * step(shape * _fade(size_hw), 0.2) * _fade(size_hw)
+    soft = rng.uniform(6, 13) / (0.5 * min(size_hw))
+    return -np.clip(depth, 0, 0.92) * step(shape * _fade(size_hw, 6), soft) * _fade(size_hw, 6)
 
 
 def pitted_surface(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A field of small pits, a little longer along the strip, some of them grown together."""
+    """A field of small pits, a little longer along the strip, some of them clotted together."""
     area = size_hw[0] * size_hw[1]
-    count = max(12, round(area / rng.uniform(45, 160)))
-    ys, xs = rng.uniform(1, size_hw[0] - 1, count), rng.uniform(1, size_hw[1] - 1, count)
-    size = rng.uniform(0.8, 1.6)
-    depth = dots(size_hw, ys, xs, rng.gamma(3, 3.0, count) * size**2)
-    field = blur(depth, 1.25 * size, size)
-    if rng.random() < 0.25:  # a few of them deep and wide
-        few = max(4, count // 40)
-        ys, xs = rng.uniform(4, size_hw[0] - 4, few), rng.uniform(3, size_hw[1] - 3, few)
-        field += blur(dots(size_hw, ys, xs, rng.gamma(4, 30.0, few)), 3.2, 2.4)
-    return -rng.uniform(0.16, 0.4) * saturate(0.9 * field)
+    count = max(20, round(area / np.exp(rng.uniform(np.log(14), np.log(100)))))
+    ys, xs = rng.uniform(4, size_hw[0] - 4, count), rng.uniform(4, size_hw[1] - 4, count)
+    size = rng.uniform(0.65, 1.2)
+    field = blur(dots(size_hw, ys, xs, rng.gamma(1.5, 4.0, count) * size**2), 1.25 * size, size)
+    if rng.random() < 0.4:  # clots
+        clots = rng.integers(4, max(6, area // 700))
+        ys = rng.uniform(9, size_hw[0] - 9, (clots, 1)) + np.clip(rng.normal(0, 2.2, (clots, 10)), -5, 5)
+        xs = rng.uniform(7, size_hw[1] - 7, (clots, 1)) + np.clip(rng.normal(0, 1.6, (clots, 10)), -4, 4)
+        field += blur(dots(size_hw, ys, xs, rng.gamma(1.5, 3.0, (clots, 1)) * np.ones((clots, 10))), 1.3, 1.1)
+    return -rng.uniform(0.2, 0.45) * saturate(0.8 * field)
 
 
 def rolled_in_scale(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """Groups of small flat flecks, lying across the strip."""
-    groups = max(2, round(size_hw[0] * size_hw[1] / rng.uniform(420, 900)))
-    per_group = 4
-    y = rng.uniform(2, size_hw[0] - 2, (groups, 1)) + rng.normal(0, 4, (groups, per_group))
-    x = rng.uniform(4, size_hw[1] - 4, (groups, 1)) + rng.normal(0, 7, (groups, per_group))
-    along = rng.normal(0, rng.uniform(1.2, 3.6, (groups, per_group, 1)), (groups, per_group, 18))
-    xs = x[..., None] + along
-    ys = y[..., None] + rng.normal(0, 0.8, along.shape) - 0.25 * along
-    weights = np.broadcast_to(rng.gamma(3, 0.14, (groups, per_group, 1)), along.shape)
-    return -rng.uniform(0.42, 0.62) * saturate(1.3 * blur(dots(size_hw, ys, xs, weights), 0.8, 1.0))
+    """Smudges of a few small flat flecks each, lying across the strip."""
+    smudges = max(4, round(size_hw[0] * size_hw[1] / rng.uniform(200, 420)))
+    flecks, grains = 4, 14
+    y = rng.uniform(6, size_hw[0] - 6, (smudges, 1)) + np.clip(rng.normal(0, 2.4, (smudges, flecks)), -5, 5)
+    x = rng.uniform(9, size_hw[1] - 9, (smudges, 1)) + np.clip(rng.normal(0, 2.6, (smudges, flecks)), -6, 6)
+    along = rng.normal(0, rng.uniform(1.0, 2.8, (smudges, flecks, 1)), (smudges, flecks, grains))
+    ys = y[..., None] + rng.normal(0, 0.6, along.shape) - 0.2 * along
+    weights = np.broadcast_to(rng.gamma(2, 0.24, (smudges, 1, 1)), along.shape)
+    return -rng.uniform(0.45, 0.62) * saturate(1.5 * blur(dots(size_hw, ys, x[..., None] + along, weights), 0.75, 1.0))
 
 
 def scratches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """Bright grooves along the longer side of the window, with a soft halo; one to five of them side by side."""
+    """Bright grooves along the longer side of the window, side by side in a soft halo; some are broken."""
     height, width = size_hw
     if width > height:
         return np.asarray(scratches(rng, (width, height)).T)
     x = np.arange(width)[None, :] - 0.5 * (width - 1)
-    slant = rng.uniform(-1, 1) * max(0.0, 0.5 * width - 7) * np.linspace(-1, 1, height)
-    wander = 0.5 * line_drift(rng, height, 45)
-    grooves = rng.integers(1, 4) if width < 18 else rng.integers(1, 6)
-    spread = max(0.5, min(0.25 * width - 2, 6.0))
+    slant = rng.uniform(-1, 1) * max(0.0, 0.5 * width - 8) * np.linspace(-1, 1, height)
+    middle = slant + 0.4 * line_drift(rng, height, 40)
+    spread = max(0.5, min(0.22 * width - 2, 7.0))
     total = np.zeros(size_hw)
-    for _ in range(int(grooves)):
-        centre = (slant + wander + rng.uniform(-spread, spread))[:, None]
-        core = rng.uniform(0.6, 1.6)
-        along = np.clip(0.8 + 0.45 * line_drift(rng, height, 14) + 0.2 * rng.standard_normal(height), 0.15, None)
-        total += along[:, None] * np.exp(-0.5 * ((x - centre) / core) ** 2)
-    halo = np.exp(-0.5 * ((x - (slant + wander)[:, None]) / (0.8 * spread + 1.6)) ** 2)
-    return rng.uniform(0.5, 1.9) * (total + 0.14 * halo) * _fade(size_hw)
+    for _ in range(int(rng.integers(1, 3 if width < 18 else 6))):
+        centre = (middle + rng.uniform(-spread, spread))[:, None]
+        along = 0.8 + 0.35 * line_drift(rng, height, 30) + 0.22 * line_drift(rng, height, 5)
+        total += np.clip(along, 0.12, None)[:, None] * np.exp(-0.5 * ((x - centre) / rng.uniform(0.6, 1.5)) ** 2)
+    if rng.random() < 0.25:
+        total *= step(line_drift(rng, height, 16) + 0.5, 0.6)[:, None]
+    halo = np.exp(-0.5 * ((x - middle[:, None]) / (0.7 * spread + 2.2)) ** 2)
+    ends = np.minimum(np.arange(height), np.arange(height)[::-1]) / (rng.uniform(0.02, 0.25) * height)
+    return rng.uniform(0.45, 1.9) * (total + 0.16 * halo) * np.minimum(ends, 1)[:, None] * _fade(size_hw, 3)
 
 
 def spatter(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -134,8 +135,8 @@ def _axes(size_hw: SizeHw) -> tuple[Field, Field]:
     return np.linspace(-1, 1, size_hw[0])[:, None], np.linspace(-1, 1, size_hw[1])[None, :]
 
 
-def _fade(size_hw: SizeHw) -> Field:
-    """1 inside, 0 at the window's border within 3 pixels, so that no shape ends in a straight cut."""
+def _fade(size_hw: SizeHw, within_px: float) -> Field:
+    """1 inside, sinking to 0 at the window's border, so that no shape ends in a straight cut."""
     y = np.minimum(np.arange(size_hw[0]), np.arange(size_hw[0])[::-1])[:, None]
     x = np.minimum(np.arange(size_hw[1]), np.arange(size_hw[1])[::-1])[None, :]
-    return np.minimum(np.minimum(y, x) / 3.0, 1.0)
+    return np.asarray(np.minimum(np.minimum(y, x) / within_px, 1.0))

@@ -16,23 +16,25 @@ SizeHw = tuple[int, int]
 _SPLINE_STD = 0.48  # of a 2-D cubic B-spline surface through unit-variance random knots
 
 
-def grain(rng: np.random.Generator, size_hw: SizeHw, along_px: float, across_px: float, angle_deg: float = 0) -> Field:
-    """White noise blurred by a slanted Gaussian: zero mean, unit standard deviation, shaped in the Fourier domain.
+def grain(rng: np.random.Generator, size_hw: SizeHw, *threads: tuple[float, float, float, float]) -> Field:
+    """Zero-mean texture, shaped in the Fourier domain: a sum of white noises, each blurred by a slanted Gaussian.
 
     Args:
         size_hw: height and width in pixels.
-        along_px, across_px: the Gaussian's sigmas along and across its direction.
-        angle_deg: the direction, 0 = to the right, positive = turning downwards.
+        threads: (strength, along_px, across_px, angle_deg) of each: its standard deviation, the Gaussian's sigmas along
+            and across its direction, and that direction, 0 = to the right, positive = turning downwards.
     """
     height, width = size_hw
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    c, s = cos(radians(angle_deg)), sin(radians(angle_deg))
-    exponent = (along_px * (c * fx + s * fy)) ** 2 + (across_px * (c * fy - s * fx)) ** 2
-    spectrum = rng.standard_normal((2, height, width // 2 + 1))
-    amplitude = np.exp(-2 * np.pi**2 * exponent)
-    amplitude[0, 0] = 0
-    field = np.fft.irfft2((spectrum[0] + 1j * spectrum[1]) * amplitude, s=size_hw)
-    return np.asarray(field / max(float(field.std()), 1e-12))
+    power = np.zeros((height, fx.size))
+    for strength, along_px, across_px, angle_deg in threads:
+        c, s = cos(radians(angle_deg)), sin(radians(angle_deg))
+        exponent = (along_px * (c * fx + s * fy)) ** 2 + (across_px * (c * fy - s * fx)) ** 2
+        thread = np.exp(-4 * np.pi**2 * exponent)
+        thread[0, 0] = 0
+        power += thread * (strength**2 / (2 * thread.sum()))
+    spectrum = np.sqrt(power) * rng.standard_normal((2, *power.shape))
+    return np.fft.irfft2(spectrum[0] + 1j * spectrum[1], s=size_hw) * (height * width / 2**0.5)
 
 
 def drift(rng: np.random.Generator, size_hw: SizeHw, cell_hw: tuple[float, float]) -> Field:

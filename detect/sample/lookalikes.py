@@ -9,6 +9,7 @@ import numpy as np
 from .fields import Field, SizeHw, blur, dots, drift, line_drift, step
 
 _ODDS = 0.3  # of each kind, an image
+_GRAINED = 0.05  # relative noise from which a short dark stroke is taken for grain; on smooth steel it is an inclusion
 
 
 def lookalikes(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
@@ -19,7 +20,7 @@ def lookalikes(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field
         noise: the grain's standard deviation in parts of the light; the faint ones are measured by it.
     """
     total = np.zeros(size_hw)
-    for draw in _KINDS:
+    for draw in _KINDS if noise < _GRAINED else (*_KINDS, _strokes):
         if rng.random() < _ODDS:
             total += draw(rng, size_hw, noise)
     return total
@@ -65,6 +66,16 @@ def _faint_scratch(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> F
     return (
         0.6 * noise * np.exp(-0.5 * ((x - centre) / 1.0) ** 2) * np.clip(line_drift(rng, size_hw[0], 50), 0, 1)[:, None]
     )
+
+
+def _strokes(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
+    """A few short slanted nicks, dark and far apart."""
+    count = int(rng.integers(1, 5))
+    along = np.linspace(-1, 1, 16) * rng.uniform(2, 6, (count, 1))
+    angle = rng.normal(-1.0, 0.4)
+    ys = rng.uniform(0, size_hw[0], (count, 1)) + along * np.sin(angle)
+    xs = rng.uniform(0, size_hw[1], (count, 1)) + along * np.cos(angle)
+    return np.clip(-1.2 * blur(dots(size_hw, ys, xs, np.full(ys.shape, rng.uniform(0.4, 1.2))), 1.0, 0.9), -0.55, 0)
 
 
 _KINDS: tuple[Callable[[np.random.Generator, SizeHw, float], Field], ...] = (

@@ -1,4 +1,4 @@
-"""Sound hot-rolled steel under a factory's light: grain, rolling direction, exposure, vignetting, sensor noise."""
+"""Sound hot-rolled steel under a factory's light: grain, rolling direction, exposure, vignetting."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ class Surface:
 
 
 def crazing(rng: np.random.Generator, size_hw: SizeHw) -> Surface:
-    """Coarse grain with a weave of columns, brushed at a slant; one side is often in the shade."""
-    level = np.clip(rng.normal(150, 25), 85, 195)
-    fine = grain(rng, size_hw, 0.5, 0.45, -25)
-    brushed = grain(rng, size_hw, rng.uniform(3, 8), 0.7, rng.uniform(-35, -10))
-    relief = rng.uniform(0.075, 0.115) * fine + rng.uniform(0.02, 0.05) * brushed
-    relief += 0.04 * line_drift(rng, size_hw[1], 12) + 0.025 * line_drift(rng, size_hw[0], 9)[:, None]
+    """Mottled grain with a weave of columns, brushed at a slant; one side is often in the shade."""
+    level = np.clip(rng.normal(148, 24), 85, 190)
+    slant = rng.uniform(-35, -5)
+    relief = rng.uniform(0.8, 1.1) * grain(
+        rng, size_hw, (0.075, 0.5, 0.4, 0), (0.05, 1.6, 0.45, 90), (0.055, 1.7, 1.2, slant), (0.03, 5, 0.8, slant)
+    )
+    relief += 0.04 * line_drift(rng, size_hw[1], 14) + 0.015 * line_drift(rng, size_hw[0], 9)[:, None]
     light = level * _shade(rng, size_hw, across=rng.gamma(1.2, 0.12), down=0.05, waves=0.05)
     return Surface(light, relief, 0.1 * level)
 
@@ -39,47 +40,55 @@ def crazing(rng: np.random.Generator, size_hw: SizeHw) -> Surface:
 def inclusion(rng: np.random.Generator, size_hw: SizeHw) -> Surface:
     """Smooth dark steel with faint vertical streaks."""
     bright = rng.random() < 0.06
-    level = rng.uniform(170, 240) if bright else np.clip(rng.normal(98, 19), 60, 150)
-    relief = rng.uniform(0.012, 0.024) * grain(rng, size_hw, 0.9, 0.6, 70)
-    relief += rng.uniform(0.005, 0.02) * grain(rng, size_hw, 9, 1.2, 90)
+    level = rng.uniform(170, 240) if bright else np.clip(rng.normal(101, 19), 60, 150)
+    fine, streaks, clouds = rng.uniform(0.010, 0.022), rng.uniform(0.006, 0.02), rng.uniform(0.008, 0.02)
+    relief = grain(rng, size_hw, (fine, 0.9, 0.6, 70), (streaks, 9, 1.2, 90), (clouds, 8, 5, 90))
     light = level * _shade(rng, size_hw, across=rng.gamma(2, 0.06), down=rng.gamma(1.5, 0.04), waves=0.035)
     return Surface(light, relief, 0.025 * level)
 
 
 def patches(rng: np.random.Generator, size_hw: SizeHw) -> Surface:
-    """Bright, strongly grained, often over-exposed."""
-    level = np.clip(rng.normal(178, 48), 80, 270)
-    relief = rng.uniform(0.09, 0.13) * grain(rng, size_hw, 0.6, 0.45, -30)
-    relief += rng.uniform(0.05, 0.1) * drift(rng, size_hw, (18, 13)) + 0.04 * line_drift(rng, size_hw[1], 10)
-    light = level * _shade(rng, size_hw, across=rng.gamma(1.5, 0.07), down=0.05, waves=0.06)
+    """Bright, mottled, strongly grained, often over-exposed."""
+    level = np.clip(rng.normal(170, 50), 70, 265)
+    relief = rng.uniform(0.85, 1.15) * grain(
+        rng, size_hw, (0.07, 0.5, 0.4, 0), (0.055, 1.8, 0.45, 90), (0.05, 2, 1, -30), (0.06, 6, 4.5, 90)
+    )
+    relief += 0.03 * line_drift(rng, size_hw[1], 10)
+    light = level * _shade(rng, size_hw, across=rng.gamma(1.5, 0.07), down=0.05, waves=0.07)
     return Surface(light, relief, 0.1 * level)
 
 
 def pitted(rng: np.random.Generator, size_hw: SizeHw) -> Surface:
     """Smooth and bright, with strong fall-off of the light along the strip."""
-    level = np.clip(rng.normal(190, 48), 85, 265)
-    relief = rng.uniform(0.008, 0.02) * grain(rng, size_hw, 0.8, 0.6, 90)
-    relief += rng.uniform(0.0, 0.02) * line_drift(rng, size_hw[1], 5)
+    level = np.clip(rng.normal(188, 45), 80, 250)
+    relief = grain(rng, size_hw, (rng.uniform(0.008, 0.02), 0.8, 0.6, 90), (rng.uniform(0.004, 0.015), 8, 1, 90))
+    relief += rng.uniform(0.0, 0.015) * line_drift(rng, size_hw[1], 6)
     light = level * _shade(rng, size_hw, across=rng.gamma(1.2, 0.06), down=rng.gamma(1.3, 0.12), waves=0.04)
-    return Surface(light, relief, 0.02 * level)
+    return Surface(np.minimum(light, 262), relief, 0.02 * level)
 
 
 def rolled(rng: np.random.Generator, size_hw: SizeHw) -> Surface:
     """Mid gray, grain lying across the strip, with slanted brushing and clouds."""
-    level = np.clip(rng.normal(132, 16), 85, 165)
-    relief = rng.uniform(0.045, 0.06) * grain(rng, size_hw, 0.8, 0.45, -6)
-    relief += rng.uniform(0.015, 0.03) * grain(rng, size_hw, 9, 1.2, rng.uniform(-35, -15))
-    relief += rng.uniform(0.015, 0.035) * grain(rng, size_hw, 9, 3.5, rng.uniform(-35, -5))
-    light = level * _shade(rng, size_hw, across=rng.gamma(1.5, 0.05), down=0.03, waves=0.035)
-    return Surface(light, relief, 0.065 * level)
+    level = np.clip(rng.normal(134, 16), 88, 168)
+    slant = rng.uniform(-35, -10)
+    relief = rng.uniform(0.85, 1.2) * grain(
+        rng,
+        size_hw,
+        (0.055, 0.55, 0.35, -4),
+        (0.035, 3, 1.0, slant / 2),
+        (0.02, 10, 1.5, slant),
+        (0.032, 9, 4.5, slant),
+    )
+    light = level * _shade(rng, size_hw, across=rng.gamma(1.5, 0.06), down=0.04, waves=0.06)
+    return Surface(light, relief, 0.06 * level)
 
 
 def scratched(rng: np.random.Generator, size_hw: SizeHw) -> Surface:
-    """Dark and smooth, with fine lines across the strip."""
-    level = np.clip(rng.normal(84, 22), 48, 150)
-    relief = rng.uniform(0.012, 0.03) * grain(rng, size_hw, 1.0, 0.6, rng.uniform(-10, 10))
-    relief += rng.uniform(0.0, 0.03) * grain(rng, size_hw, 12, 0.8, 0)
-    light = level * _shade(rng, size_hw, across=rng.gamma(1.5, 0.08), down=rng.gamma(1.5, 0.05), waves=0.04)
+    """Dark and smooth, with fine lines across the strip and now and then a shade along it."""
+    level = np.clip(rng.normal(86, 23), 48, 150)
+    fine, lines = rng.uniform(0.012, 0.028), rng.uniform(0.002, 0.025)
+    relief = grain(rng, size_hw, (fine, 0.9, 0.6, rng.uniform(-10, 10)), (lines, 12, 0.8, 0), (0.015, 12, 3, 90))
+    light = level * _shade(rng, size_hw, across=rng.gamma(1.5, 0.1), down=rng.gamma(1.5, 0.05), waves=0.06)
     return Surface(light, relief, 0.03 * level)
 
 
