@@ -8,6 +8,7 @@ import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ..errors import DataError
@@ -80,7 +81,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
             continue
         parts = [part for part in path.parent.parts if part.strip("/\\:.")]
         candidates = ["_".join([*parts[start:], path.stem]) for start in range(len(parts) - 1, -1, -1)]
-        free = (c for c in [*candidates, *_numbered(path.stem)] if c.casefold() not in taken)
+        free = (c for c in chain(candidates, _numbered(path.stem)) if c.casefold() not in taken)
         chosen = next(free)
         taken.add(chosen.casefold())
         names.append(chosen + path.suffix)
