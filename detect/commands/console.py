@@ -7,6 +7,10 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _FILE_WIDTH = 200  # columns; a file or a pipe has no edge to fold at
 
@@ -14,16 +18,22 @@ _FILE_WIDTH = 200  # columns; a file or a pipe has no edge to fold at
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
     """Print a table; all but the first ``text_columns`` columns are figures and stand to the right."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < text_columns else "right")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    print_rich(table)
+
+
+def print_rich(renderable: RenderableType) -> None:
+    """Print what rich can draw: with colours in a terminal, plain and unfolded elsewhere."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    Console(file=sys.stdout, markup=False, highlight=False, width=width).print(renderable)
 
 
 def shown(path: Path) -> str:

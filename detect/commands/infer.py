@@ -162,9 +162,9 @@ def _failure(given: str, error: DetectError) -> dict[str, str]:
 INFER = Verb(
     summary="Find defects in images: a table, a drawn picture, or JSON.",
     details=(
-        "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named\n"
-        "on stderr, the rest goes on, and the exit code is 2. Where two pictures\n"
-        "would have one name, both get a longer one."
+        "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
+        "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
+        "get longer ones."
     ),
     examples=[
         "infer image.bmp --draw --weights runs/neu",

@@ -51,6 +51,11 @@ class Verb:
         return parser.parse_intermixed_args(arguments)
 
 
+def names(text: str) -> list[str]:
+    """An argument such as ``crazing,inclusion`` as its names."""
+    return [name.strip() for name in text.split(",")]
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors like all others."""
 

@@ -1,0 +1,489 @@
+"""The command line: help, mistakes, interruptions, inputs, and what each verb prints and writes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detect import __version__, commands
+from detect.commands import VERBS, main
+from detect.commands.console import command, print_table, shown
+from detect.commands.inputs import find_images
+from detect.errors import DetectError
+from detect.images import read_size, write_image
+from detect.records import Box, Dataset, Detections, Image
+
+ROOT = Path(__file__).resolve().parent.parent
+Run = Callable[..., Any]
+
+
+def in_new_process(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    how = ["-m", "detect", *arguments] if code is None else ["-c", code]
+    return subprocess.run([sys.executable, *how], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+# Help
+
+
+def test_help_names_every_verb(detect: Run) -> None:
+    outcome = detect("--help")
+    assert outcome.code == 0
+    assert all(f"  {name} " in outcome.out for name in VERBS)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_of_a_verb_shows_an_example(name: str, detect: Run) -> None:
+    outcome = detect(name, "--help")
+    assert outcome.code == 0
+    assert f"  detect {name} " in outcome.out.split("examples:")[1]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_examples_are_valid_command_lines(name: str) -> None:
+    import shlex
+
+    for example in VERBS[name].examples:
+        VERBS[name].parse(name, shlex.split(example.split(" > ")[0])[1:])
+
+
+def test_help_starts_in_a_blink_and_loads_nothing_heavy() -> None:
+    heavy = {"numpy", "PIL", "torch", "cv2", "rich", "pydantic", "yaml", "matplotlib", "pycocotools", "jinja2"}
+    code = (
+        "import sys; from detect.commands import main; main(['--help']); main(['train', '--help'])\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
+    )
+    loaded = in_new_process(code=code).stderr
+    assert not [name for name in heavy if f"'{name}'" in loaded]
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        in_new_process("--help")
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.3
+
+
+def test_version(detect: Run) -> None:
+    assert detect("--version").out == f"detect {__version__}\n"
+
+
+def test_no_verb_shows_the_help_and_fails(detect: Run) -> None:
+    outcome = detect()
+    assert outcome.code == 2
+    assert "usage: detect VERB" in outcome.out
+
+
+# Mistakes and interruptions
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["tarin"], "did you mean 'train'?"),
+        (["frobnicate"], "the verbs are convert, audit, sample, train, evaluate, infer"),
+        (["train"], "CONFIG; see detect train --help"),
+        (["train", "no-such.yaml"], "no-such.yaml: "),
+        (["train", "configs/neu.yaml", "train.epoch=3"], "did you mean 'train.epochs'?"),
+        (["train", "configs/neu.yaml", "--epochs"], "unrecognized arguments: --epochs; see detect train --help"),
+        (["sample", "--out", "x", "--images", "0"], "--images is 0; give at least 1"),
+        (["sample", "--out", "x", "--images", "many"], "invalid int value: 'many'"),
+        (["infer", "x.bmp", "--threshold", "7"], "--threshold is 7.0; give a score from 0 to 1"),
+        (["infer", "x.bmp", "--out", "y"], "add --draw, --json or both"),
+        (["evaluate"], "give either a run to judge or --detections"),
+        (["evaluate", "runs/x", "--detections", "y.json"], "give either a run to judge or --detections"),
+        (["evaluate", "--detections", "y.json"], "--detections needs --data"),
+        (["evaluate", "no-such-run", "--data", "no-such.json"], "no-such.json: "),
+        (["evaluate", "no-such-run"], "name the COCO labels with --data"),
+        (["evaluate", "--detections", "README.md", "--data", "README.md"], "README.md: the file is not valid JSON"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    arguments: Sequence[str], sentence: str, detect: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    outcome = detect(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith("detect: ")
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert outcome.out == ""
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run(_: object) -> int:
+        raise error
+
+    monkeypatch.setitem(commands.VERBS, "sample", replace(VERBS["sample"], run=run))
+
+
+def test_a_detect_error_is_told_without_traceback(detect: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, DetectError("the plate is bent", where="plate 7", fix="straighten it"))
+    outcome = detect("sample", "--out", "x")
+    assert (outcome.code, outcome.err) == (2, "detect: plate 7: the plate is bent; straighten it\n")
+
+
+def test_a_full_disk_is_told_without_traceback(detect: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "data/x.bmp"))
+    outcome = detect("sample", "--out", "x")
+    assert outcome.code == 2
+    assert outcome.err.startswith("detect: data/x.bmp: No space left on device; ")
+
+
+def test_a_missing_package_is_told_without_traceback(detect: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
+    outcome = detect("sample", "--out", "x")
+    assert outcome.code == 2
+    assert "no module torch; install this package" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "bug", [ZeroDivisionError(), OSError(errno.EBADF, "odd"), ModuleNotFoundError(name="detect.oops")], ids=repr
+)
+def test_a_bug_keeps_its_traceback(bug: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, bug)
+    with pytest.raises(type(bug)):
+        main(["sample", "--out", "x"])
+
+
+def test_ctrl_c_exits_130_and_says_how_to_go_on(detect: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    outcome = detect("sample", "--out", "x")
+    assert (outcome.code, outcome.err) == (130, "detect: stopped; run the same command again to start over\n")
+
+
+def test_ctrl_c_in_training_names_the_command_that_resumes(
+    detect: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(commands.VERBS, "train", replace(VERBS["train"], run=run))
+    arguments = ["train", ROOT / "configs/neu.yaml", f"run.dir={tmp_path}", "train.seed=1"]
+    assert "there is no checkpoint yet" in detect(*arguments).err
+    (tmp_path / "last.pt").touch()
+    outcome = detect(*arguments)
+    assert outcome.code == 130
+    assert outcome.err.endswith(f"neu.yaml run.dir={tmp_path} train.seed=1 --resume\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes close differently elsewhere")
+def test_a_closed_pipe_is_silent() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "detect", "--help"],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+# What is printed
+
+
+def test_a_table_in_a_file_has_no_colours_and_no_folds(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("a title [with] brackets", ["class", "path", "AP"], [["[bold]", "x" * 120, "0.5"]])
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "[bold]" in text
+    assert "a title [with] brackets" in text
+    assert "x" * 120 in text
+
+
+def test_paths_are_shown_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / "a" / "b") == str(Path("a", "b"))
+    assert shown(Path("a")) == "a"
+    assert shown(tmp_path.parent) == str(tmp_path.parent)
+
+
+def test_a_shown_command_can_be_pasted() -> None:
+    line = command("evaluate", "runs/my run")
+    assert line.endswith("detect evaluate 'runs/my run'")
+
+
+# Which images are meant
+
+
+def blank(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, np.full((20, 30), 128, np.uint8))
+    return path
+
+
+def test_files_folders_and_globs_are_found_once_in_natural_order(tmp_path: Path) -> None:
+    a10, a2, deep = blank(tmp_path / "a_10.png"), blank(tmp_path / "a_2.png"), blank(tmp_path / "sub" / "b.bmp")
+    blank(tmp_path / "a_2.detections.png")
+    (tmp_path / "notes.txt").touch()
+    assert find_images([str(tmp_path)]) == ([a2, a10, deep], [])
+    assert find_images([str(a10), str(tmp_path / "*.png"), str(tmp_path)]) == ([a10, a2, deep], [])
+    assert find_images([str(tmp_path / "**" / "*.bmp")]) == ([deep], [])
+
+
+def test_a_file_with_brackets_in_its_name_is_no_glob(tmp_path: Path) -> None:
+    plate = blank(tmp_path / "plate[1].png")
+    assert find_images([str(plate)]) == ([plate], [])
+
+
+def test_an_input_without_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    given = [str(tmp_path / "empty"), str(tmp_path / "*.tif"), str(tmp_path / "gone.bmp")]
+    paths, errors = find_images(given)
+    assert paths == []
+    assert [error.where for error in errors] == given
+    assert ["folder" in str(errors[0]), "matches" in str(errors[1]), "no such" in str(errors[2])] == [True] * 3
+
+
+# infer
+
+
+class FakePredictor:
+    """Finds one scratch in the upper left corner, and one that is less sure."""
+
+    categories = ("patches", "scratches")
+    weights_path = Path("runs/fake/best.pt")
+
+    def __call__(self, pixels: Any) -> Detections:
+        boxes = np.array([[1, 2, 11, 12], [3, 3, 9, 9]], np.float32)
+        return Detections(boxes, np.array([0.9, 0.4], np.float32), np.array([2, 1]), self.categories)
+
+
+@pytest.fixture
+def fake_weights(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Replaces the detector; the list is filled with the weights asked for."""
+    asked: list[Path] = []
+
+    def load(path: Path, *, device: str | None = None) -> FakePredictor:
+        asked.append(path)
+        return FakePredictor()
+
+    monkeypatch.setattr("detect.inference.Predictor.load", load)
+    return asked
+
+
+@pytest.mark.usefixtures("fake_weights")
+def test_infer_prints_a_table(detect: Run, tmp_path: Path) -> None:
+    outcome = detect("infer", blank(tmp_path / "a.bmp"), "--weights", "runs/fake")
+    assert outcome.code == 0
+    assert "a.bmp: 1 found" in outcome.out
+    assert outcome.out.split("\n")[5].split() == ["scratches", "0.900", "1.0", "2.0", "11.0", "12.0"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bmp"]
+
+
+@pytest.mark.usefixtures("fake_weights")
+def test_infer_says_so_when_it_finds_nothing(detect: Run, tmp_path: Path) -> None:
+    outcome = detect("infer", blank(tmp_path / "a.bmp"), "--weights", "runs/fake", "--threshold", "0.95")
+    assert outcome.out.endswith("a.bmp: nothing scores 0.95 or more\n")
+
+
+@pytest.mark.usefixtures("fake_weights")
+def test_infer_draws_beside_the_image(detect: Run, tmp_path: Path) -> None:
+    image = blank(tmp_path / "a.bmp")
+    assert detect("infer", image, "--weights", "runs/fake", "--draw").code == 0
+    width, height = read_size(tmp_path / "a.detections.png")
+    assert width * 20 == height * 30
+
+
+@pytest.mark.usefixtures("fake_weights")
+def test_infer_keeps_pictures_of_one_name_apart(detect: Run, tmp_path: Path) -> None:
+    images = [blank(tmp_path / name) for name in ("coil1/a.bmp", "coil2/a.bmp", "coil2/a.png", "coil2/b.png")]
+    assert detect("infer", *images, "--weights", "runs/fake", "--draw", "--out", tmp_path / "out").code == 0
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert detect("infer", *images, "--weights", "runs/fake", "--draw").code == 0
+    assert len(list(tmp_path.glob("coil*/*.detections.png"))) == 4
+
+
+@pytest.mark.usefixtures("fake_weights")
+def test_infer_json_is_alone_on_stdout_and_written_to_out(detect: Run, tmp_path: Path) -> None:
+    image = blank(tmp_path / "a.bmp")
+    outcome = detect("infer", image, "--weights", "runs/fake", "--json", "--draw", "--out", tmp_path / "out")
+    document = json.loads(outcome.out)
+    assert outcome.err == ""
+    assert json.loads((tmp_path / "out" / "detections.json").read_text()) == document
+    assert document["categories"] == ["patches", "scratches"]
+    assert document["images"] == [
+        {
+            "file": str(image),
+            "width": 30,
+            "height": 20,
+            "detections": [{"label": "scratches", "score": 0.9, "box_xyxy": [1.0, 2.0, 11.0, 12.0]}],
+            "picture": str(tmp_path / "out" / "a.detections.png"),
+        }
+    ]
+
+
+@pytest.mark.usefixtures("fake_weights")
+def test_infer_names_unreadable_images_and_goes_on(detect: Run, tmp_path: Path) -> None:
+    broken, good = tmp_path / "broken.png", blank(tmp_path / "good.png")
+    broken.write_bytes(good.read_bytes()[:40])
+    outcome = detect("infer", broken, tmp_path / "gone.png", good, "--weights", "runs/fake", "--json")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 3
+    document = json.loads(outcome.out)
+    assert [entry["file"] for entry in document["images"]] == [str(good)]
+    assert sorted(entry["file"] for entry in document["failed"]) == [str(broken), str(tmp_path / "gone.png")]
+
+
+def test_infer_takes_the_newest_weights_and_says_which(
+    detect: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_weights: list[Path]
+) -> None:
+    blank(tmp_path / "a.bmp")
+    monkeypatch.chdir(tmp_path)
+    outcome = detect("infer", "a.bmp")
+    assert outcome.code == 2
+    assert "there is no runs/*/best.pt here" in outcome.err
+    for age, name in enumerate(["new", "old"]):
+        weights = tmp_path / "runs" / name / "best.pt"
+        weights.parent.mkdir(parents=True)
+        weights.touch()
+        os.utime(weights, (1e9 - age, 1e9 - age))
+    outcome = detect("infer", "a.bmp")
+    assert outcome.code == 0
+    assert fake_weights == [Path("runs/new/best.pt")]
+    assert str(Path("runs/new/best.pt")) in outcome.err
+
+
+# evaluate
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """COCO labels of two blank images with one box each."""
+    from detect.formats import coco
+
+    boxes = (Box("patches", (1, 1, 11, 11)),), (Box("scratches", (5, 2, 25, 8)),)
+    images = tuple(Image(blank(tmp_path / f"{i}.png"), 30, 20, b) for i, b in enumerate(boxes))
+    path = tmp_path / "val.json"
+    path.write_text(json.dumps(coco.to_dict(Dataset(images, ("patches", "scratches")), tmp_path)))
+    return path
+
+
+def test_evaluate_judges_anyones_detections_without_torch(truth: Path, tmp_path: Path) -> None:
+    found = [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 10, 10], "score": 0.9}]
+    (tmp_path / "theirs.json").write_text(json.dumps(found))
+    arguments = ["evaluate", "--detections", tmp_path / "theirs.json", "--data", truth, "--out", tmp_path / "out"]
+    code = (
+        f"import sys; from detect.commands import main; code = main({list(map(str, arguments))})\n"
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = in_new_process(code=code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "AP 0.500  AP50 0.500" in done.stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["AP50"] == pytest.approx(0.5)
+    assert report["per_class"]["scratches"]["AP50"] == 0
+    for name in ("report.html", "report.md", "report.json", "detections.json"):
+        assert (tmp_path / "out" / name).exists()
+        assert name in done.stdout
+
+
+# sample, audit, convert
+
+
+@pytest.fixture
+def steel(detect: Run, tmp_path: Path) -> Path:
+    """Twelve sample images with their labels."""
+    assert detect("sample", "--out", tmp_path / "steel", "--images", 12).code == 0
+    return tmp_path / "steel"
+
+
+def test_convert_writes_each_part_and_says_where(steel: Path, detect: Run, tmp_path: Path) -> None:
+    outcome = detect("convert", steel, "--out", tmp_path / "coco", "--split", "train=1,val=2")
+    assert (outcome.code, outcome.err) == (0, "")
+    for name in ("train.json", "val.json", "audit.json"):
+        assert (tmp_path / "coco" / name).exists()
+        assert str(tmp_path / "coco" / name) in outcome.out
+    assert "pitted_surface" in outcome.out
+    assert "data.train=" in outcome.out.splitlines()[-1]
+
+
+def test_errors_are_listed_and_stop_the_conversion(steel: Path, detect: Run, tmp_path: Path) -> None:
+    (steel / "ANNOTATIONS" / "patches_1.xml").write_text("<annotation><object>")
+    outcome = detect("convert", steel, "--out", tmp_path / "coco")
+    assert outcome.code == 2
+    assert "patches_1.xml" in outcome.out
+    assert outcome.err.startswith("detect: ")
+    assert "--skip-bad" in outcome.err
+    assert not (tmp_path / "coco" / "all.json").exists()
+    outcome = detect("convert", steel, "--out", tmp_path / "coco", "--skip-bad")
+    assert outcome.code == 0
+    assert len(json.loads((tmp_path / "coco" / "all.json").read_text())["images"]) == 11
+
+
+def test_audit_fails_on_errors_alone(steel: Path, detect: Run) -> None:
+    assert detect("audit", steel).code == 0
+    (steel / "IMAGES" / "patches_1.bmp").unlink()
+    outcome = detect("audit", steel, "--json")
+    assert outcome.code == 2
+    findings = json.loads(outcome.out)["findings"]
+    assert [Path(f["path"]).name for f in findings if f["severity"] == "error"] == ["patches_1.xml"]
+    assert "1 error" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--split", "train=0.5,val=0.5", "--folds", "2"], "exclude each other"),
+        (["--seed", "3"], "--seed has no meaning without --split or --folds"),
+        (["--from", "pdf"], "invalid choice: 'pdf'"),
+        (["--split", "half"], "'half' is no name=value"),
+    ],
+)
+def test_convert_refuses_what_it_cannot_do(
+    arguments: Sequence[str], sentence: str, steel: Path, detect: Run, tmp_path: Path
+) -> None:
+    outcome = detect("convert", steel, "--out", tmp_path / "coco", *arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_labels_are_converted_without_torch_and_opencv(steel: Path, tmp_path: Path) -> None:
+    arguments = ["convert", str(steel), "--out", str(tmp_path / "coco"), "--split", "train=0.5,val=0.5"]
+    code = (
+        f"import sys; from detect.commands import main; code = main({arguments})\n"
+        "assert not {'torch', 'cv2'} & set(sys.modules); sys.exit(code)"
+    )
+    done = in_new_process(code=code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_tools_are_doors_to_the_verbs(steel: Path, tmp_path: Path) -> None:
+    for name, verb in [
+        ("convert_voc", "convert"),
+        ("train_det", "train"),
+        ("evaluate", "evaluate"),
+        ("infer", "infer"),
+    ]:
+        tool = [sys.executable, str(ROOT / "tools" / f"{name}.py")]
+        done = subprocess.run([*tool, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(f"usage: detect {verb} ")
+    tool = [sys.executable, str(ROOT / "tools" / "convert_voc.py"), "steel", "--out", "coco"]
+    subprocess.run(tool, cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "coco" / "all.json").exists()
+
+
+def test_the_real_data_has_the_counts_that_were_counted(neu_det: Path, detect: Run, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    outcome = detect("convert", neu_det, "--out", tmp_path / "neu", "--split", "train=1-200,val=201-240")
+    assert time.perf_counter() - start < 6  # 2 s alone on a slow machine
+    assert outcome.code == 0
+    counts = json.loads((tmp_path / "neu" / "audit.json").read_text())["parts"]
+    assert {name: (part["images"], part["boxes"]) for name, part in counts.items()} == {
+        "train": (1200, 2758),
+        "val": (240, 577),
+    }
