@@ -35,7 +35,7 @@ def audit_table(report: AuditReport, *, each: int = 3, every_error: int = 50) ->
         labels = dict.fromkeys(label for part in report.parts.values() for label in part.per_class)
         for label in labels:
             row = [part.per_class.get(label, {}).get("boxes", 0) for part in report.parts.values()]
-            counts.add_row(Text(label), *map(_grouped, row))
+            counts.add_row(Text(_printable(label)), *map(_grouped, row))
         counts.add_section()
         counts.add_row("all boxes", *(_grouped(part.boxes) for part in report.parts.values()), style="bold")
         counts.add_row("images", *(_grouped(part.images) for part in report.parts.values()), style="bold")
@@ -58,13 +58,18 @@ def audit_table(report: AuditReport, *, each: int = 3, every_error: int = 50) ->
             if len(group) > shown:
                 lines.append(f"and {_grouped(len(group) - shown)} more")
             style = _STYLE[severity]
-            table.add_row(Text(severity, style), Text(kind), _grouped(len(group)), Text("\n".join(lines)))
+            table.add_row(Text(severity, style), Text(kind), _grouped(len(group)), Text(_printable("\n".join(lines))))
         blocks.append(table)
     else:
         blocks.append(Text("Nothing to complain about."))
     if report.left_out:
         blocks.append(Text(f"Left out: {_grouped(len(report.left_out))}, each with its reason in audit.json"))
     return Group(*blocks)
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal can't show, such as file names in another encoding."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _grouped(number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from ..errors import DataError
 from ..records import Box, Dataset, Finding, Xyxy
 from .coco_schema import load
-from .files import natural_key, write_text
+from .files import natural_key, write_json
 from .reading import Entry, Reading, clean_name, sentence, size_mismatch, sized
 
 __all__ = ["files", "load", "read", "scan", "to_dict", "write"]
@@ -56,8 +55,7 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
     out.mkdir(parents=True, exist_ok=True)
     written = {part: out / f"{part}.json" for part in parts}
     for part, dataset in parts.items():
-        text = json.dumps(to_dict(dataset, out), ensure_ascii=False, allow_nan=False)
-        write_text(written[part], text + "\n")
+        write_json(written[part], to_dict(dataset, out))
     return written
 
 

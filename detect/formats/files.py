@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError
 
@@ -97,6 +99,16 @@ def write_text(path: Path, text: str) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Write plain values as JSON, readable in any script; names that are no Unicode are escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name in another encoding, as Linux allows
+        text = json.dumps(value, allow_nan=False, indent=indent) + "\n"
+    write_text(path, text)
 
 
 def new_folder(out: Path, names: Sequence[str]) -> None:

@@ -98,9 +98,11 @@ def size_mismatch(label_file: Path, image: Image, told: tuple[float, float]) -> 
     """
     if told[0] == image.width and told[1] == image.height:
         return None
+    turned = "; width and height are swapped, so they may have been drawn on a picture turned by its rotation flag"
     message = (
         f"the labels tell a size of {told[0]:g} x {told[1]:g} pixels, but {image.path.name} has "
         f"{image.width} x {image.height}; the image's own size is used, check that the boxes were drawn on this picture"
+        f"{turned if told[0] == image.height and told[1] == image.width else ''}"
     )
     return Finding("size mismatch", "warning", label_file, message, (image.path,))
 

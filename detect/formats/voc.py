@@ -19,6 +19,7 @@ from .reading import Entry, Reading, clean_name, number, sentence, size_mismatch
 from .xml_text import parse, text_of
 
 IMAGES, ANNOTATIONS = "IMAGES", "ANNOTATIONS"
+PARTS = ("train", "val", "valid", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def scan(sources: Sequence[Path]) -> Reading:
         image = sized(image_path, annotation.boxes, findings, label_file) if annotation else None
         if annotation is None or image is None:
             continue
-        entries.append(Entry(image, label_file))
+        entries.append(Entry(image, label_file, _part(image_path)))
         findings += _told_otherwise(annotation, label_file, image)
     return Reading(tuple(entries), (), tuple(findings))
 
@@ -119,6 +120,11 @@ def to_xml(image: Image, filename: str) -> str:
             _add(corners, key, value)
     ElementTree.indent(root, "\t")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _part(path: Path) -> str:
+    """The innermost folder that is named like a part, "" if there is none."""
+    return next((name.lower() for name in reversed(path.parent.parts) if name.lower() in PARTS), "")
 
 
 def _by_stem(paths: list[Path], what: str, findings: list[Finding]) -> dict[str, Path | None]:

@@ -101,9 +101,10 @@ def _names(path: Path) -> tuple[list[str], Path]:
     content = _content(path)
     told = content.get("names") if isinstance(content, dict) else None
     if isinstance(told, dict):
-        if sorted(told, key=str) != sorted(range(len(told)), key=str):
+        numbered = {str(key): name for key, name in told.items()}
+        if set(numbered) != {str(i) for i in range(len(told))}:
             raise DataError("the numbers of its names are not 0, 1, 2, ...", where=path, fix="number them without gaps")
-        told = [told[i] for i in range(len(told))]
+        told = [numbered[str(i)] for i in range(len(told))]
     if not isinstance(told, list) or not told:
         raise DataError("it has no list of class names", where=path, fix="write the classes under `names:`")
     names = [clean_name(str(name)) for name in told]

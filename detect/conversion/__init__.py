@@ -1,0 +1,180 @@
+"""From label files in any format to one audited data set a part: read, check, divide, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import audit
+from ..audit import AuditReport, LeftOut, Part
+from ..errors import DataError
+from ..formats import FORMATS, Entry
+from ..formats.files import stem, write_json
+from ..formats.losses import losses
+from ..records import Dataset, Finding
+from ..split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
+from .checking import Checked, Difficult, check
+
+__all__ = ["Conversion", "Difficult", "LabelError", "audit_sources", "convert"]
+
+_RANK = {"error": 0, "warning": 1, "note": 2}
+
+
+class LabelError(DataError):
+    """Labels or images with errors; ``report`` holds all of them."""
+
+    def __init__(self, report: AuditReport, where: Path) -> None:
+        self.report = report
+        self.findings = report.findings
+        errors = report.errors
+        first = f"{errors[0].path}: {errors[0].message}"
+        found = f"{len(errors)} error{'s' * (len(errors) > 1)} in the data, the first is {first}"
+        super().__init__(found, where=where, fix="correct them all, or leave them out with --skip-bad")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        files: what was written, by part.
+        parts: the data sets in it.
+        findings: errors first, then warnings, then notes.
+        left_out: what of the sources is in no part, and why.
+        report: counts, findings and what was left out, as ``audit.json`` has them.
+    """
+
+    files: dict[str, Path]
+    parts: dict[str, Dataset]
+    findings: tuple[Finding, ...]
+    left_out: tuple[LeftOut, ...]
+    report: AuditReport
+
+
+def convert(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    source: str | None = None,
+    target: str = "coco",
+    split: str | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+    difficult: Difficult = "keep",
+    categories: Sequence[str] | None = None,
+    skip_bad: bool = False,
+) -> Conversion:
+    """Read labels and images, audit them, divide them and write each part, and ``audit.json``, to ``out``.
+
+    Args:
+        sources: folders, or label files where a format has one for all images.
+        out: folder to write to. COCO references the images where they are; VOC and YOLO get copies of them.
+        source: "voc", "coco" or "yolo"; None looks at the sources.
+        target: format to write.
+        split: ``train=1-200,val=201-240`` or ``train=0.8,val=0.2``. Without it and ``folds``, the parts of the
+            source are kept if it has two or more (several COCO files, YOLO's folders), else there is one, "all".
+            Folders called train and validation around VOC files make no parts: copies are in use where an image
+            lies in one and its XML in the other.
+        folds: number of folds for cross-validation.
+        seed: of a split by fraction or into folds.
+        difficult: keep objects flagged as difficult, let the judge ignore them (COCO's iscrowd), or drop them.
+        categories: the classes in the order of their ids; None takes all, in alphabetical order.
+        skip_bad: leave out what has errors, and go on.
+
+    Raises:
+        LabelError: there are errors; only ``audit.json`` was written.
+        DataError: the sources, the format or the split can't be used.
+    """
+    if target not in FORMATS:
+        raise DataError(f"there is no format {target!r} to write", fix=f"choose one of {', '.join(FORMATS)}")
+    if split is not None and folds is not None:
+        raise DataError("a split and folds exclude each other", fix="ask for one of them")
+    wanted = parse_split(split) if split is not None else None
+
+    checked = check(sources, source, categories, difficult)
+    if any(finding.severity == "error" for finding in checked.findings) and not skip_bad:
+        report = _report(checked, {"all": range(len(checked.entries))}, checked.findings, [])
+        _write_report(report, out)
+        raise LabelError(report, out / "audit.json")
+    if not checked.entries:
+        raise DataError("no image is left to convert", where=", ".join(map(str, sources)), fix="correct the data")
+
+    positions, rest = _divide(checked, wanted, folds, seed)
+    left_out = [*checked.left_out, *(LeftOut("image", path, "its number is in no part") for path in rest)]
+    label_files = {file.resolve() for file in {entry.label_file for entry in checked.entries}}
+    taken = label_files & {(out / f"{part}.json").resolve() for part in positions}
+    if taken and target == "coco":
+        raise DataError("it would be replaced by what is made from it", where=min(taken), fix="choose another --out")
+    parts = {
+        name: Dataset(tuple(checked.entries[i].image for i in members), checked.categories)
+        for name, members in positions.items()
+    }
+    findings = [*checked.findings, *_unplaced(rest), *losses(parts, target, out)]
+    report = _report(checked, positions, findings, left_out)
+    files = FORMATS[target].write(parts, out)
+    _write_report(report, out)
+    return Conversion(files, parts, report.findings, report.left_out, report)
+
+
+def audit_sources(
+    sources: Sequence[Path], *, source: str | None = None, categories: Sequence[str] | None = None
+) -> AuditReport:
+    """Check labels and images without writing anything; arguments as for ``convert``.
+
+    Raises:
+        DataError: a source is missing or in none of the formats.
+    """
+    checked = check(sources, source, categories, "keep")
+    return _report(checked, _own_parts(checked.entries), checked.findings, ())
+
+
+def _divide(
+    checked: Checked, wanted: Ranges | Fractions | None, folds: int | None, seed: int
+) -> tuple[Mapping[str, Sequence[int]], list[Path]]:
+    """Positions of the entries by part, and the images that are in none."""
+    images = [entry.image for entry in checked.entries]
+    if isinstance(wanted, Ranges):
+        parts, rest = by_number([stem(image.path) for image in images], wanted)
+        return parts, [images[i].path for i in rest]
+    labels = [{box.label for box in image.boxes} for image in images]
+    groups = audit.group_ids(len(images), checked.twins)
+    if wanted is not None:
+        return by_fraction(labels, wanted, groups=groups, seed=seed), []
+    if folds is not None:
+        return into_folds(labels, folds, groups=groups, seed=seed), []
+    return {"all": range(len(images))} if checked.source == "voc" else _own_parts(checked.entries), []
+
+
+def _unplaced(paths: Sequence[Path]) -> list[Finding]:
+    if not paths:
+        return []
+    some = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    message = f"{len(paths):,} images have a number that the split gives to no part: {some}; widen a range to use them"
+    return [Finding("image in no part", "warning", paths[0], message, paths[1:])]
+
+
+def _own_parts(entries: Sequence[Entry]) -> dict[str, Sequence[int]]:
+    """The parts that the source itself is divided into, if there are at least two."""
+    names = list(dict.fromkeys(entry.part for entry in entries))
+    if len(names) < 2:
+        return {"all": range(len(entries))}
+    return {name or "rest": [i for i, entry in enumerate(entries) if entry.part == name] for name in names}
+
+
+def _report(
+    checked: Checked, positions: Mapping[str, Sequence[int]], findings: Sequence[Finding], left_out: Sequence[LeftOut]
+) -> AuditReport:
+    images = [entry.image for entry in checked.entries]
+    counts = {name: Part.of([images[i] for i in ids], checked.categories) for name, ids in positions.items()}
+    homes = positions
+    if sum(map(len, positions.values())) > len(images):  # folds: what counts is where an image is judged
+        homes = {name: ids for name, ids in positions.items() if name.endswith("_val")}
+    part_of = {i: name for name, ids in homes.items() for i in ids}
+    about_twins = audit.check_twins(checked.twins, [image.path for image in images], part_of)
+    ordered = sorted([*findings, *about_twins], key=lambda finding: _RANK[finding.severity])
+    return AuditReport(counts, tuple(ordered), tuple(left_out))
+
+
+def _write_report(report: AuditReport, out: Path) -> None:
+    write_json(out / "audit.json", report.as_dict(), indent=1)
