@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=0)]
 class Section(BaseModel):
     """A part of the tree; unknown keys are refused, values don't change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RunConfig(Section):
@@ -78,6 +78,12 @@ class RpnConfig(Section):
     nms_iou: Fraction = 0.7
     proposals_train: Positive = 300  # kept before NMS a level, and after it in all
     proposals_test: Positive = 150
+
+    @model_validator(mode="after")
+    def _background_below_object(self) -> RpnConfig:
+        if self.bg_iou > self.fg_iou:
+            raise ValueError(f"bg_iou {self.bg_iou} is above fg_iou {self.fg_iou}: an anchor would be both")
+        return self
 
 
 class RoiConfig(Section):
@@ -147,6 +153,13 @@ class AugmentConfig(Section):
     mosaic_off_epochs: Count = 10  # the last epochs see whole images only
     min_visible: Fraction = 0.3  # a cut box stays if at least this share of it is left
 
+    @model_validator(mode="after")
+    def _window_inside_the_four(self) -> AugmentConfig:
+        low, high = self.mosaic_scale
+        if not 0.25 <= low <= high <= 2:
+            raise ValueError(f"mosaic_scale is {low} to {high}: give a range within 0.25 to 2")
+        return self
+
 
 class Config(Section):
     """Everything that defines a run."""
@@ -186,8 +199,7 @@ def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Confi
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _in_words(first["type"], tuple(map(str, first["loc"])), first["msg"], first["input"], where) from None
+        raise _in_words(error, where) from None
 
 
 def to_yaml(config: Config) -> str:
@@ -220,25 +232,39 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     tree[leaf] = value
 
 
-def _in_words(kind: str, loc: tuple[str, ...], message: str, value: Any, where: str) -> ConfigError:
-    key = ".".join(loc)
+def _in_words(error: ValidationError, where: str) -> ConfigError:
     known = [name for name, _ in _leaves(Config().model_dump(mode="json"))]
     sections = sorted({".".join(name.split(".")[:n]) for name in known for n in (1, 2)} - set(known))
+    first = error.errors()[0]
+    kind, key, value = first["type"], _key(first["loc"], known), first["input"]
     if kind == "extra_forbidden":
         return ConfigError(f"unknown key '{key}'", where=where, fix=_nearest(key, known + sections))
     if kind in ("model_type", "model_attributes_type"):
         return ConfigError(f"'{key}' is a section, got {value!r}", where=where, fix=f"set a key under it ({key}.…=)")
-    shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
-    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error":
-        return ConfigError(f"'{key}': {message}", where=where)
-    return ConfigError(f"'{key}' is {shown}", where=where, fix=f"it should be {message}")
+        return ConfigError(f"'{key}': {first['msg'].removeprefix('Value error, ')}", where=where)
+    shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
+    if kind in ("missing", "too_long"):
+        return ConfigError(f"'{key}' is {shown}", where=where, fix="give as many values as detect/config.py shows")
+    # a value that fits none of several types has an error for each
+    wanted = [e["msg"].removeprefix("Input should be ") for e in error.errors() if _key(e["loc"], known) == key]
+    wanted = [{"path_type": "a path", "tuple_type": "a list"}.get(kind, text) for text in wanted]
+    return ConfigError(f"'{key}' is {shown}", where=where, fix=f"it should be {' or '.join(wanted)}")
+
+
+def _key(loc: tuple[int | str, ...], known: Sequence[str]) -> str:
+    """The dotted key of an error; where a key takes several types, pydantic adds the name of the type it tried."""
+    for i, part in enumerate(loc):
+        if ".".join(map(str, loc[:i])) in known and not isinstance(part, int):
+            loc = loc[:i]
+            break
+    return ".".join(map(str, loc))
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
-    near = same_leaf or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, same_leaf or known, n=1, cutoff=0 if same_leaf else 0.5)
     return f"did you mean '{near[0]}'?" if near else "detect/config.py lists all keys"
 
 

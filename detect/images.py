@@ -30,23 +30,25 @@ def read_image(path: Path) -> Pixels:
     """Decode a BMP, JPEG, PNG or TIFF file.
 
     Returns:
-        uint8 or uint16 array, [height, width] for gray, [height, width, 3] RGB for colour.
+        uint8 or uint16 array, [height, width] for gray, [height, width, 3] RGB for colour. Colour comes in 8 bits:
+        of 16-bit colour files the upper half is read. Transparency is dropped.
 
     Raises:
-        DataError: missing, truncated, or not an image.
+        DataError: missing, truncated, not an image, or gray values that 16 bits can't hold.
     """
     with _open(path) as image:
         try:
             image.load()
             if image.mode in _SIXTEEN_BIT:
                 return _sixteen_bit(np.asarray(image), path)
+            if image.mode == "F":  # Pillow would cut its values off at 255
+                raise DataError("gray values with fractions", where=path, fix="save it as 8- or 16-bit gray")
             if image.mode not in ("L", "RGB"):
                 image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
             return np.array(image)
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(
-                f"the image is damaged or cut short ({error})", where=path, fix="replace the file"
-            ) from None
+            found = f"the image is damaged or cut short ({_reason(error)})"
+            raise DataError(found, where=path, fix="replace the file") from None
 
 
 def to_gray(pixels: Pixels) -> Pixels:
@@ -72,6 +74,7 @@ def write_image(path: Path, pixels: Pixels) -> None:
 def _open(path: Path) -> Pillow.Image:
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # odd metadata; damage that matters is an error below
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
             return Pillow.open(path)
     except FileNotFoundError:
@@ -79,9 +82,13 @@ def _open(path: Path) -> Pillow.Image:
     except Pillow.DecompressionBombError as error:
         raise DataError(f"the image claims too many pixels ({error})", where=path, fix="cut it into tiles") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = "its content is no image" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = "its content is no image" if isinstance(error, UnidentifiedImageError) else _reason(error)
         fix = "give a BMP, JPEG, PNG or TIFF file"
         raise DataError(f"the image can't be read ({reason})", where=path, fix=fix) from None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _sixteen_bit(values: Pixels, path: Path) -> Pixels:
