@@ -16,7 +16,7 @@ from .surface import SURFACES, Surface
 CATEGORIES = tuple(DEFECTS)
 _SMALLEST_SIDE_PX = 64
 _LEAST_GRAY = 4.0  # a change fainter than this is seen by nobody, however smooth the steel
-_CLEAR = 2.5  # a defect's darkest or brightest spot is at least so many times what can be seen
+_CLEAR = 3.5  # a defect's darkest or brightest spot is at least so many times what can be seen
 
 
 def make_image(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..images import write_image
@@ -39,11 +40,16 @@ def write_sample(out: Path, *, images: int, seed: int) -> None:
     _make_folder(picture_folder, {f"{name}.bmp" for name in names})
     _make_folder(label_folder, {f"{name}.xml" for name in names})
     for category, n in _numbered(images):
-        rng = np.random.default_rng([seed, CATEGORIES.index(category), n])
-        pixels, boxes = make_image(category, rng)
+        pixels, boxes = sample_image(category, n, seed=seed)
         write_image(picture_folder / f"{category}_{n}.bmp", pixels)
         xml = _xml(f"{category}_{n}.bmp", _FOLDERS[category], (pixels.shape[0], pixels.shape[1]), boxes)
         (label_folder / f"{category}_{n}.xml").write_text(xml, encoding="utf-8", newline="\n")
+
+
+def sample_image(category: str, number: int, *, seed: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+    """The image that ``write_sample`` names ``<category>_<number>``, and its boxes, as ``make_image`` returns them."""
+    known = CATEGORIES.index(category) if category in CATEGORIES else len(CATEGORIES)
+    return make_image(category, np.random.default_rng([seed, known, number]))
 
 
 def _numbered(images: int) -> list[tuple[str, int]]:
