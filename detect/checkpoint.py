@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,14 +70,26 @@ class Checkpoint:
     training: dict[str, Any] | None = None
 
     def load_model(self) -> FasterRCNN:
-        """The network with these weights, in evaluation mode."""
+        """The network with these weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: weights of another network than the one described.
+        """
         model = self.detector.build()
-        model.load_state_dict(self.weights)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError:
+            found = "the checkpoint's weights don't fit the network that it describes"
+            raise CheckpointError(found, fix="use the version of detect that wrote it") from None
         return model.eval()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write to a file beside ``path``, flush it to disk, then rename it into place."""
+    """Write to a file beside ``path``, flush it to disk, then rename it into place.
+
+    Raises:
+        CheckpointError: the disk is full or can't be written; a checkpoint that was there is untouched.
+    """
     content = {
         "schema": SCHEMA,
         "detector": {**asdict(checkpoint.detector), "model": checkpoint.detector.model.model_dump(mode="json")},
@@ -95,9 +106,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         fix = "free some space or choose another run.dir; the checkpoint before it is untouched"
         raise CheckpointError(f"can't write the checkpoint ({error.strerror})", where=path, fix=fix) from None
+    finally:
+        unfinished.unlink(missing_ok=True)  # also when Ctrl-C falls into the writing
 
 
 def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> Checkpoint:
@@ -112,10 +124,15 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
     except pickle.UnpicklingError:
         found = "the file holds code or is no checkpoint, so it was not loaded"
         raise CheckpointError(found, where=path, fix="give a checkpoint written by 'detect train'") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"the checkpoint is damaged ({reason})", where=path, fix="use another one") from None
+    except OSError as error:
+        raise CheckpointError(f"can't read it ({error.strerror})", where=path, fix="check its permissions") from None
+    except Exception as error:  # torch raises whatever the damage led to: RuntimeError, EOFError, struct.error, ...
+        reason = str(error).partition(". ")[0]
+        found = f"the file is damaged or no checkpoint ({reason if ' ' in reason else type(error).__name__})"
+        raise CheckpointError(found, where=path, fix="use another checkpoint, last.pt or best.pt of a run") from None
     try:
+        if not isinstance(content, dict):
+            raise TypeError
         if content["schema"] != SCHEMA:
             found = f"the checkpoint has schema {content['schema']}, this version reads {SCHEMA}"
             raise CheckpointError(found, where=path, fix="use the version of detect that wrote it")

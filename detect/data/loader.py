@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -70,6 +71,7 @@ class TrainingLoader:
         batch_size: images a step.
         seed: of order and augmentation.
         workers: loader processes; 0 loads in this one.
+        pin: put batches into page-locked memory, for faster copies to a GPU.
     """
 
     def __init__(
@@ -93,6 +95,8 @@ class TrainingLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin,
+            worker_init_fn=_one_thread,
+            generator=torch.Generator(),  # else starting workers would draw from the training's own random numbers
         )
 
     def __len__(self) -> int:
@@ -115,6 +119,10 @@ class _Augmented(TorchDataset[tuple[int, Sample]]):
         chain = self.plain if epoch >= self.plain_from else self.augment
         sample = chain(self.dataset[index], rng, lambda: self.dataset[int(rng.integers(len(self.dataset)))])
         return index, sample
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)  # there are as many processes as wanted already; a forked thread pool may also hang
 
 
 def _collate(samples: list[tuple[int, Sample]]) -> Batch:
