@@ -27,7 +27,8 @@ def localisation(evaluated: Evaluated, category: int) -> dict[str, Any]:
     Returns:
         ``matched``, the number of pairs; ``mean_iou``; ``edge_bias_px``, mean of detected minus true for each edge,
         in pixels with y downwards, so that a positive left starts too far right; ``edge_sd_px``, its standard
-        deviation; ``edge_bias_words``, the same said plainly. None where no pair was matched.
+        deviation; ``edge_bias_clear``, whether an edge is off by half a pixel or more and by more than two standard
+        errors; ``edge_bias_words``, the clear ones said plainly, largest first. None where no pair was matched.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     pairs = (matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50]
@@ -35,31 +36,29 @@ def localisation(evaluated: Evaluated, category: int) -> dict[str, Any]:
     count = int(pairs.sum())
     if not count:
         none = dict.fromkeys(EDGES)
-        words = "no box was matched"
-        return {"matched": 0, "mean_iou": None, "edge_bias_px": none, "edge_sd_px": none, "edge_bias_words": words}
+        edges = {"edge_bias_px": none, "edge_sd_px": none, "edge_bias_clear": dict.fromkeys(EDGES, False)}
+        return {"matched": 0, "mean_iou": None, **edges, "edge_bias_words": "no box was matched"}
     found_xyxy = xywh_to_xyxy(found.boxes_xywh[matches.order[pairs]])
     true_xyxy = xywh_to_xyxy(truth.boxes_xywh[matches.truth_of[IOU_50, pairs]])
     offsets = found_xyxy - true_xyxy
     bias, spread = offsets.mean(axis=0), offsets.std(axis=0)
+    clear = (abs(bias) >= _WORTH_SAYING_PX) & (abs(bias) > 2 * spread / math.sqrt(count))
+    bias_px = dict(zip(EDGES, bias.tolist()))
     return {
         "matched": count,
         "mean_iou": float(iou_of_pairs(found_xyxy, true_xyxy).mean()),
-        "edge_bias_px": dict(zip(EDGES, bias.tolist())),
+        "edge_bias_px": bias_px,
         "edge_sd_px": dict(zip(EDGES, spread.tolist())),
-        "edge_bias_words": in_words(dict(zip(EDGES, bias.tolist())), dict(zip(EDGES, spread.tolist())), count),
+        "edge_bias_clear": dict(zip(EDGES, clear.tolist())),
+        "edge_bias_words": _in_words({edge: bias_px[edge] for edge, sure in zip(EDGES, clear) if sure}),
     }
 
 
-def in_words(bias_px: dict[str, float], sd_px: dict[str, float], matched: int) -> str:
-    """The edges that are off by half a pixel or more, and by more than two standard errors; largest first."""
-    said = []
-    for edge in sorted(bias_px, key=lambda e: -abs(bias_px[e])):
-        offset = bias_px[edge]
-        if abs(offset) >= _WORTH_SAYING_PX and abs(offset) > 2 * sd_px[edge] / math.sqrt(matched):
-            said.append(_WORDS[edge][offset > 0].format(f"{abs(offset):.1f}"))
-    if said:
-        return ", ".join(said)
-    return f"no edge is clearly off by {_WORTH_SAYING_PX} px or more"
+def _in_words(clear_px: dict[str, float]) -> str:
+    if not clear_px:
+        return f"no edge is clearly off by {_WORTH_SAYING_PX} px or more"
+    falling = sorted(clear_px, key=lambda edge: -abs(clear_px[edge]))
+    return ", ".join(_WORDS[edge][clear_px[edge] > 0].format(f"{abs(clear_px[edge]):.1f}") for edge in falling)
 
 
 def iou_of_pairs(a_xyxy: Array, b_xyxy: Array) -> Array:

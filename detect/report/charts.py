@@ -100,16 +100,16 @@ def legend(lines: Sequence[Line]) -> Markup:
 
 
 def bias_sketch(bias_px: dict[str, float | None]) -> Markup:
-    """A true box, dashed, and the box that an average detection draws around it, its offsets enlarged four times."""
+    """A true box, dashed, and the mean detected box, its offsets much enlarged against the box."""
     left, top, right, bottom = (bias_px[edge] for edge in ("left", "top", "right", "bottom"))
     if left is None or top is None or right is None or bottom is None:
         return Markup("")
     x1, y1, x2, y2 = (
-        corner + max(-8.0, min(8.0, 4 * offset))
+        corner + max(-9.0, min(9.0, 2.5 * offset))
         for corner, offset in ((10, left), (10, top), (46, right), (30, bottom))
     )
     return Markup(
-        '<svg class="sketch" viewBox="0 0 56 40" width="56" height="40" aria-hidden="true">'
+        '<svg class="sketch" viewBox="0 0 56 40" width="48" height="34" aria-hidden="true">'
         '<rect class="sketch-true" x="10" y="10" width="36" height="20"/>'
         '<rect class="sketch-found" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></svg>'
     ).format(x1, y1, x2 - x1, y2 - y1)

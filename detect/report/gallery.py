@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import DataError
 from ..evaluation import ImageOutcome
 from .pictures import Picture, embed
+from .tags import place_tags
 
 _MOST = {"best": 24, "missed": 120, "false": 120}
 _MOST_BYTES = 12_000_000
@@ -19,7 +20,7 @@ Corners = tuple[float, float, float, float]
 class BoxMark(NamedTuple):
     """A box on a picture: corners in pixels, ``style`` of the style sheet, ``text`` of its tag (none if empty).
 
-    ``tag`` places the tag in per cent of the picture, so that it stays inside.
+    ``tag`` holds the CSS declarations that place the tag.
     """
 
     xyxy: Corners
@@ -127,15 +128,15 @@ def _card(
     outcome: ImageOutcome, index: int | None, picture: Picture | None, key: str, position: dict[str, int]
 ) -> Card:
     width, height = _extent(outcome, picture)
-    boxes = [_mark(box, "crowd", "ignored", width, height) for box in outcome.crowd_xyxy]
-    boxes += [_mark(hit.true_xyxy, "true", "", width, height) for hit in outcome.hits]
-    boxes += [_mark(miss.true_xyxy, "missed", f"missed: {miss.category}", width, height) for miss in outcome.misses]
-    for hit in reversed(outcome.hits):
-        boxes.append(_mark(hit.found_xyxy, "hit", f"{hit.category} {hit.score:.2f}", width, height))
-    for alarm in reversed(outcome.false_alarms):
-        boxes.append(_mark(alarm.found_xyxy, "false", f"{alarm.category} {alarm.score:.2f}", width, height))
-    about = tuple(position[name] for name in _about(outcome, key))
-    return Card(outcome, index, width, height, tuple(boxes), about)
+    marks = [(box, "crowd", "ignored") for box in outcome.crowd_xyxy]
+    marks += [(hit.true_xyxy, "true", "") for hit in outcome.hits]
+    marks += [(miss.true_xyxy, "missed", f"missed: {miss.category}") for miss in outcome.misses]
+    marks += [(hit.found_xyxy, "hit", f"{hit.category} {hit.score:.2f}") for hit in reversed(outcome.hits)]
+    marks += [(a.found_xyxy, "false", f"{a.category} {a.score:.2f}") for a in reversed(outcome.false_alarms)]
+    boxes, styles, texts = zip(*marks)  # an image without any box is in no section
+    tags = place_tags(boxes, texts, [style == "missed" for style in styles], width, height)
+    drawn = tuple(BoxMark(*mark, tag) for mark, tag in zip(marks, tags))
+    return Card(outcome, index, width, height, drawn, tuple(position[name] for name in _about(outcome, key)))
 
 
 def _extent(outcome: ImageOutcome, picture: Picture | None) -> tuple[float, float]:
@@ -147,24 +148,6 @@ def _extent(outcome: ImageOutcome, picture: Picture | None) -> tuple[float, floa
     boxes = [*outcome.crowd_xyxy, *(m.true_xyxy for m in outcome.misses), *(h.true_xyxy for h in outcome.hits)]
     boxes += [h.found_xyxy for h in outcome.hits] + [a.found_xyxy for a in outcome.false_alarms]
     return max(1.0, *(b[2] for b in boxes)), max(1.0, *(b[3] for b in boxes))
-
-
-def _mark(xyxy: Corners, style: str, text: str, width: float, height: float) -> BoxMark:
-    """The tag sits on the upper edge, or below it at the top of the picture; in the right half it ends at the box."""
-    x1, y1, x2, y2 = xyxy
-    left, right = _per_cent(x1, width), _per_cent(width - x2, width)
-    side = f"left:{left}%" if x1 + x2 <= width else f"right:{right}%"
-    inside = y1 < 0.09 * height
-    if style == "missed":  # on the lower edge, where no detection's tag is
-        inside = y2 > 0.91 * height
-        edge = f"bottom:{_per_cent(height - y2, height)}%" if inside else f"top:{_per_cent(y2, height)}%"
-    else:
-        edge = f"top:{_per_cent(y1, height)}%" if inside else f"bottom:{_per_cent(height - y1, height)}%"
-    return BoxMark(xyxy, style, text, f"{side};{edge}")
-
-
-def _per_cent(part: float, whole: float) -> str:
-    return f"{100 * min(1.0, max(0.0, part / whole)):.2f}"
 
 
 def _area(box: Corners) -> float:

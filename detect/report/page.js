@@ -11,7 +11,7 @@
   nameTheme();
 
   const gallery = document.getElementById("gallery");
-  const step = 12;
+  const step = matchMedia("(max-width: 560px)").matches ? 6 : 12;
   let chosen = "";
   const groups = all(".cards", gallery).map((cards) => {
     const more = document.createElement("button");

@@ -14,12 +14,12 @@ from . import wording
 from .charts import Frame, Line, bias_sketch, legend, line_chart
 from .gallery import gallery
 
-_SMALL = Frame(width=240, height=180, left=30, right=8, top=8, bottom=32)
+_SMALL = Frame(width=250, height=190, left=44, right=8, top=8, bottom=32)
 _LOSS_NAMES = {
-    "loss_classifier": "class of box",
-    "loss_box_reg": "corners of box",
-    "loss_objectness": "proposal or not",
-    "loss_rpn_box_reg": "corners of proposal",
+    "loss_classifier": "classification",
+    "loss_box_reg": "box regression",
+    "loss_objectness": "objectness",
+    "loss_rpn_box_reg": "proposal regression",
 }
 
 
@@ -45,6 +45,8 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         thresholds=threshold_chart(summary),
         training=training_charts(log),
         confusion=_shaded(summary["confusion"]["matrix"]),
+        mistakes=mistakes(summary["confusion"]),
+        with_pictures=images_root is not None,
         gallery=gallery(judgement.outcomes, tuple(summary["per_class"]), images_root),
     )
 
@@ -56,12 +58,14 @@ def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
     for name, curves in summary["pr_curves"]["per_class"].items():
         if curves is None:
             continue
-        lines = [Line("IoU 0.75", list(zip(recall, curves["0.75"])), "c2 dash")]
-        lines.append(Line("IoU 0.50", list(zip(recall, curves["0.50"])), "c1"))
+        lines = [
+            Line("IoU 0.50", _to_the_end(recall, curves["0.50"]), "c1"),
+            Line("IoU 0.75", _to_the_end(recall, curves["0.75"]), "c2 dash"),
+        ]
         best = summary["per_class"][name]["best_f1"]
         mark = None if best["threshold"] is None else (best["recall"], best["precision"])
         title = f"Precision over recall of {name}"
-        ranges: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "x_label": "recall", "ticks": 4}
+        ranges: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "x_label": "recall", "y_label": "precision"}
         charts.append((name, line_chart(title, lines, mark=mark, frame=_SMALL, **ranges)))
     return charts
 
@@ -102,8 +106,28 @@ def training_charts(log: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
         highest = top or 1.05 * max(y for line in lines for _, y in line.points)
         ranges: dict[str, Any] = {"x_range": (min(epochs), max(epochs)), "y_range": (0, highest)}
         chart = line_chart(f"{title} over epochs", lines, x_label="epoch", whole_x=True, **ranges)
+        if title == "Validation" and (points := _series(log, "val", "AP")):
+            epoch, best = max(points, key=lambda point: point[1])
+            title = f"Validation: best AP {best:.3f} at epoch {epoch:g}"
         charts.append((title, chart + legend(lines)))
     return charts
+
+
+def mistakes(confusion: dict[str, Any], most: int = 8) -> list[tuple[int, str, str]]:
+    """(count, what, share of the true objects) of the largest counts off the diagonal, in words."""
+    labels, matrix = confusion["labels"], confusion["matrix"]
+    last = len(labels) - 1
+    said = []
+    for row, counts in enumerate(matrix):
+        for column, count in enumerate(counts):
+            if row == column or not count:
+                continue
+            if row == last:
+                said.append((count, f"false alarms of {labels[column]}", ""))
+            else:
+                what = "missed" if column == last else f"taken for {labels[column]}"
+                said.append((count, f"{labels[row]} {what}", f"{wording.percent(count / sum(counts))} of them"))
+    return sorted(said, key=lambda mistake: -mistake[0])[:most]
 
 
 def _series(log: list[dict[str, Any]], *keys: str) -> list[tuple[float, float]]:
@@ -115,6 +139,14 @@ def _series(log: list[dict[str, Any]], *keys: str) -> list[tuple[float, float]]:
         if isinstance(value, (int, float)) and math.isfinite(value):
             points.append((float(line.get("epoch", number)), float(value)))
     return points
+
+
+def _to_the_end(recall: list[float], precision: list[float]) -> list[tuple[float, float]]:
+    """A curve down to its first zero, since beyond the highest recall reached there is nothing; none if all is 0."""
+    if not precision[0] > 0:
+        return []
+    end = next((i + 1 for i, value in enumerate(precision) if value <= 0), len(precision))
+    return list(zip(recall[:end], precision[:end]))
 
 
 def _shaded(matrix: list[list[int]]) -> list[list[tuple[int, float]]]:

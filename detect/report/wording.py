@@ -42,10 +42,8 @@ def gist(summary: dict[str, Any]) -> str:
         return "There is no labelled object to find, so there is nothing to measure."
     if not summary["detections"]:
         return f"Nothing was found of {plural(boxes, 'labelled object')} on {plural(summary['images'], 'image')}."
-    said = (
-        f"At a score of {summary['score_threshold']:.2f} or more, {total['found']:,} of {boxes:,} objects are found "
-        f"({percent(total['recall'])})"
-    )
+    said = f"At a score of {fraction(summary['score_threshold'])} or more, "
+    said += f"{total['found']:,} of {boxes:,} objects are found ({percent(total['recall'])})"
     if total["found"] + total["false"]:
         shown = total["found"] + total["false"]
         said += f" and {total['false']:,} of {shown:,} detections are false alarms ({percent(total['false'] / shown)})"

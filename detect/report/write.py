@@ -47,7 +47,7 @@ def write_report(
     meta = meta or {}
     contents = {
         "detections.json": json.dumps(judgement.detections, allow_nan=False),
-        "report.json": json.dumps({**judgement.summary, "meta": meta}, indent=1, allow_nan=False),
+        "report.json": json.dumps({**judgement.summary, "meta": meta}, indent=1, allow_nan=False, default=str),
         "report.md": to_markdown(judgement.summary, meta),
         "report.html": to_html(judgement, images_root=images_root, log=log or [], meta=meta),
     }

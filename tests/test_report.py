@@ -1,0 +1,241 @@
+"""The report's four files: the same numbers in each, whole or not there, and a page that needs and loads nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detect.errors import DataError
+from detect.evaluation import Judgement, judge
+from detect.report import write_report
+
+LOG = [
+    {"epoch": e, "loss": 2.0 / e, "losses": {"loss_classifier": 1.0 / e}, "val": {"AP": 0.1 * e, "AP50": 0.2 * e}}
+    for e in (1, 2, 3)
+]
+META = {
+    "weights": "runs/a/best.pt",
+    "data": "val.json",
+    "seed": 7,
+    "versions": {"torch": "2.11"},
+    "machine": {"cpu": 2},
+}
+
+
+def judgement(names: tuple[str, ...] = ("patches", "scratches"), file_name: str = "{}.png") -> Judgement:
+    """Three images: one right, one missed, one false; the second class has no label in the third."""
+    truth = {
+        "images": [{"id": i, "file_name": file_name.format(i), "width": 64, "height": 48} for i in (1, 2, 3)],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 30]},
+            {"id": 2, "image_id": 2, "category_id": 2, "bbox": [10, 8, 30, 20]},
+        ],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names, 1)],
+    }
+    detections = [
+        {"image_id": 1, "category_id": 1, "bbox": [6, 5, 20, 31], "score": 0.9},
+        {"image_id": 3, "category_id": 2, "bbox": [40, 20, 20, 20], "score": 0.8},
+    ]
+    return judge(truth, detections, score_threshold=0.5)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for i in (1, 2, 3):
+        Image.fromarray(rng.integers(0, 255, (48, 64), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """Elements, references and balance of a page."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def count(self, tag: str, css_class: str | None = None) -> int:
+        return sum(
+            t == tag and (css_class is None or css_class in (a.get("class") or "").split()) for t, a in self.tags
+        )
+
+
+def test_four_files_with_the_same_numbers(pictures: Path) -> None:
+    judged = judgement()
+    paths = write_report(judged, pictures / "out", images_root=pictures, log=LOG, meta=META)
+    assert sorted(p.name for p in (pictures / "out").iterdir()) == [
+        "detections.json",
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+    assert json.loads(paths.detections.read_text()) == judged.detections
+    numbers = json.loads(paths.json.read_text())
+    assert {k: v for k, v in numbers.items() if k != "meta"} == judged.summary
+    assert numbers["meta"] == META
+    page, text = paths.html.read_text(), paths.markdown.read_text()
+    for key in ("AP", "AP50", "AP75", "AR100"):
+        for shown in (page, text):
+            assert f"{judged.summary[key]:.3f}" in shown
+    for shown in (page, text):
+        assert f"{judged.summary['per_class']['patches']['mean_iou']:.3f}" in shown
+        assert "starts 1.0 px too far right" in shown
+        assert "runs/a/best.pt" in shown
+        assert "torch 2.11" in shown
+
+
+def test_detections_can_be_judged_again(pictures: Path) -> None:
+    paths = write_report(judgement(), pictures / "out", images_root=None)
+    truth = {
+        "images": [{"id": i} for i in (1, 2, 3)],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 30]}],
+        "categories": [{"id": 1, "name": "patches"}, {"id": 2, "name": "scratches"}],
+    }
+    assert judge(truth, json.loads(paths.detections.read_text())).summary["AP50"] == pytest.approx(1)
+
+
+def test_the_page_is_whole_and_loads_nothing(pictures: Path) -> None:
+    text = write_report(judgement(), pictures, images_root=pictures, log=LOG, meta=META).html.read_text()
+    page = Page(text)
+    assert page.open == []
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "srcset", "data", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/jpeg;base64,", "#")), (tag, name, value)
+    assert page.count("link") == page.count("iframe") == page.count("img") == 0
+    assert not re.search(r"https?://|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", text))
+    assert "default-src 'none'" in text
+    ids = [a["id"] for _, a in page.tags if a.get("id")]
+    assert len(ids) == len(set(ids))
+    used = {a["href"].lstrip("#") for tag, a in page.tags if tag == "use" and a["href"]}
+    assert used <= set(ids)
+
+
+def test_each_kind_of_outcome_has_its_card_and_its_boxes(pictures: Path) -> None:
+    page = Page(write_report(judgement(), pictures, images_root=pictures).html.read_text())
+    assert page.count("figure", "card") == 3
+    assert page.count("image") == 3  # each picture once
+    on_cards = [a["class"] for t, a in page.tags if t == "rect" and a.get("x") and "y" in a and a["width"] != "18"]
+    assert sorted(c for c in on_cards if c and c.startswith("b-")) == ["b-false", "b-hit", "b-missed", "b-true"]
+    assert page.count("span", "t-missed") == page.count("span", "t-hit") == page.count("span", "t-false") == 1
+
+
+def test_names_that_are_markup_stay_names(pictures: Path) -> None:
+    evil = '<script>alert("1")</script>'
+    judged = judgement(names=(evil, "a|b `c` *d* \n e"), file_name="<img src=x onerror=alert(1)>{}.png")
+    paths = write_report(judged, pictures, images_root=pictures, log=LOG, meta={"weights": evil, evil: evil})
+    text = paths.html.read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.count("script") == 1
+    assert page.count("img") == 0
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert evil not in text
+    markdown = paths.markdown.read_text()
+    assert "<script" not in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("| a\\|b \\`c\\` \\*d\\* e |")]
+    assert len(rows) == 3
+    assert json.loads(paths.json.read_text())["per_class"].keys() == judged.summary["per_class"].keys()
+
+
+def test_missing_pictures_are_named_and_break_nothing(pictures: Path) -> None:
+    (pictures / "2.png").unlink()
+    (pictures / "3.png").write_bytes(b"no picture")
+    text = write_report(judgement(), pictures / "out", images_root=pictures).html.read_text()
+    page = Page(text)
+    assert page.count("figure", "card") == 3
+    assert page.count("image") == 1
+    assert (
+        "2 pictures can&#39;t be shown" in text or "2 pictures</strong>" in text or "2 pictures can't be shown" in text
+    )
+    assert "2.png: no such image" in text
+    assert "3.png: the image can&#39;t be read" in text
+    without = write_report(judgement(), pictures / "out", images_root=None).html.read_text()
+    assert "No folder of images was given" in without
+    assert Page(without).count("image") == 0
+
+
+def test_curves_of_training_only_with_a_log(pictures: Path) -> None:
+    def page(log: list[dict[str, Any]] | None) -> str:
+        return write_report(judgement(), pictures, images_root=pictures, log=log).html.read_text()
+
+    with_log, without = page(LOG), page(None)
+    assert "Validation: best AP 0.300 at epoch 3" in with_log
+    assert "<h2>Training</h2>" not in without
+    broken = [{"epoch": 1, "loss": float("nan"), "val": None}, {"epoch": 2, "loss": 1.0}]
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page(broken))
+
+
+@pytest.mark.parametrize(("labels", "found"), [(True, False), (False, True), (False, False)])
+def test_nothing_to_find_and_nothing_found_make_a_page_too(pictures: Path, labels: bool, found: bool) -> None:
+    truth = {
+        "images": [{"id": 1, "file_name": "1.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 30]}] if labels else [],
+        "categories": [{"id": 1, "name": "patches"}],
+    }
+    detections = [{"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 30], "score": 0.5}] if found else []
+    paths = write_report(judge(truth, detections), pictures, images_root=pictures)
+    assert Page(paths.html.read_text()).open == []
+    assert json.loads(paths.json.read_text())["AP"] == (0 if labels else None)
+    assert ("0.000" if labels else "\N{EN DASH}") in paths.markdown.read_text()
+
+
+def test_markdown_tables_are_even(pictures: Path) -> None:
+    text = write_report(judgement(), pictures, images_root=None, meta=META).markdown.read_text()
+    blocks = [b.splitlines() for b in text.split("\n\n") if b.startswith("|")]
+    assert len(blocks) == 9
+    for block in blocks:
+        assert len({line.replace("\\|", "").count("|") for line in block}) == 1
+        assert set(block[1]) <= set("| -:")
+
+
+def test_a_second_report_replaces_the_first_and_leaves_no_rest(pictures: Path) -> None:
+    out = pictures / "deep" / "out"
+    write_report(judgement(), out, images_root=None)
+    write_report(judgement(names=("a", "b")), out, images_root=None)
+    assert "scratches" not in (out / "report.html").read_text()
+    assert len(list(out.iterdir())) == 4
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="choose a folder that can be written to"):
+        write_report(judgement(), tmp_path / "file", images_root=None)
+
+
+@pytest.mark.parametrize("kind", ["wide", "rgb", "sixteen"])
+def test_pictures_of_any_depth_are_embedded_small(tmp_path: Path, kind: str) -> None:
+    from detect.report.pictures import embed
+
+    rng = np.random.default_rng(0)
+    shapes: dict[str, Any] = {"wide": (100, 3000), "rgb": (30, 40, 3), "sixteen": (30, 40)}
+    depth: Any = np.uint16 if kind == "sixteen" else np.uint8
+    path = tmp_path / "a.png"
+    Image.fromarray(rng.integers(0, 200, shapes[kind], dtype=depth)).save(path)
+    picture = embed(path)
+    assert (picture.height, picture.width) == shapes[kind][:2]
+    assert picture.uri.startswith("data:image/jpeg;base64,")
+    assert len(picture.uri) < 60_000
