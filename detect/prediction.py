@@ -16,7 +16,11 @@ from .records import Detections
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the first GPU if there is one, else the CPU; other names are torch's ("cpu", "cuda:1")."""
+    """'auto' is the first GPU if there is one, else the CPU; other names are torch's ("cpu", "cuda:1").
+
+    Raises:
+        ConfigError: no such device, or not on this machine.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -25,6 +29,10 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"unknown device '{name}'", fix="use auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device '{name}' was asked for, but torch sees no GPU", fix="use device auto or cpu")
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
+        raise ConfigError(f"device '{name}' doesn't work on this machine", fix="use auto, cpu or cuda") from None
     return device
 
 

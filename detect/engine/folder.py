@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ..checkpoint import Checkpoint, load_checkpoint
-from ..config import Config, differing_keys, parse_config, to_yaml
-from ..errors import CheckpointError, ConfigError
+from ..config import Config, differing_keys, load_config, to_yaml
+from ..errors import CheckpointError, ConfigError, DataError
 
 _MAY_CHANGE = ("run.", "data.workers", "data.cache", "train.device", "train.tensorboard")
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
@@ -38,18 +37,27 @@ class RunFolder:
         self.last, self.best, self.log = folder / "last.pt", folder / "best.pt", folder / "log.jsonl"
         self.config, self.environment = folder / "config.yaml", folder / "environment.json"
 
+    def check_free(self) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:
+            ConfigError: there is a run already.
+        """
+        if self.last.exists():
+            fix = "add --resume to go on with it, or choose another folder with run.dir="
+            raise ConfigError("the folder already holds a run", where=self.dir, fix=fix)
+
     def start(self, config: Config) -> None:
         """Make the folder and write the configuration into it.
 
         Raises:
             ConfigError: there is a run already, or the folder can't be made.
         """
-        if self.last.exists():
-            fix = "add --resume to go on with it, or choose another folder with run.dir="
-            raise ConfigError("the folder already holds a run", where=self.dir, fix=fix)
+        self.check_free()
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
             self.best.unlink(missing_ok=True)
+            self.environment.unlink(missing_ok=True)
             self.log.write_text("")
             _replace(self.config, to_yaml(config))
         except OSError as error:
@@ -62,16 +70,19 @@ class RunFolder:
 
         Raises:
             ConfigError: the configuration differs from the one that the run was started with.
+            DataError: the labels do.
             CheckpointError: no checkpoint, or one made for inference only.
         """
         checkpoint = load_checkpoint(self.last)
         if checkpoint.training is None:
             raise CheckpointError("the checkpoint is made for inference only", where=self.last, fix="start a new run")
-        started = parse_config(yaml.safe_load(self.config.read_text(encoding="utf-8")), where=str(self.config))
-        changed = [key for key in differing_keys(config, started) if not key.startswith(_MAY_CHANGE)]
+        changed = [key for key in differing_keys(config, load_config(self.config)) if not key.startswith(_MAY_CHANGE)]
         if changed:
             found = f"{', '.join(changed)} differ from what the run was started with"
             raise ConfigError(found, where=self.dir, fix="resume with the same values, or start a new run")
+        for path, digest in self._read_environment().get("data_sha256", {}).items():
+            if Path(path).is_file() and _sha256(Path(path)) != digest:
+                raise DataError("the labels have changed since the run was started", where=path, fix="start a new run")
         kept = [line for line in self.read_log() if line["epoch"] <= checkpoint.epoch]
         _replace(self.log, "".join(json.dumps(line) + "\n" for line in kept))
         return checkpoint
@@ -92,9 +103,12 @@ class RunFolder:
         return lines
 
     def write_environment(self, *, device: torch.device, precision: str, data: Sequence[Path]) -> None:
-        """Versions, machine, commit and the digests of the label files."""
+        """Versions, machine, commit and the digests of the label files; a resumed run adds when it went on."""
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        before = self._read_environment()
         content = {
-            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "started": before.get("started", now),
+            "resumed": [*before.get("resumed", []), now] if before else [],
             "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
             "machine": {
                 "system": platform.platform(),
@@ -105,9 +119,20 @@ class RunFolder:
             },
             "precision": precision,
             "commit": _commit(),
-            "data_sha256": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in data},
+            "data_sha256": {str(path): _sha256(path) for path in data},
         }
         _replace(self.environment, json.dumps(content, indent=2) + "\n")
+
+    def _read_environment(self) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _replace(path: Path, text: str) -> None:

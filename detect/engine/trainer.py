@@ -19,7 +19,7 @@ from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_datase
 from ..errors import DivergenceError
 from ..models import parts
 from ..prediction import resolve_device
-from .console import TrainingConsole, epoch_line
+from .console import EpochBar, TrainingConsole, epoch_line
 from .design import design_detector
 from .ema import Ema
 from .folder import RunFolder
@@ -56,6 +56,8 @@ class _Training:
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.folder = RunFolder(config.run.dir)
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
+        if saved is None:
+            self.folder.check_free()  # before the images are read, which may take minutes
         self._read_data()
         if saved is None:
             self.folder.start(config)
@@ -88,7 +90,7 @@ class _Training:
         config = self.config
         loader = self._loader()
         with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
-            while self.epoch < config.train.epochs:
+            while self.epoch < config.train.epochs and not self._is_stale():
                 line = self._train_epoch(loader, self.epoch + 1, bar)
                 self.epoch += 1
                 if self._is_judged(self.epoch):
@@ -97,9 +99,8 @@ class _Training:
                 self.folder.append_log(line)
                 self._save(line["val"])
                 self.console.say(epoch_line(line))
-                if config.train.early_stop and self.stale >= config.train.early_stop:
-                    self.console.say(f"stopped early: no better {config.train.best_metric} in {self.stale} validations")
-                    break
+        if self._is_stale():
+            self.console.say(f"stopped early: no better {config.train.best_metric} in {self.stale} validations")
         return self.folder.dir
 
     def _read_data(self) -> None:
@@ -136,7 +137,7 @@ class _Training:
             pin=self.device.type == "cuda",
         )
 
-    def _train_epoch(self, loader: TrainingLoader, epoch: int, bar: Any) -> dict[str, Any]:
+    def _train_epoch(self, loader: TrainingLoader, epoch: int, bar: EpochBar) -> dict[str, Any]:
         config, steps = self.config.train, len(loader)
         torch.manual_seed(_derived_seed(config.seed, _EPOCH, epoch))  # an epoch is the same in a resumed run
         sums: dict[str, float] = {}
@@ -172,28 +173,33 @@ class _Training:
         with self._autocast():
             losses = self.model(on_device.images, on_device.targets)
         total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            self._refuse(batch, {name: float(value.detach()) for name, value in losses.items()})
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        broken = [name for name, value in values.items() if not np.isfinite(value)]
+        if broken:
+            raise self._divergence(", ".join(broken), batch)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        if self.config.train.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm or float("inf"))
+        if not torch.isfinite(norm):  # one such step would spoil every weight
+            raise self._divergence("the gradient", batch)
         self.optimizer.step()
         self.ema.update(self.model)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return values
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _refuse(self, batch: Batch, losses: dict[str, float]) -> None:
+    def _divergence(self, what: str, batch: Batch) -> DivergenceError:
         names = ", ".join(self.dataset.path(i).name for i in batch.indices)
-        which = ", ".join(name for name, value in losses.items() if not np.isfinite(value))
         fix = "look at these images and their boxes with 'detect audit', or lower train.lr"
-        raise DivergenceError(f"{which} is no finite number in epoch {self.epoch + 1} on {names}", fix=fix)
+        return DivergenceError(f"{what} is no finite number in epoch {self.epoch + 1} on {names}", fix=fix)
 
     def _is_judged(self, epoch: int) -> bool:
         config = self.config.train
         return self.validator is not None and (epoch % config.val_every == 0 or epoch == config.epochs)
+
+    def _is_stale(self) -> bool:
+        return 0 < self.config.train.early_stop <= self.stale
 
     def _judge(self) -> dict[str, Any]:
         assert self.validator is not None
