@@ -73,7 +73,7 @@ class RpnConfig(Section):
     convs: Positive = 1  # 3x3 convolutions before the two outputs
     fg_iou: Fraction = 0.7
     bg_iou: Fraction = 0.3
-    batch_per_image: Positive = 256  # anchors that the loss samples
+    batch_per_image: Positive = 64  # anchors that the loss samples; few, as an image has few boxes
     positive_fraction: Fraction = 0.5
     nms_iou: Fraction = 0.7
     proposals_train: Positive = 300  # kept before NMS a level, and after it in all
