@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -239,3 +241,9 @@ def test_pictures_of_any_depth_are_embedded_small(tmp_path: Path, kind: str) -> 
     assert (picture.height, picture.width) == shapes[kind][:2]
     assert picture.uri.startswith("data:image/jpeg;base64,")
     assert len(picture.uri) < 60_000
+
+
+def test_judging_and_reporting_need_neither_torch_nor_a_plotting_library() -> None:
+    code = "import sys, detect.report; print(sorted({'torch', 'cv2', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -21,9 +21,9 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
         _table(_AP_KEYS, [[fraction(summary[key]) for key in _AP_KEYS]]),
         _table(_AR_KEYS, [[fraction(summary[key]) for key in _AR_KEYS]]),
         _table(("images", "boxes", "detections"), [[count(summary[k]) for k in ("images", "boxes", "detections")]]),
-        "Fractions, as pycocotools computes them: AP is the mean over IoU 0.50 to 0.95, s, m and l are boxes below "
-        "32², up to 96² and above 96² square pixels, AR1 to AR100 count the best 1 to 100 detections an image and "
-        "class. A dash: nothing to find there.",
+        "Fractions, as pycocotools computes them: AP is the mean over IoU 0.50 to 0.95; s, m and l are boxes with an "
+        "area up to 32², of 32² to 96² and from 96² pixels; AR1 to AR100 count the best 1 to 100 detections an image "
+        "and class. A dash: nothing to find there.",
         "## Classes",
         _table(
             ("class", "boxes", *_AP_KEYS, "AR100"),
