@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 	$(DETECT) train configs/demo.yaml
 	$(DETECT) evaluate runs/demo
 	$(DETECT) infer data/demo/steel/IMAGES/inclusion_41.bmp --draw --weights runs/demo --out runs/demo/detections
-	@$(PY) tools/demo_summary.py
+	@$(PY) tools/demo_summary.py runs/demo
 
 test: $(INSTALLED)
 	$(PY) -m pytest
@@ -56,8 +56,8 @@ constraints: $(INSTALLED)
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
 	@{ echo "# Versions that are tested together; a line may hold for some Pythons or systems only, as its marker says."; \
 	   echo "# Renewed by 'make constraints'; then run 'make lint test demo' before committing."; } > constraints.txt.new
-	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --all-extras --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links setup.cfg >> constraints.txt.new
+	$(PY) -m uv pip compile --quiet --universal --python $(PY) --python-version 3.10 --no-python-downloads \
+	  --all-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links setup.cfg >> constraints.txt.new
 	mv constraints.txt.new constraints.txt
 
 clean:
