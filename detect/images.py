@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +73,24 @@ def write_image(path: Path, pixels: Pixels) -> None:
     Pillow.fromarray(pixels).save(path)
 
 
-def _open(path: Path) -> Pillow.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # odd metadata; damage that matters is an error below
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            return Pillow.open(path)
-    except FileNotFoundError:
-        raise DataError("no such image", where=path, fix="check the path") from None
-    except Pillow.DecompressionBombError as error:
-        raise DataError(f"the image claims too many pixels ({error})", where=path, fix="cut it into tiles") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = "its content is no image" if isinstance(error, UnidentifiedImageError) else _reason(error)
-        fix = "give a BMP, JPEG, PNG or TIFF file"
-        raise DataError(f"the image can't be read ({reason})", where=path, fix=fix) from None
+@contextmanager
+def _open(path: Path) -> Iterator[Pillow.Image]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # odd metadata; damage that matters is an error
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        try:
+            image = Pillow.open(path)
+        except FileNotFoundError:
+            raise DataError("no such image", where=path, fix="check the path") from None
+        except Pillow.DecompressionBombError as error:
+            found = f"the image claims too many pixels ({error})"
+            raise DataError(found, where=path, fix="cut it into tiles") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            reason = "its content is no image" if isinstance(error, UnidentifiedImageError) else _reason(error)
+            fix = "give a BMP, JPEG, PNG or TIFF file"
+            raise DataError(f"the image can't be read ({reason})", where=path, fix=fix) from None
+        with image:
+            yield image
 
 
 def _reason(error: Exception) -> str:
