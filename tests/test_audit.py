@@ -128,6 +128,15 @@ def test_near_duplicates_are_found_and_strangers_are_not(tmp_path: Path, change:
     assert audit.group_ids(7, twins) == [0, 1, 2, 3, 4, 5, 2]
 
 
+@pytest.mark.parametrize("turn", Pillow.Transpose)
+def test_mirrored_and_turned_copies_are_found(tmp_path: Path, turn: Pillow.Transpose) -> None:
+    one, other = steel(1), steel(2)
+    twins = audit.find_twins(prints_of(one, other, jpeg(other.transpose(turn)), folder=tmp_path))
+    assert [(group.members, group.turned) for group in twins] == [((1, 2), True)]
+    message = audit.check_twins(twins, [Path("a.png")] * 3, {1: "train", 2: "val"})[0].message
+    assert "mirrored or turned" in message
+
+
 def test_two_bright_scratches_in_one_place_are_no_duplicates(tmp_path: Path) -> None:
     plates = []
     for seed in (1, 2):

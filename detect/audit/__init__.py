@@ -72,7 +72,8 @@ def check_twins(twins: Sequence[Twins], paths: Sequence[Path], part_of: Mapping[
     findings: list[Finding] = []
     for group in twins:
         first, *rest = group.members
-        told = "equal pixels" if group.exact else f"the same scene (likeness {group.likeness:.2f})"
+        turned = ", mirrored or turned," if group.turned else ""
+        told = "equal pixels" if group.exact else f"the same scene{turned} (likeness {group.likeness:.2f})"
         parts = sorted({part_of[i] for i in group.members if i in part_of})
         others = tuple(paths[i] for i in rest)
         listed = ", ".join(path.name for path in others[:5]) + (", ..." if len(others) > 5 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,21 @@ class Twins:
         members: positions of the images, ascending.
         exact: all have equal pixels.
         likeness: the weakest link between them, 0 to 1; 1 if exact.
+        turned: some are mirrored or turned by quarters against others.
     """
 
     members: tuple[int, ...]
     exact: bool
     likeness: float
+    turned: bool = False
+
+
+class _Link(NamedTuple):
+    first: int
+    second: int
+    likeness: float
+    exact: bool = False
+    turned: bool = False
 
 
 def find_twins(prints: Sequence[Fingerprint]) -> list[Twins]:
@@ -38,20 +49,20 @@ def find_twins(prints: Sequence[Fingerprint]) -> list[Twins]:
 
     Images are compared by the direction and, softly, the strength of their brightness edges on a small gray
     version (the idea of a difference hash, with a correlation in place of the count of equal bits), so that
-    neither exposure nor one bright scratch decides alone. An image without any edge only equals its exact copies.
+    neither exposure nor one bright scratch decides alone; mirrored and turned by quarters too, since data is
+    passed on augmented. An image without any edge only equals its exact copies.
     """
     first_of: dict[bytes, int] = {}
-    links: list[tuple[int, int, float]] = []
+    links: list[_Link] = []
     for i, item in enumerate(prints):
         j = first_of.setdefault(item.digest, i)
         if j != i:
-            links.append((j, i, 1.0))
-    distinct = np.array(sorted(first_of.values()), dtype=np.int64)
-    exact = {(i, j) for i, j, _ in links}
+            links.append(_Link(j, i, 1.0, exact=True))
+    distinct = sorted(first_of.values())
     if len(distinct) > 1:
         small = np.stack([prints[i].small for i in distinct])
-        links += [(int(distinct[a]), int(distinct[b]), like) for a, b, like in _near(small)]
-    return _groups(links, len(prints), exact)
+        links += [link._replace(first=distinct[link.first], second=distinct[link.second]) for link in _near(small)]
+    return _groups(links, len(prints))
 
 
 def group_ids(count: int, twins: Sequence[Twins]) -> list[int]:
@@ -63,37 +74,59 @@ def group_ids(count: int, twins: Sequence[Twins]) -> list[int]:
     return ids
 
 
-def _near(small: NDArray[np.float32]) -> list[tuple[int, int, float]]:
-    """Pairs of rows of float32[N, side, side] that are alike, with how much."""
+def _near(small: NDArray[np.float32]) -> list[_Link]:
+    """Pairs of rows of float32[N, side, side] that are alike, each as it is most alike."""
     halved = small.reshape(len(small), small.shape[1] // 2, 2, small.shape[2] // 2, 2).mean(axis=(2, 4))
     coarse = _edges(halved)
-    pairs: list[tuple[int, int, float]] = []
-    for start in range(0, len(coarse), _BLOCK):
-        rows, columns = np.nonzero(coarse[start : start + _BLOCK] @ coarse[start:].T > _COARSE)
-        ahead = columns > rows
-        a, b = rows[ahead] + start, columns[ahead] + start
-        for piece in range(0, len(a), _BLOCK):
-            both = np.stack([a[piece : piece + _BLOCK], b[piece : piece + _BLOCK]])
-            candidates, where = np.unique(both, return_inverse=True)
-            left, right = _edges(small[candidates])[where.reshape(both.shape)]
-            likeness = np.einsum("nd,nd->n", left, right)
-            pairs += [(int(i), int(j), float(like)) for i, j, like in zip(*both, likeness) if like > ALIKE]
-    return pairs
+    rows = _flat(coarse)
+    best: dict[tuple[int, int], _Link] = {}
+    for turn in range(8):
+        columns = _flat(_turned(coarse, turn))
+        for start in range(0, len(rows), _BLOCK):
+            found = np.argwhere(rows[start : start + _BLOCK] @ columns[start:].T > _COARSE) + start
+            found = found[found[:, 1] > found[:, 0]]
+            for piece in range(0, len(found), _BLOCK):
+                candidates, where = np.unique(found[piece : piece + _BLOCK], return_inverse=True)
+                left, right = where.reshape(-1, 2).T
+                fine = _edges(small[candidates])
+                alike = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_turned(fine, turn))[right])
+                for i, j, like in zip(candidates[left], candidates[right], alike):
+                    if like > max(ALIKE, best[i, j].likeness if (i, j) in best else 0):
+                        best[i, j] = _Link(int(i), int(j), float(like), turned=turn > 0)
+    return list(best.values())
 
 
-def _edges(small: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32[N, side, side] -> float32[N, 2 (side - 1)^2], unit length, so that a dot product is a correlation."""
-    across = np.diff(small, axis=2)[:, :-1].reshape(len(small), -1)
-    down = np.diff(small, axis=1)[:, :, :-1].reshape(len(small), -1)
-    steps = np.concatenate([across, down], axis=1)
-    usual = np.median(np.abs(steps), axis=1, keepdims=True)
+def _edges(small: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """float32[N, side, side] -> steps across [N, side, side - 1] and down [N, side - 1, side].
+
+    Together they have unit length, so that a dot product is a correlation.
+    """
+    across, down = np.diff(small, axis=2), np.diff(small, axis=1)
+    usual = np.median(np.abs(_flat((across, down))), axis=1)[:, None, None]
     # Steps far above the usual one count hardly more than it: otherwise any two vertical scratches are twins.
-    soft = np.tanh(steps / np.maximum(2 * usual, 1e-3))
-    length = np.sqrt((soft * soft).sum(axis=1, keepdims=True))
-    return np.asarray(soft / np.maximum(length, 1e-6), dtype=np.float32)
+    scale = np.maximum(2 * usual, 1e-3)
+    across, down = np.tanh(across / scale), np.tanh(down / scale)
+    length = np.sqrt((across * across).sum(axis=(1, 2)) + (down * down).sum(axis=(1, 2)))[:, None, None]
+    return across / np.maximum(length, 1e-6), down / np.maximum(length, 1e-6)
 
 
-def _groups(links: Sequence[tuple[int, int, float]], count: int, exact: set[tuple[int, int]]) -> list[Twins]:
+def _turned(edges: tuple[NDArray[np.float32], NDArray[np.float32]], turn: int) -> tuple[NDArray[np.float32], ...]:
+    """The edges of the images mirrored left to right (turn & 1), top to bottom (& 2), along the diagonal (& 4)."""
+    across, down = edges
+    if turn & 1:
+        across, down = -across[:, :, ::-1], down[:, :, ::-1]
+    if turn & 2:
+        across, down = across[:, ::-1], -down[:, ::-1]
+    if turn & 4:
+        across, down = down.transpose(0, 2, 1), across.transpose(0, 2, 1)
+    return across, down
+
+
+def _flat(edges: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+    return np.concatenate([part.reshape(len(part), -1) for part in edges], axis=1)
+
+
+def _groups(links: Sequence[_Link], count: int) -> list[Twins]:
     parent = list(range(count))
 
     def root(i: int) -> int:
@@ -102,19 +135,18 @@ def _groups(links: Sequence[tuple[int, int, float]], count: int, exact: set[tupl
             i = parent[i]
         return i
 
-    for i, j, _ in links:
-        low, high = sorted((root(i), root(j)))
+    for link in links:
+        low, high = sorted((root(link.first), root(link.second)))
         parent[high] = low
-    members: dict[int, set[int]] = defaultdict(set)
-    inside: dict[int, list[tuple[int, int, float]]] = defaultdict(list)
-    for i, j, like in links:
-        members[root(i)] |= {i, j}
-        inside[root(i)].append((i, j, like))
+    inside: dict[int, list[_Link]] = defaultdict(list)
+    for link in links:
+        inside[root(link.first)].append(link)
     return [
         Twins(
-            tuple(sorted(members[key])),
-            all((i, j) in exact for i, j, _ in inside[key]),
-            min(like for _, _, like in inside[key]),
+            members=tuple(sorted({i for link in group for i in (link.first, link.second)})),
+            exact=all(link.exact for link in group),
+            likeness=min(link.likeness for link in group),
+            turned=any(link.turned for link in group),
         )
-        for key in sorted(members)
+        for _, group in sorted(inside.items())
     ]
