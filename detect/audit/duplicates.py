@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from .pixels import Fingerprint
 
-# Measured on 1,440 photographs of steel: copies that were compressed (JPEG quality 50), relit, blurred, equalised
-# or scaled keep 0.87 to 1.00, the only second photograph of one defect has 0.80, the most alike strangers 0.58.
+# Measured on 1,440 photographs of steel: copies after JPEG of quality 50, noise, blur, equalisation, a shift by a
+# pixel, scaling, less light or contrast keep 0.74 or more, and all are found; of those after JPEG of quality 20, a
+# shift by 3 pixels or overexposure 96 % and more. The most alike strangers have 0.62, in any of the eight turns.
 ALIKE = 0.7
 _COARSE = 0.65  # at half the side, where copies keep more and strangers share more; only picks candidates
 _BLOCK = 1024
