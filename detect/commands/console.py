@@ -20,7 +20,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < text_columns else "right")
     for row in rows:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from .verb import UsageError, Verb
 
 if TYPE_CHECKING:
     from ..evaluation import Judgement
+    from ..inference import Predictor
 
 _HEADLINE = ("AP", "AP50", "AP75")
 
@@ -40,9 +43,9 @@ def _judge_detections(args: argparse.Namespace) -> int:
     if args.device is not None:
         raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
     out = args.out or args.detections.parent / "report"
-    truth, detections = _read_json(args.data), _read_json(args.detections)
-    meta = {"detections": str(args.detections), "data": str(args.data)}
-    return _report(truth, detections, args.data, out, log=None, meta=meta)
+    meta = {"detections": str(args.detections), "data": str(args.data), "judged": _now()}
+    _report(_read_json(args.data), _read_json(args.detections), args.data.parent, out, log=None, meta=meta)
+    return 0
 
 
 def _judge_run(args: argparse.Namespace) -> int:
@@ -54,41 +57,60 @@ def _judge_run(args: argparse.Namespace) -> int:
     from ..inference import Predictor
 
     predictor = Predictor.load(args.weights, device=args.device)
-    print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images)} images of {shown(data)}")
-    detections = predictor.detect_dataset(dataset, progress=True)
-    truth = coco.to_dict(dataset, root=data.parent)
-    meta = {"weights": str(predictor.weights_path), "data": str(data)}
-    out = args.out or run_dir / "report"
-    code = _report(truth, detections, data, out, log=_read_log(run_dir / "log.jsonl"), meta=meta)
+    print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
+    found = predictor.detect_dataset(dataset, progress=True)
+    judgement = _report(
+        coco.to_dict(dataset, root=data.parent),
+        found,
+        data.parent,
+        args.out or run_dir / "report",
+        log=_read_log(run_dir / "log.jsonl"),
+        meta=_meta(predictor, data),
+    )
     if dataset.images:
-        image, pictures = shown(dataset.images[0].path), shown(run_dir / "detections")
-        print(f"next: {command('infer', image, '--draw', '--weights', shown(args.weights), '--out', pictures)}")
-    return code
+        threshold = judgement.summary["best_f1"]["threshold"]
+        score = [] if threshold is None else ["--threshold", f"{math.floor(threshold * 100) / 100:g}"]
+        arguments = [shown(dataset.images[0].path), "--draw", "--weights", shown(args.weights), *score]
+        print(f"next: {command('infer', *arguments, '--out', shown(run_dir / 'detections'))}")
+    return 0
 
 
 def _report(
-    truth: Any, detections: Any, data: Path, out: Path, *, log: list[dict[str, Any]] | None, meta: dict[str, Any]
-) -> int:
+    truth: Any, detections: Any, images_root: Path, out: Path, *, log: list[dict[str, Any]] | None, meta: dict[str, Any]
+) -> Judgement:
     from ..evaluation import judge
     from ..report import write_report
 
     judgement = judge(truth, detections)
-    paths = write_report(judgement, out, images_root=data.parent, log=log, meta=meta)
-    _print_judgement(judgement)
+    paths = write_report(judgement, out, images_root=images_root, log=log, meta=meta)
+    _print_summary(judgement.summary)
     for path in (paths.html, paths.markdown, paths.json, paths.detections):
         print(f"wrote {shown(path)}")
-    return 0
+    return judgement
 
 
-def _print_judgement(judgement: Judgement) -> None:
-    summary = judgement.summary
-    print()
-    print("  ".join(f"{name} {_fraction(summary[name])}" for name in _HEADLINE))
+def _print_summary(summary: dict[str, Any]) -> None:
     rows = [
         [name, str(values["boxes"]), *(_fraction(values[key]) for key in (*_HEADLINE, "AR100"))]
         for name, values in summary["per_class"].items()
     ]
     print_table("", ["class", "boxes", *_HEADLINE, "AR100"], rows)
+    print()
+    print("  ".join(f"{name} {_fraction(summary[name])}" for name in _HEADLINE))
+    best = summary["best_f1"]
+    if best["threshold"] is not None:
+        print(f"best F1 {best['f1']:.3f} with scores from {best['threshold']:.2f} on")
+    for warning in summary["warnings"]:
+        print(f"check this: {warning}")
+
+
+def _meta(predictor: Predictor, data: Path) -> dict[str, Any]:
+    """Where the figures come from, for the report."""
+    return {"weights": str(predictor.weights_path), "epoch": predictor.epoch, "data": str(data), "judged": _now()}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
 
 
 def _fraction(value: float | None) -> str:
