@@ -19,6 +19,7 @@ from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_datase
 from ..errors import DivergenceError
 from ..models import parts
 from ..prediction import resolve_device
+from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
 from .design import design_detector
 from .ema import Ema
@@ -89,6 +90,7 @@ class _Training:
         """All epochs that are left."""
         config = self.config
         loader = self._loader()
+        board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1) if config.train.tensorboard else None
         with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
             while self.epoch < config.train.epochs and not self._is_stale():
                 line = self._train_epoch(loader, self.epoch + 1, bar)
@@ -97,6 +99,8 @@ class _Training:
                     bar.judging(self.epoch)
                     line["val"] = self._judge()
                 self.folder.append_log(line)
+                if board is not None:
+                    board.add(line)
                 self._save(line["val"])
                 self.console.say(epoch_line(line))
         if self._is_stale():
