@@ -1,0 +1,256 @@
+"""The detector: any input gives losses or boxes, losses are what they claim to be, and mistakes are told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY_MODEL
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.roi_heads import fastrcnn_loss
+
+from detect.config import ModelConfig
+from detect.errors import ConfigError
+from detect.models import build_detector, default_anchors, parts
+from detect.models.backbones import Csp
+from detect.models.detector import check_detector
+
+LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make(*, channels: int = 1, classes: int = 2, **changes: Any) -> FasterRCNN:
+    """A tiny detector with random weights."""
+    roi = {**TINY_MODEL["roi"], **changes.pop("roi", {})}
+    model = ModelConfig.model_validate({**TINY_MODEL, "roi": roi, **changes})
+    levels = len(model.backbone.widths)
+    return build_detector(
+        model,
+        classes=classes,
+        channels=channels,
+        mean=[0.5] * channels,
+        std=[0.2] * channels,
+        shapes=default_anchors(levels, 2),
+    )
+
+
+def target(*boxes: tuple[float, float, float, float]) -> dict[str, Tensor]:
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.arange(len(boxes)) % 2 + 1,
+    }
+
+
+def image(height: int = 64, width: int = 64, channels: int = 1) -> Tensor:
+    return torch.rand(channels, height, width)
+
+
+def check_losses(losses: dict[str, Tensor]) -> None:
+    assert set(losses) == LOSSES
+    assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
+
+
+def check_detections(found: dict[str, Tensor], height: int, width: int) -> None:
+    x1, y1, x2, y2 = found["boxes"].unbind(1)
+    assert (x1 >= 0).all()
+    assert (y1 >= 0).all()
+    assert (x2 <= width).all()
+    assert (y2 <= height).all()
+    assert (x2 > x1).all()
+    assert ((found["scores"] > 0) & (found["scores"] <= 1)).all()
+    assert ((found["labels"] >= 1) & (found["labels"] <= 2)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("box_loss", ["giou", "smooth_l1"])
+def test_training_gives_four_finite_losses_and_gradients_everywhere(channels: int, box_loss: str) -> None:
+    model = make(channels=channels, roi={"box_loss": box_loss}).train()
+    images = [image(channels=channels), image(channels=channels)]
+    losses = model(images, [target((4, 4, 30, 20), (20, 30, 60, 60)), target((1, 1, 20, 60))])
+    check_losses(losses)
+    sum(losses.values()).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert without == []
+
+
+def test_images_without_boxes_give_finite_losses() -> None:
+    model = make().train()
+    check_losses(model([image(), image()], [target(), target((4, 4, 30, 20))]))
+    losses = model([image(), image()], [target(), target()])
+    check_losses(losses)
+    assert losses["loss_box_reg"] == 0
+    assert losses["loss_rpn_box_reg"] == 0
+    sum(losses.values()).backward()
+
+
+@pytest.mark.parametrize("input_size", [None, 48])
+def test_a_batch_may_mix_sizes(input_size: int | None) -> None:
+    model = make(input_size=input_size, roi={"score_threshold": 0.0}).train()
+    images = [image(64, 64), image(40, 90), image(71, 50)]
+    check_losses(model(images, [target((4, 4, 30, 20)), target(), target((5, 5, 45, 70))]))
+    with torch.no_grad():
+        found = model.eval()(images)
+    for each, detections in zip(images, found):
+        assert len(detections["boxes"])
+        check_detections(detections, *each.shape[1:])
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (1, 1), (5, 300), (65, 33)])
+def test_boxes_lie_in_the_image_whatever_its_size(height: int, width: int) -> None:
+    model = make(roi={"score_threshold": 0.0}).eval()
+    with torch.no_grad():
+        (found,) = model([image(height, width)])
+    check_detections(found, height, width)
+
+
+def test_images_are_not_resized_unless_asked() -> None:
+    seen = []
+    for input_size, expected in ((None, (64, 96)), (32, (32, 48)), (128, (128, 192))):
+        model = make(input_size=input_size).eval()
+        model.backbone.body.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[2:])))
+        with torch.no_grad():
+            model([image(64, 96)])
+        assert seen[-1] == expected
+
+
+def test_padding_is_small() -> None:
+    model, seen = make().eval(), []
+    model.backbone.body.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape)))
+    with torch.no_grad():
+        model([image(200, 200), image(200, 193)])
+    assert seen == [(2, 1, 200, 200)]
+
+
+def test_resized_input_gives_boxes_in_pixels_of_the_original() -> None:
+    """The same picture at twice the size, resized to the same input, has boxes twice as large."""
+    model = make(input_size=32, roi={"score_threshold": 0.0}).eval()
+    small = image(32, 32)
+    large = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    with torch.no_grad():
+        # halving by bilinear interpolation averages the four equal pixels
+        (of_small,), (of_large,) = model([small]), model([large])
+    torch.testing.assert_close(of_large["boxes"], of_small["boxes"] * 2, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(of_large["scores"], of_small["scores"])
+
+
+def test_half_precision_gives_finite_losses_in_full_precision() -> None:
+    model = make().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model([image(), image()], [target((4, 4, 30, 20)), target()])
+    check_losses(losses)
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
+
+
+def test_pyramids_of_two_to_five_levels() -> None:
+    for widths in ((8, 8), (8, 8, 8), (8, 8, 8, 8, 8)):
+        model = make(backbone={"stem": 8, "widths": widths, "depths": (0,) * len(widths)}).train()
+        check_losses(model([image(), image()], [target((4, 4, 30, 20)), target()]))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_backbone_strides_and_shapes(depth: int) -> None:
+    body = Csp(3, 8, (8, 16, 24), (depth,) * 3).eval()
+    assert body.strides == [4, 8, 16]
+    assert body.out_channels == [8, 16, 24]
+    maps = body(torch.zeros(2, 3, 50, 33))
+    assert [tuple(m.shape) for m in maps] == [(2, 8, 13, 9), (2, 16, 7, 5), (2, 24, 4, 3)]
+
+
+class TestLosses:
+    def sampled(self, model: FasterRCNN) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Proposals of two images, their labels, and the offsets that lead to their objects."""
+        proposals = [torch.tensor([[0.0, 0, 20, 30], [10, 10, 40, 44]]), torch.tensor([[5.0, 5, 25, 30], [0, 0, 9, 9]])]
+        objects = [p + torch.tensor([1.0, -2, 3, 4]) for p in proposals]
+        wanted = torch.cat(model.roi_heads.box_coder.encode(objects, proposals))
+        return proposals, torch.tensor([1, 2, 1, 0]), wanted
+
+    @pytest.mark.parametrize("box_loss", ["giou", "smooth_l1"])
+    def test_a_perfect_prediction_costs_nothing(self, box_loss: str) -> None:
+        model = make(roi={"box_loss": box_loss})
+        proposals, labels, wanted = self.sampled(model)
+        logits = nn.functional.one_hot(labels, 3).float() * 50
+        losses = model.roi_heads.losses(logits, wanted.repeat(1, 3), proposals, labels, wanted)
+        assert losses["loss_classifier"] == pytest.approx(0, abs=1e-6)
+        assert losses["loss_box_reg"] == pytest.approx(0, abs=1e-4)
+
+    def test_smooth_l1_is_torchvisions(self) -> None:
+        model = make(roi={"box_loss": "smooth_l1", "box_loss_weight": 1.0, "label_smoothing": 0.0})
+        proposals, labels, wanted = self.sampled(model)
+        logits, offsets = torch.randn(4, 3), (torch.randn(4, 4) / 5).repeat(1, 3)
+        ours = model.roi_heads.losses(logits, offsets, proposals, labels, wanted)
+        classification, box = fastrcnn_loss(logits, offsets, list(labels.split(2)), list(wanted.split(2)))
+        torch.testing.assert_close(ours["loss_classifier"], classification)
+        torch.testing.assert_close(ours["loss_box_reg"], box)
+
+    def test_giou_by_hand(self) -> None:
+        model = make(roi={"box_loss": "giou", "box_loss_weight": 2.0})
+        proposals = [torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])]
+        moved = [torch.tensor([[5.0, 0, 15, 10], [0, 0, 10, 10]])]
+        wanted = torch.cat(model.roi_heads.box_coder.encode(moved, proposals))
+        losses = model.roi_heads.losses(torch.zeros(2, 3), torch.zeros(2, 12), proposals, torch.tensor([1, 0]), wanted)
+        # IoU 50 / 150 and a hull of 150: 1 - GIoU = 2/3, of one positive in two proposals, weighed by 2
+        assert losses["loss_box_reg"] == pytest.approx(2 / 3 / 2 * 2, abs=1e-4)
+        assert losses["loss_classifier"] == pytest.approx(np.log(3), abs=1e-5)
+
+    def test_smoothing_costs_the_certain(self) -> None:
+        sharp, smooth = make(), make(roi={"label_smoothing": 0.1})
+        proposals, labels, wanted = self.sampled(sharp)
+        logits = nn.functional.one_hot(labels, 3).float() * 50
+        arguments = (logits, wanted.repeat(1, 3), proposals, labels, wanted)
+        assert smooth.roi_heads.losses(*arguments)["loss_classifier"] > 1
+        assert sharp.roi_heads.losses(*arguments)["loss_classifier"] < 1e-6
+
+
+class TestChecks:
+    def test_the_table_of_parts_accounts_for_every_parameter(self) -> None:
+        model = make(channels=3)
+        rows = parts(model)
+        assert sum(row.parameters for row in rows) == sum(p.numel() for p in model.parameters())
+        assert all(row.trains for row in rows)
+        model.rpn.requires_grad_(False)
+        assert [row.name for row in parts(model) if not row.trains] == ["rpn"]
+
+    def test_given_anchors_have_to_fit_the_backbone(self) -> None:
+        model = ModelConfig.model_validate(TINY_MODEL)
+        arguments: dict[str, Any] = {"classes": 2, "channels": 1, "mean": [0.5], "std": [0.2]}
+        with pytest.raises(ConfigError, match=r"model\.anchors\.shapes: anchors are given for 3 levels, the backbone"):
+            build_detector(model, shapes=default_anchors(3, 2), **arguments)
+        with pytest.raises(ConfigError, match=r"levels have \[1, 2, 2, 2\] anchors"):
+            build_detector(model, shapes=[[(8, 8)], *default_anchors(3, 2)], **arguments)
+
+    def test_a_level_of_another_size_is_named(self) -> None:
+        model = make()
+        model.backbone.body.stages[1][0][0].stride = (1, 1)
+        with pytest.raises(ConfigError, match=r"model\.backbone: level p8 should be .* 25, 25\).* is .* 50, 50\)"):
+            check_detector(model, 1)
+
+    def test_roi_levels_that_the_pyramid_lacks_are_named(self) -> None:
+        model = make()
+        model.roi_heads.box_roi_pool.featmap_names = ["0", "1", "2", "3"]
+        with pytest.raises(ConfigError, match=r"model\.fpn: RoIAlign reads \['0', '1', '2', '3'\], the pyramid gives"):
+            check_detector(model, 1)
+
+    def test_a_head_for_another_number_of_anchors_is_named(self) -> None:
+        model = make()
+        model.rpn.anchor_generator.shapes = default_anchors(4, 3)
+        with pytest.raises(ConfigError, match=r"model\.anchors: levels have \[3, 3, 3, 3\] anchors a cell"):
+            check_detector(model, 1)
+
+    def test_the_check_leaves_mode_and_statistics_alone(self) -> None:
+        model = make().train()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        check_detector(model, 1)
+        assert model.training
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
