@@ -65,12 +65,11 @@ def test_help_starts_in_a_blink_and_loads_nothing_heavy() -> None:
     )
     loaded = in_new_process(code=code).stderr
     assert not [name for name in heavy if f"'{name}'" in loaded]
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        in_new_process("--help")
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.3
+    before = os.times()
+    in_new_process("--help")
+    after = os.times()
+    # Time of the processor, not of the clock: the machine may have other work.
+    assert (after.children_user + after.children_system) - (before.children_user + before.children_system) < 0.3
 
 
 def test_version(detect: Run) -> None:
@@ -174,6 +173,17 @@ def test_ctrl_c_in_training_names_the_command_that_resumes(
     outcome = detect(*arguments)
     assert outcome.code == 130
     assert outcome.err.endswith(f"neu.yaml run.dir={tmp_path} train.seed=1 --resume\n")
+
+
+def test_a_run_folder_is_a_configuration_wherever_it_was_moved(
+    detect: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+    monkeypatch.setattr("detect.engine.train", lambda config, *, resume: asked.append((config, resume)) or tmp_path)
+    (tmp_path / "config.yaml").write_text("run: {dir: runs/elsewhere}\ntrain: {seed: 5}\n")
+    assert detect("train", tmp_path, "--resume", "train.epochs=7").code == 0
+    ((config, resume),) = asked
+    assert (config.run.dir, config.train.seed, config.train.epochs, resume) == (tmp_path, 5, 7, True)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes close differently elsewhere")
@@ -280,7 +290,7 @@ def test_infer_prints_a_table(detect: Run, tmp_path: Path) -> None:
     outcome = detect("infer", blank(tmp_path / "a.bmp"), "--weights", "runs/fake")
     assert outcome.code == 0
     assert "a.bmp: 1 found" in outcome.out
-    assert outcome.out.split("\n")[5].split() == ["scratches", "0.900", "1.0", "2.0", "11.0", "12.0"]
+    assert outcome.out.splitlines()[-1].split() == ["scratches", "0.900", "1.0", "2.0", "11.0", "12.0"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.bmp"]
 
 
@@ -336,6 +346,13 @@ def test_infer_names_unreadable_images_and_goes_on(detect: Run, tmp_path: Path) 
     document = json.loads(outcome.out)
     assert [entry["file"] for entry in document["images"]] == [str(good)]
     assert sorted(entry["file"] for entry in document["failed"]) == [str(broken), str(tmp_path / "gone.png")]
+
+
+def test_infer_json_is_a_document_even_without_an_image(detect: Run) -> None:
+    outcome = detect("infer", "no-such.bmp", "--json")
+    assert outcome.code == 2
+    document = json.loads(outcome.out)
+    assert (document["images"], len(document["failed"])) == ([], 1)
 
 
 def test_infer_takes_the_newest_weights_and_says_which(
@@ -478,9 +495,9 @@ def test_tools_are_doors_to_the_verbs(steel: Path, tmp_path: Path) -> None:
 
 
 def test_the_real_data_has_the_counts_that_were_counted(neu_det: Path, detect: Run, tmp_path: Path) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # of the processor: the machine may have other work
     outcome = detect("convert", neu_det, "--out", tmp_path / "neu", "--split", "train=1-200,val=201-240")
-    assert time.perf_counter() - start < 6  # 2 s alone on a slow machine
+    assert time.process_time() - start < 3
     assert outcome.code == 0
     counts = json.loads((tmp_path / "neu" / "audit.json").read_text())["parts"]
     assert {name: (part["images"], part["boxes"]) for name, part in counts.items()} == {

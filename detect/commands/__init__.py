@@ -51,18 +51,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 a mistake in the input (one sentence on stderr), 130 stopped by Ctrl-C. A mistake in
         the program itself keeps its traceback.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(arguments)
+        code = _tell_mistakes(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
+    except BrokenPipeError:  # the reader has gone, as in `detect ... | head`
+        _silence_stdout()
+        return CLOSED_PIPE_EXIT
+
+
+def _tell_mistakes(arguments: Sequence[str]) -> int:
+    try:
+        return _run(arguments)
     except DetectError as error:
         return _complain(str(error), USAGE_EXIT)
     except KeyboardInterrupt:
         return _complain("stopped", INTERRUPTED_EXIT)
-    except BrokenPipeError:
-        _silence_stdout()
-        return CLOSED_PIPE_EXIT
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "detect":
             raise
@@ -129,5 +133,5 @@ def _complain(sentence: str, code: int) -> int:
 
 
 def _silence_stdout() -> None:
-    # The reader has gone (`detect ... | head`); without this, Python complains once more when it flushes at exit.
+    # Without this, Python complains once more when it flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

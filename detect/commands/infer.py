@@ -45,13 +45,14 @@ def _run(args: argparse.Namespace) -> int:
 
     paths, missing = find_images(args.images)
     failed = [_failure(str(error.where), error) for error in missing]
+    predictor, entries = None, []
     if paths:
         from ..inference import Predictor
 
         predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
         entries = _detect_all(predictor, paths, args, failed)
-        if args.json:
-            _emit_json(_document(predictor, entries, failed, args.threshold), args.out)
+    if args.json:
+        _emit_json(_document(predictor, entries, failed, args.threshold), args.out)
     if failed:
         print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
     return 2 if failed else 0
@@ -133,12 +134,12 @@ def _entry(path: Path, found: Detections, *, width: int, height: int, picture: P
 
 
 def _document(
-    predictor: Predictor, entries: list[dict[str, Any]], failed: list[dict[str, str]], threshold: float
+    predictor: Predictor | None, entries: list[dict[str, Any]], failed: list[dict[str, str]], threshold: float
 ) -> dict[str, Any]:
     return {
         "schema": JSON_SCHEMA,
-        "weights": str(predictor.weights_path),
-        "categories": list(predictor.categories),
+        "weights": str(predictor.weights_path) if predictor else None,
+        "categories": list(predictor.categories) if predictor else [],
         "threshold": threshold,
         "images": entries,
         "failed": failed,

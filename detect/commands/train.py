@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .console import command, shown
 from .verb import Verb
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +27,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from ..config import load_config
-
-    config = load_config(_config_file(args.config), args.overrides)
+    config = _load(args)
     from ..engine import train  # after the configuration is known to be right: torch takes seconds to load
 
     run_dir = train(config, resume=args.resume)
@@ -36,16 +39,18 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _config_file(path: Path) -> Path:
-    return path / "config.yaml" if path.is_dir() else path
+def _load(args: argparse.Namespace) -> Config:
+    from ..config import load_config
+
+    if not args.config.is_dir():
+        return load_config(args.config, args.overrides)
+    here = f"run.dir={json.dumps(str(args.config))}"  # the folder may have been moved since
+    return load_config(args.config / "config.yaml", [here, *args.overrides])
 
 
 def _on_interrupt(args: argparse.Namespace) -> str:
-    from ..config import load_config
-
-    run_dir = load_config(_config_file(args.config), args.overrides).run.dir
     again = ["train", str(args.config), *args.overrides]
-    if (run_dir / "last.pt").exists():
+    if (_load(args).run.dir / "last.pt").exists():
         return f"go on with: {command(*again, '--resume')}"
     return f"there is no checkpoint yet; start over with: {command(*again)}"
 
