@@ -211,6 +211,16 @@ def test_what_a_format_cannot_hold_is_told(tmp_path: Path) -> None:
     assert ("boxes rounded", "note") in [(f.kind, f.severity) for f in done.findings]
 
 
+def test_parts_of_an_earlier_conversion_are_told(tmp_path: Path) -> None:
+    root = steel(tmp_path / "in")
+    convert([root], tmp_path / "out", folds=2)
+    done = convert([root], tmp_path / "out", split="train=1-4,val=5-6")
+    assert [f.kind for f in done.findings] == ["older part"]
+    assert {path.name for path in done.findings[0].others} == {
+        f"fold{k}_{p}.json" for k in "12" for p in ("train", "val")
+    }
+
+
 def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
     convert([steel(tmp_path / "in")], tmp_path / "out")
     before = (tmp_path / "out" / "all.json").read_bytes()

@@ -16,8 +16,9 @@ from .pixels import Fingerprint
 # pixel, scaling, less light or contrast keep 0.74 or more, and all are found; of those after JPEG of quality 20, a
 # shift by 3 pixels or overexposure 96 % and more. The most alike strangers have 0.62, in any of the eight turns.
 ALIKE = 0.7
-_COARSE = 0.65  # at half the side, where copies keep more and strangers share more; only picks candidates
-_BLOCK = 1024
+_COARSE = 0.7  # at half the side, where copies keep more and strangers share more; only picks candidates
+_BLOCK = 1024  # rows compared at once
+_PAIRS = 8192  # candidates looked at closely at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,8 @@ def _near(small: NDArray[np.float32]) -> list[_Link]:
         for start in range(0, len(rows), _BLOCK):
             found = np.argwhere(rows[start : start + _BLOCK] @ columns[start:].T > _COARSE) + start
             found = found[found[:, 1] > found[:, 0]]
-            for piece in range(0, len(found), _BLOCK):
-                candidates, where = np.unique(found[piece : piece + _BLOCK], return_inverse=True)
+            for piece in range(0, len(found), _PAIRS):
+                candidates, where = np.unique(found[piece : piece + _PAIRS], return_inverse=True)
                 left, right = where.reshape(-1, 2).T
                 fine = _edges(small[candidates])
                 alike = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_turned(fine, turn))[right])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from ..records import Finding
@@ -63,7 +63,9 @@ def audit_table(report: AuditReport, *, each: int = 3, every_error: int = 50) ->
     else:
         blocks.append(Text("Nothing to complain about."))
     if report.left_out:
-        blocks.append(Text(f"Left out: {_grouped(len(report.left_out))}, each with its reason in audit.json"))
+        amounts = Counter(item.what for item in report.left_out)
+        told = ", ".join(f"{what}: {_grouped(amount)}" for what, amount in sorted(amounts.items()))
+        blocks.append(Text(f"Left out, each with its reason in audit.json: {told}"))
     return Group(*blocks)
 
 

@@ -1,4 +1,4 @@
-"""What a label format makes of a data set that it can't hold as it is."""
+"""What is lost, changed or left beside when a data set is written in a label format."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..records import Dataset, Finding
+from . import coco
 
 
 def losses(parts: Mapping[str, Dataset], target: str, out: Path) -> list[Finding]:
     """Findings about what changes when ``parts`` are written to ``out`` as ``target`` ("voc", "coco" or "yolo")."""
     if target == "coco":
-        return []
+        older = [path for path in coco.files(out) if path.stem not in parts]
+        names = ", ".join(path.name for path in older)
+        message = f"{names}: left by an earlier conversion, not part of this one; remove what is no longer wanted"
+        return [Finding("older part", "warning", out, message, older)] if older else []
     images = [image for dataset in parts.values() for image in dataset.images]
     boxes = [box for image in images for box in image.boxes]
     findings = [Finding("images copied", "note", out, f"{len(images):,} images were copied beside their labels")]
