@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,11 +121,13 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
     """
     path = find_checkpoint(path)
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders about files that are refused below
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:
         found = "the file holds code or is no checkpoint, so it was not loaded"
         raise CheckpointError(found, where=path, fix="give a checkpoint written by 'detect train'") from None
-    except OSError as error:
+    except PermissionError as error:
         raise CheckpointError(f"can't read it ({error.strerror})", where=path, fix="check its permissions") from None
     except Exception as error:  # torch raises whatever the damage led to: RuntimeError, EOFError, struct.error, ...
         reason = str(error).partition(". ")[0]
