@@ -58,9 +58,12 @@ def _judge_run(args: argparse.Namespace) -> int:
 
     predictor = Predictor.load(args.weights, device=args.device)
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
-    found = predictor.detect_dataset(dataset, progress=True)
+    truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
+    for item, image in zip(truth["images"], dataset.images):
+        item["file_name"] = str(image.path)  # where it was found
+    found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
     judgement = _report(
-        coco.to_dict(dataset, root=data.parent),
+        truth,
         found,
         data.parent,
         args.out or run_dir / "report",

@@ -14,7 +14,7 @@ from .coco_schema import load
 from .files import natural_key, write_json
 from .reading import Entry, Reading, clean_name, sentence, size_mismatch, sized
 
-__all__ = ["files", "load", "read", "scan", "to_dict", "write"]
+__all__ = ["files", "in_ids_of", "load", "read", "scan", "to_dict", "write"]
 
 
 def read(path: Path, *, images: Path | None = None) -> Dataset:
@@ -96,6 +96,27 @@ def to_dict(dataset: Dataset, root: Path) -> dict[str, Any]:
         "annotations": annotations,
         "categories": [{"id": i, "name": name, "supercategory": ""} for name, i in ids.items()],
     }
+
+
+def in_ids_of(truth: dict[str, Any], results: Sequence[Mapping[str, Any]], dataset: Dataset) -> list[dict[str, Any]]:
+    """COCO results with the image and category ids that a file uses, whatever these are.
+
+    Args:
+        truth: the file's content, as ``load`` gives it.
+        results: COCO results whose image_id is a position + 1 and category_id a 1-based position in ``dataset``.
+        dataset: what ``read`` made of the same file.
+    """
+    image_ids = [item["id"] for item in truth["images"]]
+    by_name = {clean_name(item["name"]): item["id"] for item in truth["categories"]}
+    category_ids = [by_name[name] for name in dataset.categories]
+    return [
+        {
+            **result,
+            "image_id": image_ids[result["image_id"] - 1],
+            "category_id": category_ids[result["category_id"] - 1],
+        }
+        for result in results
+    ]
 
 
 def files(folder: Path) -> list[Path]:
