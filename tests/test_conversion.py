@@ -65,14 +65,14 @@ def test_copies_stay_together_where_chance_divides_and_are_told_where_numbers_do
     for number in (3, 9):
         picture(root / "IMAGES" / f"crazing_{number}.png", seed=1000)
     for seed in range(6):
-        done = convert([root], tmp_path / "out", split="train=0.5,val=0.5", seed=seed)
+        done = convert([root], tmp_path / "halves", split="train=0.5,val=0.5", seed=seed)
         homes = {name for name, part in done.parts.items() for i in part.images if i.path.stem[-2:] in ("_3", "_9")}
         assert len(homes) == 1
         assert [f.kind for f in done.findings] == ["duplicate image"]
-    done = convert([root], tmp_path / "out", folds=3)
+    done = convert([root], tmp_path / "folds", folds=3)
     assert list(done.files) == [f"fold{k}_{part}" for k in (1, 2, 3) for part in ("train", "val")]
     assert [f.kind for f in done.findings] == ["duplicate image"]
-    done = convert([root], tmp_path / "out", split="train=1-6,val=7-12")
+    done = convert([root], tmp_path / "numbers", split="train=1-6,val=7-12")
     assert [(f.kind, f.severity) for f in done.findings] == [("duplicate across parts", "warning")]
 
 
@@ -289,9 +289,9 @@ def test_no_torch_and_no_opencv(tmp_path: Path) -> None:
 
 
 def test_the_real_data(neu_det: Path, tmp_path: Path) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock on the wall: other work may keep the machine busy
     done = convert([neu_det], tmp_path, split="train=1-200,val=201-240")
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     counts = {name: (part.images, part.boxes) for name, part in done.report.parts.items()}
     assert counts == {"train": (1200, 2758), "val": (240, 577)}
     assert done.report.errors == ()
@@ -304,4 +304,4 @@ def test_the_real_data(neu_det: Path, tmp_path: Path) -> None:
     repeated = {f.path.stem for f in done.findings if f.kind == "duplicate box"}
     assert repeated == {"crazing_120", "inclusion_62", "patches_198"}
     assert sum(f.kind == "file name without extension" for f in done.findings) == 174
-    assert seconds < 15, "this takes 2 seconds on an idle machine"
+    assert seconds < 6, "all of it has to take less than 3 seconds on two cores"

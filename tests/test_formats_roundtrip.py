@@ -67,7 +67,7 @@ def test_any_chain_of_formats_keeps_every_pixel(chain: tuple[str, ...], dataset:
             current = Dataset(kept.images, dataset.categories)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     corners=st.lists(st.floats(0, 500, allow_nan=False), min_size=4, max_size=4, unique=True),
     size=st.tuples(st.integers(500, 3000), st.integers(500, 3000)),
