@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,8 @@ LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_re
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seeded() -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(*, channels: int = 1, classes: int = 2, **changes: Any) -> FasterRCNN:

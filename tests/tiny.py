@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from detect.config import Config, parse_config
 from detect.formats import coco
 from detect.images import write_image
 from detect.records import Box, Dataset, Image
+
+torch.set_num_threads(1)  # for networks this small more threads only wait for each other
 
 CATEGORIES = ("bright", "dark")
 SIDE = 64
