@@ -14,7 +14,8 @@ def main(run_dir: Path) -> None:
     report = json.loads((run_dir / "report" / "report.json").read_text(encoding="utf-8"))
     picture = next((run_dir / "detections").glob("*.detections.png"))
     print()
-    print(f"AP50 {report['AP50']:.3f}, AP {report['AP']:.3f} on {report['images']} sample images kept from training")
+    headline = f"AP50 {report['AP50']:.3f}, AP {report['AP']:.3f} (mean over IoU 0.5 to 0.95)"
+    print(f"mAP:     {headline} on {report['images']} sample images kept from training")
     print(f"report:  {run_dir / 'report' / 'report.html'}")
     print(f"picture: {picture}")
     print("next, with labels of your own:")

@@ -1,42 +1,101 @@
 #!/usr/bin/env python3
-"""Make the documentation's pictures anew: sample steel with its true boxes, one class a column."""
+"""Make the documentation's pictures anew: sample steel with its boxes, and what the demo's run finds and reports.
+
+Run it after `make demo`. The picture of the report needs a Chromium; without one it is left as it is.
+"""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import which
+from tempfile import TemporaryDirectory
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detect.drawing import class_colours, contact_sheet, draw_boxes
+from detect.drawing import class_colours, contact_sheet, draw_boxes, draw_detections
+from detect.images import read_image
 from detect.sample import CATEGORIES, sample_image
+
+Picture = NDArray[np.uint8]
 
 _OUT = Path(__file__).resolve().parent.parent / "docs" / "images"
 _GRAYS = 36  # enough for steel; with all of them, its grain would make the file three times as large
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write ``sample.png`` into the folder asked for; returns the exit code."""
+    """Write the pictures into the folder asked for; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, epilog="example: python tools/make_pictures.py --seed 0")
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="judged run (default: runs/demo)")
+    parser.add_argument("--data", type=Path, default=Path("data/demo/val.json"), help="images to show detections on")
+    parser.add_argument("--threshold", type=float, default=0.5, help="lowest score to draw (default: 0.5)")
     parser.add_argument("--out", type=Path, default=_OUT, help="folder (default: docs/images)")
     parser.add_argument("--rows", type=int, default=3, help="images of every class (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="the sample's seed (default: 0)")
     args = parser.parse_args(argv)
-    pictures = []
-    for number in range(1, args.rows + 1):
-        for category in CATEGORIES:
-            pixels, boxes = sample_image(category, number, seed=args.seed)
-            pictures.append(draw_boxes(pixels, boxes, scale=1, categories=CATEGORIES))
     args.out.mkdir(parents=True, exist_ok=True)
-    sheet = Pillow.fromarray(contact_sheet(pictures, columns=len(CATEGORIES)))
-    path = args.out / "sample.png"
-    sheet.quantize(palette=_palette(), dither=Pillow.Dither.NONE).save(path, optimize=True)
-    print(f"{path}: {sheet.width} x {sheet.height} pixels, {path.stat().st_size / 1000:.0f} kB")
+    _save(_sample(args.rows, args.seed), args.out / "sample.png")
+    if (args.run / "best.pt").exists():
+        _save(_detections(args.run, args.data, args.threshold), args.out / "detections.png")
+        _photograph(args.run / "report" / "report.html", args.out / "report.png")
+    else:
+        print(f"{args.run} holds no run: run make demo first for detections.png and report.png", file=sys.stderr)
     return 0
+
+
+def _sample(rows: int, seed: int) -> Picture:
+    """True boxes, one class a column."""
+    pictures = []
+    for number in range(1, rows + 1):
+        for category in CATEGORIES:
+            pixels, boxes = sample_image(category, number, seed=seed)
+            pictures.append(draw_boxes(pixels, boxes, scale=1, categories=CATEGORIES))
+    return contact_sheet(pictures, columns=len(CATEGORIES))
+
+
+def _detections(run: Path, data: Path, threshold: float) -> Picture:
+    """What a run finds on the first held-out image of every class."""
+    from detect.formats import coco
+    from detect.inference import Predictor
+
+    predictor, dataset = Predictor.load(run), coco.read(data)
+    first = {image.path.stem.rpartition("_")[0]: image.path for image in reversed(dataset.images)}
+    pictures = [
+        draw_detections(read_image(first[name]), predictor(first[name]).above(threshold), scale=2)
+        for name in dataset.categories
+    ]
+    return contact_sheet(pictures, columns=3)
+
+
+def _photograph(page: Path, picture: Path) -> None:
+    """The top of a page, as a browser shows it."""
+    browser = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := which(name))), None
+    )
+    if browser is None or not page.exists():
+        print(f"{picture} is left as it is: no {'report' if browser else 'Chromium'} here", file=sys.stderr)
+        return
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1500"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with TemporaryDirectory() as profile:
+        shot = Path(profile) / "shot.png"
+        command = [browser, *flags, f"--user-data-dir={profile}", f"--screenshot={shot}", page.resolve().as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        Pillow.open(shot).quantize(128).save(picture, optimize=True)
+    print(f"{picture}: {picture.stat().st_size / 1000:.0f} kB")
+
+
+def _save(picture: Picture, path: Path) -> None:
+    image = Pillow.fromarray(picture)
+    image.quantize(palette=_palette(), dither=Pillow.Dither.NONE).save(path, optimize=True)
+    print(f"{path}: {image.width} x {image.height} pixels, {path.stat().st_size / 1000:.0f} kB")
 
 
 def _palette() -> Pillow.Image:
