@@ -1,0 +1,165 @@
+"""The pieces of training against numbers worked out by hand: optimiser groups, schedule, precision, moving average."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import CATEGORIES, write_tiny
+from torch import nn
+
+from detect.config import AnchorConfig, BackboneConfig, ModelConfig
+from detect.data import DetectionDataset, read_dataset
+from detect.engine.board import Board
+from detect.engine.design import design_detector
+from detect.engine.ema import Ema
+from detect.engine.optim import build_optimizer, learning_rate, resolve_precision
+from detect.errors import ConfigError
+from detect.models.blocks import ConvNormAct
+from detect.prediction import resolve_device
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(ConvNormAct(1, 4), nn.Flatten(), nn.Linear(4 * 9, 2))
+
+
+class TestOptimizer:
+    @pytest.mark.parametrize("name", ["adamw", "sgd"])
+    def test_norms_and_biases_are_not_decayed(self, name: Any) -> None:
+        model = network()
+        optimizer = build_optimizer(model, name=name, lr=0.1, weight_decay=0.5, momentum=0.9)
+        decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+        assert {key: decay[id(p)] for key, p in model.named_parameters()} == {
+            "0.0.weight": 0.5,  # convolution
+            "0.1.weight": 0.0,  # normalisation
+            "0.1.bias": 0.0,
+            "2.weight": 0.5,
+            "2.bias": 0.0,
+        }
+
+    def test_frozen_parameters_are_left_out(self) -> None:
+        model = network()
+        model[0].requires_grad_(False)
+        optimizer = build_optimizer(model, name="adamw", lr=0.1, weight_decay=0.5, momentum=0.9)
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+    def test_momentum_is_sgds(self) -> None:
+        optimizer = build_optimizer(network(), name="sgd", lr=0.1, weight_decay=0.5, momentum=0.8)
+        assert isinstance(optimizer, torch.optim.SGD)
+        assert [group["momentum"] for group in optimizer.param_groups] == [0.8, 0.8]
+        build_optimizer(network(), name="sgd", lr=0.1, weight_decay=0.5, momentum=0.0)  # nesterov needs some
+
+
+class TestSchedule:
+    def rates(self, warmup_steps: int, total_steps: int) -> np.ndarray:
+        return np.array(
+            [
+                learning_rate(s, peak=2.0, warmup_steps=warmup_steps, total_steps=total_steps, floor=0.1)
+                for s in range(total_steps + 1)
+            ]
+        )
+
+    def test_values(self) -> None:
+        rates = self.rates(warmup_steps=4, total_steps=24)
+        np.testing.assert_allclose(rates[:5], [0.5, 1.0, 1.5, 2.0, 2.0])
+        assert rates[14] == pytest.approx(2 * (0.1 + 0.9 * 0.5))  # half way down the cosine
+        assert rates[24] == pytest.approx(0.2)
+        assert (np.diff(rates[4:]) < 0).all()
+
+    def test_a_short_training_is_not_all_warm_up(self) -> None:
+        rates = self.rates(warmup_steps=200, total_steps=30)
+        assert rates.argmax() in (9, 10)
+        assert rates.max() == 2.0
+
+    @pytest.mark.parametrize("total_steps", [1, 2, 3])
+    def test_the_shortest_trainings(self, total_steps: int) -> None:
+        for warmup_steps in (0, 5):
+            assert (self.rates(warmup_steps, total_steps)[:total_steps] > 0).all()
+
+
+class TestEma:
+    def test_against_an_average_by_hand(self) -> None:
+        model = network().train()
+        ema, expected = Ema(model, decay=0.25), {k: v.clone() for k, v in model.state_dict().items()}
+        for n in range(1, 5):
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.add_(torch.randn_like(p))
+                model(torch.randn(3, 1, 3, 3))  # moves the statistics of the normalisation
+            ema.update(model)
+            decay = min(0.25, (1 + n) / (10 + n))  # 2/11, 3/12, then 0.25
+            for key, value in model.state_dict().items():
+                expected[key] = decay * expected[key] + (1 - decay) * value if value.is_floating_point() else value
+        assert ema.weights.keys() == expected.keys()
+        assert "0.1.running_var" in expected
+        for key, value in expected.items():
+            torch.testing.assert_close(ema.weights[key], value)
+        assert ema.weights["0.1.num_batches_tracked"] == 4
+
+    def test_no_decay_is_a_copy(self) -> None:
+        model = network()
+        ema = Ema(model, decay=0)
+        with torch.no_grad():
+            model[2].weight.add_(1)
+        assert not torch.equal(ema.weights["2.weight"], model[2].weight)
+        ema.update(model)
+        assert all(torch.equal(ema.weights[key], value) for key, value in model.state_dict().items())
+
+
+class TestPrecisionAndDevice:
+    def test_what_is_asked_for_is_taken(self) -> None:
+        for name in ("float32", "bfloat16"):
+            assert resolve_precision(name, torch.device("cpu")) == name
+        assert resolve_precision("auto", torch.device("cpu")) in ("float32", "bfloat16")
+
+    def test_devices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert resolve_device("cpu") == torch.device("cpu")
+        with pytest.raises(ConfigError, match="unknown device 'gpu'; use auto, cpu or cuda"):
+            resolve_device("gpu")
+        with pytest.raises(ConfigError, match="device 'meta' doesn't work on this machine"):
+            resolve_device("meta")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert resolve_device("auto") == torch.device("cpu")
+        with pytest.raises(ConfigError, match="device 'cuda:1' was asked for, but torch sees no GPU"):
+            resolve_device("cuda:1")
+
+
+class TestDesign:
+    @pytest.fixture
+    def images(self, tmp_path: Path) -> DetectionDataset:
+        """Twenty images."""
+        records = read_dataset(write_tiny(tmp_path, "train", images=20, seed=0), role="data.train")
+        return DetectionDataset(records, channels=1)
+
+    def test_categories_normalisation_and_anchors_come_from_the_data(self, images: DetectionDataset) -> None:
+        said: list[str] = []
+        detector = design_detector(ModelConfig(anchors=AnchorConfig(per_level=3)), images, seed=0, say=said.append)
+        assert detector.categories == CATEGORIES
+        assert detector.channels == 1
+        assert detector.mean == tuple(images.normalisation()[0])
+        assert [len(level) for level in detector.shapes] == [3, 3, 3, 3]
+        assert all(9 < side < 27 for level in detector.shapes for shape in level for side in shape)
+        assert "anchors fitted: best possible recall at IoU 0.5 is 1.000, with torchvision's default 0." in said[0]
+
+    def test_anchors_are_fitted_at_input_size(self, images: DetectionDataset) -> None:
+        model = ModelConfig(input_size=128, backbone=BackboneConfig(widths=(8, 8), depths=(0, 0)))
+        detector = design_detector(model, images, seed=0, say=lambda _: None)
+        assert all(18 < side < 54 for level in detector.shapes for shape in level for side in shape)
+
+    def test_given_anchors_are_taken(self, images: DetectionDataset) -> None:
+        said: list[str] = []
+        shapes = (((10.0, 10.0),), ((20.0, 20.0),))
+        detector = design_detector(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=said.append)
+        assert detector.shapes == [[(10, 10)], [(20, 20)]]
+        assert "anchors given" in said[0]
+
+
+def test_tensorboard_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match=r"train\.tensorboard: .*not installed; pip install 'surface-detect\[tensor"):
+        Board(tmp_path, first_epoch=1)

@@ -1,0 +1,355 @@
+"""Training as a whole: it learns, its folder is complete, and an interrupted run ends exactly as an unbroken one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import TINY_MODEL, tiny_config, write_tiny
+
+from detect.checkpoint import load_checkpoint
+from detect.config import Config, load_config
+from detect.engine import train, trainer
+from detect.engine.validation import Validator
+from detect.errors import CheckpointError, ConfigError, DataError, DivergenceError
+from detect.inference import Predictor
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMING = ("images_per_s", "seconds")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.json (16 images, 4 steps an epoch) and val.json (6 images)."""
+    folder = tmp_path_factory.mktemp("data")
+    write_tiny(folder, "train", images=16, seed=0)
+    write_tiny(folder, "val", images=6, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four epochs from beginning to end."""
+    return train(tiny_config(data, tmp_path_factory.mktemp("runs") / "unbroken"))
+
+
+def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Ctrl-C falls into step ``number``, counted from 1."""
+    step, calls = trainer._Training._step, []
+
+    def interrupted(self: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(trainer._Training, "_step", interrupted)
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
+
+
+def content(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(path, weights_only=True)
+    return loaded
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Equal to the last bit, tensors included."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, pair in enumerate(zip(a, b)):
+            assert_same(*pair, f"{where}[{i}]")
+    else:
+        assert a == b, where
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert read_log(a) == read_log(b)
+    for name in ("last.pt", "best.pt"):
+        assert_same(content(a / name), content(b / name), name)
+
+
+class TestRunFolder:
+    def test_it_is_complete(self, unbroken: Path, data: Path) -> None:
+        names = {"config.yaml", "environment.json", "log.jsonl", "last.pt", "best.pt"}
+        assert {path.name for path in unbroken.iterdir()} == names
+        assert load_config(unbroken / "config.yaml") == tiny_config(data, unbroken)
+        environment = json.loads((unbroken / "environment.json").read_text())
+        assert set(environment) >= {"started", "versions", "machine", "precision", "commit", "data_sha256"}
+        assert torch.__version__.startswith(environment["versions"]["torch"])
+        assert set(environment["data_sha256"]) == {str(data / "train.json"), str(data / "val.json")}
+        assert environment["resumed"] == []
+
+    def test_a_log_line_an_epoch(self, unbroken: Path) -> None:
+        lines = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+        assert [line["step"] for line in lines] == [4, 8, 12, 16]
+        assert [line["val"] is not None for line in lines] == [False, True, False, True]
+        for line in lines:
+            keys = ("epoch", "epochs", "step", "lr", "loss", "losses", "images_per_s", "seconds", "val")
+            assert tuple(line) == keys
+            assert set(line["losses"]) == {
+                "loss_classifier",
+                "loss_box_reg",
+                "loss_objectness",
+                "loss_rpn_box_reg",
+            }
+            assert line["loss"] == pytest.approx(sum(line["losses"].values()), abs=1e-5)
+            assert line["images_per_s"] > 0
+        assert set(lines[1]["val"]) >= {"AP", "AP50", "AP75", "per_class"}
+
+    def test_the_checkpoints_belong_to_their_epochs(self, unbroken: Path) -> None:
+        scores = {line["epoch"]: line["val"]["AP50"] for line in read_log(unbroken) if line["val"]}
+        best, last = load_checkpoint(unbroken / "best.pt"), load_checkpoint(unbroken / "last.pt")
+        assert scores[best.epoch] == max(scores.values())
+        assert best.metrics["AP50"] == scores[best.epoch]
+        assert best.training is None
+        assert last.epoch == 4
+        assert last.training is not None
+
+    def test_a_second_start_is_refused_and_changes_nothing(self, unbroken: Path, data: Path) -> None:
+        before = {path.name: path.read_bytes() for path in unbroken.iterdir()}
+        with pytest.raises(ConfigError, match="the folder already holds a run; add --resume to go on with it"):
+            train(tiny_config(data, unbroken))
+        assert {path.name: path.read_bytes() for path in unbroken.iterdir()} == before
+
+    def test_a_place_that_cannot_be_written_is_named(self, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigError, match=r"file/run: can't write there \(Not a directory\); choose another"):
+            train(tiny_config(data, tmp_path / "file" / "run"))
+
+
+class TestResume:
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("step", [9, 11], ids=["between epochs", "in an epoch"])
+    def test_a_resumed_run_ends_as_an_unbroken_one(
+        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, step: int
+    ) -> None:
+        config = tiny_config(data, tmp_path / "run", data={"workers": workers})
+        with monkeypatch.context() as patch:
+            interrupt_at_step(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                train(config)
+        assert len(read_log(tmp_path / "run")) == 2
+        assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 2
+        assert train(config, resume=True) == tmp_path / "run"
+        assert_same_run(tmp_path / "run", unbroken)
+        assert len(json.loads((tmp_path / "run" / "environment.json").read_text())["resumed"]) == 1
+
+    def test_interrupted_between_best_and_last(
+        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """best.pt and the log are an epoch ahead of last.pt then."""
+        save = trainer.save_checkpoint
+
+        def interrupted(path: Path, checkpoint: Any) -> None:
+            if path.name == "last.pt" and checkpoint.epoch == 2:
+                raise KeyboardInterrupt
+            save(path, checkpoint)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "save_checkpoint", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                train(tiny_config(data, tmp_path / "run"))
+        assert len(read_log(tmp_path / "run")) == 2
+        train(tiny_config(data, tmp_path / "run"), resume=True)
+        assert_same_run(tmp_path / "run", unbroken)
+
+    def test_interrupted_before_the_first_checkpoint(
+        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            interrupt_at_step(patch, 2)
+            with pytest.raises(KeyboardInterrupt):
+                train(tiny_config(data, tmp_path / "run"))
+        train(tiny_config(data, tmp_path / "run"), resume=True)
+        assert_same_run(tmp_path / "run", unbroken)
+
+    def test_a_finished_run_is_left_as_it_is(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
+        shutil.copytree(unbroken, tmp_path / "run")
+        train(tiny_config(data, tmp_path / "run"), resume=True)
+        assert_same_run(tmp_path / "run", unbroken)
+
+    @pytest.fixture
+    def half(self, unbroken: Path, tmp_path: Path) -> Path:
+        """A copy of the run, which may be spoilt."""
+        shutil.copytree(unbroken, tmp_path / "run")
+        return tmp_path / "run"
+
+    def test_a_changed_key_is_named(self, half: Path, data: Path) -> None:
+        changed = tiny_config(data, half, train={"lr": 0.1, "epochs": 9}, data={"workers": 1, "cache": False})
+        with pytest.raises(ConfigError, match=r"run: train\.epochs, train\.lr differ from what the run was started wi"):
+            train(changed, resume=True)
+
+    def test_a_half_written_log_line_is_passed_over(self, half: Path, unbroken: Path, data: Path) -> None:
+        with (half / "log.jsonl").open("a") as file:
+            file.write('{"epoch": 5, "epo')
+        train(tiny_config(data, half), resume=True)
+        assert read_log(half) == read_log(unbroken)
+
+    def test_labels_that_changed_are_named(self, half: Path, data: Path) -> None:
+        environment = json.loads((half / "environment.json").read_text())
+        environment["data_sha256"][str(data / "train.json")] = "0" * 64
+        (half / "environment.json").write_text(json.dumps(environment))
+        with pytest.raises(DataError, match=r"train\.json: the labels have changed since the run was started"):
+            train(tiny_config(data, half), resume=True)
+
+    def test_a_missing_configuration_is_named(self, half: Path, data: Path) -> None:
+        (half / "config.yaml").unlink()
+        with pytest.raises(ConfigError, match=r"config\.yaml: can't read the configuration"):
+            train(tiny_config(data, half), resume=True)
+
+    def test_weights_for_inference_alone_cannot_go_on(self, half: Path, data: Path) -> None:
+        shutil.copy(half / "best.pt", half / "last.pt")
+        with pytest.raises(CheckpointError, match=r"last\.pt: the checkpoint is made for inference only"):
+            train(tiny_config(data, half), resume=True)
+
+
+def test_the_same_seed_gives_the_same_weights_in_another_process(unbroken: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "detect", "train", str(unbroken / "config.yaml"), f"run.dir={tmp_path / 'run'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "run", unbroken)
+
+
+def test_another_seed_gives_other_weights(unbroken: Path, data: Path, tmp_path: Path) -> None:
+    train(tiny_config(data, tmp_path / "run", train={"seed": 4, "epochs": 1}))
+    assert read_log(tmp_path / "run")[0]["loss"] != read_log(unbroken)[0]["loss"]
+
+
+def test_it_learns(data: Path, tmp_path: Path) -> None:
+    model = {
+        **TINY_MODEL,
+        "backbone": {"stem": 8, "widths": (16, 16, 16), "depths": (1, 0, 0)},
+        "roi": {**TINY_MODEL["roi"], "pool": 5, "dropout": 0.0},
+    }
+    plain = {"mosaic": 0, "crop_min": 1, "brightness": 0, "contrast": 0, "illumination": 0}
+    schedule = {"epochs": 16, "lr": 1e-2, "val_every": 8, "ema_decay": 0.9}
+    train(tiny_config(data, tmp_path / "run", model=model, augment=plain, train=schedule))
+    log = read_log(tmp_path / "run")
+    assert log[-1]["loss"] < 0.75 * log[0]["loss"]
+    assert log[-1]["val"]["AP50"] > 0.4
+
+
+class TestWithoutValidation:
+    def test_there_is_no_best_and_the_last_is_usable(self, data: Path, tmp_path: Path) -> None:
+        run = train(tiny_config(data, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
+        assert not (run / "best.pt").exists()
+        assert read_log(run)[0]["val"] is None
+        predictor = Predictor.load(run, device="cpu")
+        assert predictor.weights_path == run / "last.pt"
+        predictor(data / "val" / "val_00.bmp")
+
+
+class TestRefusals:
+    def test_a_missing_image_is_named_before_anything_is_written(self, data: Path, tmp_path: Path) -> None:
+        shutil.copytree(data, tmp_path / "data")
+        (tmp_path / "data" / "val" / "val_03.bmp").unlink()
+        with pytest.raises(DataError, match=r"val_03\.bmp: no such image"):
+            train(tiny_config(tmp_path / "data", tmp_path / "run"))
+        assert not (tmp_path / "run").exists()
+
+    def test_a_damaged_image_is_named_before_anything_is_written(self, data: Path, tmp_path: Path) -> None:
+        shutil.copytree(data, tmp_path / "data")
+        path = tmp_path / "data" / "train" / "train_07.bmp"
+        path.write_bytes(path.read_bytes()[:2000])
+        with pytest.raises(DataError, match=r"train_07\.bmp: the image is damaged or cut short"):
+            train(tiny_config(tmp_path / "data", tmp_path / "run", data={"cache": False}))
+        assert not (tmp_path / "run").exists()
+
+    def test_labels_that_are_not_there_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"train\.json: data\.train names no file"):
+            train(tiny_config(tmp_path, tmp_path / "run"))
+
+    def test_a_loss_that_is_no_number_names_the_images(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from detect.models.heads import DetectionHeads
+
+        losses, calls = DetectionHeads.losses, []
+
+        def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
+            calls.append(1)
+            found: dict[str, torch.Tensor] = losses(self, *arguments)
+            return {**found, "loss_box_reg": found["loss_box_reg"] * float("nan")} if len(calls) == 6 else found
+
+        monkeypatch.setattr(DetectionHeads, "losses", broken)
+        named = r"loss_box_reg is no finite number in epoch 2 on (train_\d\d\.bmp(, )?){4}; look at these images"
+        with pytest.raises(DivergenceError, match=named):
+            train(tiny_config(data, tmp_path / "run"))
+        assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 1
+
+    def test_a_gradient_that_is_no_number_is_not_applied(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from detect.models.heads import DetectionHeads
+
+        losses = DetectionHeads.losses
+
+        def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
+            found: dict[str, torch.Tensor] = losses(self, *arguments)
+            nothing = (found["loss_box_reg"] * 0).sqrt()  # 0, with an infinite slope
+            return {**found, "loss_box_reg": found["loss_box_reg"] + nothing}
+
+        monkeypatch.setattr(DetectionHeads, "losses", broken)
+        for clip_norm in (5.0, None):
+            with pytest.raises(DivergenceError, match=r"the gradient is no finite number in epoch 1 on train_"):
+                train(tiny_config(data, tmp_path / "run", train={"clip_norm": clip_norm}))
+
+
+class TestEarlyStop:
+    @pytest.fixture
+    def config(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+        """Ten epochs, each judged, which get worse after the second."""
+        scores = iter([0.1, 0.3, 0.2, 0.25, 0.9, 0.9])
+        judged = lambda self, model: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
+        monkeypatch.setattr(Validator, "__call__", judged)
+        return tiny_config(data, tmp_path / "run", train={"epochs": 10, "val_every": 1, "early_stop": 2})
+
+    def test_it_stops_after_two_validations_without_a_better_one(
+        self, config: Config, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = train(config)
+        assert [line["epoch"] for line in read_log(run)] == [1, 2, 3, 4]
+        assert load_checkpoint(run / "best.pt").epoch == 2
+        assert "stopped early: no better AP50 in 2 validations" in capsys.readouterr().out
+        train(config, resume=True)  # stays stopped
+        assert len(read_log(run)) == 4
+
+
+def test_colour_sgd_input_size_and_half_precision_work_together(data: Path, tmp_path: Path) -> None:
+    config = tiny_config(
+        data,
+        tmp_path / "run",
+        data={"channels": 3, "cache": False},
+        model={**TINY_MODEL, "input_size": 48},
+        train={"epochs": 1, "optimizer": "sgd", "lr": 1e-2, "precision": "bfloat16", "clip_norm": None, "ema_decay": 0},
+    )
+    run = train(config)
+    detector = load_checkpoint(run).detector
+    assert detector.channels == len(detector.mean) == 3
+    assert detector.model.input_size == 48
+    assert json.loads((run / "environment.json").read_text())["precision"] == "bfloat16"
+
+
+def test_images_without_any_box_can_be_trained_on(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "train", images=4, seed=0, empty=4)
+    run = train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
+    assert read_log(run)[0]["losses"]["loss_box_reg"] == 0
