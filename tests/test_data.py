@@ -107,6 +107,13 @@ class TestTransforms:
                 assert found is None or (found[2:] - found[:2]).min() <= 3
         assert kept > 30
 
+    def test_a_mosaic_shows_all_four(self) -> None:
+        none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        four = [Sample(np.full((80, 100), level, np.float32), *none) for level in (0.1, 0.2, 0.3, 0.4)]
+        for seed in range(60):
+            pixels = mosaic(four, (0.25, 2.0), 0, np.random.default_rng(seed)).pixels
+            np.testing.assert_allclose(pixels[[0, 0, -1, -1], [0, -1, 0, -1]], [0.1, 0.2, 0.3, 0.4], atol=1e-6)
+
     def test_a_mosaic_of_different_sizes_has_the_size_of_the_first(self) -> None:
         sizes = [(90, 120), (64, 64), (200, 50), (31, 97)]
         for position in range(4):

@@ -16,6 +16,7 @@ from tiny import TINY_MODEL, tiny_config, write_tiny
 
 from detect.checkpoint import load_checkpoint
 from detect.config import Config, load_config
+from detect.data import transforms
 from detect.engine import train, trainer
 from detect.engine.validation import Validator
 from detect.errors import CheckpointError, ConfigError, DataError, DivergenceError
@@ -248,6 +249,19 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
     assert log[-1]["val"]["AP50"] > 0.4
 
 
+def test_the_last_epochs_see_whole_images(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mosaic, calls = transforms.mosaic, []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return mosaic(*arguments)
+
+    monkeypatch.setattr(transforms, "mosaic", counted)
+    changes = {"train": {"epochs": 3}, "augment": {"mosaic": 1, "mosaic_off_epochs": 2}}
+    train(tiny_config(data, tmp_path / "run", data={"val": None}, **changes))
+    assert len(calls) == 16  # the first epoch's images
+
+
 class TestWithoutValidation:
     def test_there_is_no_best_and_the_last_is_usable(self, data: Path, tmp_path: Path) -> None:
         run = train(tiny_config(data, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
@@ -332,6 +346,15 @@ class TestEarlyStop:
         assert "stopped early: no better AP50 in 2 validations" in capsys.readouterr().out
         train(config, resume=True)  # stays stopped
         assert len(read_log(run)) == 4
+
+    def test_a_resumed_run_remembers_the_best(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            interrupt_at_step(patch, 14)  # in the fourth epoch
+            with pytest.raises(KeyboardInterrupt):
+                train(config)
+        run = train(config, resume=True)
+        assert len(read_log(run)) == 4
+        assert load_checkpoint(run / "best.pt").epoch == 2
 
 
 def test_colour_sgd_input_size_and_half_precision_work_together(data: Path, tmp_path: Path) -> None:
