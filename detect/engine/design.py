@@ -26,8 +26,13 @@ def design_detector(
     if model.anchors.shapes is not None:
         shapes, origin = [list(level) for level in model.anchors.shapes], "given"
     else:
-        shapes, origin = fit_anchors(boxes_wh, levels, model.anchors.per_level, seed=seed), "fitted"
-    ours, default = (best_possible_recall(boxes_wh, each) for each in (shapes, default_anchors(levels)))
-    say(f"anchors {origin}: best possible recall at IoU 0.5 is {ours:.3f}, with torchvision's default {default:.3f}")
+        shapes = fit_anchors(boxes_wh, levels, model.anchors.per_level, seed=seed)
+        origin = "fitted" if len(boxes_wh) else "by default"
+    if len(boxes_wh):
+        ours, default = (best_possible_recall(boxes_wh, each) for each in (shapes, default_anchors(levels)))
+        text = f"best possible recall at IoU 0.5 is {ours:.3f}, with torchvision's default {default:.3f}"
+    else:
+        text = "there are no boxes to fit them to"
+    say(f"anchors {origin}: {text}")
     mean, std = dataset.normalisation()
     return Detector(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes)

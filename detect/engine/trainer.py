@@ -54,6 +54,8 @@ class _Training:
         self.config, self.console = config, TrainingConsole()
         self.device = resolve_device(config.train.device)
         self.precision = resolve_precision(config.train.precision, self.device)
+        if config.train.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses to multiply on a GPU
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.folder = RunFolder(config.run.dir)
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
@@ -244,4 +246,4 @@ def _augment(config: AugmentConfig) -> Augment:
 
 
 def _derived_seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
