@@ -206,11 +206,12 @@ def test_a_closed_pipe_is_silent() -> None:
 
 
 def test_a_table_in_a_file_has_no_colours_and_no_folds(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("a title [with] brackets", ["class", "path", "AP"], [["[bold]", "x" * 120, "0.5"]])
+    title = f"a [title] of {'many ' * 30}words"
+    print_table(title, ["class", "path", "AP"], [["[bold]", "x" * 120, "0.5"]])
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "[bold]" in text
-    assert "a title [with] brackets" in text
+    assert title in text
     assert "x" * 120 in text
 
 

@@ -16,11 +16,13 @@ _FILE_WIDTH = 200  # columns; a file or a pipe has no edge to fold at
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
-    """Print a table; all but the first ``text_columns`` columns are figures and stand to the right."""
+    """Print a line and a table under it; all but the first ``text_columns`` columns are figures, to the right."""
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, title_style="bold")
+    if title:
+        print(title)  # not as the table's own title, which rich folds to the table's width
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < text_columns else "right")
     for row in rows:
