@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from .data import DetectionDataset, unit_range
+from .data import DetectionDataset, to_tensor, unit_range
 from .errors import ConfigError
 from .images import Pixels
 from .records import Detections
+
+_BATCH_PIXELS = 16 * 640 * 640
 
 
 def resolve_device(name: str) -> torch.device:
@@ -46,19 +48,27 @@ def detect_images(model: FasterRCNN, images: Sequence[Pixels], categories: tuple
         categories: the model's category names.
     """
     device = next(model.parameters()).device
-    outputs = model([_tensor(pixels).to(device) for pixels in images])
+    outputs = model([to_tensor(unit_range(pixels)).to(device) for pixels in images])
     return [_detections(output, categories) for output in outputs]
 
 
 def detect_dataset(
     model: FasterRCNN, dataset: DetectionDataset, categories: tuple[str, ...], *, batch_size: int = 16
 ) -> Iterator[list[Detections]]:
-    """Batches of detections, image by image in the data set's order; neighbours of one size share a batch."""
+    """Batches of detections, image by image in the data set's order; neighbours of one size share a batch.
+
+    Args:
+        model: in evaluation mode.
+        dataset: pixels; labels aren't looked at.
+        categories: the model's category names.
+        batch_size: most images a batch; large ones come in smaller batches, so that memory suffices.
+    """
     start = 0
     while start < len(dataset):
         first = dataset.images[start]
+        most = min(batch_size, max(_BATCH_PIXELS // (first.width * first.height), 1))
         stop = start + 1
-        while stop < min(start + batch_size, len(dataset)) and (
+        while stop < min(start + most, len(dataset)) and (
             (dataset.images[stop].width, dataset.images[stop].height) == (first.width, first.height)
         ):
             stop += 1
@@ -86,11 +96,6 @@ def coco_results(found: Sequence[Detections], category_ids: dict[str, int]) -> l
                 }
             )
     return results
-
-
-def _tensor(pixels: Pixels) -> Tensor:
-    values = unit_range(pixels)
-    return torch.from_numpy(np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1)))
 
 
 def _detections(output: dict[str, Tensor], categories: tuple[str, ...]) -> Detections:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,11 +125,11 @@ def read_dataset(path: Path, *, role: str, categories: tuple[str, ...] | None = 
     if not path.is_file():
         fix = f"make it with 'detect convert', or set {role}= to a COCO JSON file"
         raise DataError(f"{role} names no file", where=path, fix=fix)
-    dataset: Any = coco.read(path)
+    dataset = coco.read(path)
     if not dataset.images or not dataset.categories:
         what = "images" if dataset.categories else "categories"
         raise DataError(f"{role} holds no {what}", where=path, fix="convert the labels again")
     if categories is not None and dataset.categories != categories:
         found = f"its categories are {', '.join(dataset.categories)}, those of the training {', '.join(categories)}"
         raise DataError(found, where=path, fix="convert all parts in one call, so that they share their categories")
-    return Dataset(dataset.images, dataset.categories)
+    return dataset

@@ -9,10 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from ..errors import DataError
 from .dataset import DetectionDataset, Sample
 from .transforms import Augment
 
@@ -88,7 +90,7 @@ class TrainingLoader:
     ) -> None:
         self.sampler = EpochSampler(len(dataset), batch_size, seed)
         source: Any = _Augmented(dataset, augment, plain, plain_from, seed)  # keys are (epoch, index), not int
-        self._loader: DataLoader[Batch] = DataLoader(
+        self._loader: DataLoader[Batch | DataError] = DataLoader(
             source,
             batch_sampler=self.sampler,
             collate_fn=_collate,
@@ -103,21 +105,31 @@ class TrainingLoader:
         return len(self.sampler)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Batches of epoch ``number`` (1-based)."""
+        """Batches of epoch ``number`` (1-based).
+
+        Raises:
+            DataError: an image that isn't cached can't be read any more.
+        """
         self.sampler.epoch = number
-        return iter(self._loader)
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
 
-class _Augmented(TorchDataset[tuple[int, Sample]]):
+class _Augmented(TorchDataset[tuple[int, Sample] | DataError]):
     def __init__(self, dataset: DetectionDataset, augment: Augment, plain: Augment, plain_from: int, seed: int):
         self.dataset, self.augment, self.plain = dataset, augment, plain
         self.plain_from, self.seed = plain_from, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Sample]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Sample] | DataError:
         epoch, index = key
         rng = np.random.default_rng((self.seed, _IMAGE, epoch, index))
         chain = self.plain if epoch >= self.plain_from else self.augment
-        sample = chain(self.dataset[index], rng, lambda: self.dataset[int(rng.integers(len(self.dataset)))])
+        try:
+            sample = chain(self.dataset[index], rng, lambda: self.dataset[int(rng.integers(len(self.dataset)))])
+        except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
+            return error
         return index, sample
 
 
@@ -125,13 +137,18 @@ def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # there are as many processes as wanted already; a forked thread pool may also hang
 
 
-def _collate(samples: list[tuple[int, Sample]]) -> Batch:
-    images = [to_tensor(sample) for _, sample in samples]
+def _collate(loaded: list[tuple[int, Sample] | DataError]) -> Batch | DataError:
+    samples = []
+    for each in loaded:
+        if isinstance(each, DataError):
+            return each
+        samples.append(each)
+    images = [to_tensor(sample.pixels) for _, sample in samples]
     targets = [{"boxes": torch.from_numpy(s.boxes_xyxy), "labels": torch.from_numpy(s.labels)} for _, s in samples]
     return Batch(images, targets, [index for index, _ in samples])
 
 
-def to_tensor(sample: Sample) -> Tensor:
-    """FloatTensor[channels, height, width], 0 to 1."""
-    pixels = sample.pixels if sample.pixels.ndim == 3 else sample.pixels[..., None]
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+def to_tensor(pixels: NDArray[np.float32]) -> Tensor:
+    """[height, width] or [height, width, channels] -> FloatTensor[channels, height, width]."""
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(planes))

@@ -43,6 +43,6 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it yet
     return "bfloat16" if device.type == "cpu" and native is not None and native() else "float32"

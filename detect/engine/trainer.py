@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, save_checkpoint
 from ..config import AugmentConfig, Config
 from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_dataset
-from ..errors import DivergenceError
+from ..errors import ConfigError, DivergenceError
 from ..models import parts
 from ..prediction import resolve_device
 from .board import Board
@@ -176,8 +175,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         on_device = batch.to(self.device)
-        with self._autocast():
-            losses = self.model(on_device.images, on_device.targets)
+        losses = self._losses(on_device)
         total = torch.stack(list(losses.values())).sum()
         values = {name: float(value.detach()) for name, value in losses.items()}
         broken = [name for name, value in values.items() if not np.isfinite(value)]
@@ -192,8 +190,17 @@ class _Training:
         self.ema.update(self.model)
         return values
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        try:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+                losses: dict[str, Tensor] = self.model(batch.images, batch.targets)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            found = "a batch is too small to be normalised: some layer gets a single value a channel"
+            fix = "raise it, or model.roi.batch_per_image, or give the backbone fewer stages for images this small"
+            raise ConfigError(found, where="train.batch_size", fix=fix) from None
+        return losses
 
     def _divergence(self, what: str, batch: Batch) -> DivergenceError:
         names = ", ".join(self.dataset.path(i).name for i in batch.indices)
