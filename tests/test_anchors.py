@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torchvision.models.detection.image_list import ImageList
 
 from detect.errors import ConfigError
+from detect.formats import voc
 from detect.models import Shapes, best_possible_recall, default_anchors, fit_anchors
 from detect.models.anchors import ShapeAnchors, shape_iou
 from detect.models.detector import check_anchors
@@ -121,3 +123,12 @@ def test_anchors_run_in_the_order_of_the_heads_outputs() -> None:
 def test_anchors_that_do_not_fit_the_levels_are_refused(shapes: Shapes, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_anchors(shapes, STRIDES)
+
+
+def test_fitted_anchors_reach_the_defects_of_the_real_data(neu_det: Path) -> None:
+    images = voc.scan([neu_det]).entries
+    boxes = np.array([box.xyxy for entry in images for box in entry.image.boxes])
+    boxes_wh = boxes[:, 2:] - boxes[:, :2]
+    fitted = fit_anchors(boxes_wh[::2], 4, 5)
+    assert best_possible_recall(boxes_wh[1::2], fitted) > 0.98  # of boxes that they were not fitted to
+    assert best_possible_recall(boxes_wh[1::2], default_anchors(4)) < 0.9

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny import CATEGORIES, SIDE, TINY_MODEL, tiny_config, write_tiny
 
+from detect import prediction
 from detect.checkpoint import Checkpoint, Detector, save_checkpoint
 from detect.config import ModelConfig
 from detect.data import DetectionDataset
@@ -214,6 +215,15 @@ class TestDataSet:
             alone = detect_images(predictor._model, [pixels], CATEGORIES)[0]
             assert len(alone) > 5
             assert_close(together, alone)
+
+    def test_large_images_come_in_small_batches(
+        self, predictor: Predictor, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dataset = DetectionDataset(coco.read(data / "val.json"), channels=1)
+        for pixels, expected in ((2 * SIDE * SIDE, [2, 2, 2, 1]), (5, [1] * 7), (10**9, [7])):
+            monkeypatch.setattr(prediction, "_BATCH_PIXELS", pixels)
+            batches = detect_dataset(predictor._model, dataset, CATEGORIES)
+            assert [len(batch) for batch in batches] == expected
 
     def test_coco_results_of_nothing(self) -> None:
         none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), CATEGORIES)
