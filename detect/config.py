@@ -139,10 +139,11 @@ class TrainConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Random changes of the training images; 0 (or 1 for crop_min) switches one off."""
+    """Random changes of the training images; 0 switches one off."""
 
     flip_h: Fraction = 0.5
     flip_v: Fraction = 0.5
+    crop: Fraction = 0.5  # share of images cropped; the others keep the grain and scale that the detector will meet
     crop_min: Annotated[float, Field(gt=0, le=1)] = 0.65  # smallest side of a crop, as a share of the image's
     aspect: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the crop's sides differ by up to this share
     brightness: Fraction = 0.2

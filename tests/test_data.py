@@ -20,6 +20,7 @@ from detect.records import Box, Dataset, Image
 OFF = Augment(
     flip_h=0,
     flip_v=0,
+    crop=1,
     crop_min=1,
     aspect=0,
     brightness=0,

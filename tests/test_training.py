@@ -241,7 +241,7 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
         "backbone": {"stem": 8, "widths": (16, 16, 16), "depths": (1, 0, 0)},
         "roi": {**TINY_MODEL["roi"], "pool": 5, "dropout": 0.0},
     }
-    plain = {"mosaic": 0, "crop_min": 1, "brightness": 0, "contrast": 0, "illumination": 0}
+    plain = {"mosaic": 0, "crop": 0, "brightness": 0, "contrast": 0, "illumination": 0}
     schedule = {"epochs": 16, "lr": 1e-2, "val_every": 8, "ema_decay": 0.9}
     train(tiny_config(data, tmp_path / "run", model=model, augment=plain, train=schedule))
     log = read_log(tmp_path / "run")

@@ -25,6 +25,7 @@ class Augment:
 
     flip_h: float
     flip_v: float
+    crop: float
     crop_min: float
     aspect: float
     brightness: float
@@ -38,7 +39,7 @@ class Augment:
         """One augmented copy of the same height and width."""
         if rng.random() < self.mosaic:
             sample = mosaic([sample, draw(), draw(), draw()], self.mosaic_scale, self.min_visible, rng)
-        elif self.crop_min < 1:
+        elif rng.random() < self.crop:
             sample = random_crop(sample, self.crop_min, self.aspect, self.min_visible, rng)
         if rng.random() < self.flip_h:
             sample = flip(sample, axis=1)
