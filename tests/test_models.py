@@ -120,6 +120,14 @@ def test_images_are_not_resized_unless_asked() -> None:
         assert seen[-1] == expected
 
 
+def test_a_long_strip_is_resized_by_its_shorter_side() -> None:
+    model, seen = make(input_size=32).eval(), []
+    model.backbone.body.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[2:])))
+    with torch.no_grad():
+        model([image(16, 400)])
+    assert seen == [(32, 800)]
+
+
 def test_padding_is_small() -> None:
     model, seen = make().eval(), []
     model.backbone.body.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape)))

@@ -18,6 +18,7 @@ from .heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead
 from .pyramid import Pyramid
 from .sizing import NativeSize
 
+_NO_LIMIT = 10**9  # pixels of the longer side: long strips keep the size that was asked for
 _PADDED_TO = 8  # pixels; NEU's 200 need no padding, 32 would add a quarter to the work
 
 
@@ -89,7 +90,7 @@ def build_detector(
         box_head=head,
         box_predictor=predictor,
         min_size=side,
-        max_size=8 * side,
+        max_size=_NO_LIMIT,
         image_mean=list(mean),
         image_std=list(std),
         size_divisible=_PADDED_TO,
