@@ -100,7 +100,8 @@ def scratches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
         total *= step(line_drift(rng, height, 16) + 0.5, 0.6)[:, None]
     halo = np.exp(-0.5 * ((x - middle[:, None]) / (0.7 * spread + 2.2)) ** 2)
     ends = np.minimum(np.arange(height), np.arange(height)[::-1]) / (rng.uniform(0.02, 0.25) * height)
-    return rng.uniform(0.45, 1.9) * (total + 0.16 * halo) * np.minimum(ends, 1)[:, None] * _fade(size_hw, 3)
+    mark = rng.uniform(0.45, 1.9) * (total + 0.16 * halo) * np.minimum(ends, 1)[:, None] * _fade(size_hw, 3)
+    return np.asarray(mark, np.float64)
 
 
 def spatter(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -132,7 +133,8 @@ def _drops(rng: np.random.Generator, size_hw: SizeHw) -> Field:
 
 def _axes(size_hw: SizeHw) -> tuple[Field, Field]:
     """Coordinates from -1 to 1 down and across the window."""
-    return np.linspace(-1, 1, size_hw[0])[:, None], np.linspace(-1, 1, size_hw[1])[None, :]
+    down, across = (np.linspace(-1, 1, size, dtype=np.float64) for size in size_hw)
+    return down[:, None], across[None, :]
 
 
 def _fade(size_hw: SizeHw, within_px: float) -> Field:

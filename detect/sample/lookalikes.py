@@ -91,4 +91,5 @@ _KINDS: tuple[Callable[[np.random.Generator, SizeHw, float], Field], ...] = (
 def _around(rng: np.random.Generator, size_hw: SizeHw) -> tuple[Field, Field]:
     """Distances in pixels down and across from a random point."""
     y, x = rng.uniform(0, size_hw[0]), rng.uniform(0, size_hw[1])
-    return np.arange(float(size_hw[0]))[:, None] - y, np.arange(float(size_hw[1]))[None, :] - x
+    down, across = np.arange(size_hw[0], dtype=np.float64), np.arange(size_hw[1], dtype=np.float64)
+    return down[:, None] - y, across[None, :] - x
