@@ -97,8 +97,10 @@ class RoiConfig(Section):
     fg_iou: Fraction = 0.5
     batch_per_image: Positive = 64  # proposals that the loss samples
     positive_fraction: Fraction = 0.25
+    noisy_copies: Count = 5  # of every true box, shaken and added to the proposals in training
+    noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # largest shift of each of their edges, as a share of the side
     box_loss: Literal["giou", "smooth_l1"] = "giou"
-    box_loss_weight: Annotated[float, Field(ge=0)] = 10.0
+    box_loss_weight: Annotated[float, Field(ge=0)] = 5.0
     label_smoothing: Fraction = 0.0
     score_threshold: Fraction = 0.01
     nms_iou: Fraction = 0.5

@@ -257,3 +257,21 @@ class TestChecks:
         check_detector(model, 1)
         assert model.training
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_true_boxes_bring_noisy_copies_that_stay_near_them() -> None:
+    heads = make().roi_heads
+    heads.noisy_copies, heads.noise = 4, 0.2
+    true = torch.tensor([[10.0, 20, 50, 30], [0, 0, 8, 60]])
+    found = torch.tensor([[1.0, 1, 5, 5]])
+    torch.manual_seed(0)
+    with_copies, without = heads.add_gt_proposals([found, found], [true, torch.zeros(0, 4)])
+    assert torch.equal(without, found)
+    assert torch.equal(with_copies[:3], torch.cat([found, true]))
+    copies = with_copies[3:].reshape(4, 2, 4)
+    sides = torch.tensor([[40.0, 10, 40, 10], [8, 60, 8, 60]])
+    shifts = ((copies - true) / sides).abs()
+    assert shifts.max() <= 0.2
+    assert shifts.mean() > 0.05
+    heads.noisy_copies = 0
+    assert torch.equal(heads.add_gt_proposals([found], [true])[0], torch.cat([found, true]))

@@ -109,6 +109,8 @@ def build_detector(
         score_thresh=roi.score_threshold,
         nms_thresh=roi.nms_iou,
         detections_per_img=roi.max_detections,
+        noisy_copies=roi.noisy_copies,
+        noise=roi.noise,
         box_loss=roi.box_loss,
         box_loss_weight=roi.box_loss_weight,
         label_smoothing=roi.label_smoothing,

@@ -62,9 +62,15 @@ class BoxPredictor(nn.Module):
 
 
 class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's RoIHeads with a choice of box loss and label smoothing.
+    """torchvision's RoIHeads with noisy copies of the true boxes, a choice of box loss, and label smoothing.
+
+    Early in a training from random weights few proposals come near an object, so the head would see little but the
+    true boxes themselves and background. Shaken copies of the true boxes give it positives of all qualities from the
+    first step (the idea of the noised boxes of DN-DETR, Li et al. 2022, in a two-stage detector).
 
     Args:
+        noisy_copies: how many of each true box join the proposals in training.
+        noise: largest shift of each of their edges, as a share of the box's side.
         box_loss: "giou" (Rezatofighi et al. 2019) on decoded boxes, or torchvision's "smooth_l1" on offsets.
         box_loss_weight: factor of the box loss, summed over positives and divided by all sampled proposals.
         label_smoothing: share of the probability spread over the other classes.
@@ -73,12 +79,15 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
     def __init__(
         self,
         *args: Any,
+        noisy_copies: int,
+        noise: float,
         box_loss: Literal["giou", "smooth_l1"],
         box_loss_weight: float,
         label_smoothing: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.noisy_copies, self.noise = noisy_copies, noise
         self.box_loss, self.box_loss_weight, self.label_smoothing = box_loss, box_loss_weight, label_smoothing
 
     def forward(
@@ -97,6 +106,17 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
             return [], self.losses(logits, offsets, proposals, torch.cat(labels), torch.cat(wanted))
         boxes, scores, classes = self.postprocess_detections(logits, offsets, proposals, image_shapes)
         return [{"boxes": b, "labels": c, "scores": s} for b, s, c in zip(boxes, scores, classes)], {}
+
+    def add_gt_proposals(self, proposals: list[Tensor], gt_boxes: list[Tensor]) -> list[Tensor]:
+        """Proposals of each image with its true boxes and their noisy copies, FloatTensor[N, 4], xyxy, pixels."""
+        return [
+            torch.cat([found, true, self._shaken(true.repeat(self.noisy_copies, 1))])
+            for found, true in zip(proposals, gt_boxes)
+        ]
+
+    def _shaken(self, boxes: Tensor) -> Tensor:
+        sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+        return boxes + (2 * torch.rand_like(boxes) - 1) * self.noise * sides
 
     def losses(
         self, logits: Tensor, offsets: Tensor, proposals: list[Tensor], labels: Tensor, wanted: Tensor
