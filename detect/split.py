@@ -43,7 +43,9 @@ def parse_split(text: str) -> Ranges | Fractions:
         name, equals, value = (piece.strip() for piece in item.partition("="))
         if not equals or not value:
             raise DataError(f"split {text!r}: {item.strip()!r} is no name=value", fix=EXAMPLES)
-        if not _PART.fullmatch(name) or name == "audit":
+        if name == "audit":
+            raise DataError(f"split {text!r}: audit.json is taken by the audit", fix="name the part otherwise")
+        if not _PART.fullmatch(name):
             raise DataError(f"split {text!r}: a part can't be named {name!r}", fix="use letters, digits, - and _")
         pairs.append((name, value))
     if all(_FRACTION.fullmatch(value) for _, value in pairs):

@@ -131,11 +131,20 @@ def test_a_detect_error_is_told_without_traceback(detect: Run, monkeypatch: pyte
     assert (outcome.code, outcome.err) == (2, "detect: plate 7: the plate is bent; straighten it\n")
 
 
-def test_a_full_disk_is_told_without_traceback(detect: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "data/x.bmp"))
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EIO], ids=errno.errorcode.get)
+def test_trouble_with_files_and_disk_is_told_without_traceback(
+    number: int, detect: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, OSError(number, os.strerror(number), "data/x.bmp"))
     outcome = detect("sample", "--out", "x")
     assert outcome.code == 2
-    assert outcome.err.startswith("detect: data/x.bmp: No space left on device; ")
+    assert outcome.err.startswith(f"detect: data/x.bmp: {os.strerror(number)}; ")
+
+
+def test_evaluate_names_a_run_that_is_not_there(detect: Run, tmp_path: Path) -> None:
+    outcome = detect("evaluate", str(tmp_path / "nope"))
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"detect: {tmp_path / 'nope'}: no such run or checkpoint; ")
 
 
 def test_a_missing_package_is_told_without_traceback(detect: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,10 @@ CLOSED_PIPE_EXIT = 141  # 128 + SIGPIPE
 # Trouble with the user's files and disk, as opposed to a mistake in this program.
 _DISK_TROUBLE = {
     getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG")
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "ELOOP"),
+        *("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG"),
+    )
     if hasattr(errno, name)
 }
 

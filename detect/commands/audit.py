@@ -48,7 +48,8 @@ def _run(args: argparse.Namespace) -> int:
         print_rich(audit_table(report))
     if not report.errors:
         return 0
-    print(f"detect: {len(report.errors)} errors; a conversion would stop at them", file=sys.stderr)
+    errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"
+    print(f"detect: {errors} in the data; a conversion would stop there", file=sys.stderr)
     return 2
 
 

@@ -49,6 +49,8 @@ def _judge_detections(args: argparse.Namespace) -> int:
 
 
 def _judge_run(args: argparse.Namespace) -> int:
+    if not args.weights.exists():
+        raise UsageError(f"{args.weights}: no such run or checkpoint", fix="give a run folder or a .pt file")
     run_dir = args.weights if args.weights.is_dir() else args.weights.parent
     data = args.data or _validation_data(run_dir)
     from ..formats import coco
