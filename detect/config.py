@@ -71,7 +71,7 @@ class RpnConfig(Section):
     """Region proposal network."""
 
     convs: Positive = 1  # 3x3 convolutions before the two outputs
-    fg_iou: Fraction = 0.7
+    fg_iou: Fraction = 0.6
     bg_iou: Fraction = 0.3
     batch_per_image: Positive = 64  # anchors that the loss samples; few, as an image has few boxes
     positive_fraction: Fraction = 0.5
@@ -100,7 +100,7 @@ class RoiConfig(Section):
     noisy_copies: Count = 5  # of every true box, shaken and added to the proposals in training
     noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # largest shift of each of their edges, as a share of the side
     box_loss: Literal["giou", "smooth_l1"] = "giou"
-    box_loss_weight: Annotated[float, Field(ge=0)] = 5.0
+    box_loss_weight: Annotated[float, Field(ge=0)] = 10.0
     label_smoothing: Fraction = 0.0
     score_threshold: Fraction = 0.01
     nms_iou: Fraction = 0.5
