@@ -101,8 +101,9 @@ def test_no_verb_shows_the_help_and_fails(detect: Run) -> None:
         (["evaluate"], "give either a run to judge or --detections"),
         (["evaluate", "runs/x", "--detections", "y.json"], "give either a run to judge or --detections"),
         (["evaluate", "--detections", "y.json"], "--detections needs --data"),
-        (["evaluate", "no-such-run", "--data", "no-such.json"], "no-such.json: "),
-        (["evaluate", "no-such-run"], "name the COCO labels with --data"),
+        (["evaluate", "no-such-run"], "no-such-run: no such run or checkpoint; give a run folder"),
+        (["evaluate", "tests", "--data", "no-such.json"], "no-such.json: "),
+        (["evaluate", "tests"], "name the COCO labels with --data"),
         (["evaluate", "--detections", "README.md", "--data", "README.md"], "README.md: the file is not valid JSON"),
     ],
 )

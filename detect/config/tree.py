@@ -1,16 +1,11 @@
-"""The whole configuration as one typed tree: defaults here, a YAML file over them, dotted overrides over that."""
+"""The whole configuration as one typed tree, with every default and what it means."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from .errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -172,108 +167,3 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     augment: AugmentConfig = AugmentConfig()
-
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file and apply ``key=value`` overrides with dotted keys, values in YAML.
-
-    Raises:
-        ConfigError: no such file, no YAML mapping, an unknown key (the nearest known one is named) or a bad value.
-    """
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"can't read the configuration ({error.strerror})", where=path, fix="check the path"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
-    tree = {} if tree is None else tree
-    if not isinstance(tree, dict):
-        raise ConfigError("the file is no mapping of sections", where=path, fix="write 'train:' with keys under it")
-    for override in overrides:
-        _apply(tree, override)
-    return parse_config(tree, where=str(path))
-
-
-def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Config:
-    """A nested dict -> Config, with errors in words."""
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise _in_words(error, where) from None
-
-
-def to_yaml(config: Config) -> str:
-    """The resolved tree, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def differing_keys(a: Config, b: Config) -> list[str]:
-    """Dotted keys whose values differ, in the order of the tree."""
-    theirs = dict(_leaves(b.model_dump(mode="json")))
-    return [key for key, value in _leaves(a.model_dump(mode="json")) if theirs.get(key) != value]
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key.strip():
-        raise ConfigError(f"'{override}' is no override", fix="write key=value, such as train.epochs=20")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"the value in '{override}' is not valid YAML", fix="quote it") from None
-    *parents, leaf = key.strip().split(".")
-    for i, parent in enumerate(parents):
-        branch = tree.setdefault(parent, {})
-        if branch is None:
-            branch = tree[parent] = {}
-        if not isinstance(branch, dict):
-            raise ConfigError(f"'{'.'.join(parents[: i + 1])}' is a value, not a section", where=override)
-        tree = branch
-    tree[leaf] = value
-
-
-def _in_words(error: ValidationError, where: str) -> ConfigError:
-    known = [name for name, _ in _leaves(Config().model_dump(mode="json"))]
-    sections = sorted({".".join(name.split(".")[:n]) for name in known for n in (1, 2)} - set(known))
-    first = error.errors()[0]
-    kind, key, value = first["type"], _key(first["loc"], known), first["input"]
-    if kind == "extra_forbidden":
-        return ConfigError(f"unknown key '{key}'", where=where, fix=_nearest(key, known + sections))
-    if kind in ("model_type", "model_attributes_type"):
-        return ConfigError(f"'{key}' is a section, got {value!r}", where=where, fix=f"set a key under it ({key}.…=)")
-    if kind == "value_error":
-        return ConfigError(f"'{key}': {first['msg'].removeprefix('Value error, ')}", where=where)
-    shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
-    if kind in ("missing", "too_long"):
-        return ConfigError(f"'{key}' is {shown}", where=where, fix="give as many values as detect/config.py shows")
-    # a value that fits none of several types has an error for each
-    wanted = [e["msg"].removeprefix("Input should be ") for e in error.errors() if _key(e["loc"], known) == key]
-    wanted = [{"path_type": "a path", "tuple_type": "a list"}.get(kind, text) for text in wanted]
-    return ConfigError(f"'{key}' is {shown}", where=where, fix=f"it should be {' or '.join(wanted)}")
-
-
-def _key(loc: tuple[int | str, ...], known: Sequence[str]) -> str:
-    """The dotted key of an error; where a key takes several types, pydantic adds the name of the type it tried."""
-    for i, part in enumerate(loc):
-        if ".".join(map(str, loc[:i])) in known and not isinstance(part, int):
-            loc = loc[:i]
-            break
-    return ".".join(map(str, loc))
-
-
-def _nearest(key: str, known: Sequence[str]) -> str:
-    leaf = key.rsplit(".", 1)[-1]
-    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
-    near = difflib.get_close_matches(key, same_leaf or known, n=1, cutoff=0 if same_leaf else 0.5)
-    return f"did you mean '{near[0]}'?" if near else "detect/config.py lists all keys"
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(tree, dict):
-        yield prefix, tree
-        return
-    for key, value in tree.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))

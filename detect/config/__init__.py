@@ -1,0 +1,16 @@
+"""The configuration of a run: its typed tree, and the way from YAML and back."""
+
+from .reading import differing_keys, load_config, parse_config, to_yaml
+from .tree import AnchorConfig, AugmentConfig, BackboneConfig, Config, ModelConfig
+
+__all__ = [
+    "AnchorConfig",
+    "AugmentConfig",
+    "BackboneConfig",
+    "Config",
+    "ModelConfig",
+    "differing_keys",
+    "load_config",
+    "parse_config",
+    "to_yaml",
+]
