@@ -24,9 +24,8 @@ from .design import design_detector
 from .ema import Ema
 from .folder import RunFolder
 from .optim import build_optimizer, learning_rate, resolve_precision
+from .seeds import epoch_seed, weights_seed
 from .validation import Validator
-
-_WEIGHTS, _EPOCH = 0, 1  # streams of random numbers that must not meet
 
 
 def train(config: Config, *, resume: bool = False) -> Path:
@@ -69,7 +68,7 @@ class _Training:
             if saved
             else design_detector(config.model, self.dataset, seed=config.train.seed, say=self.console.say)
         )
-        torch.manual_seed(_derived_seed(config.train.seed, _WEIGHTS))
+        torch.manual_seed(weights_seed(config.train.seed))
         self.model = self.detector.build().to(self.device).train()
         self.judged = self.detector.build().to(self.device).eval()  # takes the averaged weights
         self.optimizer = build_optimizer(
@@ -123,7 +122,8 @@ class _Training:
         boxes = len(self.dataset.boxes_wh())
         judged = f"judged on {len(self.validator.images):,}" if self.validator else "not judged: data.val is unset"
         self.console.say(f"training on {len(self.dataset):,} images with {boxes:,} boxes, {judged}")
-        self.console.say(f"{self.device}, {self.precision}, {torch.get_num_threads()} threads")
+        threads = torch.get_num_threads()
+        self.console.say(f"{self.device}, {self.precision}, {threads} thread{'s' if threads > 1 else ''}")
         size = self.config.model.input_size
         self.console.say("input size: the images' own" if size is None else f"input size: shorter side {size} px")
 
@@ -144,7 +144,7 @@ class _Training:
 
     def _train_epoch(self, loader: TrainingLoader, epoch: int, bar: EpochBar) -> dict[str, Any]:
         config, steps = self.config.train, len(loader)
-        torch.manual_seed(_derived_seed(config.seed, _EPOCH, epoch))  # an epoch is the same in a resumed run
+        torch.manual_seed(epoch_seed(config.seed, epoch))
         sums: dict[str, float] = {}
         started, images, rate = time.perf_counter(), 0, 0.0
         for i, batch in enumerate(loader.epoch(epoch)):
@@ -250,7 +250,3 @@ class _Training:
 
 def _augment(config: AugmentConfig) -> Augment:
     return Augment(**config.model_dump(exclude={"mosaic_off_epochs"}))
-
-
-def _derived_seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
