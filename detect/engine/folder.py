@@ -18,6 +18,7 @@ import torch
 from ..checkpoint import Checkpoint, load_checkpoint
 from ..config import Config, differing_keys, load_config, to_yaml
 from ..errors import CheckpointError, ConfigError, DataError
+from ..formats.files import write_text
 
 _MAY_CHANGE = ("run.", "data.workers", "data.cache", "train.device", "train.tensorboard")
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
@@ -59,7 +60,7 @@ class RunFolder:
             self.best.unlink(missing_ok=True)
             self.environment.unlink(missing_ok=True)
             self.log.write_text("")
-            _replace(self.config, to_yaml(config))
+            write_text(self.config, to_yaml(config))
         except OSError as error:
             raise ConfigError(
                 f"can't write there ({error.strerror})", where=self.dir, fix="choose another run.dir"
@@ -84,7 +85,7 @@ class RunFolder:
             if Path(path).is_file() and _sha256(Path(path)) != digest:
                 raise DataError("the labels have changed since the run was started", where=path, fix="start a new run")
         kept = [line for line in self.read_log() if line["epoch"] <= checkpoint.epoch]
-        _replace(self.log, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
         return checkpoint
 
     def append_log(self, line: dict[str, Any]) -> None:
@@ -121,7 +122,7 @@ class RunFolder:
             "commit": _commit(),
             "data_sha256": {str(path): _sha256(path) for path in data},
         }
-        _replace(self.environment, json.dumps(content, indent=2) + "\n")
+        write_text(self.environment, json.dumps(content, indent=2) + "\n")
 
     def _read_environment(self) -> dict[str, Any]:
         try:
@@ -133,12 +134,6 @@ class RunFolder:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _version(name: str) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DataError
 from ..evaluation import Judgement
+from ..formats.files import write_text
 from .markdown import to_markdown
 from .page import to_html
 
@@ -54,17 +54,8 @@ def write_report(
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
-            _write_whole(out / name, text)
+            write_text(out / name, text)
     except OSError as error:
         found = f"the report can't be written ({error.strerror})"
         raise DataError(found, where=out, fix="choose a folder that can be written to") from None
     return ReportPaths(out / "report.json", out / "report.md", out / "report.html", out / "detections.json")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
