@@ -85,6 +85,8 @@ class RoiConfig(Section):
     """Box head: what looks at each proposal."""
 
     pool: Positive = 7  # RoIAlign output side
+    sampling: Positive = 2  # RoIAlign samples a side of each output cell
+    canonical_side: Positive = 224  # side in pixels of a box pooled at stride 16; half of it at stride 8, and so on
     convs: Count = 1
     conv_width: Positive = 64
     fc_width: Positive = 256

@@ -30,13 +30,20 @@ class BoxHead(nn.Sequential):
         for _ in range(convs):
             layers.append(ConvNormAct(channels, conv_width))
             channels = conv_width
-        layers.append(nn.Flatten())
+        layers.append(_FlattenCells())
         entering = channels * pool * pool
         for _ in range(2):
             layers += [nn.Linear(entering, fc_width, bias=False), nn.BatchNorm1d(fc_width), nn.SiLU(inplace=True)]
             entering = fc_width
         layers.append(nn.Dropout(dropout))
         super().__init__(*layers)
+
+
+class _FlattenCells(nn.Module):
+    """[N, channels, pool, pool] -> [N, pool * pool * channels], which costs no copy in the channels-last format."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class BoxPredictor(nn.Module):
