@@ -17,7 +17,7 @@ from tiny import TINY_MODEL, tiny_config, write_tiny
 from detect.checkpoint import load_checkpoint
 from detect.config import Config, load_config
 from detect.data import transforms
-from detect.engine import train, trainer
+from detect.engine import steps, train, trainer
 from detect.engine.validation import Validator
 from detect.errors import CheckpointError, ConfigError, DataError, DivergenceError
 from detect.inference import Predictor
@@ -43,7 +43,7 @@ def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Ctrl-C falls into step ``number``, counted from 1."""
-    step, calls = trainer._Training._step, []
+    step, calls = steps.Stepper.step, []
 
     def interrupted(self: Any, *arguments: Any) -> Any:
         calls.append(1)
@@ -51,7 +51,7 @@ def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
             raise KeyboardInterrupt
         return step(self, *arguments)
 
-    monkeypatch.setattr(trainer._Training, "_step", interrupted)
+    monkeypatch.setattr(steps.Stepper, "step", interrupted)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -7,24 +7,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, save_checkpoint
 from ..config import AugmentConfig, Config
 from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_dataset
-from ..errors import ConfigError, DivergenceError
+from ..errors import DivergenceError
 from ..models import parts
 from ..prediction import resolve_device
 from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
 from .design import design_detector
-from .ema import Ema
 from .folder import RunFolder
 from .optim import build_optimizer, learning_rate, resolve_precision
 from .seeds import epoch_seed, weights_seed
+from .steps import NotFiniteError, Stepper
 from .validation import Validator
 
 
@@ -69,22 +66,29 @@ class _Training:
             else design_detector(config.model, self.dataset, seed=config.train.seed, say=self.console.say)
         )
         torch.manual_seed(weights_seed(config.train.seed))
-        self.model = self.detector.build().to(self.device).train()
-        self.judged = self.detector.build().to(self.device).eval()  # takes the averaged weights
-        self.optimizer = build_optimizer(
-            self.model,
+        model = self.detector.build().to(self.device)
+        optimizer = build_optimizer(
+            model,
             name=config.train.optimizer,
             lr=config.train.lr,
             weight_decay=config.train.weight_decay,
             momentum=config.train.momentum,
         )
-        self.ema = Ema(self.model, config.train.ema_decay)
+        self.stepper = Stepper(
+            model,
+            self.detector.build().to(self.device),
+            optimizer,
+            ema_decay=config.train.ema_decay,
+            clip_norm=config.train.clip_norm,
+            precision=self.precision,
+            device=self.device,
+        )
         self.epoch, self.best_score, self.stale = 0, -1.0, 0
         if saved is not None:
             self._restore(saved)
         paths = [p for p in (config.data.train, config.data.val) if p is not None]
         self.folder.write_environment(device=self.device, precision=self.precision, data=paths)
-        self.console.parts(parts(self.model))
+        self.console.parts(parts(model))
 
     def run(self) -> Path:
         """All epochs that are left."""
@@ -152,7 +156,10 @@ class _Training:
             rate = learning_rate(
                 step, peak=config.lr, warmup_steps=config.warmup_steps, total_steps=config.epochs * steps
             )
-            losses = self._step(batch, rate)
+            try:
+                losses = self.stepper.step(batch, rate)
+            except NotFiniteError as error:
+                raise self._divergence(str(error), batch) from None
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
             images += len(batch.images)
@@ -171,37 +178,6 @@ class _Training:
             "val": None,
         }
 
-    def _step(self, batch: Batch, rate: float) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        on_device = batch.to(self.device)
-        losses = self._losses(on_device)
-        total = torch.stack(list(losses.values())).sum()
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        broken = [name for name, value in values.items() if not np.isfinite(value)]
-        if broken:
-            raise self._divergence(", ".join(broken), batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm or float("inf"))
-        if not torch.isfinite(norm):  # one such step would spoil every weight
-            raise self._divergence("the gradient", batch)
-        self.optimizer.step()
-        self.ema.update(self.model)
-        return values
-
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        try:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-                losses: dict[str, Tensor] = self.model(batch.images, batch.targets)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            found = "a batch is too small to be normalised: some layer gets a single value a channel"
-            fix = "raise it, or model.roi.batch_per_image, or give the backbone fewer stages for images this small"
-            raise ConfigError(found, where="train.batch_size", fix=fix) from None
-        return losses
-
     def _divergence(self, what: str, batch: Batch) -> DivergenceError:
         names = ", ".join(self.dataset.path(i).name for i in batch.indices)
         fix = "look at these images and their boxes with 'detect audit', or lower train.lr"
@@ -216,34 +192,22 @@ class _Training:
 
     def _judge(self) -> dict[str, Any]:
         assert self.validator is not None
-        return self.validator(self._averaged())
-
-    def _averaged(self) -> FasterRCNN:
-        self.judged.load_state_dict(self.ema.weights)
-        return self.judged
+        return self.validator(self.stepper.averaged())
 
     def _save(self, metrics: dict[str, Any] | None) -> None:
+        weights = self.stepper.ema.weights
         if metrics is not None:
             score = metrics[self.config.train.best_metric] or 0.0
             self.stale = 0 if score > self.best_score else self.stale + 1
             if score > self.best_score:
                 self.best_score = score
-                save_checkpoint(self.folder.best, Checkpoint(self.detector, self.ema.weights, self.epoch, metrics))
-        state = {
-            "weights": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema_updates": self.ema.updates,
-            "best_score": self.best_score,
-            "stale": self.stale,
-        }
-        save_checkpoint(self.folder.last, Checkpoint(self.detector, self.ema.weights, self.epoch, metrics or {}, state))
+                save_checkpoint(self.folder.best, Checkpoint(self.detector, weights, self.epoch, metrics))
+        state = {**self.stepper.state(), "best_score": self.best_score, "stale": self.stale}
+        save_checkpoint(self.folder.last, Checkpoint(self.detector, weights, self.epoch, metrics or {}, state))
 
     def _restore(self, saved: Checkpoint) -> None:
         assert saved.training is not None
-        self.model.load_state_dict(saved.training["weights"])
-        self.optimizer.load_state_dict(saved.training["optimizer"])
-        self.ema.weights = {name: value.to(self.device) for name, value in saved.weights.items()}
-        self.ema.updates = saved.training["ema_updates"]
+        self.stepper.restore(saved.training, saved.weights)
         self.best_score, self.stale, self.epoch = saved.training["best_score"], saved.training["stale"], saved.epoch
         self.console.say(f"resuming {self.folder.dir} after epoch {self.epoch} of {self.config.train.epochs}")
 

@@ -1,0 +1,102 @@
+"""One step of training: a batch in, its losses out, the weights and their average moved on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+
+from ..data import Batch
+from ..errors import ConfigError
+from .ema import Ema
+
+
+class NotFiniteError(Exception):
+    """A loss or the gradient stopped being a number; the message names which."""
+
+
+class Stepper:
+    """A model in training with its optimizer and its averaged twin.
+
+    Args:
+        model: the detector that learns, on its device.
+        judged: a detector of the same parts, which ``averaged`` fills and returns.
+        optimizer: of ``model``'s parameters.
+        ema_decay: of the weight average.
+        clip_norm: largest norm of the gradient; None: no limit.
+        precision: "float32", or "bfloat16" for autocast.
+        device: where ``model`` is.
+    """
+
+    def __init__(
+        self,
+        model: FasterRCNN,
+        judged: FasterRCNN,
+        optimizer: torch.optim.Optimizer,
+        *,
+        ema_decay: float,
+        clip_norm: float | None,
+        precision: str,
+        device: torch.device,
+    ) -> None:
+        self.model, self.judged, self.optimizer = model.train(), judged.eval(), optimizer
+        self.ema = Ema(model, ema_decay)
+        self.clip_norm, self.precision, self.device = clip_norm, precision, device
+
+    def step(self, batch: Batch, rate: float) -> dict[str, float]:
+        """Learn from one batch at a learning rate; returns each loss.
+
+        Raises:
+            NotFiniteError: a loss or the gradient is no finite number; the weights are as before the step.
+            ConfigError: the batch is too small to be normalised.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self._losses(batch.to(self.device))
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        broken = [name for name, value in values.items() if not np.isfinite(value)]
+        if broken:
+            raise NotFiniteError(", ".join(broken))
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or float("inf"))
+        if not torch.isfinite(norm):  # one such step would spoil every weight
+            raise NotFiniteError("the gradient")
+        self.optimizer.step()
+        self.ema.update(self.model)
+        return values
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        try:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+                losses: dict[str, Tensor] = self.model(batch.images, batch.targets)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            found = "a batch is too small to be normalised: some layer gets a single value a channel"
+            fix = "raise it, or model.roi.batch_per_image, or give the backbone fewer stages for images this small"
+            raise ConfigError(found, where="train.batch_size", fix=fix) from None
+        return losses
+
+    def averaged(self) -> FasterRCNN:
+        """The detector with averaged weights, ready to be judged."""
+        self.judged.load_state_dict(self.ema.weights)
+        return self.judged
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs besides the averaged weights to go on from here."""
+        return {
+            "weights": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema_updates": self.ema.updates,
+        }
+
+    def restore(self, state: dict[str, Any], averaged: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint's ``state`` and averaged weights."""
+        self.model.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.weights = {name: value.to(self.device) for name, value in averaged.items()}
+        self.ema.updates = state["ema_updates"]
