@@ -34,6 +34,30 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """Where an image stands in a strip that moves through the camera.
+
+    Attributes:
+        strip: name of the strip.
+        number: place in time, counted from 0; a number that no image has is a frame that never came.
+        origin_xy: where the image's top left corner lies on the strip, in pixels; None where nobody measured it.
+        condition: "clean", or what is wrong with the picture: "blurred", "overexposed", "noisy", "dropped" (a buffer
+            that the camera left black), or a word of the data's own.
+    """
+
+    strip: str
+    number: int
+    origin_xy: tuple[float, float] | None = None
+    condition: str = "clean"
+
+    def motion_since(self, earlier: Frame) -> tuple[float, float] | None:
+        """How far the surface has moved in the picture, (right, down) in pixels; None if unknown or another strip."""
+        if self.origin_xy is None or earlier.origin_xy is None or self.strip != earlier.strip:
+            return None
+        return earlier.origin_xy[0] - self.origin_xy[0], earlier.origin_xy[1] - self.origin_xy[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """One image file with its labels; an image without boxes is a valid negative.
 
@@ -41,12 +65,14 @@ class Image:
         path: the image file.
         width, height: size in pixels, from the file's own header.
         boxes: its objects, in the order of the label file.
+        frame: its place in a moving strip; None for a still image.
     """
 
     path: Path
     width: int
     height: int
     boxes: tuple[Box, ...] = ()
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)

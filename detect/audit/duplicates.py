@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,13 +67,16 @@ def find_twins(prints: Sequence[Fingerprint]) -> list[Twins]:
     return _groups(links, len(prints))
 
 
-def group_ids(count: int, twins: Sequence[Twins]) -> list[int]:
-    """For each of ``count`` images the number of its group; twins share one, all others have their own."""
-    ids = list(range(count))
-    for group in twins:
-        for member in group.members:
-            ids[member] = group.members[0]
-    return ids
+def group_ids(count: int, twins: Sequence[Twins], strips: Iterable[Sequence[int]] = ()) -> list[int]:
+    """For each of ``count`` images the number of its group.
+
+    Twins share one, and so do the frames of a strip and all that is a twin of one of them; others have their own.
+    """
+    together = _Union(count)
+    for members in [*(group.members for group in twins), *strips]:
+        for member in members:
+            together.join(members[0], member)
+    return [together.root(i) for i in range(count)]
 
 
 def _near(small: NDArray[np.float32]) -> list[_Link]:
@@ -128,21 +131,30 @@ def _flat(edges: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
     return np.concatenate([part.reshape(len(part), -1) for part in edges], axis=1)
 
 
-def _groups(links: Sequence[_Link], count: int) -> list[Twins]:
-    parent = list(range(count))
+class _Union:
+    """Sets of numbers that grow together, each known by its smallest member (union-find)."""
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
+    def __init__(self, count: int) -> None:
+        self.parent = list(range(count))
+
+    def root(self, i: int) -> int:
+        while self.parent[i] != i:
+            self.parent[i] = self.parent[self.parent[i]]
+            i = self.parent[i]
         return i
 
+    def join(self, i: int, j: int) -> None:
+        low, high = sorted((self.root(i), self.root(j)))
+        self.parent[high] = low
+
+
+def _groups(links: Sequence[_Link], count: int) -> list[Twins]:
+    together = _Union(count)
     for link in links:
-        low, high = sorted((root(link.first), root(link.second)))
-        parent[high] = low
+        together.join(link.first, link.second)
     inside: dict[int, list[_Link]] = defaultdict(list)
     for link in links:
-        inside[root(link.first)].append(link)
+        inside[together.root(link.first)].append(link)
     return [
         Twins(
             members=tuple(sorted({i for link in group for i in (link.first, link.second)})),

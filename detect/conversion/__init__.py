@@ -15,6 +15,7 @@ from ..formats.losses import losses
 from ..records import Dataset, Finding
 from ..split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
 from .checking import Checked, Difficult, check
+from .strips import frames_by_strip, refuse_torn, torn
 
 __all__ = ["Conversion", "Difficult", "LabelError", "audit_sources", "convert"]
 
@@ -136,9 +137,10 @@ def _divide(
     images = [entry.image for entry in checked.entries]
     if isinstance(wanted, Ranges):
         parts, rest = by_number([stem(image.path) for image in images], wanted)
+        refuse_torn(images, parts)
         return parts, [images[i].path for i in rest]
     labels = [{box.label for box in image.boxes} for image in images]
-    groups = audit.group_ids(len(images), checked.twins)
+    groups = audit.group_ids(len(images), checked.twins, frames_by_strip(images).values())
     if wanted is not None:
         return by_fraction(labels, wanted, groups=groups, seed=seed), []
     if folds is not None:
@@ -172,7 +174,8 @@ def _report(
         homes = {name: ids for name, ids in positions.items() if name.endswith("_val")}
     part_of = {i: name for name, ids in homes.items() for i in ids}
     about_twins = audit.check_twins(checked.twins, [image.path for image in images], part_of)
-    ordered = sorted([*findings, *about_twins], key=lambda finding: _RANK[finding.severity])
+    about_strips = torn(images, homes)
+    ordered = sorted([*findings, *about_twins, *about_strips], key=lambda finding: _RANK[finding.severity])
     return AuditReport(counts, tuple(ordered), tuple(left_out))
 
 

@@ -14,6 +14,7 @@ from ..errors import DataError
 from ..formats import FORMATS, Entry, recognise
 from ..images import SUFFIXES
 from ..records import Finding
+from .strips import scenes
 
 Difficult = Literal["keep", "ignore", "drop"]
 
@@ -75,7 +76,8 @@ def check(
     names = known or tuple(sorted({*reading.categories, *used}))
     if entries:
         findings += audit.check_names(names, entries[0].label_file)
-    return Checked(name, entries, names, findings, left_out, audit.find_twins(prints))
+    twins = scenes(audit.find_twins(prints), [entry.image for entry in entries])
+    return Checked(name, entries, names, findings, left_out, twins)
 
 
 def _known(categories: Sequence[str] | None) -> tuple[str, ...] | None:

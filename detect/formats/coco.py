@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..records import Box, Dataset, Finding, Xyxy
+from ..records import Box, Dataset, Finding, Frame, Image, Xyxy
 from .coco_schema import load
 from .files import natural_key, write_json
 from .reading import Entry, Reading, clean_name, sentence, size_mismatch, sized
@@ -63,7 +64,9 @@ def to_dict(dataset: Dataset, root: Path) -> dict[str, Any]:
     """COCO's structure as plain values.
 
     Image ids are 1..N in the data set's order and category ids 1-based positions in its categories.
-    Beyond the standard, each annotation tells ``difficult``, 0 or 1.
+    Beyond the standard, each annotation tells ``difficult``, 0 or 1. Frames of strips are told as video data sets do:
+    ``videos`` with id (1..M) and name, and images with ``video_id`` and ``frame_id``; and beyond these ``condition``
+    and, where it is known, ``origin_xy``.
 
     Args:
         dataset: images and their boxes.
@@ -86,11 +89,14 @@ def to_dict(dataset: Dataset, root: Path) -> dict[str, Any]:
                 "difficult": int(box.difficult),
             }
             annotations.append(annotation)
+    strips = dict.fromkeys(image.frame.strip for image in dataset.images if image.frame)
+    video_ids = {name: i for i, name in enumerate(strips, start=1)}
     return {
         "info": {"description": "Surface defects, boxes in pixels"},
         "licenses": [],
+        **({"videos": [{"id": i, "name": name} for name, i in video_ids.items()]} if video_ids else {}),
         "images": [
-            {"id": i, "file_name": name, "width": image.width, "height": image.height}
+            {"id": i, "file_name": name, "width": image.width, "height": image.height, **_place(image, video_ids)}
             for i, (name, image) in enumerate(zip(references, dataset.images), start=1)
         ],
         "annotations": annotations,
@@ -141,6 +147,8 @@ def _scan_file(path: Path, images: Path | None) -> Reading:
     for item in data["annotations"]:
         boxes[item["image_id"]].append(_box(item, names))
 
+    strips = {item["id"]: clean_name(item["name"]) for item in data.get("videos", [])}
+
     findings: list[Finding] = []
     entries: list[Entry] = []
     find = _Finder(path, images)
@@ -148,6 +156,7 @@ def _scan_file(path: Path, images: Path | None) -> Reading:
         image = sized(find(item["file_name"]), tuple(boxes[item["id"]]), findings)
         if image is None:
             continue
+        image = replace(image, frame=_frame(item, strips))
         entries.append(Entry(image, path, path.stem))
         told = size_mismatch(path, image, (item.get("width", image.width), item.get("height", image.height)))
         findings += [told] if told else []
@@ -158,13 +167,49 @@ def _merged(readings: Sequence[Reading]) -> Reading:
     """Several files as one; their categories are united by name, in the order of the first file that has them."""
     entries = tuple(entry for reading in readings for entry in reading.entries)
     names = dict.fromkeys(name for reading in readings for name in reading.categories)
-    return Reading(entries, tuple(names), tuple(finding for reading in readings for finding in reading.findings))
+    findings = [finding for reading in readings for finding in reading.findings]
+    return Reading(entries, tuple(names), (*findings, *_frames_twice(entries)))
+
+
+def _frames_twice(entries: Sequence[Entry]) -> list[Finding]:
+    """Errors about frames that two files claim; within one file its schema has seen to it."""
+    findings: list[Finding] = []
+    first: dict[tuple[str, int], Entry] = {}
+    for entry in entries:
+        frame = entry.image.frame
+        other = first.setdefault((frame.strip, frame.number), entry) if frame else entry
+        if frame and other is not entry:
+            message = (
+                f"{entry.image.path.name} is frame {frame.number} of strip {frame.strip!r}, as {other.image.path.name} "
+                f"is in {other.label_file.name}; give strips of different files different names"
+            )
+            findings.append(Finding("same frame twice", "error", entry.label_file, message, (other.label_file,)))
+    return findings
 
 
 def _box(item: dict[str, Any], names: dict[int, str]) -> Box:
     x, y, width, height = (float(value) for value in item["bbox"])
     xyxy: Xyxy = (x, y, x + width, y + height)
     return Box(names[item["category_id"]], xyxy, bool(item.get("difficult", 0)), bool(item.get("iscrowd", 0)))
+
+
+def _frame(item: dict[str, Any], strips: dict[int, str]) -> Frame | None:
+    if item.get("video_id") is None:
+        return None
+    origin = item.get("origin_xy")
+    origin_xy = None if origin is None else (float(origin[0]), float(origin[1]))
+    return Frame(strips[item["video_id"]], item["frame_id"], origin_xy, clean_name(item.get("condition", "clean")))
+
+
+def _place(image: Image, video_ids: Mapping[str, int]) -> dict[str, Any]:
+    """The keys that only a frame of a strip has."""
+    frame = image.frame
+    if frame is None:
+        return {}
+    place: dict[str, Any] = {"video_id": video_ids[frame.strip], "frame_id": frame.number, "condition": frame.condition}
+    if frame.origin_xy is not None:
+        place["origin_xy"] = [_plain(value) for value in frame.origin_xy]
+    return place
 
 
 class _Finder:

@@ -51,17 +51,50 @@ def check(data: Any) -> None:
         for key in ("width", "height"):
             if key in item:
                 _finite(item[key], f"images[{i}].{key}")
-    seen: dict[str, int] = {}
-    for i, item in enumerate(categories):
-        name = item.get("name")
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"categories[{i}] has no name")
-        key = " ".join(name.split())
-        if key in seen:
-            raise ValueError(f"categories[{seen[key]}] and categories[{i}] are both named {key!r}")
-        seen[key] = i
+    _names(categories, "categories")
+    _frames(data, images)
     for i, item in enumerate(annotations):
         _annotation(item, f"annotations[{i}]", image_ids, category_ids)
+
+
+def _names(records: list[dict[str, Any]], key: str) -> None:
+    seen: dict[str, int] = {}
+    for i, item in enumerate(records):
+        name = item.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{key}[{i}] has no name")
+        clean = " ".join(name.split())
+        if clean in seen:
+            raise ValueError(f"{key}[{seen[clean]}] and {key}[{i}] are both named {clean!r}")
+        seen[clean] = i
+
+
+def _frames(data: dict[str, Any], images: list[dict[str, Any]]) -> None:
+    """What an image may tell of its place in a video; images that tell nothing are stills."""
+    videos = _records(data, "videos") if "videos" in data else []
+    video_ids = _ids(videos, "videos")
+    _names(videos, "videos")
+    taken: dict[tuple[int, int], int] = {}
+    for i, item in enumerate(images):
+        video, frame = item.get("video_id"), item.get("frame_id")
+        if video is None and frame is None:
+            continue
+        if video is None:
+            raise ValueError(f"images[{i}] has a frame_id, but no video_id to say which strip it is of")
+        if not _is_id(video) or video not in video_ids:
+            raise ValueError(f"images[{i}].video_id is {_kind(video)}, which none of the videos has")
+        if not _is_id(frame) or not 0 <= frame <= 1e9:
+            raise ValueError(f"images[{i}].frame_id is {_kind(frame)}, not a whole number from 0 on")
+        first = taken.setdefault((video, frame), i)
+        if first != i:
+            raise ValueError(f"images[{first}] and images[{i}] are both frame {frame} of video {video}")
+        condition, origin = item.get("condition", "clean"), item.get("origin_xy")
+        if not isinstance(condition, str) or not condition.strip():
+            raise ValueError(f"images[{i}].condition is {_kind(condition)}, not a word such as 'clean'")
+        if origin is not None and (not isinstance(origin, list) or len(origin) != 2):
+            raise ValueError(f"images[{i}].origin_xy is {_kind(origin)}, not a list of the two numbers x, y")
+        for value in origin or ():
+            _finite(value, f"images[{i}].origin_xy")
 
 
 def _annotation(item: dict[str, Any], where: str, image_ids: set[int], category_ids: set[int]) -> None:

@@ -23,6 +23,10 @@ def losses(parts: Mapping[str, Dataset], target: str, out: Path) -> list[Finding
     if target == "yolo" and crowd + hard:
         message = f"YOLO can't tell {hard} difficult and {crowd} crowd objects from others; they count as ordinary now"
         findings.append(Finding("flags lost", "warning", out, message))
+    frames = sum(image.frame is not None for image in images)
+    if frames:
+        message = f"{target.upper()} can't tell of which strip an image is and when; {frames:,} frames are stills now"
+        findings.append(Finding("strips lost", "warning", out, message))
     between = sum(any(value != int(value) for value in box.xyxy) for box in boxes)
     if target == "voc" and between:
         message = f"{between} boxes with borders between pixels were rounded, as Pascal-VOC knows whole pixels only"
