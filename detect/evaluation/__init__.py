@@ -1,5 +1,6 @@
 """Judge detections against labels: pycocotools once, and all else derived from its matches. No torch."""
 
+from .intervals import Interval, Intervals, bootstrap, paired_bootstrap
 from .judging import SCHEMA, average_precision, judge
 from .records import Evaluated, FalseAlarm, Found, Hit, ImageOutcome, JudgedImage, Judgement, Matches, Miss, Truth
 
@@ -10,11 +11,15 @@ __all__ = [
     "Found",
     "Hit",
     "ImageOutcome",
+    "Interval",
+    "Intervals",
     "JudgedImage",
     "Judgement",
     "Matches",
     "Miss",
     "Truth",
     "average_precision",
+    "bootstrap",
     "judge",
+    "paired_bootstrap",
 ]

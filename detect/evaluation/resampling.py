@@ -1,0 +1,112 @@
+"""Average precision on resampled images, as pycocotools would give it there, from matches computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .records import Evaluated
+
+_RECALLS = np.linspace(0, 1, 101)
+_CELLS = 2_000_000  # resamples x detections at a time, so that memory stays below some 50 MB
+
+
+def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int] | None = None) -> NDArray[np.int64]:
+    """How often each image is drawn when as many as there are are drawn with replacement.
+
+    Args:
+        images: how many there are.
+        resamples: how many times to draw so many.
+        seed: same seed, same draws.
+        groups: a number an image; those that share one (frames of a strip, near-duplicates) are drawn together, as
+            they tell little more than one of them. None: each is its own group.
+
+    Returns:
+        int64[resamples, images].
+    """
+    of_image = np.arange(images) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+    count = int(of_image.max(initial=-1)) + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / max(count, 1)), size=resamples)
+    return np.asarray(drawn[:, of_image], dtype=np.int64)
+
+
+def resampled_precision(evaluated: Evaluated, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """AP at each IoU and of each category on resamples of the images.
+
+    It equals what COCOeval gives (up to rounding) on a data set with each image as often as it was drawn, under new
+    ids that keep the order of the old ones; equal scores are ranked in that order, within an image in the order given.
+    Matching knows one image at a time, so a copy is matched as its original, and only the ranking is done again.
+
+    Args:
+        evaluated: one run of COCOeval on the images as they are.
+        counts: int[resamples, images], how often each image is drawn, 0 for not at all.
+
+    Returns:
+        float64[resamples, T, K], fractions; NaN where no box of the category was drawn.
+    """
+    truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
+    result = np.full((len(counts), len(matches.truth_of), len(truth.categories)), np.nan)
+    for k in range(len(truth.categories)):
+        to_find = np.bincount(truth.image[(truth.category == k) & ~truth.crowd], minlength=len(truth.images))
+        boxes = counts @ to_find
+        columns = np.flatnonzero(found.category[matches.order] == k)
+        columns = columns[np.argsort(-found.scores[matches.order[columns]], kind="stable")]
+        rows = matches.order[columns]
+        places, copies = _laid_out(found.scores[rows], found.image[rows], int(counts.max(initial=1)))
+        columns, image = columns[places], found.image[rows][places]
+        hits, ignored = matches.truth_of[:, columns] >= 0, matches.ignored[:, columns]
+        drawn = np.flatnonzero(boxes)
+        for part in np.array_split(drawn, 1 + len(drawn) * len(columns) // _CELLS):
+            weights = counts[np.ix_(part, image)]
+            weights = np.where(copies > 0, weights >= copies, weights)
+            result[part, :, k] = _average_precision(weights, hits & ~ignored, ignored, boxes[part])
+    return result
+
+
+def _laid_out(
+    scores: NDArray[np.float64], image: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ranked detections of one category, laid out so that the copies of an image come out in the right order.
+
+    The copies of a detection follow each other in the ranking and so share one place, weighted by their number. Where
+    detections of one image have equal scores, though, the first copy of them all comes before the second of them all:
+    these have a place for each copy.
+
+    Returns:
+        int64[P]: the detection at each place; int64[P]: which copy of it, counted from 1, or 0 for all copies.
+    """
+    starts = np.ones(len(scores), dtype=bool)
+    starts[1:] = (scores[1:] != scores[:-1]) | (image[1:] != image[:-1])
+    group = np.cumsum(starts) - 1
+    tied = np.bincount(group)[group] > 1 if len(group) else starts
+    places = np.repeat(np.arange(len(scores)), np.where(tied, most, 1))
+    copies = np.arange(len(places)) - np.searchsorted(places, places) + 1
+    order = np.lexsort((places, copies, group[places]))
+    return places[order], np.where(tied[places], copies, 0)[order]
+
+
+def _average_precision(
+    weights: NDArray[Any], hits: NDArray[np.bool_], ignored: NDArray[np.bool_], boxes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """float64[resamples, T] from int[resamples, P] weights of ranked detections and bool[T, P] of what they are.
+
+    Interpolated precision, the greatest at this or a higher recall, is reached at hits, so only these are looked at.
+    """
+    ranks = np.cumsum(weights, axis=1)
+    result = np.zeros((len(weights), len(hits)))
+    for t in range(len(hits)):
+        at = np.flatnonzero(hits[t])
+        if not len(at):
+            continue
+        true = np.cumsum(weights[:, at], axis=1)
+        ranked = ranks[:, at]
+        if ignored[t].any():
+            ranked = ranked - np.cumsum(weights * ignored[t], axis=1)[:, at]
+        precision = true / (ranked + np.spacing(1))
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        reached = np.searchsorted(_RECALLS, true / boxes[:, None], side="right")  # how many of the 101 recalls
+        result[:, t] = (precision * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(_RECALLS)
+    return result
