@@ -22,7 +22,7 @@ LAYERS = [
     {"formats", "audit", "split", "sample", "drawing", "evaluation"},
     {"conversion"},
     {"data", "models"},
-    {"checkpoint", "prediction"},
+    {"checkpoint", "distributed", "prediction"},
     {"engine", "inference"},
     {"report"},
     {"commands"},

@@ -16,7 +16,7 @@ from .evaluate import EVALUATE
 from .infer import INFER
 from .sample import SAMPLE
 from .train import TRAIN
-from .verb import UsageError
+from .verb import INTERRUPTED_EXIT, UsageError
 
 __all__ = ["VERBS", "main"]
 
@@ -30,7 +30,6 @@ VERBS = {
 }
 
 USAGE_EXIT = 2
-INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells count
 CLOSED_PIPE_EXIT = 141  # 128 + SIGPIPE
 
 # Trouble with the user's files and disk, as opposed to a mistake in this program.

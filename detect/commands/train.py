@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import command, shown
+from .processes import is_alone, is_follower, run_together
 from .verb import Verb
 
 if TYPE_CHECKING:
@@ -28,9 +29,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     config = _load(args)
+    if config.train.processes > 1 and is_alone():
+        resume = ["--resume"] if args.resume else []
+        return run_together(["train", str(args.config), *args.overrides, *resume], config.train.processes)
     from ..engine import train  # after the configuration is known to be right: torch takes seconds to load
 
     run_dir = train(config, resume=args.resume)
+    if is_follower():
+        return 0
     print(f"run: {shown(run_dir)}")
     if config.data.val is None:
         print(f"next: {command('evaluate', shown(run_dir), '--data', 'labels.json')}")

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from ..errors import DetectError
 
+INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells count
+
 
 class UsageError(DetectError):
     """A command line that can't be understood."""

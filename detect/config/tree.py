@@ -129,6 +129,7 @@ class TrainConfig(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: no averaging
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the hardware multiplies it
     device: str = "auto"
+    processes: Positive = 1  # on this machine, each with its share of every batch; torchrun starts them on several
     seed: Count = 0
     deterministic: bool = False
     val_every: Positive = 5  # epochs between validations; the last epoch is always judged

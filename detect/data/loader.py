@@ -47,11 +47,15 @@ class Batch:
 
 
 class EpochSampler:
-    """Yields (epoch, index) in an order fixed by (seed, epoch); a short last batch is dropped if there is another."""
+    """Yields (epoch, index) in an order fixed by (seed, epoch); a short last batch is dropped if there is another.
 
-    def __init__(self, length: int, batch_size: int, seed: int) -> None:
-        self.length, self.batch_size, self.seed = length, min(batch_size, length), seed
-        self.epoch = 1
+    ``share`` is (rank, size): of each batch, this process gets every ``size``-th image from the ``rank``-th on.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
+        rank, size = share
+        self.length, self.batch_size, self.seed = length, min(batch_size, length // size * size), seed
+        self.share, self.epoch = slice(rank, None, size), 1
 
     def __len__(self) -> int:
         return self.length // self.batch_size
@@ -59,7 +63,8 @@ class EpochSampler:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng((self.seed, _SHUFFLE, self.epoch)).permutation(self.length)
         for i in range(len(self)):
-            yield [(self.epoch, int(k)) for k in order[i * self.batch_size : (i + 1) * self.batch_size]]
+            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
+            yield [(self.epoch, int(k)) for k in batch[self.share]]
 
 
 class TrainingLoader:
@@ -70,7 +75,8 @@ class TrainingLoader:
         augment: the chain of random changes.
         plain: the chain of the last epochs, without mosaic; used from ``plain_from`` on.
         plain_from: first epoch (1-based) of the plain chain.
-        batch_size: images a step.
+        batch_size: images a step, of all processes together.
+        share: (rank, size) of this process among those that share each batch.
         seed: of order and augmentation.
         workers: loader processes; 0 loads in this one.
         pin: put batches into page-locked memory, for faster copies to a GPU.
@@ -85,10 +91,11 @@ class TrainingLoader:
         plain_from: int,
         batch_size: int,
         seed: int,
+        share: tuple[int, int] = (0, 1),
         workers: int,
         pin: bool,
     ) -> None:
-        self.sampler = EpochSampler(len(dataset), batch_size, seed)
+        self.sampler = EpochSampler(len(dataset), batch_size, seed, share)
         source: Any = _Augmented(dataset, augment, plain, plain_from, seed)  # keys are (epoch, index), not int
         self._loader: DataLoader[Batch | DataError] = DataLoader(
             source,

@@ -14,10 +14,10 @@ from ..models import Part
 
 
 class TrainingConsole:
-    """Writes to standard output; the bar appears on terminals only."""
+    """Writes to standard output, or nothing at all if quiet; the bar appears on terminals only."""
 
-    def __init__(self) -> None:
-        self.console = Console(highlight=False)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(highlight=False, quiet=quiet)
 
     def say(self, text: str) -> None:
         """One plain line."""

@@ -67,7 +67,7 @@ class RunFolder:
             ) from None
 
     def resume(self, config: Config) -> Checkpoint:
-        """The last checkpoint, with the log cut back to its epoch.
+        """The last checkpoint.
 
         Raises:
             ConfigError: the configuration differs from the one that the run was started with.
@@ -84,9 +84,12 @@ class RunFolder:
         for path, digest in self._read_environment().get("data_sha256", {}).items():
             if Path(path).is_file() and _sha256(Path(path)) != digest:
                 raise DataError("the labels have changed since the run was started", where=path, fix="start a new run")
-        kept = [line for line in self.read_log() if line["epoch"] <= checkpoint.epoch]
-        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
         return checkpoint
+
+    def cut_log(self, epoch: int) -> None:
+        """Drop what the log tells beyond ``epoch``: it will be trained again."""
+        kept = [line for line in self.read_log() if line["epoch"] <= epoch]
+        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
 
     def append_log(self, line: dict[str, Any]) -> None:
         """Add one epoch."""

@@ -12,9 +12,9 @@ def weights_seed(seed: int) -> int:
     return _derived(seed, _WEIGHTS)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """For what an epoch draws, so that it is the same in a resumed run."""
-    return _derived(seed, _EPOCH, epoch)
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """For what an epoch draws, so that it is the same in a resumed run and another on each process of a team."""
+    return _derived(seed, _EPOCH, epoch, *([rank] if rank else []))
 
 
 def _derived(*parts: int) -> int:

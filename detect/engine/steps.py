@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
 from ..data import Batch
+from ..distributed import Team
 from ..errors import ConfigError
 from .ema import Ema
 
@@ -29,6 +30,7 @@ class Stepper:
         clip_norm: largest norm of the gradient; None: no limit.
         precision: "float32", or "bfloat16" for autocast.
         device: where ``model`` is.
+        team: the processes that learn together, each from its share of every batch.
     """
 
     def __init__(
@@ -41,13 +43,15 @@ class Stepper:
         clip_norm: float | None,
         precision: str,
         device: torch.device,
+        team: Team,
     ) -> None:
         self.model, self.judged, self.optimizer = model.train(), judged.eval(), optimizer
         self.ema = Ema(model, ema_decay)
         self.clip_norm, self.precision, self.device = clip_norm, precision, device
+        self.team, self._learner = team, team.wrapped(self.model)
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
-        """Learn from one batch at a learning rate; returns each loss.
+        """Learn from one batch at a learning rate; returns each loss, averaged over the team.
 
         Raises:
             NotFiniteError: a loss or the gradient is no finite number; the weights are as before the step.
@@ -56,7 +60,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses = self._losses(batch.to(self.device))
-        values = {name: float(value.detach()) for name, value in losses.items()}
+        values = self.team.mean({name: float(value.detach()) for name, value in losses.items()})
         broken = [name for name, value in values.items() if not np.isfinite(value)]
         if broken:
             raise NotFiniteError(", ".join(broken))
@@ -72,7 +76,7 @@ class Stepper:
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         try:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-                losses: dict[str, Tensor] = self.model(batch.images, batch.targets)
+                losses: dict[str, Tensor] = self._learner(batch.images, batch.targets)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

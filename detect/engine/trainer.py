@@ -12,6 +12,7 @@ import torch
 from ..checkpoint import Checkpoint, save_checkpoint
 from ..config import AugmentConfig, Config
 from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_dataset
+from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
 from ..models import parts
 from ..prediction import resolve_device
@@ -39,15 +40,18 @@ def train(config: Config, *, resume: bool = False) -> Path:
         DetectError: data, configuration or run folder can't be used; says which and why.
         DivergenceError: the loss stopped being a number.
     """
-    return _Training(config, resume=resume).run()
+    device = local_device(resolve_device(config.train.device))
+    with joined(device) as team:
+        return _Training(config, device, team, resume=resume).run()
 
 
 class _Training:
     """One run from its data to its last epoch; built once, run once."""
 
-    def __init__(self, config: Config, *, resume: bool) -> None:
-        self.config, self.console = config, TrainingConsole()
-        self.device = resolve_device(config.train.device)
+    def __init__(self, config: Config, device: torch.device, team: Team, *, resume: bool) -> None:
+        self.config, self.device, self.team = config, device, team
+        self.console = TrainingConsole(quiet=not team.leads)
+        team.check_shares(config.train.batch_size)
         self.precision = resolve_precision(config.train.precision, self.device)
         if config.train.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses to multiply on a GPU
@@ -57,7 +61,7 @@ class _Training:
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
         self._read_data()
-        if saved is None:
+        if saved is None and team.leads:
             self.folder.start(config)
             self._say_start()
         self.detector = (
@@ -82,19 +86,25 @@ class _Training:
             clip_norm=config.train.clip_norm,
             precision=self.precision,
             device=self.device,
+            team=team,
         )
         self.epoch, self.best_score, self.stale = 0, -1.0, 0
         if saved is not None:
             self._restore(saved)
-        paths = [p for p in (config.data.train, config.data.val) if p is not None]
-        self.folder.write_environment(device=self.device, precision=self.precision, data=paths)
+            if team.leads:
+                self.folder.cut_log(self.epoch)
+        if team.leads:
+            paths = [p for p in (config.data.train, config.data.val) if p is not None]
+            self.folder.write_environment(device=self.device, precision=self.precision, data=paths)
         self.console.parts(parts(model))
 
     def run(self) -> Path:
         """All epochs that are left."""
         config = self.config
         loader = self._loader()
-        board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1) if config.train.tensorboard else None
+        board = None
+        if config.train.tensorboard and self.team.leads:
+            board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
         with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
             while self.epoch < config.train.epochs and not self._is_stale():
                 line = self._train_epoch(loader, self.epoch + 1, bar)
@@ -102,10 +112,9 @@ class _Training:
                 if self._is_judged(self.epoch):
                     bar.judging(self.epoch)
                     line["val"] = self._judge()
-                self.folder.append_log(line)
+                self._keep(line)
                 if board is not None:
                     board.add(line)
-                self._save(line["val"])
                 self.console.say(epoch_line(line))
         if self._is_stale():
             self.console.say(f"stopped early: no better {config.train.best_metric} in {self.stale} validations")
@@ -142,13 +151,14 @@ class _Training:
             plain_from=config.train.epochs - config.augment.mosaic_off_epochs + 1,
             batch_size=config.train.batch_size,
             seed=config.train.seed,
+            share=(self.team.rank, self.team.size),
             workers=workers,
             pin=self.device.type == "cuda",
         )
 
     def _train_epoch(self, loader: TrainingLoader, epoch: int, bar: EpochBar) -> dict[str, Any]:
         config, steps = self.config.train, len(loader)
-        torch.manual_seed(epoch_seed(config.seed, epoch))
+        torch.manual_seed(epoch_seed(config.seed, epoch, self.team.rank))
         sums: dict[str, float] = {}
         started, images, rate = time.perf_counter(), 0, 0.0
         for i, batch in enumerate(loader.epoch(epoch)):
@@ -162,7 +172,7 @@ class _Training:
                 raise self._divergence(str(error), batch) from None
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
-            images += len(batch.images)
+            images += len(batch.images) * self.team.size
             bar.step(epoch, images / (time.perf_counter() - started), sum(losses.values()))
         seconds = time.perf_counter() - started
         means = {name: round(total / steps, 6) for name, total in sums.items()}
@@ -192,16 +202,24 @@ class _Training:
 
     def _judge(self) -> dict[str, Any]:
         assert self.validator is not None
-        return self.validator(self.stepper.averaged())
+        metrics: dict[str, Any] = self.team.told(self.validator(self.stepper.averaged()) if self.team.leads else None)
+        return metrics
 
-    def _save(self, metrics: dict[str, Any] | None) -> None:
-        weights = self.stepper.ema.weights
+    def _keep(self, line: dict[str, Any]) -> None:
+        """Log and checkpoints of an epoch; every process knows the best score, the leader writes."""
+        metrics = line["val"]
+        improved = False
         if metrics is not None:
             score = metrics[self.config.train.best_metric] or 0.0
-            self.stale = 0 if score > self.best_score else self.stale + 1
-            if score > self.best_score:
-                self.best_score = score
-                save_checkpoint(self.folder.best, Checkpoint(self.detector, weights, self.epoch, metrics))
+            improved = score > self.best_score
+            self.stale = 0 if improved else self.stale + 1
+            self.best_score = max(score, self.best_score)
+        if not self.team.leads:
+            return
+        self.folder.append_log(line)
+        weights = self.stepper.ema.weights
+        if improved:
+            save_checkpoint(self.folder.best, Checkpoint(self.detector, weights, self.epoch, metrics))
         state = {**self.stepper.state(), "best_score": self.best_score, "stale": self.stale}
         save_checkpoint(self.folder.last, Checkpoint(self.detector, weights, self.epoch, metrics or {}, state))
 

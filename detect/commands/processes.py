@@ -1,0 +1,88 @@
+"""One command line run by several processes that train together on one machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from .verb import INTERRUPTED_EXIT
+
+_POLL_S = 0.1
+_GRACE_S = 5
+
+
+def is_alone() -> bool:
+    """Whether nobody has put this process into a team yet: neither torchrun nor ``run_together``."""
+    return "RANK" not in os.environ
+
+
+def is_follower() -> bool:
+    """Whether another process of the team does the talking."""
+    return os.environ.get("RANK", "0") != "0"
+
+
+def run_together(arguments: Sequence[str], count: int) -> int:
+    """Run ``detect`` with these arguments in ``count`` processes, sharing this machine's cores.
+
+    They find each other by the variables that torchrun sets as well. Only the first one's output is shown, unless
+    another fails alone. When one fails or Ctrl-C comes, all end.
+
+    Returns:
+        The exit code of the first to fail, 0 if none does.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    command = [sys.executable, "-m", "detect", *arguments]
+    with tempfile.TemporaryFile("w+") as aside:
+        team = []
+        for rank in range(count):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            environment = {"OMP_NUM_THREADS": threads, **os.environ, **shared, **own}
+            out, err = (None, None) if rank == 0 else (subprocess.DEVNULL, aside)
+            team.append(subprocess.Popen(command, env=environment, stdout=out, stderr=err))
+        try:
+            code = _first_failure(team)
+            leader = _ended(team[0]) if code else 0
+        except KeyboardInterrupt:  # the terminal has told all of them, and the leader says how to go on
+            for process in team:
+                if _ended(process) is None:
+                    process.send_signal(signal.SIGINT)
+                process.wait()
+            return INTERRUPTED_EXIT
+        finally:
+            for process in team:
+                process.kill()
+                process.wait()
+        if code and not leader:
+            aside.seek(0)
+            sys.stderr.write(aside.read())
+        return code
+
+
+def _first_failure(team: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Wait until all have ended well, or one has not."""
+    while True:
+        codes = [process.poll() for process in team]
+        if any(codes) or all(code == 0 for code in codes):
+            return next((code for code in codes if code), 0)
+        time.sleep(_POLL_S)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code of a process that is about to end; None if it goes on."""
+    try:
+        return process.wait(timeout=_GRACE_S)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
