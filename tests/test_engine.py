@@ -12,7 +12,7 @@ import torch
 from tiny import CATEGORIES, write_tiny
 from torch import nn
 
-from detect.config import AnchorConfig, BackboneConfig, ModelConfig
+from detect.config import AnchorConfig, CspConfig, ModelConfig
 from detect.data import DetectionDataset, read_dataset
 from detect.engine.board import Board
 from detect.engine.design import design_detector
@@ -147,7 +147,7 @@ class TestDesign:
         assert "anchors fitted: best possible recall at IoU 0.5 is 1.000, with torchvision's default 0." in said[0]
 
     def test_anchors_are_fitted_at_input_size(self, images: DetectionDataset) -> None:
-        model = ModelConfig(input_size=128, backbone=BackboneConfig(widths=(8, 8), depths=(0, 0)))
+        model = ModelConfig(input_size=128, backbone=CspConfig(widths=(8, 8), depths=(0, 0)))
         detector = design_detector(model, images, seed=0, say=lambda _: None)
         assert all(18 < side < 54 for level in detector.shapes for shape in level for side in shape)
 

@@ -1,14 +1,17 @@
 """The configuration of a run: its typed tree, and the way from YAML and back."""
 
+from .backbones import BackboneConfig, CspConfig, TorchvisionConfig
 from .reading import differing_keys, load_config, parse_config, to_yaml
-from .tree import AnchorConfig, AugmentConfig, BackboneConfig, Config, ModelConfig
+from .tree import AnchorConfig, AugmentConfig, Config, ModelConfig
 
 __all__ = [
     "AnchorConfig",
     "AugmentConfig",
     "BackboneConfig",
     "Config",
+    "CspConfig",
     "ModelConfig",
+    "TorchvisionConfig",
     "differing_keys",
     "load_config",
     "parse_config",

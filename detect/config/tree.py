@@ -5,17 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of the tree; unknown keys are refused, values don't change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from .backbones import BackboneConfig, CspConfig
+from .section import Count, Fraction, Positive, Section
 
 
 class RunConfig(Section):
@@ -34,25 +27,11 @@ class DataConfig(Section):
     workers: Count | Literal["auto"] = "auto"  # loader processes; auto: none on CPU
 
 
-class BackboneConfig(Section):
-    """The CSP network: one entry of ``widths`` and ``depths`` a stage, at strides 4, 8, 16, 32."""
-
-    name: Literal["csp"] = "csp"
-    stem: Positive = 16
-    widths: tuple[Positive, ...] = (32, 64, 128, 192)
-    depths: tuple[Count, ...] = (1, 2, 2, 1)
-
-    @model_validator(mode="after")
-    def _one_depth_a_stage(self) -> BackboneConfig:
-        if len(self.widths) != len(self.depths) or not 2 <= len(self.widths) <= 5:
-            raise ValueError(f"widths has {len(self.widths)} entries and depths {len(self.depths)}: give both 2 to 5")
-        return self
-
-
 class FpnConfig(Section):
     """Feature pyramid."""
 
     channels: Positive = 64
+    single_stride: Positive | None = None  # one level alone, without what comes after it; None: a pyramid of all
 
 
 class AnchorConfig(Section):
@@ -108,7 +87,7 @@ class ModelConfig(Section):
     """The detector, part by part."""
 
     input_size: Positive | None = None  # shorter side in pixels; None: the data's own size
-    backbone: BackboneConfig = BackboneConfig()
+    backbone: BackboneConfig = CspConfig()
     fpn: FpnConfig = FpnConfig()
     anchors: AnchorConfig = AnchorConfig()
     rpn: RpnConfig = RpnConfig()

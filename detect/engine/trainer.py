@@ -14,7 +14,7 @@ from ..config import AugmentConfig, Config
 from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_dataset
 from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
-from ..models import parts
+from ..models import level_strides, load_pretrained, parts
 from ..prediction import resolve_device
 from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
@@ -60,6 +60,7 @@ class _Training:
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
+            level_strides(config.model, config.data.channels)  # likewise: a backbone that can't be built is named now
         self._read_data()
         if saved is None and team.leads:
             self.folder.start(config)
@@ -70,7 +71,10 @@ class _Training:
             else design_detector(config.model, self.dataset, seed=config.train.seed, say=self.console.say)
         )
         torch.manual_seed(weights_seed(config.train.seed))
-        model = self.detector.build().to(self.device)
+        model = self.detector.build()
+        if saved is None:
+            load_pretrained(model.backbone.body, config.model.backbone)
+        model = model.to(self.device)
         optimizer = build_optimizer(
             model,
             name=config.train.optimizer,

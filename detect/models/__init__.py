@@ -1,8 +1,9 @@
 """The networks: backbones, pyramid, anchors, heads, and the detector made of them."""
 
 from .anchors import Shapes, best_possible_recall, default_anchors, fit_anchors
+from .backbones import load_pretrained
 from .cost import Cost, cost
-from .detector import Part, build_detector, parts
+from .detector import Part, build_detector, level_strides, parts
 
 __all__ = [
     "Cost",
@@ -13,5 +14,7 @@ __all__ = [
     "cost",
     "default_anchors",
     "fit_anchors",
+    "level_strides",
+    "load_pretrained",
     "parts",
 ]

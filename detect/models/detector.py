@@ -12,7 +12,7 @@ from torchvision.models.detection import FasterRCNN
 from ..config import ModelConfig
 from ..errors import ConfigError
 from .anchors import ShapeAnchors, Shapes
-from .backbones import BACKBONES
+from .backbones import build_backbone
 from .heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead
 from .pooling import PyramidRoIAlign
 from .pyramid import Pyramid
@@ -56,9 +56,7 @@ def build_detector(
     Raises:
         ConfigError: parts that don't fit together, with the key to change.
     """
-    backbone = BACKBONES[model.backbone.name](
-        channels, model.backbone.stem, model.backbone.widths, model.backbone.depths
-    )
+    backbone = build_backbone(model.backbone, channels, single_stride=model.fpn.single_stride)
     pyramid = Pyramid(backbone, model.fpn.channels)
     check_anchors(shapes, pyramid.strides)
     roi, rpn = model.roi, model.rpn
@@ -124,6 +122,16 @@ def build_detector(
     detector.to(memory_format=torch.channels_last)  # convolutions and norms run a quarter faster on a CPU
     check_detector(detector, channels)
     return detector
+
+
+def level_strides(model: ModelConfig, channels: int) -> list[int]:
+    """Strides of the levels that a detector will have, in pixels a cell, finest first; costs no memory.
+
+    Raises:
+        ConfigError: a backbone that can't be built.
+    """
+    with torch.device("meta"):
+        return build_backbone(model.backbone, channels, single_stride=model.fpn.single_stride).strides
 
 
 def check_anchors(shapes: Shapes, strides: Sequence[int]) -> None:

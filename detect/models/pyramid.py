@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from .backbones import Csp
+from .backbones import Backbone
 
 
 class Pyramid(nn.Module):
@@ -19,7 +19,7 @@ class Pyramid(nn.Module):
         names: keys of the levels, "p4" being the one at stride 4.
     """
 
-    def __init__(self, backbone: Csp, channels: int) -> None:
+    def __init__(self, backbone: Backbone, channels: int) -> None:
         super().__init__()
         self.body = backbone
         self.fpn = FeaturePyramidNetwork(backbone.out_channels, channels, norm_layer=nn.BatchNorm2d)

@@ -1,0 +1,191 @@
+"""Any convolutional classification network of torchvision as a backbone."""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, fx, nn
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+from ...errors import CheckpointError, ConfigError
+from .base import Backbone
+
+_ARCH_KEY, _WEIGHTS_KEY = "model.backbone.arch", "model.backbone.weights"
+_INSTEAD = "take a convolutional one, such as resnet18, mobilenet_v3_large or convnext_tiny"
+_STRIDES = (4, 8, 16, 32)
+
+
+class Torchvision(Backbone):
+    """A classification network without its classifier, giving the last map that it has at each stride.
+
+    For gray images the kernels of its first convolution are summed over the colours: what the network would see in a
+    gray picture stored as RGB. Networks whose maps round down, where the rest of the detector counts cells rounding
+    up, get their images padded to a multiple of the largest stride.
+
+    Args:
+        in_channels: 1 for gray, 3 for RGB.
+        arch: a name that ``torchvision.models.list_models(module=torchvision.models)`` gives.
+
+    Raises:
+        ConfigError: no such network, or one without maps at halving sizes, such as a vision transformer.
+    """
+
+    def __init__(self, in_channels: int, arch: str) -> None:
+        super().__init__()
+        self.in_channels, self.arch = in_channels, arch
+        self.anatomy = dissect(arch)
+        self.strides = [stage.stride for stage in self.anatomy.stages]
+        self.out_channels = [stage.channels for stage in self.anatomy.stages]
+        self._extract()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        height, width = images.shape[-2:]
+        side = 1 if self.anatomy.rounds_up else max(self.strides)
+        maps = self.body(F.pad(images, (0, -width % side, 0, -height % side)))
+        return [maps[str(stride)][..., : -(-height // stride), : -(-width // stride)] for stride in self.strides]
+
+    def load_weights(self, source: Path | Literal["hub"]) -> None:
+        """Take the weights of a file, or the best ones that torchvision offers for the network.
+
+        Args:
+            source: a file with the network's state dict, for RGB or as many channels as this one; its classifier isn't
+                looked at. "hub" downloads once and keeps the file where ``torch.hub`` keeps such files.
+
+        Raises:
+            CheckpointError: the file can't be read, or holds another network's weights.
+            ConfigError: nothing could be fetched.
+        """
+        given = _fetched(self.arch) if source == "hub" else _read(Path(source))
+        first = f"{self._first_conv}.weight"
+        if self.in_channels == 1 and first in given:
+            given[first] = given[first].sum(dim=1, keepdim=True)
+        wanted = self.body.state_dict()
+        for name, value in wanted.items():
+            counter = name.endswith("num_batches_tracked")  # which weights of old torches lack
+            if not counter and (name not in given or given[name].shape != value.shape):
+                what = f"{name} has another shape" if name in given else f"{name} is missing"
+                found = f"the weights are not those of {self.arch}: {what}"
+                raise CheckpointError(found, where=source, fix=f"give its own, or set {_ARCH_KEY} to theirs")
+        self.body.load_state_dict({name: given.get(name, value) for name, value in wanted.items()})
+
+    def _extract(self) -> None:
+        kept = {stage.node: str(stage.stride) for stage in self.anatomy.stages if stage.stride in self.strides}
+        self.body = create_feature_extractor(_random_network(self.arch), kept, suppress_diff_warning=True)
+        self._first_conv, conv = next(
+            (name, part) for name, part in self.body.named_modules() if isinstance(part, nn.Conv2d)
+        )
+        if self.in_channels == 1:
+            conv.weight = nn.Parameter(conv.weight.detach().sum(dim=1, keepdim=True))
+            conv.in_channels = 1
+
+    def _drop_after(self, level: int) -> None:
+        self._extract()
+
+
+class Stage(NamedTuple):
+    """Where a network has its map at a stride."""
+
+    node: str  # of the network's graph, as torchvision's feature extraction names it
+    stride: int
+    channels: int
+
+
+class Anatomy(NamedTuple):
+    """What a detector has to know of a classification network."""
+
+    stages: tuple[Stage, ...]
+    rounds_up: bool  # whether a map has ceil(side / stride) cells a side
+
+
+@lru_cache
+def dissect(arch: str) -> Anatomy:
+    """Find a network's stages by running its graph, without weights, on images of three sizes.
+
+    The map of a stride is the last one of its size that all further computation flows through: a stage's output, and
+    never something inside a block that a shortcut passes by.
+
+    Raises:
+        ConfigError: no such network, one that can't be run on images of any size, or one without such maps.
+    """
+    with torch.device("meta"):  # without memory for the weights, which is enough to see the shapes of maps
+        network = _random_network(arch).eval()
+    try:
+        nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
+        extractor = create_feature_extractor(network, {node: node for node in nodes}, suppress_diff_warning=True).eval()
+        maps = extractor(torch.zeros(2, 3, 256, 320, device="meta"))
+    except (AssertionError, RuntimeError, TypeError, ValueError):
+        found = f"'{arch}' works on images of one size only, or has no graph of a fixed form"
+        raise ConfigError(found, where=_ARCH_KEY, fix=_INSTEAD) from None
+    stages = {}
+    for name in _bottlenecks(extractor.graph):
+        for stride in _STRIDES:
+            if tuple(maps[name].shape[2:]) == (256 // stride, 320 // stride):
+                stages[stride] = Stage(name, stride, maps[name].shape[1])
+    if tuple(stages) != _STRIDES:
+        at = f"only at strides {', '.join(map(str, stages))}" if stages else "at none of the strides 4, 8, 16, 32"
+        raise ConfigError(f"'{arch}' has feature maps {at}", where=_ARCH_KEY, fix=_INSTEAD)
+    # one pixel more and one less than a multiple of 32 are where rounding up and down differ most
+    odd = extractor(torch.zeros(2, 3, 257, 287, device="meta"))
+    sides = [tuple(odd[stage.node].shape[2:]) for stage in stages.values()]
+    return Anatomy(tuple(stages.values()), sides == [(-(-257 // s), -(-287 // s)) for s in stages])
+
+
+def _bottlenecks(graph: fx.Graph) -> list[str]:
+    """Names of the nodes that every path from the input to the output goes through, in order."""
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    output = next(node for node in graph.nodes if node.op == "output")
+    names, needed_until = [], 0
+    for name, node in output.args[0].items():
+        if node.op != "get_attr" and needed_until <= order[node]:
+            names.append(name)
+        needed_until = max([needed_until, *(order[user] for user in node.users if user is not output)])
+    return names
+
+
+def _random_network(arch: str) -> nn.Module:
+    there = torchvision.models.list_models(module=torchvision.models)
+    if arch not in there:
+        near = difflib.get_close_matches(arch.lower(), there, n=3, cutoff=0.4)
+        fix = f"did you mean {' or '.join(near)}?" if near else "torchvision.models.list_models() names all"
+        raise ConfigError(f"torchvision has no network '{arch}'", where=_ARCH_KEY, fix=fix)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two of them announce that they will be initialised differently one day
+        try:
+            network: nn.Module = torchvision.models.get_model(arch, weights=None)
+        except NotImplementedError:  # on the meta device: RegNet computes its widths with tensors, which have to exist
+            with torch.device("cpu"):
+                network = torchvision.models.get_model(arch, weights=None).to("meta")
+    return network
+
+
+def _fetched(arch: str) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = torchvision.models.get_model(arch, weights="DEFAULT", progress=False).state_dict()
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "reason", None) or error
+        found = f"can't fetch torchvision's weights of {arch} ({reason})"
+        raise ConfigError(found, where=_WEIGHTS_KEY, fix="connect to the internet, or give a file") from None
+    return state
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    fix = "give a file written by torch.save(network.state_dict(), path)"
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        found = f"can't read the weights ({error.strerror})"
+        raise CheckpointError(found, where=path, fix=f"check {_WEIGHTS_KEY}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        found = "the file is damaged, or holds more than weights, so it was not loaded"
+        raise CheckpointError(found, where=path, fix=fix) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError("the file holds no state dict (name to tensor)", where=path, fix=fix)
+    return state
