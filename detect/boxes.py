@@ -31,6 +31,16 @@ def clip(boxes_xyxy: Array, width: float, height: float) -> Array:
     return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], dtype=boxes_xyxy.dtype))
 
 
+def recognisable(cut_xyxy: Array, whole_xyxy: Array) -> NDArray[np.bool_]:
+    """Which boxes still show what they hold where a border has cut them: bool[...].
+
+    Along each side, 16 pixels must be left, or half of a box that is shorter than 32. A share of the area would not
+    do: an eighth of a scratch that crosses the whole picture is plain to see, half of a speck isn't.
+    """
+    left, whole = cut_xyxy[..., 2:] - cut_xyxy[..., :2], whole_xyxy[..., 2:] - whole_xyxy[..., :2]
+    return np.asarray(((left > 0) & (left >= np.minimum(16, whole / 2))).all(axis=-1))
+
+
 def intersection(a_xyxy: Array, b_xyxy: Array) -> Array:
     """Shared area of every pair: [N, 4], [M, 4] -> [N, M]."""
     low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])

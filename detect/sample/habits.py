@@ -44,10 +44,13 @@ _HABITS = {
 _GUESTS = {"scratches": ("inclusion", 0.15), "patches": ("inclusion", 0.12), "pitted_surface": ("patches", 0.12)}
 
 
-def plan(category: str, rng: np.random.Generator, size_hw: SizeHw) -> list[tuple[str, Window]]:
-    """Labels and windows of an image's defects: at least one of ``category``, now and then a guest."""
+def plan(category: str, rng: np.random.Generator, size_hw: SizeHw, *, density: float = 1.0) -> list[tuple[str, Window]]:
+    """Labels and windows of an image's defects: at least one of ``category``, now and then a guest.
+
+    ``density`` is the number of defects an area, relative to NEU-DET's images, which were chosen for having some.
+    """
     counts = _HABITS[category].counts
-    tiles = max(1, round(size_hw[0] * size_hw[1] / _NEU_AREA_PX))
+    tiles = max(1, round(density * size_hw[0] * size_hw[1] / _NEU_AREA_PX))
     odds = np.array(counts) / sum(counts)
     many = int(rng.choice(len(counts), size=tiles, p=odds).sum()) + tiles
     guest, chance = _GUESTS.get(category, ("", 0.0))

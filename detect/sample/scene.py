@@ -11,12 +11,11 @@ from .defects import DEFECTS, spatter
 from .fields import Field, SizeHw
 from .habits import Window, plan
 from .lookalikes import lookalikes
+from .marks import lay
 from .surface import SURFACES, Surface
 
 CATEGORIES = tuple(DEFECTS)
 _SMALLEST_SIDE_PX = 64
-_LEAST_GRAY = 4.0  # a change fainter than this is seen by nobody, however smooth the steel
-_CLEAR = 3.5  # a defect's darkest or brightest spot is at least so many times what can be seen
 
 
 def make_image(
@@ -46,27 +45,19 @@ def make_image(
     marks = np.ones(size_hw)
     boxes: list[Box] = []
     for label, window in plan(category, rng, size_hw):
-        draw = spatter if (label, category) == ("inclusion", "patches") else DEFECTS[label]
-        mark = draw(rng, (window[2] - window[0], window[3] - window[1]))
-        boxes += _put(mark, label, window, surface, marks)
+        boxes += _put(draw(label, category, rng, window), label, window, surface, marks)
     gray = surface.light * (steel * np.minimum(marks, 1) + np.maximum(marks - 1, 0))
     gray += rng.uniform(0.6, 1.4) * rng.standard_normal(size_hw)
     return np.rint(np.clip(gray, 0, 255)).astype(np.uint8), tuple(boxes)
 
 
+def draw(label: str, category: str, rng: np.random.Generator, window: Window) -> Field:
+    """A defect as it looks on the steel of ``category``, float64 of the window's size."""
+    render = spatter if (label, category) == ("inclusion", "patches") else DEFECTS[label]
+    return render(rng, (window[2] - window[0], window[3] - window[1]))
+
+
 def _put(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> list[Box]:
     """Lay a drawn defect into ``marks`` (1 = sound steel) and measure its box; none if nothing is inside."""
-    top, left = window[:2]
-    y, x = max(top, 0), max(left, 0)
-    mark = mark[y - top : marks.shape[0] - top, x - left : marks.shape[1] - left]
-    here = (slice(y, y + mark.shape[0]), slice(x, x + mark.shape[1]))
-    change = np.abs(mark) * surface.light[here]
-    visible = max(_LEAST_GRAY, surface.noise_gray)
-    clearer = max(1.0, _CLEAR * visible / max(float(change.max()), 1e-6))
-    mark, seen = np.maximum(clearer * mark, -0.95), clearer * change > visible
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    marks[here] = np.where(mark < 0, marks[here] * (1 + mark), marks[here] + mark)
-    if len(rows) == 0:
-        return []
-    x1, x2, y1, y2 = x + columns[0], x + columns[-1] + 1, y + rows[0], y + rows[-1] + 1
-    return [Box(label, (float(x1), float(y1), float(x2), float(y2)))]
+    box = lay(mark, label, window, surface, marks).box()
+    return [box] if box else []

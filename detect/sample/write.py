@@ -35,11 +35,11 @@ def write_sample(out: Path, *, images: int, seed: int) -> None:
         raise DataError(
             f"images={images}, seed={seed} make no sample", fix="give 1 image or more and a seed of 0 or more"
         )
-    names = [f"{category}_{n}" for category, n in _numbered(images)]
+    names = [f"{category}_{n}" for category, n in numbered(images)]
     picture_folder, label_folder = out / "IMAGES", out / "ANNOTATIONS"
-    _make_folder(picture_folder, {f"{name}.bmp" for name in names})
-    _make_folder(label_folder, {f"{name}.xml" for name in names})
-    for category, n in _numbered(images):
+    make_folder(picture_folder, {f"{name}.bmp" for name in names})
+    make_folder(label_folder, {f"{name}.xml" for name in names})
+    for category, n in numbered(images):
         pixels, boxes = sample_image(category, n, seed=seed)
         write_image(picture_folder / f"{category}_{n}.bmp", pixels)
         xml = _xml(f"{category}_{n}.bmp", _FOLDERS[category], (pixels.shape[0], pixels.shape[1]), boxes)
@@ -52,12 +52,14 @@ def sample_image(category: str, number: int, *, seed: int) -> tuple[NDArray[np.u
     return make_image(category, np.random.default_rng([seed, known, number]))
 
 
-def _numbered(images: int) -> list[tuple[str, int]]:
+def numbered(images: int) -> list[tuple[str, int]]:
+    """Category and number, from 1 on, of so many things spread evenly over the categories."""
     share, rest = divmod(images, len(CATEGORIES))
     return [(category, n) for i, category in enumerate(CATEGORIES) for n in range(1, share + (i < rest) + 1)]
 
 
-def _make_folder(folder: Path, expected: set[str]) -> None:
+def make_folder(folder: Path, expected: set[str]) -> None:
+    """Make a folder; DataError if it holds other files than ``expected``."""
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted(path.name for path in folder.iterdir() if path.name not in expected)
     if others:

@@ -1,0 +1,83 @@
+"""Moving strips on disk: their frames as BMP images, and the records that tell what each shows and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..images import write_image
+from ..records import Box, Dataset, Frame, Image
+from .degrade import draw_condition
+from .scene import CATEGORIES
+from .strip import Shot, boxes_of, expose, make_camera, make_strip
+from .travel import WANDER, motions, travel
+from .write import make_folder, numbered
+
+SIDE_PX = 200
+DEGRADED = 0.25  # share of frames in bad condition; ``degrade.SHARES`` divides it
+MOST_FRAMES = 1000  # a strip is drawn whole, so its length is bounded by memory
+_MARGIN_PX = 24  # steel beyond the first and last window, for what moves in and out while the shutter is open
+_STRIPS = 100  # keeps a strip's random numbers apart from those of a still image
+
+
+def write_strips(out: Path, *, frames: int, strips: int, seed: int, degraded: float = DEGRADED) -> Dataset:
+    """Write ``out/IMAGES/<strip>_<frame>.bmp``, 200 x 200 pixels, 8-bit gray.
+
+    Strips are spread evenly over the six classes and called ``<class>_<n>``. A strip depends on ``seed``, its class,
+    its number and ``frames``, so that more strips hold the fewer.
+
+    Args:
+        out: the folder; made if missing.
+        frames: frames of each strip, 1 to ``MOST_FRAMES``.
+        strips: how many strips, at least 1.
+        seed: 0 or more.
+        degraded: share of frames that are blurred, over-exposed, noisy or dropped, 0 to 1.
+
+    Returns:
+        The frames strip by strip, as ``formats.coco.write`` takes them.
+
+    Raises:
+        DataError: a wrong number, or a folder that holds other files, which would be mixed up with these.
+    """
+    if not 1 <= frames <= MOST_FRAMES or strips < 1 or seed < 0 or not 0 <= degraded <= 1:
+        found = f"frames={frames}, strips={strips}, seed={seed}, degraded={degraded:g} make no sample"
+        fix = f"give 1 to {MOST_FRAMES} frames, 1 strip or more, a seed from 0 on and a share of 0 to 1"
+        raise DataError(found, fix=fix)
+    folder = out / "IMAGES"
+    names = {(c, n): [f"{c}_{n}_{k:04d}.bmp" for k in range(frames)] for c, n in numbered(strips)}
+    make_folder(folder, {name for files in names.values() for name in files})
+    images: list[Image] = []
+    for (category, number), files in names.items():
+        filmed = film(category, number, frames=frames, seed=seed, degraded=degraded)
+        for name, (pixels, boxes, frame) in zip(files, filmed, strict=True):
+            write_image(folder / name, pixels)
+            images.append(Image(folder / name, SIDE_PX, SIDE_PX, boxes, frame))
+    return Dataset(tuple(images), CATEGORIES)
+
+
+def film(
+    category: str, number: int, *, frames: int, seed: int, degraded: float = DEGRADED
+) -> Iterator[tuple[NDArray[np.uint8], tuple[Box, ...], Frame]]:
+    """The frames of the strip that ``write_strips`` calls ``<category>_<number>``: pixels, boxes, place."""
+    rng = np.random.default_rng([seed, _STRIPS + CATEGORIES.index(category), number])
+    size_hw = (SIDE_PX, SIDE_PX)
+    camera = make_camera(category, rng, size_hw)
+    origins = travel(rng, frames, SIDE_PX)
+    moved = motions(origins)
+    room = int(np.ceil(WANDER * SIDE_PX))
+    origins += np.array([room, _MARGIN_PX])
+    strip_hw = (int(origins[-1, 1]) + SIDE_PX + _MARGIN_PX, SIDE_PX + 2 * room)
+    strip = make_strip(category, rng, strip_hw, float(camera.light.mean()))
+    # Lamps on alternating current beat against the frame rate, and no two flashes are equal.
+    beat, phase = rng.uniform(0.3, 2.8), rng.uniform(0, 2 * np.pi)
+    for k in range(frames):
+        flicker = 1 + 0.03 * np.sin(phase + beat * k) + 0.01 * rng.standard_normal()
+        condition, severity = draw_condition(rng, degraded)
+        (left, top), motion_px = origins[k].tolist(), float(moved[k, 1])
+        shot = Shot(left, top, motion_px, float(flicker), condition, severity)
+        frame = Frame(f"{category}_{number}", k, (float(left), float(top)), condition)
+        yield expose(strip, camera, shot, rng), boxes_of(strip, shot, size_hw), frame
