@@ -2,7 +2,7 @@
 
 from .backbones import BackboneConfig, CspConfig, TorchvisionConfig
 from .reading import differing_keys, load_config, parse_config, to_yaml
-from .tree import AnchorConfig, AugmentConfig, Config, ModelConfig
+from .tree import AnchorConfig, AugmentConfig, Config, MemoryConfig, ModelConfig, ScanConfig
 
 __all__ = [
     "AnchorConfig",
@@ -10,7 +10,9 @@ __all__ = [
     "BackboneConfig",
     "Config",
     "CspConfig",
+    "MemoryConfig",
     "ModelConfig",
+    "ScanConfig",
     "TorchvisionConfig",
     "differing_keys",
     "load_config",

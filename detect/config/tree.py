@@ -34,6 +34,32 @@ class FpnConfig(Section):
     single_stride: Positive | None = None  # one level alone, without what comes after it; None: a pyramid of all
 
 
+class ScanConfig(Section):
+    """Recurrence over the features: a GRU along their rows, then along their columns, both ways."""
+
+    kind: Literal["gru", "conv"] = "gru"  # conv: the control, a convolution with as many parameters
+    hidden: Positive = 32  # state of the GRU, each way
+    strides: tuple[Positive, ...] | None = None  # levels; None: all from stride 8 on
+    window: Positive = 32  # cells that a GRU is run for at a time
+    overlap: Count = 16  # cells before and after them that it is run for as well
+
+
+class MemoryConfig(Section):
+    """Memory over the frames of a moving strip; trains on clips."""
+
+    kind: Literal["gru", "still"] = "gru"  # still: the control, as many parameters and no past
+    light: CspConfig | None = None  # backbone of the frames between key frames; None: all are key frames
+    light_proposals: Positive = 40  # that the box head looks at in such a frame
+    light_share: Fraction = 0.5  # share of a clip's frames after the first that train the light backbone
+    unseen_share: Fraction = 0.15  # share of them foreseen instead of seen, so that foreseeing is learned
+
+    @model_validator(mode="after")
+    def _shares_of_one_whole(self) -> MemoryConfig:
+        if self.light_share + self.unseen_share > 1:
+            raise ValueError(f"light_share {self.light_share} and unseen_share {self.unseen_share} add up to over 1")
+        return self
+
+
 class AnchorConfig(Section):
     """Anchors: fitted to the training boxes unless ``shapes`` gives them."""
 
@@ -89,6 +115,8 @@ class ModelConfig(Section):
     input_size: Positive | None = None  # shorter side in pixels; None: the data's own size
     backbone: BackboneConfig = CspConfig()
     fpn: FpnConfig = FpnConfig()
+    scan: ScanConfig | None = None  # None: no recurrence; {} switches it on as it stands above
+    memory: MemoryConfig | None = None  # None: every image is seen alone
     anchors: AnchorConfig = AnchorConfig()
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()

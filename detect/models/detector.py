@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,11 +13,11 @@ from torchvision.models.detection import FasterRCNN
 from ..config import ModelConfig
 from ..errors import ConfigError
 from .anchors import ShapeAnchors, Shapes
-from .backbones import build_backbone
 from .heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead
 from .pooling import PyramidRoIAlign
-from .pyramid import Pyramid
+from .pyramid import build_pyramid
 from .sizing import NativeSize
+from .strip import StripDetector, memory_parts
 
 _NO_LIMIT = 10**9  # pixels of the longer side: long strips keep the size that was asked for
 _PADDED_TO = 8  # pixels; NEU's 200 need no padding, 32 would add a quarter to the work
@@ -56,8 +57,7 @@ def build_detector(
     Raises:
         ConfigError: parts that don't fit together, with the key to change.
     """
-    backbone = build_backbone(model.backbone, channels, single_stride=model.fpn.single_stride)
-    pyramid = Pyramid(backbone, model.fpn.channels)
+    pyramid = build_pyramid(model, channels)
     check_anchors(shapes, pyramid.strides)
     roi, rpn = model.roi, model.rpn
     pool = PyramidRoIAlign(
@@ -77,7 +77,10 @@ def build_detector(
     )
     predictor = BoxPredictor(roi.fc_width, classes)
     side = model.input_size or 1  # NativeSize doesn't look at it
-    detector = FasterRCNN(
+    assemble: Callable[..., FasterRCNN] = FasterRCNN
+    if model.memory is not None:
+        assemble = partial(StripDetector, **memory_parts(model, pyramid, channels))
+    detector = assemble(
         pyramid,
         rpn_anchor_generator=ShapeAnchors(shapes, pyramid.strides),
         rpn_head=ProposalHead(pyramid.out_channels, len(shapes[0]), conv_depth=rpn.convs),
@@ -128,10 +131,10 @@ def level_strides(model: ModelConfig, channels: int) -> list[int]:
     """Strides of the levels that a detector will have, in pixels a cell, finest first; costs no memory.
 
     Raises:
-        ConfigError: a backbone that can't be built.
+        ConfigError: a backbone, pyramid or scan that can't be built.
     """
     with torch.device("meta"):
-        return build_backbone(model.backbone, channels, single_stride=model.fpn.single_stride).strides
+        return build_pyramid(model, channels).strides
 
 
 def check_anchors(shapes: Shapes, strides: Sequence[int]) -> None:
@@ -175,13 +178,17 @@ def parts(detector: FasterRCNN) -> list[Part]:
     """The parts with their size and whether they train; 'detect train' prints them."""
     pyramid, head = detector.backbone, detector.roi_heads
     levels = ", ".join(f"{s}" for s in pyramid.strides)
+    fusion = "FPN" if len(pyramid.strides) > 1 else "a single level"
     per_cell = detector.rpn.anchor_generator.num_anchors_per_location()[0]
     rows: list[tuple[str, str, list[nn.Module]]] = [
-        ("backbone", f"{type(pyramid.body).__name__}, strides {levels}", [pyramid.body]),
-        ("pyramid", f"FPN, {pyramid.out_channels} channels", [pyramid.fpn]),
+        ("backbone", f"{pyramid.body.label}, strides {levels}", [pyramid.body]),
+        ("pyramid", f"{fusion}, {pyramid.out_channels} channels", [pyramid.fpn]),
         ("rpn", f"{per_cell} anchors a cell", [detector.rpn]),
         ("box head", f"RoIAlign {head.box_roi_pool.output_size[0]}, then classes and boxes", [head]),
     ]
+    if pyramid.scan is not None:
+        scanned = ", ".join(map(str, pyramid.scanned_strides))
+        rows.insert(2, ("scan", f"{pyramid.scan.label}, strides {scanned}", [pyramid.scan]))
     return [
         Part(
             name,

@@ -24,6 +24,11 @@ class Backbone(nn.Module):
     out_channels: list[int]
     strides: list[int]
 
+    @property
+    def label(self) -> str:
+        """What a table of parts calls it."""
+        return type(self).__name__
+
     def forward(self, images: Tensor) -> list[Tensor]:
         raise NotImplementedError
 

@@ -46,6 +46,10 @@ class Torchvision(Backbone):
         self.out_channels = [stage.channels for stage in self.anatomy.stages]
         self._extract()
 
+    @property
+    def label(self) -> str:
+        return f"torchvision's {self.arch}"
+
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
         side = 1 if self.anatomy.rounds_up else max(self.strides)

@@ -1,0 +1,42 @@
+"""Detectors small enough to build and train in a blink, for tests of their parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tiny import TINY_MODEL
+from torchvision.models.detection import FasterRCNN
+
+from detect.config import ModelConfig
+from detect.models import build_detector, default_anchors, level_strides
+
+
+def model_config(**changes: Any) -> ModelConfig:
+    """The tiny model with other sections."""
+    return ModelConfig.model_validate({**TINY_MODEL, **changes})
+
+
+def tiny_detector(*, channels: int = 1, **changes: Any) -> FasterRCNN:
+    """A detector of two classes with random weights."""
+    model = model_config(**changes)
+    return build_detector(
+        model,
+        classes=2,
+        channels=channels,
+        mean=[0.5] * channels,
+        std=[0.2] * channels,
+        shapes=default_anchors(len(level_strides(model, channels)), 2),
+    )
+
+
+def train_one_step(detector: FasterRCNN) -> None:
+    """One step of descent on two noise images with a box each; every gradient has to be there and finite."""
+    detector.train()
+    channels = len(detector.transform.image_mean)
+    target = {"boxes": torch.tensor([[4.0, 4, 40, 30]]), "labels": torch.tensor([1])}
+    losses = detector([torch.rand(channels, 64, 64), torch.rand(channels, 64, 64)], [target, target])
+    torch.stack(list(losses.values())).sum().backward()
+    without = [name for name, p in detector.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert without == []
+    torch.optim.SGD(detector.parameters(), lr=1e-3).step()
