@@ -43,9 +43,14 @@ class Team:
             found = f"{batch_size} images can't be shared evenly by {self.size} processes"
             raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {self.size}")
 
-    def wrapped(self, model: nn.Module) -> nn.Module:
-        """The model, its gradients averaged over the team in each backward pass."""
-        return DistributedDataParallel(model) if self.size > 1 else model
+    def wrapped(self, model: nn.Module, *, rests: bool = False) -> nn.Module:
+        """The model, its gradients averaged over the team in each backward pass.
+
+        Args:
+            model: on its device.
+            rests: whether some of its parts have nothing to do in some steps.
+        """
+        return DistributedDataParallel(model, find_unused_parameters=rests) if self.size > 1 else model
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Each value averaged over the team; a value that is no finite number anywhere is none everywhere."""
@@ -88,6 +93,6 @@ def joined(device: torch.device) -> Iterator[Team]:
 
 def local_device(device: torch.device) -> torch.device:
     """The GPU of this process among those of its machine, where only "cuda" was asked for."""
-    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+    if device == torch.device("cuda") and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device

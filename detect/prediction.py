@@ -49,7 +49,7 @@ def detect_images(model: FasterRCNN, images: Sequence[Pixels], categories: tuple
     """
     device = next(model.parameters()).device
     outputs = model([to_tensor(unit_range(pixels)).to(device) for pixels in images])
-    return [_detections(output, categories) for output in outputs]
+    return [to_detections(output, categories) for output in outputs]
 
 
 def detect_dataset(
@@ -98,7 +98,8 @@ def coco_results(found: Sequence[Detections], category_ids: dict[str, int]) -> l
     return results
 
 
-def _detections(output: dict[str, Tensor], categories: tuple[str, ...]) -> Detections:
+def to_detections(output: dict[str, Tensor], categories: tuple[str, ...]) -> Detections:
+    """What torchvision gives for one image, best score first."""
     order = output["scores"].argsort(descending=True, stable=True)
     return Detections(
         output["boxes"][order].cpu().numpy().astype(np.float32),

@@ -19,12 +19,14 @@ PACKAGE = ROOT / "detect"
 LAYERS = [
     {"errors", "records", "boxes"},
     {"images", "config"},
-    {"formats", "audit", "split", "sample", "drawing", "evaluation"},
+    {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion"},
     {"conversion"},
     {"data", "models"},
     {"checkpoint", "distributed", "prediction"},
+    {"streaming"},
     {"engine", "inference"},
     {"report"},
+    {"bench"},
     {"commands"},
     {"__main__", "__init__"},
 ]

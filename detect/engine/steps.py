@@ -12,6 +12,7 @@ from torchvision.models.detection import FasterRCNN
 from ..data import Batch
 from ..distributed import Team
 from ..errors import ConfigError
+from ..models import StripDetector
 from .ema import Ema
 
 
@@ -48,7 +49,7 @@ class Stepper:
         self.model, self.judged, self.optimizer = model.train(), judged.eval(), optimizer
         self.ema = Ema(model, ema_decay)
         self.clip_norm, self.precision, self.device = clip_norm, precision, device
-        self.team, self._learner = team, team.wrapped(self.model)
+        self.team, self._learner = team, team.wrapped(self.model, rests=isinstance(model, StripDetector))
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """Learn from one batch at a learning rate; returns each loss, averaged over the team.

@@ -4,11 +4,15 @@ from .anchors import Shapes, best_possible_recall, default_anchors, fit_anchors
 from .backbones import load_pretrained
 from .cost import Cost, cost
 from .detector import Part, build_detector, level_strides, parts
+from .memory import State
+from .strip import StripDetector
 
 __all__ = [
     "Cost",
     "Part",
     "Shapes",
+    "State",
+    "StripDetector",
     "best_possible_recall",
     "build_detector",
     "cost",

@@ -28,10 +28,10 @@ class ConvGruCell(nn.Module):
         super().__init__()
         self.gates = _separable(2 * channels + 1, 2 * channels)
         self.correction = _separable(2 * channels, channels)
-        nn.init.zeros_(self.correction[-1].weight)
-        nn.init.zeros_(self.correction[-1].bias)
+        for parameter in self.correction[-1].parameters():
+            nn.init.zeros_(parameter)
         with torch.no_grad():
-            self.gates[-1].bias[:channels] = _SEEN_BIAS
+            self.gates[-1].get_parameter("bias")[:channels] = _SEEN_BIAS
 
     def forward(self, seen: Tensor, remembered: Tensor, known: Tensor) -> Tensor:
         """New state.

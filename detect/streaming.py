@@ -1,0 +1,113 @@
+"""Detections frame by frame over moving strips, by a detector that may remember what it saw before."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torchvision.models.detection import FasterRCNN
+
+from .boxes import clip
+from .data import to_tensor, unit_range
+from .images import Pixels
+from .models import State, StripDetector
+from .motion import motion_between
+from .prediction import detect_images, to_detections
+from .records import Detections
+
+Motion = tuple[float, float]  # pixels (right, down) that the surface moves from a frame to the next
+
+
+class Stream:
+    """One camera over one strip after another; nothing is carried from a strip to the next.
+
+    A detector with memory gets its state back with every frame. One without sees each frame alone, and foresees by
+    moving its last boxes on.
+
+    Args:
+        model: in evaluation mode.
+        categories: the model's category names.
+        every: each how many frames a key frame is seen by the full network; the light one sees those between. Without
+            a light network all frames are key frames.
+    """
+
+    def __init__(self, model: FasterRCNN, categories: tuple[str, ...], *, every: int = 1) -> None:
+        self.model, self.categories, self.every = model, categories, every
+        self.strip: str | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next frame is the first of a strip."""
+        self._state: State | None = None
+        self._frames = 0  # seen since the start of the strip
+        self._before: Pixels | None = None
+        self._last: Detections | None = None
+        self._size_hw: tuple[int, int] | None = None
+        self.speed_xy: Motion = (0.0, 0.0)
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Pixels, *, strip: str | None = None, motion_xy: Motion | None = None) -> Detections:
+        """Detections of the next frame, best score first.
+
+        Args:
+            pixels: uint8 or uint16, as the model's channels ask; another size than before starts a new strip.
+            strip: a name for the strip; another one than before starts a new strip.
+            motion_xy: what an encoder says of the motion since the frame before; None: read from the frames, or
+                taken as before where they don't tell.
+        """
+        size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
+        if strip != self.strip or size_hw != self._size_hw:
+            self.reset()
+        self.strip, self._size_hw = strip, size_hw
+        if self._before is not None:
+            self.speed_xy = motion_xy or motion_between(self._before, pixels) or self.speed_xy
+        if isinstance(self.model, StripDetector):
+            image = to_tensor(unit_range(pixels)).to(self._device)
+            light = self._frames % self.every > 0
+            output, self._state = self.model.see(image, self._state, self._motion(self.speed_xy), light=light)
+            found = to_detections(output, self.categories)
+        else:
+            (found,) = detect_images(self.model, [pixels], self.categories)
+        self._frames += 1
+        self._before, self._last = pixels, found
+        return found
+
+    @torch.inference_mode()
+    def foresee(self, motion_xy: Motion | None = None) -> Detections:
+        """Detections of the frame that comes next, before it is seen; empty at the start of a strip.
+
+        Args:
+            motion_xy: how far the surface will have moved; None: as far as last time.
+        """
+        return self._ahead(motion_xy or self.speed_xy)[0]
+
+    @torch.inference_mode()
+    def skip(self, motion_xy: Motion | None = None) -> Detections:
+        """A frame that never came: what is foreseen for it, and time goes on."""
+        found, self._state = self._ahead(motion_xy or self.speed_xy)
+        self._before, self._last = None, found
+        self._frames += 1
+        return found
+
+    def _ahead(self, motion_xy: Motion) -> tuple[Detections, State | None]:
+        if self._last is None or self._size_hw is None:
+            nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+            return Detections(*nothing, self.categories), None
+        if isinstance(self.model, StripDetector) and self._state is not None:
+            output, state = self.model.foresee(self._state, self._motion(motion_xy), self._size_hw)
+            return to_detections(output, self.categories), state
+        return _carried(self._last, motion_xy, self._size_hw), None
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def _motion(self, motion_xy: Motion) -> torch.Tensor:
+        return torch.tensor(motion_xy, device=self._device)
+
+
+def _carried(found: Detections, motion_xy: Motion, size_hw: tuple[int, int]) -> Detections:
+    """Boxes moved with the surface, those that leave the picture left out."""
+    boxes = clip(found.boxes_xyxy + np.tile(np.asarray(motion_xy, np.float32), 2), size_hw[1], size_hw[0])
+    inside = ((boxes[:, 2:] - boxes[:, :2]) > 1).all(axis=1)
+    return Detections(boxes[inside].astype(np.float32), found.scores[inside], found.labels[inside], found.categories)

@@ -1,0 +1,189 @@
+"""Streams over moving strips: state goes on within a strip and never leaks into the next, with or without memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import TINY_MODEL
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from detect.config import ModelConfig
+from detect.errors import ConfigError
+from detect.models import build_detector
+from detect.motion import motion_between
+from detect.records import Detections
+from detect.streaming import Stream
+
+SHAPES = [[(12.0, 12.0), (24.0, 12.0)]] * 4
+LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
+SIDE = 96
+
+
+def built(**memory: Any) -> FasterRCNN:
+    torch.manual_seed(0)
+    tree = dict(TINY_MODEL) | ({"memory": memory} if memory else {})
+    tree["roi"] = {**tree["roi"], "score_threshold": 0.0}  # an untrained network is sure of nothing
+    model = ModelConfig.model_validate(tree)
+    detector = build_detector(model, classes=2, channels=1, mean=[0.5], std=[0.2], shapes=SHAPES)
+    if memory:
+        generator = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            for parameter in detector.memory.parameters():  # untrained, it would hardly remember anything
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return detector.eval()
+
+
+def steel(seed: int = 0) -> NDArray[np.uint8]:
+    """A strip twelve frames long, seen through frames of SIDE x SIDE."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(128, 30, (SIDE // 4, 12 * SIDE // 4))
+    fine = np.kron(coarse, np.ones((4, 4))) + rng.normal(0, 8, (SIDE, 12 * SIDE))
+    return np.clip(fine, 0, 255).astype(np.uint8)
+
+
+def frames(seed: int, count: int, step: int = 20) -> list[NDArray[np.uint8]]:
+    """The surface moves left by ``step`` pixels a frame."""
+    strip = steel(seed)
+    return [np.ascontiguousarray(strip[:, i * step : i * step + SIDE]) for i in range(count)]
+
+
+def same(a: Detections, b: Detections) -> bool:
+    return len(a) == len(b) and np.allclose(a.boxes_xyxy, b.boxes_xyxy, atol=1e-3) and np.allclose(a.scores, b.scores)
+
+
+@pytest.mark.parametrize("step", [3, 20, 40])
+def test_motion_is_read_from_the_frames(step: int) -> None:
+    before, after = frames(1, 2, step)
+    assert motion_between(before, after) == pytest.approx((-step, 0), abs=0.5)
+
+
+def test_frames_that_share_nothing_tell_no_motion() -> None:
+    assert motion_between(frames(1, 1)[0], frames(2, 1)[0]) is None
+    assert motion_between(frames(1, 1)[0], np.zeros((SIDE, SIDE), np.uint8)) is None
+
+
+def test_the_first_frame_is_seen_as_a_still_image() -> None:
+    detector, image = built(kind="gru"), torch.rand(1, SIDE, SIDE)
+    with torch.no_grad():
+        still = detector([image])[0]
+        seen, _ = detector.see(image, None, torch.zeros(2))
+    assert torch.equal(still["boxes"], seen["boxes"])
+
+
+def test_memory_changes_what_is_seen_later_and_a_new_strip_forgets_it() -> None:
+    detector = built(kind="gru")
+    past, now = frames(1, 3), frames(2, 1)[0]
+    alone = Stream(detector, ("a", "b"))(now)
+    stream = Stream(detector, ("a", "b"))
+    for frame in past:
+        stream(frame, strip="first", motion_xy=(-20, 0))
+    remembered = stream(now, strip="first", motion_xy=(-20, 0))
+    assert not same(remembered, alone)
+    stream(past[0], strip="second")
+    assert same(stream(now, strip="third"), alone)
+    stream.reset()
+    assert same(stream(now, strip="third"), alone)
+
+
+def test_another_size_of_frame_starts_anew() -> None:
+    detector, now = built(kind="gru"), frames(2, 1)[0]
+    stream = Stream(detector, ("a", "b"))
+    stream(frames(1, 1)[0][:64])
+    assert same(stream(now), Stream(detector, ("a", "b"))(now))
+
+
+def test_the_control_sees_every_frame_alone() -> None:
+    detector = built(kind="still")
+    past, now = frames(1, 3), frames(2, 1)[0]
+    stream = Stream(detector, ("a", "b"))
+    for frame in past:
+        stream(frame, motion_xy=(-20, 0))
+    assert same(stream(now, motion_xy=(-20, 0)), Stream(detector, ("a", "b"))(now))
+
+
+def test_light_network_sees_the_frames_between_key_frames() -> None:
+    detector = built(kind="gru", light=LIGHT)
+    images = frames(3, 4)
+
+    def run() -> list[Detections]:
+        stream = Stream(detector, ("a", "b"), every=2)
+        return [stream(image, motion_xy=(0, 0)) for image in images]
+
+    before = run()
+    with torch.no_grad():
+        for parameter in detector.light.parameters():
+            parameter.mul_(1.5)
+    after = run()
+    assert same(before[0], after[0])  # the first frame is a key frame
+    assert not same(before[1], after[1])
+
+
+def test_foreseeing_leaves_the_stream_as_it_was_and_skipping_moves_it_on() -> None:
+    detector, images = built(kind="gru"), frames(1, 4)
+    asked, plain, skipped = (Stream(detector, ("a", "b")) for _ in range(3))
+    assert len(asked.foresee()) == 0
+    for stream in (asked, plain, skipped):
+        stream(images[0])
+        stream(images[1])
+    ahead = asked.foresee()
+    assert len(ahead) > 0
+    assert same(asked(images[2]), plain(images[2]))
+    assert same(skipped.skip(), ahead)
+    assert not same(skipped(images[3], motion_xy=(-20, 0)), plain(images[3], motion_xy=(-20, 0)))
+
+
+def test_a_detector_without_memory_foresees_by_moving_its_boxes() -> None:
+    stream = Stream(built(), ("a", "b"))
+    first, second = frames(1, 2)
+    stream(first)
+    found = stream(second)
+    moved = stream.foresee()
+    assert stream.speed_xy == pytest.approx((-20, 0), abs=0.5)
+    inside = [each.xyxy for each in found if each.xyxy[0] > 21 and each.xyxy[2] < SIDE]
+    ahead = {tuple(round(v) for v in each.xyxy) for each in moved}
+    speed = stream.speed_xy[0]
+    assert inside
+    for x1, y1, x2, y2 in inside:
+        assert tuple(round(v) for v in (x1 + speed, y1, x2 + speed, y2)) in ahead
+
+
+def clip_batch(clips: int, length: int) -> tuple[list[Tensor], list[dict[str, Tensor]], Tensor]:
+    images = [torch.from_numpy(frame)[None] / 255 for seed in range(clips) for frame in frames(seed, length)]
+    box = {"boxes": torch.tensor([[20.0, 20.0, 44.0, 40.0]]), "labels": torch.tensor([1])}
+    return images, [box] * len(images), torch.tensor([[-20.0, 0.0]]).repeat(len(images), 1)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.2), (0.0, 0.3), (1.0, 0.0)])
+def test_clips_train_every_part(shares: tuple[float, float]) -> None:
+    detector = built(kind="gru", light=LIGHT, light_share=shares[0], unseen_share=shares[1]).train()
+    images, targets, motion = clip_batch(2, 3)
+    torch.manual_seed(1)
+    losses = detector(images, targets, clip_length=3, motion_xy=motion)
+    sum(losses.values()).backward()
+    reached = {name for name, p in detector.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    wanted = {name for name, _ in detector.named_parameters() if name.startswith("memory")}
+    if shares[0] == 1:
+        wanted |= {name for name, _ in detector.named_parameters() if name.startswith("light.body")}
+    assert wanted <= reached
+
+
+def test_training_on_clips_sees_what_streaming_sees() -> None:
+    detector = built(kind="gru", unseen_share=0.0)
+    images, _, motion = clip_batch(2, 3)
+    with torch.no_grad():
+        together = detector(images, clip_length=3, motion_xy=motion)
+        state = None
+        for number, image in enumerate(images[3:]):
+            found, state = detector.see(image, state, motion[3 + number])
+    torch.testing.assert_close(together[-1]["scores"], found["scores"], rtol=0, atol=1e-4)
+
+
+def test_a_light_backbone_of_other_strides_is_refused() -> None:
+    light = {"name": "csp", "widths": (8, 8), "depths": (0, 0)}
+    with pytest.raises(ConfigError, match=r"model\.memory\.light: the light backbone has strides \[4, 8\], the full"):
+        built(kind="gru", light=light)
