@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from labelled_data import picture
 
 from detect.conversion import audit_sources, convert
-from detect.errors import DataError
+from detect.data import Augment, ClipLoader, DetectionDataset, Sample, strips
+from detect.data.panning import pan
+from detect.errors import ConfigError, DataError
 from detect.formats import FORMATS, coco
+from detect.images import write_image
 from detect.records import Box, Dataset, Frame, Image
 
 BOX = Box("dent", (1.0, 2.0, 30.5, 40.0))
@@ -181,6 +188,272 @@ class TestParts:
             for seed in range(6)
         ]
         assert any(home["a"] != home["b"] for home in homes)
+
+
+OFF = Augment(
+    flip_h=0,
+    flip_v=0,
+    crop=0,
+    crop_min=0.7,
+    aspect=0,
+    brightness=0,
+    contrast=0,
+    illumination=0,
+    mosaic=0,
+    mosaic_scale=(1, 1),
+    min_visible=0.3,
+)
+CHANGED = replace(OFF, flip_h=0.5, flip_v=0.5, crop=0.5, brightness=0.1, contrast=0.1, illumination=0.1)
+
+
+def loader(dataset: DetectionDataset, **changes: Any) -> ClipLoader:
+    arguments = {"length": 3, "pan": False, "degraded": 0.0, "augment": OFF, "batch_size": 2, "seed": 0}
+    return ClipLoader(dataset, **(arguments | {"workers": 0, "pin": False} | changes))
+
+
+def batches(loading: ClipLoader, epoch: int = 1) -> list[tuple[Any, ...]]:
+    """An epoch's batches as values that compare."""
+    return [
+        (
+            batch.indices,
+            [image.numpy().tobytes() for image in batch.images],
+            [target["boxes"].tolist() for target in batch.targets],
+            batch.motion_xy.tolist() if batch.motion_xy is not None else None,
+        )
+        for batch in loading.epoch(epoch)
+    ]
+
+
+def clips(loading: ClipLoader, epochs: int = 1) -> Iterator[list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]]:
+    """Each clip as its frames: position, pixels, boxes, motion."""
+    for epoch in range(1, epochs + 1):
+        for batch in loading.epoch(epoch):
+            assert batch.motion_xy is not None
+            frames = [
+                (index, image[0].numpy(), target["boxes"].numpy(), motion.numpy())
+                for index, image, target, motion in zip(batch.indices, batch.images, batch.targets, batch.motion_xy)
+            ]
+            for first in range(0, len(frames), batch.clip_length):
+                yield frames[first : first + batch.clip_length]
+
+
+def extent(pixels: np.ndarray, level: float = 0.75) -> tuple[int, int, int, int] | None:
+    rows, columns = np.flatnonzero((pixels > level).any(axis=1)), np.flatnonzero((pixels > level).any(axis=0))
+    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else None
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
+    """Two strips of 7 and 5 frames of 120 x 100 pixels, on each a bright rectangle that passes below the camera."""
+    root = tmp_path_factory.mktemp("moving")
+    images = []
+    for s, (strip, each) in enumerate((("long", 7), ("short", 5))):
+        for number in range(each):
+            top, left = 70 - 20 * number, 30 + 10 * s + (number % 2)
+            pixels = np.full((100, 120), 60, np.uint8)
+            pixels[max(top, 0) : max(top + 30, 0), left : left + 40] = 250
+            x1, y1, x2, y2 = left, max(top, 0), left + 40, min(top + 30, 100)
+            boxes = (Box("dent", (x1, y1, x2, y2)),) if y2 > y1 else ()
+            path = root / f"{strip}_{number}.png"
+            write_image(path, pixels)
+            images.append(Image(path, 120, 100, boxes, Frame(strip, number, (-(number % 2), 20 * number))))
+    order = [3, 8, 0, 11, 5, 1, 10, 2, 7, 4, 9, 6]  # files needn't be in the order of time
+    return DetectionDataset(Dataset(tuple(images[i] for i in order), ("dent",)), channels=1)
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
+    """Bright rectangles in still images of 120 x 100 pixels: inside, at a border, in a corner, all over the height."""
+    root = tmp_path_factory.mktemp("stills")
+    images = []
+    for i, (x1, y1, x2, y2) in enumerate([(30, 40, 70, 60), (20, 70, 60, 100), (0, 0, 30, 25), (50, 0, 60, 100)]):
+        pixels = np.full((100, 120), 60, np.uint8)
+        pixels[y1:y2, x1:x2] = 250
+        write_image(root / f"{i}.png", pixels)
+        images.append(Image(root / f"{i}.png", 120, 100, (Box("dent", (x1, y1, x2, y2)),)))
+    return DetectionDataset(Dataset(tuple(images), ("dent",)), channels=1)
+
+
+class TestClips:
+    def test_strips_come_in_the_order_of_time(self, moving: DetectionDataset, stills: DetectionDataset) -> None:
+        found = strips(moving)
+        assert [name for name, _ in found] == ["long", "short"]
+        for (name, positions), each in zip(found, (7, 5)):
+            assert [moving.path(i).stem for i in positions] == [f"{name}_{number}" for number in range(each)]
+        with pytest.raises(
+            DataError, match=r"0\.png: 4 of 4 images are frames of no strip, and memory needs their order"
+        ):
+            strips(stills)
+
+    def test_clips_are_consecutive_frames_and_all_starts_come(self, moving: DetectionDataset) -> None:
+        starts = set()
+        loading = loader(moving, batch_size=1)
+        assert len(loading) == 3  # 7 // 3 + 5 // 3
+        for clip in clips(loading, epochs=40):
+            names = [moving.path(index).stem for index, *_ in clip]
+            strip, first = names[0].split("_")
+            assert names == [f"{strip}_{int(first) + step}" for step in range(3)]
+            starts.add((strip, int(first)))
+        assert starts == {("long", s) for s in range(5)} | {("short", s) for s in range(3)}
+
+    def test_batches_are_flat_clip_after_clip(self, moving: DetectionDataset) -> None:
+        (batch,) = loader(moving, batch_size=3).epoch(1)
+        assert (batch.clip_length, len(batch.images), len(batch.targets), len(batch.indices)) == (3, 9, 9, 9)
+        assert batch.motion_xy is not None
+        assert tuple(batch.motion_xy.shape) == (9, 2)
+        moved = batch.to(torch.device("cpu"))
+        assert moved.clip_length == 3
+        assert torch.equal(moved.motion_xy, batch.motion_xy)
+        assert next(iter(loader(moving, length=1).epoch(1))).motion_xy is None
+
+    @pytest.mark.parametrize("augment", [OFF, CHANGED], ids=["plain", "changed"])
+    def test_boxes_and_motion_fit_the_pixels_of_every_frame(self, moving: DetectionDataset, augment: Augment) -> None:
+        whole = 0
+        for clip in clips(loader(moving, augment=augment), epochs=40):
+            for (_, _, boxes_before, _), (_, pixels, boxes, motion) in pairwise(clip):
+                found = extent(pixels)
+                assert (len(boxes) > 0) <= (found is not None)
+                if len(boxes):
+                    np.testing.assert_allclose(boxes[0], found, atol=1.5)
+                inside = [
+                    len(b) == 1 and b[0].min() > 2 and b[0, 3] < 98 and b[0, 2] < 118 for b in (boxes_before, boxes)
+                ]
+                if all(inside):
+                    np.testing.assert_allclose(boxes[0] - boxes_before[0], np.tile(motion, 2), atol=0.01)
+                    whole += 1
+            np.testing.assert_array_equal(clip[0][3], clip[1][3])
+        assert whole > 20
+
+    def test_flips_crops_and_light_stay_along_a_clip(self, moving: DetectionDataset) -> None:
+        seen = set()
+        for clip in clips(loader(moving, augment=CHANGED), epochs=12):
+            zooms = {(round(float(m[1]), 3), bool(m[1] > 0)) for *_, m in clip}
+            assert len(zooms) == 1
+            seen |= {upwards for _, upwards in zooms}
+            background = [float(np.median(pixels)) for _, pixels, *_ in clip]
+            assert np.ptp(background) < 0.08  # contrast turns about each frame's own mean
+        assert seen == {True, False}
+
+    @pytest.mark.parametrize("pan", [False, True])
+    def test_workers_and_resumption_change_nothing(
+        self, moving: DetectionDataset, stills: DetectionDataset, pan: bool
+    ) -> None:
+        dataset = stills if pan else moving
+        arguments = {"pan": pan, "augment": CHANGED, "degraded": 0.5}
+        alone, shared = loader(dataset, **arguments), loader(dataset, **arguments, workers=2)
+        one, two = batches(alone, 1), batches(alone, 2)
+        assert one != two
+        assert [batches(shared, 1), batches(shared, 2)] == [one, two]
+        assert batches(loader(dataset, **arguments), 2) == two
+        assert batches(loader(dataset, **arguments, seed=1), 1) != one
+
+    def test_processes_share_a_batch(self, moving: DetectionDataset) -> None:
+        (whole,) = loader(moving, batch_size=2).epoch(1)
+        parts = [next(iter(loader(moving, batch_size=2, share=(rank, 2)).epoch(1))) for rank in (0, 1)]
+        assert [index for part in parts for index in part.indices] == whole.indices
+        assert all(part.clip_length == 3 for part in parts)
+
+    def test_clips_never_bridge_a_missing_frame_nor_start_with_a_dropped_one(self, moving: DetectionDataset) -> None:
+        images = []
+        for image in moving.images:
+            assert image.frame
+            if (image.frame.strip, image.frame.number) == ("long", 3):
+                continue
+            dropped = (image.frame.strip, image.frame.number) == ("short", 1)
+            condition = "dropped" if dropped else "clean"
+            images.append(replace(image, frame=replace(image.frame, condition=condition)))
+        dataset = DetectionDataset(Dataset(tuple(images), ("dent",)), channels=1)
+        starts = set()
+        for clip in clips(loader(dataset, length=2, batch_size=1, augment=CHANGED), epochs=40):
+            names = [dataset.path(index).stem for index, *_ in clip]
+            starts.add(names[0])
+            if names[1] == "short_1":
+                assert not clip[1][1].any(), "black whatever the light"
+        assert starts == {f"long_{n}" for n in (0, 1, 4, 5)} | {f"short_{n}" for n in (0, 2, 3)}
+
+    def test_frames_are_degraded_at_the_rate_asked_for_and_never_twice(self, moving: DetectionDataset) -> None:
+        def changed(dataset: DetectionDataset, rate: float) -> list[list[bool]]:
+            pairs = zip(clips(loader(dataset), 60), clips(loader(dataset, degraded=rate), 60))
+            return [[bool((a[1] != b[1]).any()) for a, b in zip(one, two)] for one, two in pairs]
+
+        assert not np.any(changed(moving, 0))
+        share = np.mean(changed(moving, 0.5))
+        assert 0.4 < share < 0.55  # a blur of what is even along the motion can't be seen
+        bad = [replace(image, frame=replace(image.frame, condition="noisy")) for image in moving.images if image.frame]
+        assert not np.any(changed(DetectionDataset(Dataset(tuple(bad), ("dent",)), channels=1), 1))
+
+    def test_a_first_frame_is_never_dropped(self, moving: DetectionDataset) -> None:
+        dropped = np.array([[not p.any() for _, p, *_ in clip] for clip in clips(loader(moving, degraded=1), 60)])
+        assert dropped.sum(axis=0)[0] == 0
+        assert (dropped.sum(axis=0)[1:] > 0).all()
+
+    def test_motion_that_nobody_recorded_is_read_from_the_frames(self, tmp_path: Path) -> None:
+        steel = np.random.default_rng(0).integers(0, 256, (400, 100)).astype(np.uint8)
+        images = []
+        for number, top in enumerate((0, 20, 50, 80, 110)):
+            pixels = np.zeros((100, 100), np.uint8) if number == 3 else steel[top : top + 100]
+            write_image(tmp_path / f"{number}.png", pixels)
+            images.append(Image(tmp_path / f"{number}.png", 100, 100, (), Frame("a", number)))
+        dataset = DetectionDataset(Dataset(tuple(images), ("dent",)), channels=1)
+        (clip,) = clips(loader(dataset, length=5))
+        found = [motion.tolist() for *_, motion in clip]
+        # nothing can be read from the black frame: the strip is taken to move on
+        np.testing.assert_allclose(found, [(0, -20), (0, -20), (0, -30), (0, -30), (0, -30)], atol=0.5)
+
+    def test_what_makes_no_clips_is_refused_in_words(self, moving: DetectionDataset, stills: DetectionDataset) -> None:
+        with pytest.raises(DataError, match=r"4 of 4 images are frames of no strip.*clips\.pan=true"):
+            loader(stills)
+        mixed = DetectionDataset(Dataset((*moving.images, stills.images[0]), ("dent",)), channels=1)
+        with pytest.raises(DataError, match="1 of 13 images are frames of no strip"):
+            loader(mixed)
+        assert len(loader(mixed, pan=True, batch_size=1)) == 4
+        with pytest.raises(DataError, match="no strip has 8 frames in a row, the most are 7; ask for shorter"):
+            loader(moving, length=8)
+        with pytest.raises(ConfigError, match=r"augment\.mosaic is 0\.5, but a mosaic has no motion; set it to 0"):
+            loader(moving, augment=replace(OFF, mosaic=0.5))
+        first, *others = moving.images
+        small = replace(first, width=80)
+        with pytest.raises(DataError, match="frames of strip 'long' have 80x100 and 120x100 pixels"):
+            loader(DetectionDataset(Dataset((small, *others), ("dent",)), channels=1))
+
+
+class TestPanning:
+    def test_boxes_are_exact_also_where_the_image_goes_on_as_its_reflection(self, stills: DetectionDataset) -> None:
+        seen = {i: 0 for i in range(4)}
+        loading = loader(stills, pan=True, length=5, batch_size=1)
+        assert len(loading) == 4
+        for clip in clips(loading, epochs=25):
+            assert len({index for index, *_ in clip}) == 1
+            for index, pixels, boxes, _ in clip:
+                marked = np.zeros(pixels.shape, bool)
+                for x1, y1, x2, y2 in boxes.astype(int):
+                    assert (pixels[y1:y2, x1:x2] > 0.75).all(), "each box holds one rectangle and nothing else"
+                    marked[y1:y2, x1:x2] = True
+                    seen[index] += 1
+                rest = (pixels > 0.75) & ~marked
+                rows, columns = rest.any(axis=1).sum(), rest.any(axis=0).sum()
+                assert rows < 16 or columns < 16, "only what is too little to tell has no box"
+        assert min(seen.values()) > 50
+
+    def test_frames_move_as_they_say(self, stills: DetectionDataset) -> None:
+        noise = np.random.default_rng(0).random((200, 200)).astype(np.float32)
+        sample = Sample(noise, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+        for seed in range(10):
+            frames = pan(sample, 4, np.random.default_rng(seed))
+            for before, after in pairwise(frames):
+                right, down = (int(step) for step in after.motion_xy)
+                assert -61 <= down <= -19
+                kept = before.pixels[-down:, max(-right, 0) : 200 + min(-right, 0)]
+                moved = after.pixels[:down, max(right, 0) : 200 + min(right, 0)]
+                np.testing.assert_array_equal(kept, moved)
+
+    def test_a_long_clip_never_runs_out_of_image(self) -> None:
+        pixels = np.random.default_rng(0).random((64, 48, 3)).astype(np.float32)
+        sample = Sample(pixels, np.array([[10, 20, 40, 44]], np.float32), np.array([2]))
+        frames = pan(sample, 60, np.random.default_rng(0))
+        assert {frame.pixels.shape for frame in frames} == {(64, 48, 3)}
+        assert sum(len(frame.boxes_xyxy) for frame in frames) > 50
+        assert all((frame.labels == 2).all() and len(frame.labels) == len(frame.boxes_xyxy) for frame in frames)
 
 
 def blank(root: Path) -> bytes:

@@ -27,6 +27,14 @@ class DataConfig(Section):
     workers: Count | Literal["auto"] = "auto"  # loader processes; auto: none on CPU
 
 
+class ClipsConfig(Section):
+    """Clips of consecutive frames, which memory learns from; their light, flips and crops are those of ``augment``."""
+
+    length: Positive = 1  # frames a clip; 1: single images
+    pan: bool = False  # make clips of still images, by panning over them
+    degraded: Fraction = 0.25  # share of frames blurred, over-exposed, noisy or dropped
+
+
 class FpnConfig(Section):
     """Feature pyramid."""
 
@@ -174,6 +182,7 @@ class Config(Section):
 
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
+    clips: ClipsConfig = ClipsConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     augment: AugmentConfig = AugmentConfig()

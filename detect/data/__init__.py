@@ -1,17 +1,21 @@
 """From records to batches of tensors."""
 
 from .dataset import DetectionDataset, Sample, as_channels, read_dataset, unit_range
-from .loader import Batch, TrainingLoader, to_tensor
+from .loader import Batch, SeededLoader, TrainingLoader, to_tensor
+from .sequences import ClipLoader, strips
 from .transforms import Augment
 
 __all__ = [
     "Augment",
     "Batch",
+    "ClipLoader",
     "DetectionDataset",
     "Sample",
+    "SeededLoader",
     "TrainingLoader",
     "as_channels",
     "read_dataset",
+    "strips",
     "to_tensor",
     "unit_range",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,21 +29,33 @@ class Batch:
         images: FloatTensor[channels, height, width] each, 0 to 1.
         targets: a dict each of boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
         indices: position of each image in the data set.
+        clip_length: so many images in a row are consecutive frames of one strip.
+        motion_xy: FloatTensor[images, 2], pixels (right, down) that the surface moved since the frame before; a clip's
+            first frame has the motion of its second. None for single images.
     """
 
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
     indices: list[int]
+    clip_length: int = 1
+    motion_xy: Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """For faster copies to a GPU (called by the loader)."""
-        targets = [{k: v.pin_memory() for k, v in t.items()} for t in self.targets]
-        return Batch([i.pin_memory() for i in self.images], targets, self.indices)
+        return self._each(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in self.targets]
-        return Batch([i.to(device, non_blocking=True) for i in self.images], targets, self.indices)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        targets = [{key: change(value) for key, value in target.items()} for target in self.targets]
+        motion_xy = None if self.motion_xy is None else change(self.motion_xy)
+        return Batch([change(image) for image in self.images], targets, self.indices, self.clip_length, motion_xy)
+
+
+# What a source of samples gives for (epoch, index): an image's position and sample, or those of each frame of a clip.
+Item = list[tuple[int, Sample]] | DataError
 
 
 class EpochSampler:
@@ -67,38 +79,34 @@ class EpochSampler:
             yield [(self.epoch, int(k)) for k in batch[self.share]]
 
 
-class TrainingLoader:
+class SeededLoader:
     """One pass over ``epoch(n)`` gives the n-th epoch's batches.
 
     Args:
-        dataset: pixels and boxes.
-        augment: the chain of random changes.
-        plain: the chain of the last epochs, without mosaic; used from ``plain_from`` on.
-        plain_from: first epoch (1-based) of the plain chain.
-        batch_size: images a step, of all processes together.
+        source: samples by (epoch, index).
+        length: how many it has.
+        batch_size: of them a step, of all processes together.
+        seed: of their order.
         share: (rank, size) of this process among those that share each batch.
-        seed: of order and augmentation.
         workers: loader processes; 0 loads in this one.
         pin: put batches into page-locked memory, for faster copies to a GPU.
     """
 
     def __init__(
         self,
-        dataset: DetectionDataset,
+        source: TorchDataset[Item],
+        length: int,
         *,
-        augment: Augment,
-        plain: Augment,
-        plain_from: int,
         batch_size: int,
         seed: int,
-        share: tuple[int, int] = (0, 1),
+        share: tuple[int, int],
         workers: int,
         pin: bool,
     ) -> None:
-        self.sampler = EpochSampler(len(dataset), batch_size, seed, share)
-        source: Any = _Augmented(dataset, augment, plain, plain_from, seed)  # keys are (epoch, index), not int
+        self.sampler = EpochSampler(length, batch_size, seed, share)
+        keyed: Any = source  # by (epoch, index), not by int as torch has it
         self._loader: DataLoader[Batch | DataError] = DataLoader(
-            source,
+            keyed,
             batch_sampler=self.sampler,
             collate_fn=_collate,
             num_workers=workers,
@@ -124,12 +132,42 @@ class TrainingLoader:
             yield batch
 
 
-class _Augmented(TorchDataset[tuple[int, Sample] | DataError]):
+class TrainingLoader(SeededLoader):
+    """Batches of single images.
+
+    Args:
+        dataset: pixels and boxes.
+        augment: the chain of random changes.
+        plain: the chain of the last epochs, without mosaic; used from ``plain_from`` on.
+        plain_from: first epoch (1-based) of the plain chain.
+        batch_size: images a step, of all processes together.
+        seed: of order and augmentation.
+        share, workers, pin: as for ``SeededLoader``.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        *,
+        augment: Augment,
+        plain: Augment,
+        plain_from: int,
+        batch_size: int,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
+        workers: int,
+        pin: bool,
+    ) -> None:
+        source = _Augmented(dataset, augment, plain, plain_from, seed)
+        super().__init__(source, len(dataset), batch_size=batch_size, seed=seed, share=share, workers=workers, pin=pin)
+
+
+class _Augmented(TorchDataset[Item]):
     def __init__(self, dataset: DetectionDataset, augment: Augment, plain: Augment, plain_from: int, seed: int):
         self.dataset, self.augment, self.plain = dataset, augment, plain
         self.plain_from, self.seed = plain_from, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Sample] | DataError:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         rng = np.random.default_rng((self.seed, _IMAGE, epoch, index))
         chain = self.plain if epoch >= self.plain_from else self.augment
@@ -137,22 +175,24 @@ class _Augmented(TorchDataset[tuple[int, Sample] | DataError]):
             sample = chain(self.dataset[index], rng, lambda: self.dataset[int(rng.integers(len(self.dataset)))])
         except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
             return error
-        return index, sample
+        return [(index, sample)]
 
 
 def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # there are as many processes as wanted already; a forked thread pool may also hang
 
 
-def _collate(loaded: list[tuple[int, Sample] | DataError]) -> Batch | DataError:
-    samples = []
-    for each in loaded:
-        if isinstance(each, DataError):
-            return each
-        samples.append(each)
-    images = [to_tensor(sample.pixels) for _, sample in samples]
-    targets = [{"boxes": torch.from_numpy(s.boxes_xyxy), "labels": torch.from_numpy(s.labels)} for _, s in samples]
-    return Batch(images, targets, [index for index, _ in samples])
+def _collate(items: list[Item]) -> Batch | DataError:
+    frames: list[tuple[int, Sample]] = []
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+        frames += item
+    images = [to_tensor(sample.pixels) for _, sample in frames]
+    targets = [{"boxes": torch.from_numpy(s.boxes_xyxy), "labels": torch.from_numpy(s.labels)} for _, s in frames]
+    length = len(frames) // len(items)
+    motion_xy = torch.tensor([sample.motion_xy for _, sample in frames]) if length > 1 else None
+    return Batch(images, targets, [index for index, _ in frames], length, motion_xy)
 
 
 def to_tensor(pixels: NDArray[np.float32]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -85,7 +85,9 @@ def flip(sample: Sample, *, axis: int) -> Sample:
     low, high = (0, 2) if axis == 1 else (1, 3)
     boxes = sample.boxes_xyxy.copy()
     boxes[:, low], boxes[:, high] = extent - sample.boxes_xyxy[:, high], extent - sample.boxes_xyxy[:, low]
-    return Sample(np.flip(sample.pixels, axis), boxes, sample.labels)
+    right, down = sample.motion_xy
+    motion_xy = (-right, down) if axis == 1 else (right, -down)
+    return Sample(np.flip(sample.pixels, axis), boxes, sample.labels, motion_xy)
 
 
 def change_light(
@@ -104,7 +106,7 @@ def change_light(
         y = np.linspace(-1, 1, height, dtype=np.float32) * np.float32(strength * np.sin(angle))
         light = 1 + y[:, None] + x[None, :]
         changed *= light if pixels.ndim == 2 else light[..., None]
-    return Sample(np.clip(changed, 0, 1), sample.boxes_xyxy, sample.labels)
+    return replace(sample, pixels=np.clip(changed, 0, 1))
 
 
 def _window(
@@ -126,4 +128,5 @@ def _window(
     cut = clip(moved, width, height).astype(np.float32)
     sides: NDArray[np.float32] = cut[:, 2:] - cut[:, :2]
     keep = (area(cut) >= min_visible * area(moved)) & (sides >= 2).all(axis=1)
-    return Sample(np.asarray(pixels, np.float32), cut[keep], sample.labels[keep])
+    motion_xy = (sample.motion_xy[0] * zoom_x, sample.motion_xy[1] * zoom_y)
+    return Sample(np.asarray(pixels, np.float32), cut[keep], sample.labels[keep], motion_xy)
