@@ -20,6 +20,7 @@ from detect import __version__, commands
 from detect.commands import VERBS, main
 from detect.commands.console import command, print_table, shown
 from detect.commands.inputs import find_images
+from detect.commands.verb import Verb
 from detect.errors import DetectError
 from detect.images import read_size, write_image
 from detect.records import Box, Dataset, Detections, Image
@@ -53,8 +54,12 @@ def test_help_of_a_verb_shows_an_example(name: str, detect: Run) -> None:
 def test_examples_are_valid_command_lines(name: str) -> None:
     import shlex
 
-    for example in VERBS[name].examples:
-        VERBS[name].parse(name, shlex.split(example.split(" > ")[0])[1:])
+    verb = VERBS[name]
+    single = {name: verb} if isinstance(verb, Verb) else {f"{name} {each}": verb.verbs[each] for each in verb.verbs}
+    for words, each in single.items():
+        for example in each.examples:
+            assert example.startswith(words)
+            each.parse(words, shlex.split(example.removeprefix(words).split(" > ")[0]))
 
 
 def test_help_starts_in_a_blink_and_loads_nothing_heavy() -> None:

@@ -6,28 +6,33 @@ import difflib
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from .. import __version__
 from ..errors import DetectError
 from .audit import AUDIT
+from .bench import BENCH
 from .convert import CONVERT
 from .evaluate import EVALUATE
 from .infer import INFER
 from .sample import SAMPLE
 from .train import TRAIN
-from .verb import INTERRUPTED_EXIT, UsageError
+from .verb import INTERRUPTED_EXIT, UsageError, Verb, VerbGroup
 
 __all__ = ["VERBS", "main"]
 
-VERBS = {
+VERBS: dict[str, Verb | VerbGroup] = {
     "convert": CONVERT,
     "audit": AUDIT,
     "sample": SAMPLE,
     "train": TRAIN,
     "evaluate": EVALUATE,
     "infer": INFER,
+    "bench": BENCH,
 }
+
+_HELP = ("-h", "--help", "help")
 
 USAGE_EXIT = 2
 CLOSED_PIPE_EXIT = 141  # 128 + SIGPIPE
@@ -81,18 +86,20 @@ def _tell_mistakes(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] in _HELP:
         print(_help())
         return 0 if arguments else USAGE_EXIT
     if arguments[0] in ("-V", "--version"):
         print(f"detect {__version__}")
         return 0
     name, *rest = arguments
-    verb = VERBS.get(name)
-    if verb is None:
-        near = difflib.get_close_matches(name, VERBS, n=1)
-        fix = f"did you mean '{near[0]}'?" if near else f"the verbs are {', '.join(VERBS)}"
-        raise UsageError(f"no verb '{name}'", fix=fix)
+    verb = _named(name, VERBS)
+    if isinstance(verb, VerbGroup):
+        if not rest or rest[0] in _HELP:
+            print(verb.help(name))
+            return 0 if rest else USAGE_EXIT
+        second, *rest = rest
+        name, verb = f"{name} {second}", _named(second, verb.verbs)
     try:
         values = verb.parse(name, rest)
     except SystemExit:  # argparse has printed the verb's help
@@ -101,6 +108,17 @@ def _run(arguments: Sequence[str]) -> int:
         return verb.run(values)
     except KeyboardInterrupt:
         return _complain(f"stopped; {verb.on_interrupt(values)}", INTERRUPTED_EXIT)
+
+
+_Named = TypeVar("_Named", Verb, Verb | VerbGroup)
+
+
+def _named(name: str, verbs: Mapping[str, _Named]) -> _Named:
+    if name in verbs:
+        return verbs[name]
+    near = difflib.get_close_matches(name, verbs, n=1)
+    fix = f"did you mean '{near[0]}'?" if near else f"the verbs are {', '.join(verbs)}"
+    raise UsageError(f"no verb '{name}'", fix=fix)
 
 
 def _help() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -51,6 +51,27 @@ class Verb:
         )
         self.add_arguments(parser)
         return parser.parse_intermixed_args(arguments)
+
+
+@dataclass(frozen=True)
+class VerbGroup:
+    """Verbs that share a first word, such as ``detect bench train``.
+
+    Attributes:
+        summary: one line for the list of verbs.
+        verbs: by their second word.
+    """
+
+    summary: str
+    verbs: Mapping[str, Verb]
+
+    def help(self, name: str) -> str:
+        """What it can do, an example of each."""
+        width = max(map(len, self.verbs))
+        listed = [f"  {each:<{width}}  {verb.summary}" for each, verb in self.verbs.items()]
+        examples = [f"  detect {verb.examples[0]}" for verb in self.verbs.values()]
+        usage = f"usage: detect {name} {{{','.join(self.verbs)}}} [arguments]"
+        return "\n".join([usage, "", self.summary, "", "verbs:", *listed, "", "examples:", *examples])
 
 
 def names(text: str) -> list[str]:

@@ -141,6 +141,7 @@ def intervals_of(resampled: Resampled, *, seeds_too: bool = True, confidence: fl
         confidence: share of such intervals that would hold the true value.
     """
     figures = _figures(resampled, 0 if seeds_too else None)
+    figures = {key: np.clip(values, 0, 1) for key, values in figures.items()}  # stretched deviations may leave them
     return _intervals(figures, resampled.categories, _covered(seeds_too, resampled), confidence)
 
 
