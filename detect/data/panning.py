@@ -14,7 +14,7 @@ from ..boxes import recognisable
 from ..sample import motions, travel
 from .dataset import Sample
 
-_AT_BORDER_PX = 2.0  # a box that ends so near a border is cut by it, and goes on in the reflection
+_AT_BORDER_PX = 4.0  # a box that ends so near a border is cut by it (annotators stop short), and goes on beyond
 
 
 def pan(sample: Sample, length: int, rng: np.random.Generator) -> list[Sample]:
