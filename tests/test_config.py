@@ -141,7 +141,84 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
+def test_a_file_says_what_differs_from_its_base(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("train: {epochs: 5, lr: 0.5}\ndata: {val: held/out.json}")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.yaml").write_text("base: ../base.yaml\ntrain: {lr: 0.1}\nmodel: {scan: {}}")
+    (tmp_path / "theirs.yaml").write_text("base: sub/mine.yaml\nmodel: {scan: null}")
+    mine, theirs = (load_config(tmp_path / name, ["train.seed=3"]) for name in ("sub/mine.yaml", "theirs.yaml"))
+    assert (mine.train.epochs, mine.train.lr, mine.train.seed, mine.data.val) == (5, 0.1, 3, Path("held/out.json"))
+    assert mine.model.scan is not None
+    assert theirs == mine.model_copy(update={"model": mine.model.model_copy(update={"scan": None})})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: none.yaml", r"none\.yaml: can't read the configuration"),
+        ("base: [a.yaml]", r"experiment\.yaml: 'base' is \['a\.yaml'\]; name one YAML file"),
+        ("base: experiment.yaml", r"experiment\.yaml: files build on each other in a circle"),
+    ],
+)
+def test_a_base_that_cannot_be_is_named(load: Callable[..., Config], text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(text)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.backbone.name=cps", r"'model\.backbone\.name' is 'cps'; did you mean 'csp'\?"),
+        ("model.backbone.name=resnet18", r"'resnet18'; it should be 'csp', 'plain3', .* or 'torchvision'"),
+        ("model.backbone.widht=3", r"unknown key 'model\.backbone\.widht' of csp; did you mean '.*\.widths'\?"),
+        ("model.backbone.arch=vgg11", r"unknown key 'model\.backbone\.arch' of csp; it takes name, size, stem, widths"),
+        ("model.backbone=plain3", r"'model\.backbone' is a section, got 'plain3'; set a key under it"),
+        ("model.backbone.size=x", r"'model\.backbone\.size' is 'x'; it should be 'n', 's' or 'm'"),
+        ("model.scan.hiden=3", r"unknown key 'model\.scan\.hiden'; did you mean 'model\.scan\.hidden'\?"),
+        ("model.scan.hidden=0", r"'model\.scan\.hidden' is 0; it should be greater than or equal to 1"),
+        ("model.scan=3", r"'model\.scan' is a section, got 3"),
+    ],
+)
+def test_sections_of_several_kinds_name_the_key_that_was_meant(
+    load: Callable[..., Config], override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load("", override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.backbone.widths=[8]"], r"unknown key 'model\.backbone\.widths' of plain3; did you mean '.*\.width'\?"),
+        (["model.backbone.dropout=2"], r"'model\.backbone\.dropout' is 2; it should be less than or equal to 1"),
+        (["model.backbone.name=recurrent_conv", "model.backbone.steps=-1"], r"\.steps' is -1; it should be greater"),
+        (
+            ["model.backbone.name=recurrent_conv", "model.backbone.widths=[]"],
+            r"'model\.backbone': widths has 0 entries",
+        ),
+        (["model.backbone.name=torchvision", "model.backbone.weights=3"], r"it should be 'none' or 'hub' or a path"),
+    ],
+)
+def test_mistakes_in_other_backbones_name_their_key(
+    load: Callable[..., Config], overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load("model: {backbone: {name: plain3}}", *overrides)
+
+
+def test_a_backbone_without_a_name_is_csp_and_a_size_fills_in_what_is_left_out() -> None:
+    small, changed = (
+        parse_config({"model": {"backbone": {"size": "s", **keys}}}).model.backbone for keys in ({}, {"stem": 4})
+    )
+    assert small.name == "csp"
+    assert changed == small.model_copy(update={"stem": 4})
+    assert small != Config().model.backbone
+
+
 def test_the_resolved_yaml_gives_the_same_configuration(load: Callable[..., Config]) -> None:
+    for overrides in (["model.backbone.size=m", "model.scan.hidden=8"], ["model.backbone.name=torchvision"]):
+        other = load("", *overrides)
+        assert load(to_yaml(other)) == other
     config = load(
         "", "train.lr=3e-4", "data.val=a/b.json", "model.anchors.shapes=[[[1.5, 2]], [[3, 4]]]", "train.clip_norm=null"
     )
@@ -162,6 +239,9 @@ def test_differing_keys_are_dotted_and_in_order() -> None:
     changed = parse_config({"train": {"seed": 1}, "model": {"roi": {"convs": 3}}, "data": {"val": "x.json"}})
     assert differing_keys(changed, Config()) == ["data.val", "model.roi.convs", "train.seed"]
     assert differing_keys(Config(), Config()) == []
+    scanning = parse_config({"model": {"scan": {"hidden": 8}}})
+    for one, other in ((scanning, Config()), (Config(), scanning)):
+        assert "model.scan.hidden" in differing_keys(one, other)
 
 
 def test_a_configuration_does_not_change_once_read() -> None:

@@ -17,21 +17,12 @@ from .words import in_words, leaves
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and apply ``key=value`` overrides with dotted keys, values in YAML.
 
+    A file may name another one that it builds on, relative to itself (``base: neu.yaml``), and say what differs.
+
     Raises:
         ConfigError: no such file, no YAML mapping, an unknown key (the nearest known one is named) or a bad value.
     """
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"can't read the configuration ({error.strerror})", where=path, fix="check the path"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
-    tree = {} if tree is None else tree
-    if not isinstance(tree, dict):
-        raise ConfigError("the file is no mapping of sections", where=path, fix="write 'train:' with keys under it")
+    tree = _read_tree(Path(path))
     for override in overrides:
         _apply(tree, override)
     return parse_config(tree, where=str(path))
@@ -51,9 +42,46 @@ def to_yaml(config: Config) -> str:
 
 
 def differing_keys(a: Config, b: Config) -> list[str]:
-    """Dotted keys whose values differ, in the order of the tree."""
-    theirs = dict(leaves(b.model_dump(mode="json")))
-    return [key for key, value in leaves(a.model_dump(mode="json")) if theirs.get(key) != value]
+    """Dotted keys whose values differ, in the order of the tree; those that only one of the two has are among them."""
+    ours, theirs = (dict(leaves(each.model_dump(mode="json"))) for each in (a, b))
+    return [key for key in {**ours, **theirs} if key not in ours or key not in theirs or ours[key] != theirs[key]]
+
+
+def _read_tree(path: Path, builders: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a file over those of its base; ``builders`` are the files that led here."""
+    if path.resolve() in builders:
+        raise ConfigError("files build on each other in a circle", where=path, fix="take 'base:' out of one of them")
+    tree = _read_mapping(path)
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise ConfigError(f"'base' is {base!r}", where=path, fix="name one YAML file, relative to this one")
+    return _merged(_read_tree(path.parent / base, (*builders, path.resolve())), tree)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"can't read the configuration ({error.strerror})", where=path, fix="check the path"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ConfigError("the file is no mapping of sections", where=path, fix="write 'train:' with keys under it")
+    return tree
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _merged(below[key], above[key])
+    return merged
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -111,7 +111,7 @@ class Anatomy(NamedTuple):
 
 @lru_cache
 def dissect(arch: str) -> Anatomy:
-    """Find a network's stages by running its graph, without weights, on images of three sizes.
+    """Find a network's stages by running its graph, without weights, on images of two sizes.
 
     The map of a stride is the last one of its size that all further computation flows through: a stage's output, and
     never something inside a block that a shortcut passes by.
@@ -130,9 +130,10 @@ def dissect(arch: str) -> Anatomy:
         raise ConfigError(found, where=_ARCH_KEY, fix=_INSTEAD) from None
     stages = {}
     for name in _bottlenecks(extractor.graph):
+        shape = tuple(maps[name].shape) if isinstance(maps[name], Tensor) else ()
         for stride in _STRIDES:
-            if tuple(maps[name].shape[2:]) == (256 // stride, 320 // stride):
-                stages[stride] = Stage(name, stride, maps[name].shape[1])
+            if shape[2:] == (256 // stride, 320 // stride):
+                stages[stride] = Stage(name, stride, shape[1])
     if tuple(stages) != _STRIDES:
         at = f"only at strides {', '.join(map(str, stages))}" if stages else "at none of the strides 4, 8, 16, 32"
         raise ConfigError(f"'{arch}' has feature maps {at}", where=_ARCH_KEY, fix=_INSTEAD)
