@@ -34,13 +34,13 @@ class Team:
         return self.rank == 0
 
     def check_shares(self, batch_size: int) -> None:
-        """Refuse a batch that the team can't share evenly.
+        """Refuse a batch, of images or clips, that the team can't share evenly.
 
         Raises:
             ConfigError: it can't.
         """
         if batch_size % self.size:
-            found = f"{batch_size} images can't be shared evenly by {self.size} processes"
+            found = f"{batch_size} images or clips a step can't be shared evenly by {self.size} processes"
             raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {self.size}")
 
     def wrapped(self, model: nn.Module, *, rests: bool = False) -> nn.Module:

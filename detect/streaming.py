@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torchvision.models.detection import FasterRCNN
 
 from .boxes import clip
-from .data import to_tensor, unit_range
+from .data import DetectionDataset, as_channels, strips, to_tensor, unit_range
 from .images import Pixels
 from .models import State, StripDetector
 from .motion import motion_between
-from .prediction import detect_images, to_detections
-from .records import Detections
+from .prediction import detect_dataset, detect_images, to_detections
+from .records import Detections, Frame
 
 Motion = tuple[float, float]  # pixels (right, down) that the surface moves from a frame to the next
 
@@ -28,10 +30,11 @@ class Stream:
         categories: the model's category names.
         every: each how many frames a key frame is seen by the full network; the light one sees those between. Without
             a light network all frames are key frames.
+        channels: 1 for gray, 3 for RGB, as the model asks; frames are brought to it.
     """
 
-    def __init__(self, model: FasterRCNN, categories: tuple[str, ...], *, every: int = 1) -> None:
-        self.model, self.categories, self.every = model, categories, every
+    def __init__(self, model: FasterRCNN, categories: tuple[str, ...], *, every: int = 1, channels: int = 1) -> None:
+        self.model, self.categories, self.every, self.channels = model, categories, every, channels
         self.strip: str | None = None
         self.reset()
 
@@ -49,11 +52,13 @@ class Stream:
         """Detections of the next frame, best score first.
 
         Args:
-            pixels: uint8 or uint16, as the model's channels ask; another size than before starts a new strip.
+            pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB; another size than before starts a
+                new strip.
             strip: a name for the strip; another one than before starts a new strip.
             motion_xy: what an encoder says of the motion since the frame before; None: read from the frames, or
                 taken as before where they don't tell.
         """
+        pixels = as_channels(pixels, self.channels)
         size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         if strip != self.strip or size_hw != self._size_hw:
             self.reset()
@@ -111,3 +116,39 @@ def _carried(found: Detections, motion_xy: Motion, size_hw: tuple[int, int]) -> 
     boxes = clip(found.boxes_xyxy + np.tile(np.asarray(motion_xy, np.float32), 2), size_hw[1], size_hw[0])
     inside = ((boxes[:, 2:] - boxes[:, :2]) > 1).all(axis=1)
     return Detections(boxes[inside].astype(np.float32), found.scores[inside], found.labels[inside], found.categories)
+
+
+def detect_in_time(
+    model: FasterRCNN, dataset: DetectionDataset, categories: tuple[str, ...], *, every: int = 1
+) -> Iterator[tuple[int, Detections]]:
+    """Position and detections of each image of a data set.
+
+    A detector with memory sees the frames of strips one after another, each strip from its beginning; frames that
+    never came are skipped over. Others, and still images, are seen alone, in batches.
+
+    Args:
+        model: in evaluation mode.
+        dataset: pixels; labels aren't looked at, recorded motion is taken as an encoder's word.
+        categories: the model's category names.
+        every: each how many frames a key frame is seen by the full network.
+    """
+    if not isinstance(model, StripDetector) or any(image.frame is None for image in dataset.images):
+        position = 0
+        for batch in detect_dataset(model, dataset, categories):
+            for found in batch:
+                yield position, found
+                position += 1
+        return
+    for name, positions in strips(dataset):
+        stream = Stream(model, categories, every=every, channels=dataset.channels)
+        before: Frame | None = None
+        for position in positions:
+            frame = dataset.images[position].frame
+            motion = None
+            if before is not None and frame is not None:
+                gap, total = frame.number - before.number, frame.motion_since(before)
+                motion = None if total is None else (total[0] / gap, total[1] / gap)
+                for _ in range(gap - 1):
+                    stream.skip(motion)
+            yield position, stream(dataset.pixels(position), strip=name, motion_xy=motion)
+            before = frame

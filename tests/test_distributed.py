@@ -33,7 +33,9 @@ def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images can't be shared evenly by 4 processes; make"):
+    with pytest.raises(
+        ConfigError, match=r"train\.batch_size: 6 images or clips a step can't be shared evenly by 4"
+    ):
         Team(0, 4).check_shares(6)
 
 
@@ -87,4 +89,4 @@ def test_two_processes_leave_one_run_and_resume_it(data: Path, tmp_path: Path) -
 def test_a_batch_too_small_for_the_team_is_told_once(data: Path, tmp_path: Path) -> None:
     refused = detect_train(configured(data, tmp_path / "odd", train={"batch_size": 3}))
     assert refused.returncode == 2
-    assert refused.stderr.count("3 images can't be shared evenly by 2 processes") == 1
+    assert refused.stderr.count("3 images or clips a step can't be shared evenly by 2 processes") == 1

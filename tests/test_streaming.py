@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,13 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from detect.config import ModelConfig
+from detect.data import DetectionDataset
 from detect.errors import ConfigError
+from detect.images import read_image, write_image
 from detect.models import build_detector
 from detect.motion import motion_between
-from detect.records import Detections
-from detect.streaming import Stream
+from detect.records import Dataset, Detections, Frame, Image
+from detect.streaming import Stream, detect_in_time
 
 SHAPES = [[(12.0, 12.0), (24.0, 12.0)]] * 4
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
@@ -187,3 +191,38 @@ def test_a_light_backbone_of_other_strides_is_refused() -> None:
     light = {"name": "csp", "widths": (8, 8), "depths": (0, 0)}
     with pytest.raises(ConfigError, match=r"model\.memory\.light: the light backbone has strides \[4, 8\], the full"):
         built(kind="gru", light=light)
+
+
+def filmed(folder: Path, step: int = 20) -> DetectionDataset:
+    """Two strips of three frames and four, the second one without its second frame."""
+    images = []
+    for name, seed, numbers in (("left", 1, (0, 1, 2)), ("right", 2, (0, 2, 3))):
+        strip = frames(seed, 4, step)
+        for number in reversed(numbers):  # files need not lie in the order of time
+            path = folder / f"{name}_{number}.png"
+            write_image(path, strip[number])
+            place = Frame(name, number, (float(number * step), 0.0))
+            images.append(Image(path, SIDE, SIDE, frame=place))
+    return DetectionDataset(Dataset(tuple(images), ("a", "b")), channels=1)
+
+
+def test_a_data_set_of_strips_is_seen_in_the_order_of_time(tmp_path: Path) -> None:
+    detector, dataset = built(kind="gru"), filmed(tmp_path)
+    found = dict(detect_in_time(detector, dataset, ("a", "b")))
+    assert sorted(found) == list(range(6))
+
+    stream = Stream(detector, ("a", "b"))
+    for number, position in ((0, 2), (1, 1), (2, 0)):
+        motion = (-20.0, 0.0) if number else None
+        assert same(found[position], stream(frames(1, 4)[number], strip="left", motion_xy=motion))
+    stream(frames(2, 4)[0], strip="right")
+    stream.skip((-20, 0))  # its second frame never came
+    assert same(found[4], stream(frames(2, 4)[2], strip="right", motion_xy=(-20, 0)))
+
+
+def test_still_images_are_seen_alone_even_with_memory(tmp_path: Path) -> None:
+    detector, dataset = built(kind="gru"), filmed(tmp_path)
+    stills = Dataset(tuple(replace(image, frame=None) for image in dataset.images), ("a", "b"))
+    found = dict(detect_in_time(detector, DetectionDataset(stills, channels=1), ("a", "b")))
+    for position, image in enumerate(stills.images):
+        assert same(found[position], Stream(detector, ("a", "b"))(read_image(image.path)))

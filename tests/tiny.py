@@ -67,5 +67,5 @@ def tiny_config(folder: Path, run_dir: Path, /, **changes: dict[str, Any]) -> Co
         "augment": {"mosaic": 0.5, "mosaic_off_epochs": 1},
     }
     for section, values in changes.items():
-        tree[section] = {**tree[section], **values}
+        tree[section] = {**tree.get(section, {}), **values}
     return parse_config(tree)

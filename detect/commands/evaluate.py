@@ -52,13 +52,13 @@ def _judge_run(args: argparse.Namespace) -> int:
     if not args.weights.exists():
         raise UsageError(f"{args.weights}: no such run or checkpoint", fix="give a run folder or a .pt file")
     run_dir = args.weights if args.weights.is_dir() else args.weights.parent
-    data = args.data or _validation_data(run_dir)
     from ..formats import coco
-
-    dataset = coco.read(data)
+    from ..formats.files import read_json_lines
     from ..inference import Predictor
 
     predictor = Predictor.load(args.weights, device=args.device)
+    data = args.data or _validation_data(run_dir)
+    dataset = coco.read(data)
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
     for item, image in zip(truth["images"], dataset.images):
@@ -69,7 +69,7 @@ def _judge_run(args: argparse.Namespace) -> int:
         found,
         data.parent,
         args.out or run_dir / "report",
-        log=_read_log(run_dir / "log.jsonl"),
+        log=read_json_lines(run_dir / "log.jsonl") or None,
         meta=_meta(predictor, data),
     )
     if dataset.images:
@@ -145,19 +145,6 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"can't read the file ({error.strerror})", where=path, fix="check the path") from None
     except ValueError as error:  # not JSON, or not even text
         raise DataError(f"the file is not valid JSON ({error})", where=path, fix="give a COCO JSON file") from None
-
-
-def _read_log(path: Path) -> list[dict[str, Any]] | None:
-    """The run's epochs; the last line may be cut short where the run was."""
-    if not path.exists():
-        return None
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
 
 
 EVALUATE = Verb(

@@ -18,7 +18,7 @@ import torch
 from ..checkpoint import Checkpoint, load_checkpoint
 from ..config import Config, differing_keys, load_config, to_yaml
 from ..errors import CheckpointError, ConfigError, DataError
-from ..formats.files import write_text
+from ..formats.files import read_json_lines, write_text
 
 _MAY_CHANGE = ("run.", "data.workers", "data.cache", "train.device", "train.tensorboard")
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
@@ -98,13 +98,7 @@ class RunFolder:
 
     def read_log(self) -> list[dict[str, Any]]:
         """All epochs so far; a line cut short by a crash is passed over, its epoch is trained again."""
-        lines = []
-        for text in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-        return lines
+        return read_json_lines(self.log)
 
     def write_environment(self, *, device: torch.device, precision: str, data: Sequence[Path]) -> None:
         """Versions, machine, commit and the digests of the label files; a resumed run adds when it went on."""

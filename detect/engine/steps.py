@@ -77,7 +77,7 @@ class Stepper:
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         try:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-                losses: dict[str, Tensor] = self._learner(batch.images, batch.targets)
+                losses: dict[str, Tensor] = self._learner(batch.images, batch.targets, **self._time(batch))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -85,6 +85,12 @@ class Stepper:
             fix = "raise it, or model.roi.batch_per_image, or give the backbone fewer stages for images this small"
             raise ConfigError(found, where="train.batch_size", fix=fix) from None
         return losses
+
+    def _time(self, batch: Batch) -> dict[str, Any]:
+        """What a detector with memory has to know of a batch besides its images; others see clips as stills."""
+        if batch.clip_length == 1 or not isinstance(self.model, StripDetector):
+            return {}
+        return {"clip_length": batch.clip_length, "motion_xy": batch.motion_xy}
 
     def averaged(self) -> FasterRCNN:
         """The detector with averaged weights, ready to be judged."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ..checkpoint import Checkpoint, save_checkpoint
-from ..config import AugmentConfig, Config
-from ..data import Augment, Batch, DetectionDataset, TrainingLoader, read_dataset
+from ..config import Config
+from ..data import Batch, DetectionDataset, SeededLoader, read_dataset
 from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
 from ..models import level_strides, load_pretrained, parts
@@ -20,6 +20,7 @@ from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
 from .design import design_detector
 from .folder import RunFolder
+from .loading import check_batches, training_loader
 from .optim import build_optimizer, learning_rate, resolve_precision
 from .seeds import epoch_seed, weights_seed
 from .steps import NotFiniteError, Stepper
@@ -51,7 +52,7 @@ class _Training:
     def __init__(self, config: Config, device: torch.device, team: Team, *, resume: bool) -> None:
         self.config, self.device, self.team = config, device, team
         self.console = TrainingConsole(quiet=not team.leads)
-        team.check_shares(config.train.batch_size)
+        check_batches(config, team)
         self.precision = resolve_precision(config.train.precision, self.device)
         if config.train.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses to multiply on a GPU
@@ -105,7 +106,7 @@ class _Training:
     def run(self) -> Path:
         """All epochs that are left."""
         config = self.config
-        loader = self._loader()
+        loader = training_loader(config, self.dataset, device=self.device, team=self.team)
         board = None
         if config.train.tensorboard and self.team.leads:
             board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
@@ -144,23 +145,7 @@ class _Training:
         size = self.config.model.input_size
         self.console.say("input size: the images' own" if size is None else f"input size: shorter side {size} px")
 
-    def _loader(self) -> TrainingLoader:
-        config = self.config
-        spare = min(8, (os.cpu_count() or 1) - 1) if self.device.type == "cuda" else 0
-        workers = spare if config.data.workers == "auto" else config.data.workers
-        return TrainingLoader(
-            self.dataset,
-            augment=_augment(config.augment),
-            plain=_augment(config.augment.model_copy(update={"mosaic": 0.0})),
-            plain_from=config.train.epochs - config.augment.mosaic_off_epochs + 1,
-            batch_size=config.train.batch_size,
-            seed=config.train.seed,
-            share=(self.team.rank, self.team.size),
-            workers=workers,
-            pin=self.device.type == "cuda",
-        )
-
-    def _train_epoch(self, loader: TrainingLoader, epoch: int, bar: EpochBar) -> dict[str, Any]:
+    def _train_epoch(self, loader: SeededLoader, epoch: int, bar: EpochBar) -> dict[str, Any]:
         config, steps = self.config.train, len(loader)
         torch.manual_seed(epoch_seed(config.seed, epoch, self.team.rank))
         sums: dict[str, float] = {}
@@ -232,7 +217,3 @@ class _Training:
         self.stepper.restore(saved.training, saved.weights)
         self.best_score, self.stale, self.epoch = saved.training["best_score"], saved.training["stale"], saved.epoch
         self.console.say(f"resuming {self.folder.dir} after epoch {self.epoch} of {self.config.train.epochs}")
-
-
-def _augment(config: AugmentConfig) -> Augment:
-    return Augment(**config.model_dump(exclude={"mosaic_off_epochs"}))

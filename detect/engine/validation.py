@@ -10,8 +10,9 @@ from torchvision.models.detection import FasterRCNN
 from ..data import DetectionDataset
 from ..evaluation import average_precision
 from ..formats import coco
-from ..prediction import coco_results, detect_dataset
+from ..prediction import coco_results
 from ..records import Dataset
+from ..streaming import detect_in_time
 
 
 class Validator:
@@ -32,6 +33,6 @@ class Validator:
         """AP, AP50, AP75 and AP50 a class, as fractions; the model's mode is put back afterwards."""
         training = model.training
         model.eval()
-        found = [each for batch in detect_dataset(model, self.images, self.images.categories) for each in batch]
+        found = dict(detect_in_time(model, self.images, self.images.categories))
         model.train(training)
-        return average_precision(self._truth, coco_results(found, self._ids))
+        return average_precision(self._truth, coco_results([found[i] for i in range(len(found))], self._ids))

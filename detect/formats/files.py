@@ -111,6 +111,17 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_text(path, text)
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one a line, none if there is no file; what follows a line cut short is left out."""
+    values = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            break
+    return values
+
+
 def new_folder(out: Path, names: Sequence[str]) -> None:
     """Make ``out`` and refuse if one of ``names`` in it already holds something.
 

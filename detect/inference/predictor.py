@@ -14,8 +14,9 @@ from ..checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from ..data import DetectionDataset, as_channels
 from ..errors import DataError
 from ..images import Pixels, read_image
-from ..prediction import coco_results, detect_dataset, detect_images, resolve_device
+from ..prediction import coco_results, detect_images, resolve_device
 from ..records import Dataset, Detections
+from ..streaming import Stream, detect_in_time
 
 
 class Predictor:
@@ -61,8 +62,15 @@ class Predictor:
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
         return detect_images(self._model, [as_channels(pixels, self._channels)], self.categories)[0].above(threshold)
 
-    def detect_dataset(self, dataset: Dataset, *, progress: bool = False) -> list[dict[str, object]]:
+    def detect_dataset(self, dataset: Dataset, *, progress: bool = False, every: int = 1) -> list[dict[str, object]]:
         """COCO results over a labelled data set: image_id is the position + 1, categories are matched by name.
+
+        A detector with memory sees the frames of strips in the order of time.
+
+        Args:
+            dataset: images and the categories to match.
+            progress: show a bar on terminals.
+            every: each how many frames a key frame is seen by the full network, as in ``stream``.
 
         Raises:
             DataError: the detector knows a category that the data set lacks.
@@ -73,14 +81,27 @@ class Predictor:
             found = f"the detector finds {', '.join(unknown)}, the data set has {', '.join(dataset.categories)}"
             raise DataError(found, where=self.weights_path, fix="judge it on data with the categories of its training")
         images = DetectionDataset(dataset, channels=self._channels, cache=False)
-        found_all: list[Detections] = []
+        seen: dict[int, Detections] = {}
         hidden = not (progress and sys.stderr.isatty())
         with Progress(transient=True, disable=hidden, console=Console(stderr=True)) as bar:
             task = bar.add_task("detecting", total=len(images))
-            for batch in detect_dataset(self._model, images, self.categories):
-                found_all.extend(batch)
-                bar.advance(task, len(batch))
-        return coco_results(found_all, ids)
+            for position, detections in detect_in_time(self._model, images, self.categories, every=every):
+                seen[position] = detections
+                bar.advance(task)
+        return coco_results([seen[i] for i in range(len(seen))], ids)
+
+    def stream(self, *, every: int = 1) -> Stream:
+        """A camera over moving strips, whose frames are given one by one; see ``detect.streaming.Stream``.
+
+        Args:
+            every: each how many frames a key frame is seen by the full network, where the detector has a light one.
+
+        Raises:
+            DataError: ``every`` is below 1.
+        """
+        if every < 1:
+            raise DataError(f"a key frame every {every} frames was asked for", where="every", fix="give 1 or more")
+        return Stream(self._model, self.categories, every=every, channels=self._channels)
 
 
 def _checked(image: Pixels) -> Pixels:

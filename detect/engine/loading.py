@@ -1,0 +1,76 @@
+"""The batches that a configuration asks for: single images, or clips of moving strips."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from ..config import AugmentConfig, Config
+from ..data import Augment, ClipLoader, DetectionDataset, SeededLoader, TrainingLoader
+from ..distributed import Team
+from ..errors import ConfigError
+
+
+def check_batches(config: Config, team: Team) -> None:
+    """Refuse a memory that has nothing to learn from, and batches of broken clips or uneven shares.
+
+    Raises:
+        ConfigError: any of these.
+    """
+    length, batch_size = config.clips.length, config.train.batch_size
+    if config.model.memory is not None and length == 1:
+        found = "memory learns from clips of frames, and single images are asked for"
+        raise ConfigError(found, where="clips.length", fix="set it to 4 or so, or leave model.memory out")
+    if batch_size % length:
+        found = f"batches of {batch_size} images can't hold whole clips of {length} frames"
+        raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {length}")
+    team.check_shares(batch_size // length)
+
+
+def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.device, team: Team) -> SeededLoader:
+    """Batches of this process.
+
+    Args:
+        config: its sections data, clips, augment and train are looked at.
+        dataset: the training images.
+        device: what the batches go to.
+        team: the processes that share each batch.
+
+    Raises:
+        DataError: clips are asked for, and the images are in no order.
+        ConfigError: a mosaic of clips.
+    """
+    spare = min(8, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
+    workers = spare if config.data.workers == "auto" else config.data.workers
+    seed, share, pin = config.train.seed, (team.rank, team.size), device.type == "cuda"
+    clips, augment = config.clips, _augment(config.augment)
+    at_once = config.train.batch_size // clips.length
+    if clips.length > 1:
+        return ClipLoader(
+            dataset,
+            length=clips.length,
+            pan=clips.pan,
+            degraded=clips.degraded,
+            augment=augment,
+            batch_size=at_once,
+            seed=seed,
+            share=share,
+            workers=workers,
+            pin=pin,
+        )
+    return TrainingLoader(
+        dataset,
+        augment=augment,
+        plain=_augment(config.augment.model_copy(update={"mosaic": 0.0})),
+        plain_from=config.train.epochs - config.augment.mosaic_off_epochs + 1,
+        batch_size=at_once,
+        seed=seed,
+        share=share,
+        workers=workers,
+        pin=pin,
+    )
+
+
+def _augment(config: AugmentConfig) -> Augment:
+    return Augment(**config.model_dump(exclude={"mosaic_off_epochs"}))

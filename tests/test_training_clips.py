@@ -1,0 +1,97 @@
+"""Training on clips: a memory learns from consecutive frames, resumes exactly, and refuses what has no order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import TINY_MODEL, tiny_config, write_tiny
+
+from detect.checkpoint import load_checkpoint
+from detect.engine import train, trainer
+from detect.errors import ConfigError, DataError
+from detect.images import read_image
+from detect.inference import Predictor
+
+LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
+MEMORY = {**TINY_MODEL, "memory": {"kind": "gru", "light": LIGHT, "unseen_share": 0.3}}
+
+
+class Stopped(Exception):
+    """Stands for a crash."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_tiny(folder, "train", images=12, seed=0)
+    write_tiny(folder, "val", images=4, seed=1)
+    return folder
+
+
+def config_of(data: Path, run: Path, **changes: dict[str, Any]) -> Any:
+    clips = {"length": 2, "pan": True}
+    sections: dict[str, dict[str, Any]] = {"model": MEMORY, "clips": clips, "augment": {"mosaic": 0.0}}
+    return tiny_config(data, run, **{**sections, "train": {"epochs": 2}, **changes})
+
+
+def test_memory_learns_from_clips_and_resumes_exactly(data: Path, tmp_path: Path) -> None:
+    whole = train(config_of(data, tmp_path / "whole"))
+    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [6, 12]  # 12 clips of 2 frames in batches of 4 images
+    assert lines[-1]["val"]["AP"] is not None
+
+    part = tmp_path / "part"
+    append = trainer.RunFolder.append_log
+
+    def stop_after_first(self: Any, line: dict[str, Any]) -> None:
+        if line["epoch"] == 2:
+            raise Stopped
+        append(self, line)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.RunFolder, "append_log", stop_after_first)
+        with pytest.raises(Stopped):
+            train(config_of(data, part))
+    train(config_of(data, part), resume=True)
+    one, other = (load_checkpoint(run / "last.pt").weights for run in (whole, part))
+    assert one.keys() == other.keys()
+    assert any(name.startswith("memory") for name in one)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+    predictor = Predictor.load(whole)
+    stream = predictor.stream(every=2)
+    pictures = [read_image(path) for path in sorted((data / "val").glob("*.bmp"))]
+    found = [stream(pixels, strip="one") for pixels in pictures]
+    again = predictor.stream(every=2)
+    assert [len(each) for each in found] == [len(again(pixels, strip="another")) for pixels in pictures]
+    with pytest.raises(DataError, match="a key frame every 0 frames"):
+        predictor.stream(every=0)
+
+
+def test_a_detector_without_memory_trains_on_the_same_clips(data: Path, tmp_path: Path) -> None:
+    run = train(config_of(data, tmp_path / "still", model=dict(TINY_MODEL), train={"epochs": 1}))
+    assert not any(name.startswith("memory") for name in load_checkpoint(run / "last.pt").weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"clips": {}}, r"clips\.length: memory learns from clips of frames, and single images are asked for; set it"),
+        ({"clips": {"length": 3, "pan": True}}, r"train\.batch_size: batches of 4 images can't hold whole clips of 3"),
+        ({"augment": {"mosaic": 0.5}}, "a mosaic has no motion"),
+    ],
+)
+def test_settings_that_do_not_fit_clips_are_refused(
+    data: Path, tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        train(config_of(data, tmp_path / "refused", **changes))
+
+
+def test_images_in_no_order_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="12 of 12 images are frames of no strip, and memory needs their order"):
+        train(config_of(data, tmp_path / "unordered", clips={"length": 2}))
