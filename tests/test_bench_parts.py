@@ -153,7 +153,7 @@ def test_speeds_are_taken_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_table_of_nothing_but_failures_is_still_a_table() -> None:
     systems = [{"name": "a", "state": "failed", "missing": ["a/seed0 failed: the loss is no number"]}]
-    data = {"images": 1, "boxes": 2, "categories": ["x"]}
+    data = {"images": 1, "scenes": 1, "boxes": 2, "categories": ["x"]}
     text = to_markdown({"systems": systems, "data": data, "seeds": 1, "folds": None, "against": "a"})
     assert "| a      |     failed |" in text
     assert "a has no figures: a/seed0 failed: the loss is no number." in text

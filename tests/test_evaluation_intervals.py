@@ -142,6 +142,12 @@ class TestIntervals:
         assert paired_bootstrap([a], [b], resamples=300).overall["AP50"].verdict() == "better"
         assert paired_bootstrap([b], [a], resamples=300).overall["AP50"].verdict() == "worse"
 
+    def test_one_scene_tells_nothing_about_others(self) -> None:
+        evaluated = evaluated_of(*random_case(4, images=12))
+        interval = bootstrap([evaluated], resamples=20, groups=[5] * 12).overall["AP"]
+        assert interval.value is not None
+        assert (interval.low, interval.high, interval.verdict()) == (None, None, "cannot tell")
+
     def test_folds_are_averaged_and_a_class_may_be_missing_from_one(self) -> None:
         rng = np.random.default_rng(5)
         whole, part = made(rng, images=30), made(rng, images=20, labelled=1)
@@ -222,14 +228,30 @@ def test_intervals_of_differences_call_equal_systems_different_about_one_time_in
     assert 0.86 <= told.count("cannot tell") / len(told) <= 0.995
 
 
-def shaken(rng: np.random.Generator, world: Evaluated) -> Evaluated:
-    """The same world seen by another network of the same kind: other scores."""
+def test_luck_of_seeds_is_not_taken_for_a_better_system() -> None:
+    """Two systems of one kind, three seeds each, some seeds good and some bad."""
+    rng = np.random.default_rng(13)
+    both, images = [], []
+    for _ in range(40):
+        world = made(rng, images=60)
+        a, b = ([shaken(rng, world, lost=rng.uniform(0, 0.1)) for _ in range(3)] for _ in range(2))
+        first, second = (resample([runs], resamples=100) for runs in (a, b))
+        both.append(difference_of(first, second).overall["AP50"].verdict())
+        images.append(difference_of(first, second, seeds_too=False).overall["AP50"].verdict())
+    assert both.count("cannot tell") >= 0.85 * len(both)
+    assert images.count("cannot tell") < 0.85 * len(both)
+
+
+def shaken(rng: np.random.Generator, world: Evaluated, *, lost: float = 0) -> Evaluated:
+    """The same world seen by another network of the same kind: other scores, and a share of the hits lost."""
     found = world.found
     scores = found.scores * rng.uniform(0.4, 1, len(found.scores))
     order = np.lexsort((-scores, found.image, found.category))
     back = np.empty_like(order)
     back[world.matches.order] = np.arange(len(order))
-    matches = Matches(order, world.matches.truth_of[:, back[order]], world.matches.ignored, world.matches.detection_of)
+    truth_of = world.matches.truth_of[:, back[order]]
+    truth_of = np.where(rng.random(len(order)) < lost, -1, truth_of)
+    matches = Matches(order, truth_of, world.matches.ignored, world.matches.detection_of)
     return Evaluated(
         world.truth,
         Found(found.boxes_xywh, scores, found.image, found.category),

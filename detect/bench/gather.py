@@ -80,7 +80,7 @@ def gather(
         "against": plan.against,
         "seeds": plan.seeds,
         "folds": None if plan.parts[0].fold is None else len(plan.parts),
-        "data": _told(plan.parts, data),
+        "data": _told(data, scenes=sum(len(set(each)) for each in groups)),
         "confidence": CONFIDENCE,
         "resamples": resamples,
         "speed": {"device": device, "threads": threads, "machine": platform.processor() or platform.machine()},
@@ -179,11 +179,12 @@ def _speed(plan: Plan, names: Sequence[str], dataset: Dataset, *, threads: int, 
     return median_latencies_ms(predictors, images, threads=threads)
 
 
-def _told(parts: Sequence[Part], data: dict[Part, Dataset]) -> dict[str, Any]:
+def _told(data: dict[Part, Dataset], *, scenes: int) -> dict[str, Any]:
     images = [image for dataset in data.values() for image in dataset.images]
     return {
-        "val": [str(part.val) for part in parts],
+        "val": [str(part.val) for part in data],
         "images": len(images),
+        "scenes": scenes,
         "boxes": sum(not box.crowd for image in images for box in image.boxes),
         "categories": list(next(iter(data.values())).categories),
     }

@@ -31,7 +31,8 @@ _SCORES = ["system", "parameters", "multiply-adds", "AP50", "95 %", "AP", "95 %"
 def _title(results: dict[str, Any]) -> str:
     data, seeds, folds = results["data"], results["seeds"], results["folds"]
     trained = f"{seeds} seed{'s' * (seeds > 1)}" + (f" on each of {folds} folds" if folds else "")
-    return f"Trained with {trained}, judged on {data['images']:,} images with {data['boxes']:,} boxes."
+    of = "" if data["scenes"] == data["images"] else f" of {data['scenes']:,} scenes"
+    return f"Trained with {trained}, judged on {data['images']:,} images{of} with {data['boxes']:,} boxes."
 
 
 def _scores(row: dict[str, Any]) -> list[str]:

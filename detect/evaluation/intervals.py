@@ -13,13 +13,14 @@ from ..errors import DataError
 from .ap import IOU_50, IOU_75
 from .records import Evaluated, Truth
 from .resampling import draw_images, resampled_precision
+from .seed_noise import seed_noise
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and the ends of its interval, fractions; None where there is nothing to measure."""
+    """A figure and the ends of its interval, fractions; None where there is nothing to measure or to draw from."""
 
     value: float | None
     low: float | None
@@ -57,12 +58,14 @@ class Resampled:
             stands where a category has no box.
         truths: the labels of each fold.
         counts: int64[1 + resamples, images] of each fold, how often each image was drawn.
+        scenes: how many groups of images there were to draw in all folds; from one nothing can be told.
     """
 
     categories: tuple[str, ...]
     folds: tuple[NDArray[np.float64], ...]
     truths: tuple[Truth, ...]
     counts: tuple[NDArray[np.int64], ...]
+    scenes: int
 
 
 def bootstrap(
@@ -119,7 +122,7 @@ def resample(
         raise DataError("there is no run to resample", fix="give at least one judged run a fold")
     truths = tuple(runs[0].truth for runs in folds)
     categories = truths[0].categories
-    values, draws = [], []
+    values, draws, scenes = [], [], 0
     for j, (runs, truth) in enumerate(zip(folds, truths)):
         if truth.categories != categories or not all(_same_labels(run.truth, truth) for run in runs):
             raise DataError("the runs were judged by different labels", fix="judge all by the same")
@@ -128,7 +131,8 @@ def resample(
         counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
         values.append(np.stack([resampled_precision(run, counts) for run in runs], axis=1))
         draws.append(counts)
-    return Resampled(categories, tuple(values), truths, tuple(draws))
+        scenes += len(truth.images if together is None else set(together))
+    return Resampled(categories, tuple(values), truths, tuple(draws), scenes)
 
 
 def intervals_of(resampled: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
@@ -142,7 +146,7 @@ def intervals_of(resampled: Resampled, *, seeds_too: bool = True, confidence: fl
     """
     figures = _figures(resampled, 0 if seeds_too else None)
     figures = {key: np.clip(values, 0, 1) for key, values in figures.items()}  # stretched deviations may leave them
-    return _intervals(figures, resampled.categories, _covered(seeds_too, resampled), confidence)
+    return _intervals(figures, resampled, _covered(seeds_too, resampled), confidence)
 
 
 def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
@@ -158,16 +162,16 @@ def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confide
     # Two systems' seeds have nothing in common, so each draws its own.
     first, second = (_figures(each, stream if seeds_too else None) for stream, each in enumerate((a, b)))
     figures = {key: first[key] - second[key] for key in first}
-    return _intervals(figures, a.categories, _covered(seeds_too, a, b), confidence)
+    return _intervals(figures, a, _covered(seeds_too, a, b), confidence)
 
 
 def _figures(resampled: Resampled, stream: int | None) -> dict[tuple[str, str | None], NDArray[np.float64]]:
     """(figure, category or None for all) -> float64[1 + resamples], the mean over runs, then over folds."""
     folds: dict[tuple[str, str | None], list[NDArray[np.float64]]] = {}
     for j, values in enumerate(resampled.folds):
-        weights = _run_weights(*values.shape[:2], seed=None if stream is None else (stream, j))
+        seed = None if stream is None else (stream, j)
         for key, of_runs in _by_figure(values, resampled.categories):
-            folds.setdefault(key, []).append((of_runs * weights).sum(axis=1))
+            folds.setdefault(key, []).append(of_runs.mean(axis=1) + seed_noise(of_runs, seed))
     return {key: _mean(np.stack(each)) for key, each in folds.items()}
 
 
@@ -182,29 +186,16 @@ def _by_figure(
             yield (name, category), of_class[..., k]
 
 
-def _run_weights(rows: int, runs: int, *, seed: tuple[int, int] | None) -> NDArray[np.float64]:
-    """float64[rows, runs]: equal ones in the first row, those of drawn runs below, or equal ones if ``seed`` is None.
-
-    As many runs as there are are drawn with replacement. With few this spreads too little, by (runs - 1) / runs in
-    variance, so the deviations are stretched by what is missing (the rescaling bootstrap of Rao & Wu, 1988).
-    """
-    weights = np.full((rows, runs), 1 / runs)
-    if seed is not None and runs > 1:
-        drawn = np.random.default_rng(seed).multinomial(runs, weights[0], size=rows - 1)
-        weights[1:] += np.sqrt(runs / (runs - 1)) * (drawn - 1) / runs
-    return weights
-
-
 def _intervals(
     figures: dict[tuple[str, str | None], NDArray[np.float64]],
-    categories: Sequence[str],
+    drawn: Resampled,
     covers: Literal["images", "images and seeds"],
     confidence: float,
 ) -> Intervals:
     ends = ((1 - confidence) / 2, (1 + confidence) / 2)
-    found = {key: _interval(values, ends) for key, values in figures.items()}
+    found = {key: _interval(values if drawn.scenes > 1 else values[:1], ends) for key, values in figures.items()}
     names = [name for name, category in found if category is None]
-    per_class = {category: {name: found[name, category] for name in names} for category in categories}
+    per_class = {category: {name: found[name, category] for name in names} for category in drawn.categories}
     return Intervals({name: found[name, None] for name in names}, per_class, covers)
 
 
