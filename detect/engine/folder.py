@@ -100,7 +100,7 @@ class RunFolder:
         """All epochs so far; a line cut short by a crash is passed over, its epoch is trained again."""
         return read_json_lines(self.log)
 
-    def write_environment(self, *, device: torch.device, precision: str, data: Sequence[Path]) -> None:
+    def write_environment(self, *, device: torch.device, precision: str, processes: int, data: Sequence[Path]) -> None:
         """Versions, machine, commit and the digests of the label files; a resumed run adds when it went on."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         before = self._read_environment()
@@ -112,6 +112,7 @@ class RunFolder:
                 "system": platform.platform(),
                 "processor": platform.processor() or platform.machine(),
                 "cores": os.cpu_count(),
+                "processes": processes,
                 "threads": torch.get_num_threads(),
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             },

@@ -100,7 +100,7 @@ class _Training:
                 self.folder.cut_log(self.epoch)
         if team.leads:
             paths = [p for p in (config.data.train, config.data.val) if p is not None]
-            self.folder.write_environment(device=self.device, precision=self.precision, data=paths)
+            self.folder.write_environment(device=self.device, precision=self.precision, processes=team.size, data=paths)
         self.console.parts(parts(model))
 
     def run(self) -> Path:
