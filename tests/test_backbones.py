@@ -220,14 +220,17 @@ class TestTorchvision:
             ("MobileNetV3", r"no network 'MobileNetV3'; did you mean .*mobilenet_v3"),
             ("fasterrcnn_resnet50_fpn", r"no network 'fasterrcnn_resnet50_fpn'"),
             ("", r"no network ''; torchvision\.models\.list_models\(\) names all"),
-            ("vit_b_16", r"arch: 'vit_b_16' works on images of one size only, .*; take a convolutional one, such as"),
-            ("swin_t", r"arch: 'swin_t' has feature maps only at strides 4, 32; take a convolutional one"),
-            ("squeezenet1_1", r"'squeezenet1_1' has feature maps at none of the strides 4, 8, 16, 32; take a"),
+            ("vit_b_16", r"arch: 'vit_b_16' works on images of one size only, .*; take another one, such as resnet18"),
+            ("swin_t", r"arch: 'swin_t' has no feature map of 1/8, 1/16 of the image's size; take another one"),
+            ("squeezenet1_1", r"'squeezenet1_1' has no feature map of 1/4, 1/8, 1/16, 1/32 of the image's size; take"),
         ],
     )
-    def test_networks_that_do_not_serve_are_refused(self, arch: str, message: str) -> None:
+    def test_networks_that_do_not_serve_are_refused(
+        self, arch: str, message: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         with pytest.raises(ConfigError, match=message):
             level_strides(model_config(backbone={"name": "torchvision", "arch": arch}), 1)
+        assert capsys.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import io
 import pickle
 import warnings
+from contextlib import redirect_stderr
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,7 +21,7 @@ from ...errors import CheckpointError, ConfigError
 from .base import Backbone
 
 _ARCH_KEY, _WEIGHTS_KEY = "model.backbone.arch", "model.backbone.weights"
-_INSTEAD = "take a convolutional one, such as resnet18, mobilenet_v3_large or convnext_tiny"
+_INSTEAD = "take another one, such as resnet18, mobilenet_v3_large or convnext_tiny"
 _STRIDES = (4, 8, 16, 32)
 
 
@@ -124,7 +126,8 @@ def dissect(arch: str) -> Anatomy:
     try:
         nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
         extractor = create_feature_extractor(network, {node: node for node in nodes}, suppress_diff_warning=True).eval()
-        maps = extractor(torch.zeros(2, 3, 256, 320, device="meta"))
+        with redirect_stderr(io.StringIO()):  # where torch.fx writes its own account of what is told below
+            maps = extractor(torch.zeros(2, 3, 256, 320, device="meta"))
     except (AssertionError, RuntimeError, TypeError, ValueError):
         found = f"'{arch}' works on images of one size only, or has no graph of a fixed form"
         raise ConfigError(found, where=_ARCH_KEY, fix=_INSTEAD) from None
@@ -135,8 +138,10 @@ def dissect(arch: str) -> Anatomy:
             if shape[2:] == (256 // stride, 320 // stride):
                 stages[stride] = Stage(name, stride, shape[1])
     if tuple(stages) != _STRIDES:
-        at = f"only at strides {', '.join(map(str, stages))}" if stages else "at none of the strides 4, 8, 16, 32"
-        raise ConfigError(f"'{arch}' has feature maps {at}", where=_ARCH_KEY, fix=_INSTEAD)
+        missing = ", ".join(f"1/{stride}" for stride in _STRIDES if stride not in stages)
+        raise ConfigError(
+            f"'{arch}' has no feature map of {missing} of the image's size", where=_ARCH_KEY, fix=_INSTEAD
+        )
     # one pixel more and one less than a multiple of 32 are where rounding up and down differ most
     odd = extractor(torch.zeros(2, 3, 257, 287, device="meta"))
     sides = [tuple(odd[stage.node].shape[2:]) for stage in stages.values()]
