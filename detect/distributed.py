@@ -92,7 +92,15 @@ def joined(device: torch.device) -> Iterator[Team]:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The GPU of this process among those of its machine, where only "cuda" was asked for."""
-    if device == torch.device("cuda") and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    return device
+    """The GPU of this process among those of its machine, where only "cuda" was asked for.
+
+    Raises:
+        ConfigError: the machine has fewer GPUs than processes.
+    """
+    if device != torch.device("cuda") or "LOCAL_RANK" not in os.environ:
+        return device
+    number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number >= gpus:
+        found = f"each process wants a GPU of its own, and this machine has {gpus}"
+        raise ConfigError(found, where="train.processes", fix="start as many processes, or set train.device=cpu")
+    return torch.device("cuda", number)
