@@ -12,7 +12,7 @@ import torch
 from tiny import CATEGORIES, write_tiny
 from torch import nn
 
-from detect.config import AnchorConfig, CspConfig, ModelConfig
+from detect.config import AnchorConfig, CspConfig, FpnConfig, ModelConfig
 from detect.data import DetectionDataset, read_dataset
 from detect.engine.board import Board
 from detect.engine.design import design_detector
@@ -150,6 +150,12 @@ class TestDesign:
         model = ModelConfig(input_size=128, backbone=CspConfig(widths=(8, 8), depths=(0, 0)))
         detector = design_detector(model, images, seed=0, say=lambda _: None)
         assert all(18 < side < 54 for level in detector.shapes for shape in level for side in shape)
+
+    def test_a_single_level_gets_all_anchors(self, images: DetectionDataset) -> None:
+        model = ModelConfig(fpn=FpnConfig(single_stride=8), anchors=AnchorConfig(per_level=6))
+        detector = design_detector(model, images, seed=0, say=lambda _: None)
+        assert [len(level) for level in detector.shapes] == [6]
+        assert detector.build().rpn.anchor_generator.strides == [8]
 
     def test_given_anchors_are_taken(self, images: DetectionDataset) -> None:
         said: list[str] = []

@@ -1,8 +1,8 @@
 """The configuration of a run: its typed tree, and the way from YAML and back."""
 
-from .backbones import BackboneConfig, CspConfig, TorchvisionConfig
+from .backbones import BackboneConfig, CspConfig
 from .reading import differing_keys, load_config, parse_config, to_yaml
-from .tree import AnchorConfig, AugmentConfig, Config, MemoryConfig, ModelConfig, ScanConfig
+from .tree import AnchorConfig, AugmentConfig, Config, FpnConfig, MemoryConfig, ModelConfig, ScanConfig
 
 __all__ = [
     "AnchorConfig",
@@ -10,10 +10,10 @@ __all__ = [
     "BackboneConfig",
     "Config",
     "CspConfig",
+    "FpnConfig",
     "MemoryConfig",
     "ModelConfig",
     "ScanConfig",
-    "TorchvisionConfig",
     "differing_keys",
     "load_config",
     "parse_config",
