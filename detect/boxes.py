@@ -31,6 +31,23 @@ def clip(boxes_xyxy: Array, width: float, height: float) -> Array:
     return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], dtype=boxes_xyxy.dtype))
 
 
+def carried(
+    boxes_xyxy: Array, motion_xy: tuple[float, float], width: float, height: float
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Boxes moved with the surface they lie on and cut off at the borders, and which still have a pixel each way.
+
+    Args:
+        boxes_xyxy: [N, 4], pixels.
+        motion_xy: how far the surface moves, right and down, in pixels.
+        width, height: of the image in pixels.
+
+    Returns:
+        All N boxes, moved, and bool[N], those that are still in view.
+    """
+    moved = clip(boxes_xyxy + np.tile(np.asarray(motion_xy, boxes_xyxy.dtype), 2), width, height)
+    return moved, np.asarray(((moved[..., 2:] - moved[..., :2]) > 1).all(axis=-1))
+
+
 def recognisable(cut_xyxy: Array, whole_xyxy: Array) -> NDArray[np.bool_]:
     """Which boxes still show what they hold where a border has cut them: bool[...].
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchvision.models.detection import FasterRCNN
 
-from .boxes import clip
+from .boxes import carried
 from .data import DetectionDataset, as_channels, strips, to_tensor, unit_range
 from .images import Pixels
 from .models import State, StripDetector
@@ -100,7 +100,7 @@ class Stream:
         if isinstance(self.model, StripDetector) and self._state is not None:
             output, state = self.model.foresee(self._state, self._motion(motion_xy), self._size_hw)
             return to_detections(output, self.categories), state
-        return _carried(self._last, motion_xy, self._size_hw), None
+        return carried_on(self._last, motion_xy, self._size_hw), None
 
     @property
     def _device(self) -> torch.device:
@@ -111,10 +111,15 @@ class Stream:
         return torch.tensor(motion_xy, device=self._device)
 
 
-def _carried(found: Detections, motion_xy: Motion, size_hw: tuple[int, int]) -> Detections:
-    """Boxes moved with the surface, those that leave the picture left out."""
-    boxes = clip(found.boxes_xyxy + np.tile(np.asarray(motion_xy, np.float32), 2), size_hw[1], size_hw[0])
-    inside = ((boxes[:, 2:] - boxes[:, :2]) > 1).all(axis=1)
+def carried_on(found: Detections, motion_xy: Motion, size_hw: tuple[int, int]) -> Detections:
+    """Detections moved with the surface, those that leave the picture left out.
+
+    Args:
+        found: in the frame before.
+        motion_xy: pixels (right, down) that the surface has moved since then.
+        size_hw: height and width of the picture.
+    """
+    boxes, inside = carried(found.boxes_xyxy, motion_xy, size_hw[1], size_hw[0])
     return Detections(boxes[inside].astype(np.float32), found.scores[inside], found.labels[inside], found.categories)
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .cells import mean, signed, span, table
+
 
 def to_markdown(results: dict[str, Any]) -> str:
     """What ``gather`` found, as tables of scores, of differences and of classes."""
     systems = results["systems"]
     complete = [row for row in systems if row["state"] == "complete"]
-    lines = [_title(results), "", *_table(_SCORES, [_scores(row) for row in systems])]
+    lines = [_title(results), "", *table(_SCORES, [_scores(row) for row in systems])]
     compared = [row for row in complete if "difference" in row]
     if compared:
         columns = [f"against {results['against']}", "AP50", "", "AP", "", "time an image"]
-        lines += ["", *_table(columns, [_difference(row) for row in compared])]
+        lines += ["", *table(columns, [_difference(row) for row in compared])]
     categories = results["data"]["categories"]
     if complete:
-        lines += ["", *_table(["AP50 by class", *categories], [_classes(row, categories) for row in complete])]
+        lines += ["", *table(["AP50 by class", *categories], [_classes(row, categories) for row in complete])]
     for row in systems:
         lines += [f"\n{row['name']} has no figures: {'; '.join(row['missing'])}."] if row["missing"] else []
     if complete:
@@ -42,7 +44,7 @@ def _scores(row: dict[str, Any]) -> list[str]:
         row["name"],
         _short(row["parameters"]),
         _short(row["multiply_adds"]),
-        *(text for key in ("AP50", "AP") for text in (_mean(row[key]), _range(row[key]))),
+        *(text for key in ("AP50", "AP") for text in (mean(row[key]), span(row[key]))),
         f"{row['training_minutes']:.1f}",
         f"{row['ms_per_image']:.1f}",
     ]
@@ -52,12 +54,12 @@ def _difference(row: dict[str, Any]) -> list[str]:
     cells = [row["name"]]
     for key in ("AP50", "AP"):
         each = row["difference"][key]
-        cells += [_signed(each), each["verdict"]]
+        cells += [signed(each), each["verdict"]]
     return [*cells, f"x {row['times_as_long']:.2f}"]
 
 
 def _classes(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
-    return [row["name"], *(_mean(row["per_class"][name]["AP50"]) for name in categories)]
+    return [row["name"], *(mean(row["per_class"][name]["AP50"]) for name in categories)]
 
 
 def _explanation(results: dict[str, Any], complete: Sequence[dict[str, Any]]) -> str:
@@ -72,35 +74,6 @@ def _explanation(results: dict[str, Any], complete: Sequence[dict[str, Any]]) ->
         "are paired: both systems on the same resampled images. Times are medians from array to boxes, one image at "
         f"a time, on {speed['device']} with {speed['threads']} thread{'s' * (speed['threads'] > 1)}, all in turns."
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Padded, so that it reads well as plain text too; the first column is text, the others are figures."""
-    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows)]
-    widths = [max(width, 3) for width in widths]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [line(columns), line(rule), *map(line, rows)]
-
-
-def _mean(score: dict[str, Any]) -> str:
-    spread = "" if score["sd"] is None else f" ± {score['sd']:.3f}"
-    return "-" if score["mean"] is None else f"{score['mean']:.3f}{spread}"
-
-
-def _range(score: dict[str, Any]) -> str:
-    return "-" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
-
-
-def _signed(score: dict[str, Any]) -> str:
-    if score["value"] is None:
-        return "-"
-    ends = "" if score["low"] is None else f" ({score['low']:+.3f} to {score['high']:+.3f})"
-    return f"{score['value']:+.3f}{ends}"
 
 
 def _short(count: int) -> str:

@@ -29,6 +29,9 @@ def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gather-only", action="store_true", help="train nothing, make the table of what is there")
     parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="trainings at a time, which share the cores (default: 1)"
+    )
+    parser.add_argument(
         "--threads", type=int, default=2, metavar="N", help="that speed is measured with (default: %(default)s)"
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="to measure speed on (default: %(default)s)")
@@ -37,12 +40,14 @@ def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_train(args: argparse.Namespace) -> int:
     if args.threads < 1:
         raise UsageError(f"--threads is {args.threads}", fix="give 1 or more")
+    if args.jobs < 1:
+        raise UsageError(f"--jobs is {args.jobs}", fix="give 1 or more")
     plan = _plan(args)
     from ..bench import gather, to_markdown, train_runs
     from ..formats.files import write_json, write_text
 
     if not args.gather_only:
-        train_runs(plan, say=_say)
+        train_runs(plan, jobs=args.jobs, say=_say)
     results = gather(plan, threads=args.threads, device=args.device, say=_say)
     table = to_markdown(results)
     write_json(args.out / "bench.json", results, indent=1)
@@ -94,4 +99,84 @@ _TRAIN = Verb(
     on_interrupt=lambda _: "the same command goes on from here",
 )
 
-BENCH = VerbGroup("Compare systems on equal terms, with the spread of seeds and images.", {"train": _TRAIN})
+
+def _distances(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers such as 1,2,4") from None
+
+
+def _add_strips_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or of a system of 'bench train'"
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="COCO JSON of strips to judge on")
+    parser.add_argument(
+        "--every",
+        type=_distances,
+        default=[1, 2, 3, 4],
+        metavar="K,K",
+        help="each how many frames a key frame is seen by the full network (default: 1,2,3,4)",
+    )
+    parser.add_argument(
+        "--motion",
+        choices=["recorded", "read"],
+        default="recorded",
+        help="how far the surface moves: as the frames' recorded places say, or read from the frames "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench_strips"), metavar="DIR", help="for tables (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="that speed is measured with (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="to detect and measure on (default: cpu)")
+
+
+def _run_strips(args: argparse.Namespace) -> int:
+    for option, least in (("threads", args.threads), ("every", min(args.every))):
+        if least < 1:
+            raise UsageError(f"--{option} is {least}", fix="give 1 or more")
+    from ..bench.strips import judge_strips, to_markdown
+    from ..formats.files import write_json, write_text
+
+    results = judge_strips(
+        args.runs,
+        args.data,
+        every=args.every,
+        read_motion=args.motion == "read",
+        threads=args.threads,
+        device=args.device,
+        say=_say,
+    )
+    tables = to_markdown(results)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json(args.out / "strips.json", results, indent=1)
+    write_text(args.out / "strips.md", tables)
+    print(f"\n{tables}")
+    for name in ("strips.md", "strips.json"):
+        print(f"wrote {shown(args.out / name)}")
+    return 0
+
+
+_STRIPS = Verb(
+    summary="Judge trained systems on moving strips: bad frames, speed and foreseeing, each against its controls.",
+    details=(
+        "Each system sees the frames of each strip in the order of time. The first is what the others are compared\n"
+        "with. A folder of 'bench train' with seed0, seed1, ... in it is one system, its scores the means over seeds.\n"
+        "Writes strips.md and strips.json."
+    ),
+    examples=[
+        "bench strips runs/strips_control runs/strips_still runs/strips --data data/strips/val.json",
+        "bench strips runs/compared/strips_control runs/compared/strips --data data/strips/val.json --every 1,2,4",
+        "bench strips runs/strips_control runs/strips --data data/strips/val.json --motion read",
+    ],
+    add_arguments=_add_strips_arguments,
+    run=_run_strips,
+)
+
+BENCH = VerbGroup(
+    "Compare systems on equal terms, with the spread of seeds and images.", {"train": _TRAIN, "strips": _STRIPS}
+)

@@ -1,0 +1,93 @@
+"""How long detectors take for a key frame of a strip and for one between, measured in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import median
+
+import torch
+from torchvision.models.detection import FasterRCNN
+
+from ...data import DetectionDataset
+from ...motion import motion_between
+from ...records import Dataset
+from ...streaming import Stream
+from .watching import LIGHT, Step, between_key_frames
+
+_WARM_UP = 4  # frames of a strip before the clock runs
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTimes:
+    """Median milliseconds from a frame's array to its boxes."""
+
+    key_ms: float
+    between_ms: float
+
+    def frames_a_second(self, every: int) -> float:
+        """With a key frame each ``every`` frames."""
+        return 1000 * every / (self.key_ms + (every - 1) * self.between_ms)
+
+
+def frame_times(
+    models: Mapping[str, FasterRCNN],
+    dataset: Dataset,
+    strip: Sequence[Step],
+    *,
+    read_motion: bool,
+    threads: int,
+    rounds: int = 2,
+) -> dict[str, FrameTimes]:
+    """Each detector's times on the frames of a strip, every second one a key frame.
+
+    The two kinds of frame are timed apart and put together for any distance of key frames. All detectors see each
+    frame one after the other, so that a busy moment hits them alike; their ratios hold, milliseconds compare with no
+    other call's.
+
+    Args:
+        models: by name, in evaluation mode.
+        dataset: the frames; read and decoded before the clock runs.
+        strip: frames to see, in the order of time; two or more.
+        read_motion: the time to read the motion from the frames counts too.
+        threads: that PyTorch may use on a CPU.
+        rounds: how often to go through the strip.
+    """
+    images = {name: DetectionDataset(dataset, channels=len(m.transform.image_mean)) for name, m in models.items()}
+    for name, step in product(models, strip):
+        images[name].pixels(step.position)
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in models}
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(rounds):
+            streams = {
+                name: Stream(model, dataset.categories, every=2, channels=images[name].channels)
+                for name, model in models.items()
+            }
+            for number, step in enumerate(strip):
+                before = strip[number - 1] if read_motion and number else None
+                start = number % len(models)  # nobody always follows the same one
+                for name in [*models][start:] + [*models][:start]:
+                    took = _took_ms(streams[name], images[name], step, between=number % 2 == 1, before=before)
+                    if number >= min(_WARM_UP, len(strip) - 2):
+                        times[name][number % 2].append(took)
+    finally:
+        torch.set_num_threads(threads_before)
+    return {name: FrameTimes(median(key), median(between)) for name, (key, between) in times.items()}
+
+
+def _took_ms(stream: Stream, images: DetectionDataset, step: Step, *, between: bool, before: Step | None) -> float:
+    """``before``: the frame to read the motion since; None where it is known."""
+    pixels = images.pixels(step.position)
+    pixels_before = None if before is None else images.pixels(before.position)
+    started = time.perf_counter()
+    if pixels_before is not None:
+        motion_between(pixels_before, pixels)
+    if between and between_key_frames(stream.model) != LIGHT:
+        stream.skip(step.motion_xy)
+    else:
+        stream(pixels, strip=step.strip, motion_xy=step.motion_xy)
+    return 1000 * (time.perf_counter() - started)

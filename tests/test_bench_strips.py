@@ -1,0 +1,377 @@
+"""Memory judged on strips: the averaging control by hand, foresight of a perfect detector, tables, and refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Outcome
+from tiny import TINY_MODEL
+from torch import nn
+
+from detect.bench.strips.averaging import Averaged, average, carry
+from detect.bench.strips.scores import difference, score
+from detect.bench.strips.speed import FrameTimes, frame_times
+from detect.bench.strips.truth import by_condition, only, seen_before
+from detect.bench.strips.watching import AVERAGED_MOVED, COPIED, MOVED, SEEN, Step, steps_of, watch_all, watch_every
+from detect.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.config import ModelConfig
+from detect.data import DetectionDataset, read_dataset
+from detect.evaluation import average_precision
+from detect.formats import coco
+from detect.images import write_image
+from detect.inference import Predictor
+from detect.records import Box, Dataset, Detections, Frame, Image
+
+Detect = Callable[..., Outcome]
+SIZE = (100, 100)
+LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
+
+
+def found(*rows: tuple[Sequence[float], float, int]) -> Detections:
+    """Rows of (box, score, label)."""
+    boxes, scores, labels = ([row[i] for row in rows] for i in range(3))
+    as_arrays = np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64)
+    return Detections(*as_arrays, ("a", "b"))
+
+
+def rows(known: Averaged) -> list[tuple[list[float], float, int]]:
+    each = known.found
+    return [(b.tolist(), round(float(s), 4), int(k)) for b, s, k in zip(each.boxes_xyxy, each.scores, each.labels)]
+
+
+class TestAveraging:
+    """The surface moves up by 10 pixels a frame, so that rows 90 to 100 have just come in."""
+
+    UP = (0.0, -10.0)
+    FIRST = found(([10, 40, 30, 60], 0.8, 1))
+
+    def after(self, *frames: Detections) -> Averaged:
+        known = average(self.FIRST, None, (0, 0), SIZE)
+        for frame in frames:
+            known = average(frame, known, self.UP, SIZE)
+        return known
+
+    def test_the_first_frame_stays_as_it_is(self) -> None:
+        assert rows(self.after()) == [([10, 40, 30, 60], 0.8, 1)]
+
+    def test_a_match_takes_the_mean_score_and_the_box_of_now(self) -> None:
+        assert rows(self.after(found(([11, 31, 31, 51], 0.4, 1)))) == [([11, 31, 31, 51], 0.6, 1)]
+
+    def test_what_is_missed_is_carried_on_with_a_lower_score_each_time(self) -> None:
+        assert rows(self.after(found())) == [([10, 30, 30, 50], 0.4, 1)]
+        assert rows(self.after(found(), found())) == [([10, 20, 30, 40], round(0.8 / 3, 4), 1)]
+
+    def test_newcomers_keep_their_score_on_new_surface_only(self) -> None:
+        new = found(([50, 88, 70, 100], 0.9, 2), ([50, 50, 70, 70], 0.5, 2))
+        assert rows(self.after(new)) == [
+            ([50, 88, 70, 100], 0.9, 2),
+            ([10, 30, 30, 50], 0.4, 1),
+            ([50, 50, 70, 70], 0.25, 2),
+        ]
+
+    def test_another_category_is_no_match(self) -> None:
+        assert rows(self.after(found(([10, 30, 30, 50], 0.4, 2)))) == [
+            ([10, 30, 30, 50], 0.4, 1),
+            ([10, 30, 30, 50], 0.2, 2),
+        ]
+
+    def test_an_old_box_is_matched_once_and_to_the_best(self) -> None:
+        twins = found(([10, 32, 30, 52], 0.3, 1), ([10, 30, 30, 50], 0.6, 1))
+        assert rows(self.after(twins)) == [([10, 30, 30, 50], 0.7, 1), ([10, 32, 30, 52], 0.15, 1)]
+
+    def test_what_leaves_the_picture_is_cut_and_forgotten(self) -> None:
+        cut = self.after(found(), found(), found(), found(), found())
+        assert rows(cut) == [([10, 0, 30, 10], round(0.8 / 6, 4), 1)]
+        assert rows(average(found(), cut, self.UP, SIZE)) == []
+
+    def test_frames_whose_surface_is_gone_no_longer_count(self) -> None:
+        known = self.after(*[found()] * 12)
+        assert len(known.since_xy) == 10
+        assert rows(average(found(([10, 40, 30, 60], 0.5, 1)), known, (0, -100), SIZE)) == [([10, 40, 30, 60], 0.5, 1)]
+
+    def test_carried_on_before_it_is_seen_a_score_stays(self) -> None:
+        assert rows(carry(self.after(), (5.0, -10.0), SIZE)) == [([15, 30, 35, 50], 0.8, 1)]
+
+    def test_scores_stay_within_1_where_a_box_outgrows_its_centre(self) -> None:
+        grown = average(found(([10, 30, 30, 100], 0.9, 1)), self.after(), self.UP, SIZE)
+        assert all(score <= 1 for _, score, _ in rows(grown))
+
+    def test_only_the_best_are_kept(self) -> None:
+        known = average(found(([50, 50, 70, 70], 0.9, 2)), self.after(), self.UP, SIZE, most=1)
+        assert rows(known) == [([50, 50, 70, 70], 0.45, 2)]
+
+
+class Perfect(nn.Module):
+    """Knows each frame by its gray level, and its boxes by heart."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__()
+        self.known = DetectionDataset(dataset, channels=1)
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.transform = type("Transform", (), {"image_mean": [0.5]})()
+        self.calls = 0
+
+    def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        self.calls += 1
+        samples = [self.known[round(float(image[0, 0, 0]) * 255)] for image in images]
+        return [
+            {"boxes": torch.tensor(s.boxes_xyxy), "labels": torch.tensor(s.labels), "scores": torch.ones(len(s.labels))}
+            for s in samples
+        ]
+
+
+@pytest.fixture
+def filmed(tmp_path: Path) -> Dataset:
+    """Five objects of 20 x 20 on two like strips that move up by 30 pixels a frame, six frames of 100 x 100 each.
+
+    Of the 11 boxes after the first frame of a strip, 3 are of surface that has just come in: those of objects 110 and
+    160, and the upper 15 rows of object 205, which is whole one frame later. The second strip is spoilt now and then.
+    """
+    images = []
+    conditions = {8: "blurred", 10: "dropped"}
+    for position in range(12):
+        strip, number = divmod(position, 6)
+        boxes = []
+        for top in (10, 60, 110, 160, 205):
+            y1, y2 = max(top - 30 * number, 0), min(top + 20 - 30 * number, 100)
+            if y2 > y1:
+                boxes.append(Box("a", (40, y1, 60, y2)))
+        path = tmp_path / f"{position}.png"
+        write_image(path, np.full(SIZE, position, np.uint8))
+        frame = Frame("xy"[strip], number, (0, 30 * number), conditions.get(position, "clean"))
+        images.append(Image(path, *SIZE, tuple(boxes), frame))
+    return Dataset(tuple(images), ("a",))
+
+
+def seen(dataset: Dataset) -> tuple[Perfect, DetectionDataset, list[list[Step]]]:
+    images = DetectionDataset(dataset, channels=1)
+    return Perfect(dataset), images, steps_of(images, read_motion=False)
+
+
+class TestPerfectDetector:
+    def test_foreseeing_is_right_where_the_surface_was_in_view(self, filmed: Dataset) -> None:
+        model, images, strips = seen(filmed)
+        ways = watch_all(model, ("a",), images, strips)  # type: ignore[arg-type]
+        truth = coco.to_dict(filmed, Path())
+        later = only(truth, [i for i in range(12) if i % 6])
+        truths = {"all": later, "seen before": seen_before(truth, strips)}
+        strip_of = [0] * 6 + [1] * 6
+
+        def ap50(way: str) -> dict[str, float]:
+            told = score([ways[way]], truths, strip_of, resamples=20).told(0.95)
+            return {part: figures["AP50"]["mean"] for part, figures in told.items()}
+
+        assert ap50(SEEN) == pytest.approx({"all": 1, "seen before": 1})
+        # 8 of 11 found and nothing false: precision 1 at the 73 of 101 recalls from 0 to 8 / 11
+        assert ap50(MOVED) == pytest.approx({"all": 73 / 101, "seen before": 1})
+        assert ap50(AVERAGED_MOVED) == pytest.approx({"all": 73 / 101, "seen before": 1})
+        assert ap50(COPIED) == pytest.approx({"all": 0, "seen before": 0})
+
+    def test_what_came_in_counts_neither_as_hit_nor_as_miss(self, filmed: Dataset) -> None:
+        _, _, strips = seen(filmed)
+        truth = seen_before(coco.to_dict(filmed, Path()), strips)
+        assert [image["id"] for image in truth["images"]] == [i + 1 for i in range(12) if i % 6]
+        ignored = [(a["image_id"], a["bbox"][1]) for a in truth["annotations"] if a["iscrowd"]]
+        assert ignored == [(2, 80), (4, 70), (5, 85), (8, 80), (10, 70), (11, 85)]
+
+    def test_key_frames_alone_are_looked_at(self, filmed: Dataset) -> None:
+        model, images, strips = seen(filmed)
+        three = watch_every(model, ("a",), images, strips, 3)  # type: ignore[arg-type]
+        assert model.calls == 4
+        assert sorted(three) == list(range(12))
+        assert three[3].boxes_xyxy[:, 1].tolist() == [20, 70]
+        assert three[2].boxes_xyxy[:, 1].tolist() == [0]  # moved from frame 0 on, without what came in since
+
+    def test_a_frame_that_never_came_is_moved_over(self, filmed: Dataset) -> None:
+        less = Dataset(tuple(image for i, image in enumerate(filmed.images) if i % 6 != 1), ("a",))
+        images = DetectionDataset(less, channels=1)
+        strips = steps_of(images, read_motion=False)
+        assert [(step.gap, step.motion_xy, step.total_xy) for step in strips[0][:2]] == [
+            (0, (0, 0), (0, 0)),
+            (2, (0, -30), (0, -60)),
+        ]
+        ways = watch_all(Perfect(filmed), ("a",), images, strips)  # type: ignore[arg-type]
+        assert ways[MOVED][1].boxes_xyxy.tolist() == [[40, 0, 60, 20]]
+        assert len(ways[COPIED][1]) == 2
+
+    def test_parts_by_condition(self, filmed: Dataset) -> None:
+        parts = by_condition(coco.to_dict(filmed, Path()), filmed)
+        ids = {name: [image["id"] for image in part["images"]] for name, part in parts.items()}
+        assert list(ids) == ["all", "clean", "blurred", "dropped", "degraded"]
+        assert (ids["blurred"], ids["degraded"], len(ids["clean"])) == ([9], [9, 11], 10)
+        assert {a["image_id"] for a in parts["blurred"]["annotations"]} == {9}
+
+    def test_differences_have_verdicts(self, filmed: Dataset) -> None:
+        model, images, strips = seen(filmed)
+        ways = watch_all(model, ("a",), images, strips)  # type: ignore[arg-type]
+        truth = {"all": coco.to_dict(filmed, Path())}
+        nothing = {i: found() for i in range(12)}
+        good, bad = (score([each], truth, [0] * 6 + [1] * 6, resamples=50) for each in (ways[SEEN], nothing))
+        assert difference(good, bad, 0.95)["all"]["AP50"] == {"value": 1, "low": 1, "high": 1, "verdict": "better"}
+        assert difference(bad, good, 0.95)["all"]["AP50"]["verdict"] == "worse"
+
+    def test_times_of_key_frames_and_of_those_between(self, filmed: Dataset) -> None:
+        assert FrameTimes(10, 2).frames_a_second(1) == pytest.approx(100)
+        assert FrameTimes(10, 2).frames_a_second(3) == pytest.approx(3000 / 14)
+        model, _, strips = seen(filmed)
+        threads = torch.get_num_threads()
+        times = frame_times({"x": model}, filmed, strips[0], read_motion=True, threads=threads + 1)  # type: ignore[dict-item]
+        assert times["x"].key_ms > 0
+        assert model.calls == 6  # three key frames of six, twice
+        assert torch.get_num_threads() == threads
+
+
+def write_run(folder: Path, seed: int, categories: tuple[str, ...] = ("a", "b"), **memory: Any) -> Path:
+    """An untrained run."""
+    tree = {**TINY_MODEL, "roi": {**TINY_MODEL["roi"], "score_threshold": 0.0, "max_detections": 10}}
+    model = ModelConfig.model_validate(tree | ({"memory": memory} if memory else {}))
+    shapes = [[(12.0, 12.0), (24.0, 12.0)]] * 4
+    detector = Detector(model, categories, 1, (0.5,), (0.2,), shapes)
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True)
+    save_checkpoint(folder / "last.pt", Checkpoint(detector, detector.build().state_dict(), epoch=3))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three strips of four frames, 64 x 64, in val.json; the systems plain (two seeds) and memory."""
+    folder = tmp_path_factory.mktemp("strips")
+    rng = np.random.default_rng(0)
+    images = []
+    for strip in range(3):
+        steel = rng.normal(128, 25, (160, 64))
+        for number in range(4):
+            path = folder / f"{strip}_{number}.png"
+            bad = number == 2
+            pixels = np.clip(steel[10 * number : 10 * number + 64], 0, 255).astype(np.uint8)
+            write_image(path, np.zeros_like(pixels) if bad else pixels)
+            boxes = (Box("a", (8, 20, 40, 50)), Box("b", (30, 10, 60, 30)))
+            frame = Frame(f"s{strip}", number, (0, 10 * number), "dropped" if bad else "clean")
+            images.append(Image(path, 64, 64, boxes, frame))
+    coco.write({"val": Dataset(tuple(images), ("a", "b"))}, folder)
+    write_run(folder / "plain" / "seed0", 0)
+    write_run(folder / "plain" / "seed1", 1)
+    write_run(folder / "memory", 2, kind="gru", light=LIGHT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from detect.commands import main
+
+    out = tmp_path_factory.mktemp("out")
+    runs = [str(bench / "plain"), str(bench / "memory")]
+    data = ["--data", str(bench / "val.json"), "--every", "2", "--threads", "1"]
+    assert main(["bench", "strips", *runs, *data, "--out", str(out)]) == 0
+    return out
+
+
+class TestCommand:
+    def test_figures_are_complete(self, out: Path, bench: Path) -> None:
+        told = json.loads((out / "strips.json").read_text())
+        assert (told["against"], told["motion"], told["interval_covers"]) == ("plain", "recorded", "strips")
+        assert told["data"]["conditions"] == {"clean": 9, "dropped": 3}
+        plain, memory = told["systems"]
+        assert (plain["memory"], memory["memory"]) == (None, True)
+        assert [run["epoch"] for run in plain["runs"]] == [3, 3]
+        bad = {row["name"]: row for row in told["bad_frames"]}
+        assert list(bad) == ["plain", "plain, averaged over frames", "memory", "memory, averaged over frames"]
+        assert list(bad["plain"]["scores"]) == ["all", "clean", "dropped", "degraded"]
+        assert list(bad["memory"]["differences"]) == ["plain", "plain, averaged over frames"]
+        gain = bad["memory"]["differences"]["plain"]["degraded"]["AP50"]
+        means = [bad[name]["scores"]["degraded"]["AP50"]["mean"] for name in ("memory", "plain")]
+        assert gain["value"] == pytest.approx(means[0] - means[1])
+        assert gain["verdict"] in ("better", "worse", "cannot tell")
+        assert [(row["system"], row["every"], row["between"]) for row in told["key_frames"]] == [
+            ("plain", 1, "boxes moved"),
+            ("plain", 2, "boxes moved"),
+            ("memory", 1, "light network"),
+            ("memory", 2, "light network"),
+        ]
+        assert told["key_frames"][2]["times_the_frames"] == 1
+        assert told["key_frames"][1]["times_the_frames"] > 1
+        assert list(told["key_frames"][3]["differences"]) == ["memory, key frames every 1", "plain, key frames every 2"]
+        ahead = {row["name"]: row for row in told["foreseeing"]}
+        assert "plain, foreseen" not in ahead
+        assert len(ahead["memory, foreseen"]["differences"]) == 6
+
+    def test_scores_are_means_over_seeds_as_judged_elsewhere(self, out: Path, bench: Path) -> None:
+        told = json.loads((out / "strips.json").read_text())
+        truth, dataset = coco.load(bench / "val.json"), read_dataset(bench / "val.json", role="data")
+        scores = [
+            average_precision(truth, Predictor.load(bench / "plain" / f"seed{k}", device="cpu").detect_dataset(dataset))
+            for k in (0, 1)
+        ]
+        row = told["bad_frames"][0]["scores"]["all"]["AP50"]
+        assert row["mean"] == pytest.approx(np.mean([each["AP50"] for each in scores]), abs=1e-6)
+        assert row["sd"] == pytest.approx(np.std([each["AP50"] for each in scores], ddof=1), abs=1e-6)
+
+    def test_markdown_tells_all_three_claims(self, out: Path) -> None:
+        text = (out / "strips.md").read_text()
+        assert "12 frames (9 clean, 3 dropped) of 3 strips with 24 boxes." in text
+        for heading in ("## Bad frames", "## Speed", "## Foreseeing"):
+            assert heading in text
+        assert text.count("\n| memory, foreseen ") == 6
+        assert "nothing is known of other seeds" in text
+
+    def test_motion_is_read_where_no_place_is_recorded(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+        labels = json.loads((bench / "val.json").read_text())
+        for image in labels["images"]:
+            del image["origin_xy"]
+            image["file_name"] = str(bench / image["file_name"])
+        path = tmp_path / "unplaced.json"
+        path.write_text(json.dumps(labels))
+        arguments = ["bench", "strips", bench / "plain" / "seed0", "--data", path, "--every", "2", "--out", tmp_path]
+        refused = detect(*arguments)
+        assert refused.code == 2
+        assert "doesn't say where it lies on its strip, so its motion is unknown; give frames origin_xy" in refused.err
+        assert detect(*arguments, "--motion", "read", "--threads", "1").code == 0
+        assert "read from the frames themselves" in (tmp_path / "strips.md").read_text()
+
+
+class TestRefusals:
+    def refused(self, detect: Detect, bench: Path, tmp_path: Path, *arguments: object) -> str:
+        outcome = detect("bench", "strips", "--data", bench / "val.json", "--out", tmp_path / "out", *arguments)
+        assert outcome.code == 2
+        assert not (tmp_path / "out").exists()
+        return outcome.err
+
+    def test_settings(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+        run = bench / "memory"
+        assert "--every is 0; give 1 or more" in self.refused(detect, bench, tmp_path, run, "--every", "2,0")
+        assert "no list of numbers" in self.refused(detect, bench, tmp_path, run, "--every", "two")
+        assert "--threads is 0; give 1 or more" in self.refused(detect, bench, tmp_path, run, "--threads", "0")
+
+    def test_runs(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+        run = bench / "memory"
+        assert "given twice; name each once" in self.refused(detect, bench, tmp_path, run, run)
+        assert "neither last.pt nor a folder seed0" in self.refused(detect, bench, tmp_path, bench)
+        (tmp_path / "half" / "seed0").mkdir(parents=True)
+        assert "the run has no last.pt yet" in self.refused(detect, bench, tmp_path, tmp_path / "half")
+        other = write_run(tmp_path / "other", 0, categories=("a", "c"))
+        assert "the detector finds a, c, the data have a, b" in self.refused(detect, bench, tmp_path, run, other)
+
+    def test_data_without_strips(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+        for name, kept, sentence in (
+            ("stills", ("id", "file_name", "width", "height"), "12 of 12 images are frames of no strip"),
+            ("single", (), "no strip has two frames, so nothing moves"),
+        ):
+            labels = json.loads((bench / "val.json").read_text())
+            for image in labels["images"]:
+                image["file_name"] = str(bench / image["file_name"])
+            if kept:
+                labels["images"] = [{key: image[key] for key in kept} for image in labels["images"]]
+            else:
+                labels["images"] = labels["images"][:1]
+                labels["annotations"] = [a for a in labels["annotations"] if a["image_id"] == 1]
+            (tmp_path / f"{name}.json").write_text(json.dumps(labels))
+            outcome = detect("bench", "strips", bench / "memory", "--data", tmp_path / f"{name}.json")
+            assert outcome.code == 2
+            assert sentence in outcome.err
