@@ -1,10 +1,15 @@
-"""A bench's runs, trained one after the other: finished ones skipped, interrupted ones resumed, failures noted."""
+"""A bench's runs, trained alone or some at a time: finished ones skipped, interrupted ones resumed, failures noted."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stdout
 from enum import Enum
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,12 +56,14 @@ def failure_of(run: Run) -> str | None:
         return None
 
 
-def train_runs(plan: Plan, *, say: Callable[[str], None]) -> list[Run]:
+def train_runs(plan: Plan, *, say: Callable[[str], None], jobs: int = 1) -> list[Run]:
     """Train and judge whatever is not finished yet; a run that fails doesn't hold up the others.
 
     Args:
         plan: the runs; a folder of another configuration is refused before the first training.
         say: gets a line a run.
+        jobs: how many runs train at once, each in a process with its share of the cores. What they print goes to
+            ``output.txt`` in their folders, unless there is but one job.
 
     Returns:
         The runs that failed, each with the reason in its ``failed.json``.
@@ -65,24 +72,59 @@ def train_runs(plan: Plan, *, say: Callable[[str], None]) -> list[Run]:
         DetectError: as ``state_of``.
     """
     states = {run.dir: state_of(run) for run in plan.runs}
-    failed = []
+    failed, todo = [], []
     for i, run in enumerate(plan.runs, start=1):
-        say(f"[{i}/{len(plan.runs)}] {run}: {_PLANNED[states[run.dir]]}")
         if states[run.dir] is State.DONE:
+            say(f"[{i}/{len(plan.runs)}] {run}: finished before")
             continue
         for name in ("failed.json", "detections.json", "report.json"):
             (run.dir / name).unlink(missing_ok=True)
-        reason = _train(run.config)
+        todo.append((f"[{i}/{len(plan.runs)}] {run}", run))
+    for title, run, reason in _trained(todo, states, jobs, say):
         if reason is None:
+            say(f"{title}: judging")
             judge_run(run)
         else:
             write_json(run.dir / "failed.json", {"reason": reason})
-            say(f"{run} failed: {reason}")
+            say(f"{title} failed: {reason}")
             failed.append(run)
     return failed
 
 
-_PLANNED = {State.NEW: "training", State.BEGUN: "resuming", State.DONE: "finished before"}
+_Titled = tuple[str, Run]
+
+
+def _trained(
+    todo: Sequence[_Titled], states: Mapping[Path, State], jobs: int, say: Callable[[str], None]
+) -> Iterator[tuple[str, Run, str | None]]:
+    """Each run once it has ended, with the reason if it failed."""
+    if jobs == 1:
+        for title, run in todo:
+            say(f"{title}: {_PLANNED[states[run.dir]]}")
+            yield title, run, _train(run.config)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+    ) as pool:
+        try:
+            begun = {pool.submit(_train_aside, run.config): (title, run) for title, run in todo}
+            say(f"training {len(todo)} runs, {jobs} at a time; what they print is in output.txt of their folders")
+            for ended in as_completed(begun):
+                yield *begun[ended], ended.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _train_aside(config: Config) -> str | None:
+    """As ``_train``, in a process of its own."""
+    config.run.dir.mkdir(parents=True, exist_ok=True)
+    with (config.run.dir / "output.txt").open("a", encoding="utf-8") as output, redirect_stdout(output):
+        return _train(config)
+
+
+_PLANNED = {State.NEW: "training", State.BEGUN: "resuming"}
 
 
 def judge_run(run: Run) -> list[dict[str, Any]]:
