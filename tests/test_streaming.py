@@ -21,6 +21,8 @@ from detect.images import read_image, write_image
 from detect.models import build_detector
 from detect.motion import motion_between
 from detect.records import Dataset, Detections, Frame, Image
+from detect.sample.degrade import degrade
+from detect.sample.write_strips import film
 from detect.streaming import Stream, detect_in_time
 
 SHAPES = [[(12.0, 12.0), (24.0, 12.0)]] * 4
@@ -64,6 +66,23 @@ def same(a: Detections, b: Detections) -> bool:
 def test_motion_is_read_from_the_frames(step: int) -> None:
     before, after = frames(1, 2, step)
     assert motion_between(before, after) == pytest.approx((-step, 0), abs=0.5)
+
+
+@pytest.mark.parametrize("condition", ["blurred", "noisy", "overexposed", "dropped"])
+def test_motion_is_read_into_and_out_of_spoilt_frames_or_not_told(condition: str) -> None:
+    """Never wrong and sure of it; a memory that is moved wrongly sees worse than one that keeps its speed."""
+    told = 0
+    for number in (0, 1, 2, 6, 7, 8):
+        (first, _, place), (second, _, next_place) = film("scratches", number, frames=2, seed=0, degraded=0)
+        motion = next_place.motion_since(place)
+        assert motion is not None
+        rng = np.random.default_rng(number)
+        spoilt = np.rint(255 * degrade(second / 255, condition, 0.5, motion, rng)).astype(np.uint8)
+        for before, after, true in ((first, spoilt, motion), (spoilt, first, (-motion[0], -motion[1]))):
+            read = motion_between(before, after)
+            told += read is not None
+            assert read is None or read == pytest.approx(true, abs=4)
+    assert told == 0 if condition == "dropped" else told >= 6
 
 
 def test_frames_that_share_nothing_tell_no_motion() -> None:
