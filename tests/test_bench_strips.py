@@ -192,13 +192,21 @@ class TestPerfectDetector:
         less = Dataset(tuple(image for i, image in enumerate(filmed.images) if i % 6 != 1), ("a",))
         images = DetectionDataset(less, channels=1)
         strips = steps_of(images, read_motion=False)
-        assert [(step.gap, step.motion_xy, step.total_xy) for step in strips[0][:2]] == [
-            (0, (0, 0), (0, 0)),
-            (2, (0, -30), (0, -60)),
-        ]
+        told = [(step.gap, step.motion_xy, step.total_xy, step.expected_xy) for step in strips[0][:2]]
+        assert told == [(0, (0, 0), (0, 0), (0, 0)), (2, (0, -30), (0, -60), (0, -30))]
         ways = watch_all(Perfect(filmed), ("a",), images, strips)  # type: ignore[arg-type]
         assert ways[MOVED][1].boxes_xyxy.tolist() == [[40, 0, 60, 20]]
         assert len(ways[COPIED][1]) == 2
+
+    def test_motion_read_from_a_frame_is_not_known_before_it(self, tmp_path: Path) -> None:
+        steel = np.kron(np.random.default_rng(0).normal(128, 30, (100, 32)), np.ones((4, 4)))
+        images = []
+        for number, top in enumerate((0, 20, 50)):
+            write_image(tmp_path / f"{number}.png", np.clip(steel[top : top + 128], 0, 255).astype(np.uint8))
+            images.append(Image(tmp_path / f"{number}.png", 128, 128, (), Frame("x", number)))
+        (strip,) = steps_of(DetectionDataset(Dataset(tuple(images), ("a",)), channels=1), read_motion=True)
+        assert [step.motion_xy for step in strip] == [pytest.approx(m, abs=0.5) for m in ((0, 0), (0, -20), (0, -30))]
+        assert [step.expected_xy for step in strip] == [pytest.approx(m, abs=0.5) for m in ((0, 0), (0, 0), (0, -20))]
 
     def test_parts_by_condition(self, filmed: Dataset) -> None:
         parts = by_condition(coco.to_dict(filmed, Path()), filmed)
@@ -333,7 +341,7 @@ class TestCommand:
         assert refused.code == 2
         assert "doesn't say where it lies on its strip, so its motion is unknown; give frames origin_xy" in refused.err
         assert detect(*arguments, "--motion", "read", "--threads", "1").code == 0
-        assert "read from the frames themselves" in (tmp_path / "strips.md").read_text()
+        assert "The motion between frames is read from them" in (tmp_path / "strips.md").read_text()
 
 
 class TestRefusals:

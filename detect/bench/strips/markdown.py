@@ -95,7 +95,7 @@ def _foreseeing(results: dict[str, Any]) -> list[list[str]]:
     text = (
         "Boxes of a frame before it is seen, judged on all frames but each strip's first. Nobody can foresee surface "
         "that has just come into view; in the column of objects seen before, those of which less than half of the box "
-        "was in view in the frame before count neither as hit nor as miss. All ways know equally well how far the "
+        "was in view in the frame before count neither as hit nor as miss. All ways are told the same of how far the "
         "surface will have moved."
     )
     return [*blocks, [text]]
@@ -125,7 +125,7 @@ def _system_of(name: str, results: dict[str, Any]) -> str:
 def _explanation(results: dict[str, Any]) -> str:
     told = {
         "recorded": "The motion between frames is taken from their recorded places, as an encoder would tell it.",
-        "read": "The motion between frames is read from the frames themselves.",
+        "read": "The motion between frames is read from them; a frame not seen yet is taken to move on as before.",
     }
     if results["interval_covers"] == "strips":
         covers = "They cover the choice of strips; of a system with one run nothing is known of other seeds."

@@ -32,17 +32,24 @@ class Step:
         strip: its strip's name.
         gap: frames since the one before, 1 unless some never came; 0 for a strip's first one.
         motion_xy: pixels (right, down) that the surface moved a frame since then.
+        expected_xy: the same as far as it is known before this frame is seen.
     """
 
     position: int
     strip: str
     gap: int
     motion_xy: Motion
+    expected_xy: Motion
 
     @property
     def total_xy(self) -> Motion:
         """How far the surface moved since the frame before."""
         return self.motion_xy[0] * self.gap, self.motion_xy[1] * self.gap
+
+    @property
+    def expected_total_xy(self) -> Motion:
+        """How far it was expected to."""
+        return self.expected_xy[0] * self.gap, self.expected_xy[1] * self.gap
 
 
 def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[Step]]:
@@ -69,8 +76,8 @@ def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[Step]]
 
 
 def _steps(images: DetectionDataset, name: str, positions: Sequence[int], read_motion: bool) -> list[Step]:
-    steps = [Step(positions[0], name, 0, (0.0, 0.0))]
-    speed: Motion | None = None
+    steps = [Step(positions[0], name, 0, (0.0, 0.0), (0.0, 0.0))]
+    speed: Motion = (0.0, 0.0)
     for before, after in pairwise(positions):
         first, second = _frame(images, before), _frame(images, after)
         gap, total = second.number - first.number, second.motion_since(first)
@@ -79,8 +86,8 @@ def _steps(images: DetectionDataset, name: str, positions: Sequence[int], read_m
         elif total is None:
             found = "the frame doesn't say where it lies on its strip, so its motion is unknown"
             raise DataError(found, where=images.path(after), fix="give frames origin_xy, or add --motion read")
-        speed = speed or (0.0, 0.0) if total is None else (total[0] / gap, total[1] / gap)
-        steps.append(Step(after, name, gap, speed))
+        before_it, speed = speed, speed if total is None else (total[0] / gap, total[1] / gap)
+        steps.append(Step(after, name, gap, speed, before_it if read_motion else speed))
     return steps
 
 
@@ -98,7 +105,8 @@ def watch_all(
     Returns:
         Detections of each frame under ``SEEN`` and ``AVERAGED``; and those of each strip's frames but the first made
         before they were seen, under ``FORESEEN`` (where there is a memory), ``MOVED``, ``AVERAGED_MOVED`` and
-        ``COPIED``. All know from the same source how far the surface will have moved.
+        ``COPIED``. All are told the same of how far the surface will have moved: what an encoder says, or, where the
+        motion is read from the frames, that it moves on as before.
     """
     seen = [_watch(model, categories, images, strip) for strip in strips]
     return {way: {k: v for ways in seen for k, v in ways[way].items()} for way in seen[0]}
@@ -120,10 +128,10 @@ def _watch(
         _skip_missing(stream, step)
         if last is not None and known is not None:
             ways[COPIED][step.position] = last
-            ways[MOVED][step.position] = carried_on(last, step.total_xy, size_hw)
-            ways[AVERAGED_MOVED][step.position] = carry(known, step.total_xy, size_hw).found
+            ways[MOVED][step.position] = carried_on(last, step.expected_total_xy, size_hw)
+            ways[AVERAGED_MOVED][step.position] = carry(known, step.expected_total_xy, size_hw).found
             if remembers:
-                ways[FORESEEN][step.position] = stream.foresee(step.motion_xy)
+                ways[FORESEEN][step.position] = stream.foresee(step.expected_xy)
         last = stream(images.pixels(step.position), strip=step.strip, motion_xy=step.motion_xy)
         known = average(last, known, step.total_xy, size_hw)
         ways[SEEN][step.position], ways[AVERAGED][step.position] = last, known.found
@@ -170,7 +178,7 @@ def _each(stream: Stream, images: DetectionDataset, strip: Sequence[Step]) -> It
 
 def _skip_missing(stream: Stream, step: Step) -> None:
     for _ in range(step.gap - 1):
-        stream.skip(step.motion_xy)
+        stream.skip(step.expected_xy)
 
 
 def _frame(images: DetectionDataset, position: int) -> Frame:
