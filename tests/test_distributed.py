@@ -33,9 +33,7 @@ def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"train\.batch_size: 6 images or clips a step can't be shared evenly by 4"
-    ):
+    with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images or clips a step can't be shared evenly by 4"):
         Team(0, 4).check_shares(6)
 
 

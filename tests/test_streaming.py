@@ -18,7 +18,7 @@ from detect.config import ModelConfig
 from detect.data import DetectionDataset
 from detect.errors import ConfigError
 from detect.images import read_image, write_image
-from detect.models import build_detector
+from detect.models import build_detector, parts
 from detect.motion import motion_between
 from detect.records import Dataset, Detections, Frame, Image
 from detect.sample.degrade import degrade
@@ -204,6 +204,13 @@ def test_training_on_clips_sees_what_streaming_sees() -> None:
         for number, image in enumerate(images[3:]):
             found, state = detector.see(image, state, motion[3 + number])
     torch.testing.assert_close(together[-1]["scores"], found["scores"], rtol=0, atol=1e-4)
+
+
+def test_the_table_of_parts_holds_all_parameters() -> None:
+    detector = built(kind="gru", light=LIGHT)
+    rows = parts(detector)
+    assert [row.name for row in rows][-2:] == ["memory", "light pyramid"]
+    assert sum(row.parameters for row in rows) == sum(p.numel() for p in detector.parameters())
 
 
 def test_a_light_backbone_of_other_strides_is_refused() -> None:

@@ -189,6 +189,10 @@ def parts(detector: FasterRCNN) -> list[Part]:
     if pyramid.scan is not None:
         scanned = ", ".join(map(str, pyramid.scanned_strides))
         rows.insert(2, ("scan", f"{pyramid.scan.label}, strides {scanned}", [pyramid.scan]))
+    if isinstance(detector, StripDetector):
+        rows.append(("memory", detector.memory.label, [detector.memory]))
+        if detector.light is not None:
+            rows.append(("light pyramid", f"{detector.light.body.label}, between key frames", [detector.light]))
     return [
         Part(
             name,

@@ -62,6 +62,11 @@ class Memory(nn.Module):
         self.cell = ConvGruCell(channels)
         self.strides, self.names, self.remembers = list(strides), list(names), remembers
 
+    @property
+    def label(self) -> str:
+        """What a table of parts calls it."""
+        return "ConvGRU over frames" if self.remembers else "the same cell without a past"
+
     def forward(self, features: Mapping[str, Tensor], state: State | None, motion_xy: Tensor) -> State:
         """The state after a frame has been seen.
 

@@ -39,7 +39,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         pyramid: nn.Module,
         *,
         memory: Memory,
-        light: nn.Module | None,
+        light: Pyramid | None,
         light_proposals: int,
         light_share: float,
         unseen_share: float,
