@@ -56,9 +56,11 @@ def _judge_run(args: argparse.Namespace) -> int:
     from ..formats.files import read_json_lines
     from ..inference import Predictor
 
-    predictor = Predictor.load(args.weights, device=args.device)
+    # a file that is no checkpoint is told so, before anything that it lacks
+    predictor = Predictor.load(args.weights, device=args.device) if args.weights.is_file() else None
     data = args.data or _validation_data(run_dir)
     dataset = coco.read(data)
+    predictor = predictor or Predictor.load(args.weights, device=args.device)
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
     for item, image in zip(truth["images"], dataset.images):
