@@ -18,7 +18,7 @@ import pytest
 from detect import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-EPOCHS = 10  # so many that Ctrl-C after the first one never comes too late
+EPOCHS = 4
 TINY = [
     "model.backbone.stem=8",
     "model.backbone.widths=[8,16,16,16]",
@@ -34,6 +34,11 @@ TINY = [
 ]
 
 
+def _heed_interrupts() -> None:
+    """A shell makes its background jobs deaf to Ctrl-C, and their children with them; undo it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt_after_first_epoch(arguments: list[str], last: Path) -> subprocess.CompletedProcess[str]:
     """Train in a process of its own and press Ctrl-C there once the first checkpoint is written."""
     process = subprocess.Popen(
@@ -42,6 +47,7 @@ def interrupt_after_first_epoch(arguments: list[str], last: Path) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_interrupts,
     )
     deadline = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
