@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
-import torch
-
-from .. import __version__
 from ..checkpoint import load_checkpoint
 from ..data import read_dataset
 from ..engine.folder import RunFolder
@@ -26,7 +22,7 @@ from ..inference import Predictor
 from ..models.cost import cost
 from ..records import Dataset
 from .folds import Part, scene_ids
-from .latency import median_latencies_ms
+from .latency import measured_on, median_latencies_ms
 from .plan import Plan, Run
 from .running import State, failure_of, judge_run, state_of
 
@@ -83,8 +79,7 @@ def gather(
         "data": _told(data, scenes=sum(len(set(each)) for each in groups)),
         "confidence": CONFIDENCE,
         "resamples": resamples,
-        "speed": {"device": device, "threads": threads, "machine": platform.processor() or platform.machine()},
-        "versions": {"detect": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **measured_on(device, threads),
         "systems": [{"name": name, **row} for name, row in rows.items()],
     }
 

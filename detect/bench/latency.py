@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import median
+from typing import Any
 
 import torch
 
+from .. import __version__
 from ..images import Pixels
 from ..inference import Predictor
 
@@ -29,18 +33,38 @@ def median_latencies_ms(
     """
     names = list(predictors)
     times: dict[str, list[float]] = {name: [] for name in names}
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with limited_to(threads):
         for name in names:
             for i in range(_WARM_UP):
                 predictors[name](images[i % len(images)])
         for turn in range(rounds * len(images)):
-            start = turn % len(names)  # nobody always follows the same one
-            for name in names[start:] + names[:start]:
+            for name in in_turn(names, turn):
                 started = time.perf_counter()
                 predictors[name](images[turn % len(images)])
                 times[name].append(1000 * (time.perf_counter() - started))
+    return {name: median(each) for name, each in times.items()}
+
+
+@contextmanager
+def limited_to(threads: int) -> Iterator[None]:
+    """Let PyTorch use so many threads on a CPU, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    return {name: median(each) for name, each in times.items()}
+
+
+def in_turn(names: Sequence[str], turn: int) -> list[str]:
+    """The names in another order each turn, so that nobody always follows the same one."""
+    start = turn % len(names)
+    return [*names[start:], *names[:start]]
+
+
+def measured_on(device: str, threads: int) -> dict[str, Any]:
+    """What speeds were measured with, for a bench's JSON."""
+    return {
+        "speed": {"device": device, "threads": threads, "machine": platform.processor() or platform.machine()},
+        "versions": {"detect": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }

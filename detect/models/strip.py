@@ -87,8 +87,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         batch, _ = self.transform([image])
         lighter = self.light if light and state is not None else None
         pyramid = self.backbone if lighter is None else lighter
-        scale = batch.tensors.new_tensor(batch.image_sizes[0]).flip(0) / image.new_tensor(image.shape[-2:]).flip(0)
-        after = self.memory(pyramid(batch.tensors), state, (motion_xy.to(image) * scale)[None])
+        after = self.memory(pyramid(batch.tensors), state, _resized(motion_xy, batch, image.shape[-2:]))
         found = self._found(after, batch, tuple(image.shape[-2:]), None if lighter is None else self.light_proposals)
         return found, after
 
@@ -102,8 +101,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         """
         first = state[self.memory.names[0]]
         blank, _ = self.transform([first.new_zeros(self._channels, *size_hw)])
-        scale = first.new_tensor(blank.image_sizes[0]).flip(0) / first.new_tensor(size_hw).flip(0)
-        ahead = self.memory.foresee(state, (motion_xy.to(first) * scale)[None])
+        ahead = self.memory.foresee(state, _resized(motion_xy, blank, size_hw))
         return self._found(ahead, blank, size_hw, None), ahead
 
     @property
@@ -137,6 +135,13 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
                 state = self.memory(full[number], state, motion)
             frames.append(levels_of(state))
         return {name: torch.stack([frame[name] for frame in frames], dim=1).flatten(0, 1) for name in frames[0]}
+
+
+def _resized(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Tensor:
+    """A frame's motion, FloatTensor[2] in its own pixels, as FloatTensor[1, 2] in those that the network sees."""
+    (height, width), seen = size_hw, batch.image_sizes[0]
+    factors = torch.tensor([seen[1] / width, seen[0] / height]).to(batch.tensors)
+    return (motion_xy.to(batch.tensors) * factors)[None]
 
 
 def memory_parts(model: ModelConfig, pyramid: Pyramid, in_channels: int) -> dict[str, Any]:

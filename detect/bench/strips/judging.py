@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torchvision.models.detection import FasterRCNN
 
-from ... import __version__
 from ...data import DetectionDataset, read_dataset
 from ...errors import ConfigError
 from ...formats import coco
 from ...models import StripDetector
 from ...prediction import resolve_device
 from ...records import Dataset
+from ..gather import CONFIDENCE
+from ..latency import measured_on
 from .contestants import Contestant, read_contestants
 from .speed import FrameTimes, frame_times
 from .tables import Judge, bad_frames, foreseeing, key_frames
@@ -25,7 +24,6 @@ from .truth import ALL, SEEN_BEFORE, by_condition, only, seen_before
 from .watching import SEEN, ByPosition, Step, between_key_frames, steps_of, watch_all, watch_every
 
 SCHEMA = 1
-CONFIDENCE = 0.95
 _TIMED_FRAMES = 24
 
 
@@ -98,8 +96,7 @@ def judge_strips(
         "resamples": resamples,
         "interval_covers": "strips and seeds" if all(len(system.runs) > 1 for system in systems) else "strips",
         "data": _told(data, dataset, len(strips)),
-        "speed": {"device": device, "threads": threads, "machine": platform.processor() or platform.machine()},
-        "versions": {"detect": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **measured_on(device, threads),
         "systems": [_system(system, models[system.name], times[system.name]) for system in systems],
         "bad_frames": bad_frames(watched, by_condition(truth, dataset), judge),
         "key_frames": key_frames(settings, between, times, truth, judge),

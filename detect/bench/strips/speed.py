@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import median
 
-import torch
 from torchvision.models.detection import FasterRCNN
 
 from ...data import DetectionDataset
 from ...motion import motion_between
 from ...records import Dataset
 from ...streaming import Stream
+from ..latency import in_turn, limited_to
 from .watching import LIGHT, Step, between_key_frames
 
 _WARM_UP = 4  # frames of a strip before the clock runs
@@ -59,9 +59,7 @@ def frame_times(
     for name, step in product(models, strip):
         images[name].pixels(step.position)
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in models}
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with limited_to(threads):
         for _ in range(rounds):
             streams = {
                 name: Stream(model, dataset.categories, every=2, channels=images[name].channels)
@@ -69,13 +67,10 @@ def frame_times(
             }
             for number, step in enumerate(strip):
                 before = strip[number - 1] if read_motion and number else None
-                start = number % len(models)  # nobody always follows the same one
-                for name in [*models][start:] + [*models][:start]:
+                for name in in_turn([*models], number):
                     took = _took_ms(streams[name], images[name], step, between=number % 2 == 1, before=before)
                     if number >= min(_WARM_UP, len(strip) - 2):
                         times[name][number % 2].append(took)
-    finally:
-        torch.set_num_threads(threads_before)
     return {name: FrameTimes(median(key), median(between)) for name, (key, between) in times.items()}
 
 
