@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -39,17 +40,32 @@ def resolve_device(name: str) -> torch.device:
 
 
 @torch.inference_mode()
-def detect_images(model: FasterRCNN, images: Sequence[Pixels], categories: tuple[str, ...]) -> list[Detections]:
+def detect_images(
+    model: FasterRCNN, images: Sequence[Pixels], categories: tuple[str, ...], *, proposals: int | None = None
+) -> list[Detections]:
     """Detections of each image, best score first.
 
     Args:
         model: in evaluation mode; the images go to its device.
         images: uint8 or uint16, [height, width] or [height, width, 3] as the model's channels ask.
         categories: the model's category names.
+        proposals: how many the box head looks at in each image; None: as many as the model was built for.
     """
     device = next(model.parameters()).device
-    outputs = model([to_tensor(unit_range(pixels)).to(device) for pixels in images])
+    with nullcontext() if proposals is None else _limited_to(proposals, model):
+        outputs = model([to_tensor(unit_range(pixels)).to(device) for pixels in images])
     return [to_detections(output, categories) for output in outputs]
+
+
+@contextmanager
+def _limited_to(proposals: int, model: FasterRCNN) -> Iterator[None]:
+    limits = model.rpn._post_nms_top_n  # torchvision takes it when built, and has no other way to change it
+    before = limits["testing"]
+    limits["testing"] = min(before, proposals)
+    try:
+        yield
+    finally:
+        limits["testing"] = before
 
 
 def detect_dataset(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,13 +12,16 @@ from torchvision.models.detection import FasterRCNN
 
 from .boxes import carried
 from .data import DetectionDataset, as_channels, strips, to_tensor, unit_range
+from .errors import ConfigError
 from .images import Pixels
+from .incoming import grown, incoming_window
 from .models import State, StripDetector
 from .motion import motion_between
 from .prediction import detect_dataset, detect_images, to_detections
 from .records import Detections, Frame
 
 Motion = tuple[float, float]  # pixels (right, down) that the surface moves from a frame to the next
+Between = Literal["light", "incoming"]
 
 
 class Stream:
@@ -28,12 +33,29 @@ class Stream:
     Args:
         model: in evaluation mode.
         categories: the model's category names.
-        every: each how many frames a key frame is seen by the full network; the light one sees those between. Without
-            a light network all frames are key frames.
+        every: each how many frames a key frame is seen, all of it, by the full network.
+        between: what happens in the frames between. "incoming": the full network looks at the surface that has come
+            in, and what was found before is carried on; "light": the light network looks at all of it. None: by the
+            light network where there is one.
         channels: 1 for gray, 3 for RGB, as the model asks; frames are brought to it.
+
+    Raises:
+        ConfigError: a light network is asked for, and there is none.
     """
 
-    def __init__(self, model: FasterRCNN, categories: tuple[str, ...], *, every: int = 1, channels: int = 1) -> None:
+    def __init__(
+        self,
+        model: FasterRCNN,
+        categories: tuple[str, ...],
+        *,
+        every: int = 1,
+        between: Between | None = None,
+        channels: int = 1,
+    ) -> None:
+        has_light = isinstance(model, StripDetector) and model.light is not None
+        if between == "light" and not has_light:
+            raise ConfigError("the detector has no light network", where="between", fix="take 'incoming'")
+        self.between: Between = between or ("light" if has_light else "incoming")
         self.model, self.categories, self.every, self.channels = model, categories, every, channels
         self.strip: str | None = None
         self.reset()
@@ -41,6 +63,7 @@ class Stream:
     def reset(self) -> None:
         """Forget everything: the next frame is the first of a strip."""
         self._state: State | None = None
+        self._behind_xy: Motion = (0.0, 0.0)  # how far the surface has moved since the state's frame
         self._frames = 0  # seen since the start of the strip
         self._before: Pixels | None = None
         self._last: Detections | None = None
@@ -65,16 +88,36 @@ class Stream:
         self.strip, self._size_hw = strip, size_hw
         if self._before is not None:
             self.speed_xy = motion_xy or motion_between(self._before, pixels) or self.speed_xy
-        if isinstance(self.model, StripDetector):
-            image = to_tensor(unit_range(pixels)).to(self._device)
-            light = self._frames % self.every > 0
-            output, self._state = self.model.see(image, self._state, self._motion(self.speed_xy), light=light)
-            found = to_detections(output, self.categories)
-        else:
-            (found,) = detect_images(self.model, [pixels], self.categories)
+        between = self._frames % self.every > 0
+        found = self._at_border(pixels) if between and self.between == "incoming" else None
+        if found is None:
+            found = self._whole(pixels, light=between and self.between == "light")
         self._frames += 1
         self._before, self._last = pixels, found
         return found
+
+    def _whole(self, pixels: Pixels, *, light: bool) -> Detections:
+        if not isinstance(self.model, StripDetector):
+            return detect_images(self.model, [pixels], self.categories)[0]
+        image = to_tensor(unit_range(pixels)).to(self._device)
+        output, self._state = self.model.see(image, self._state, self._since(self.speed_xy), light=light)
+        self._behind_xy = (0.0, 0.0)
+        return to_detections(output, self.categories)
+
+    def _at_border(self, pixels: Pixels) -> Detections | None:
+        """By a look at what has come in; None where that won't do."""
+        size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
+        window = incoming_window(self.speed_xy, size_hw)
+        if window is None or self._last is None:
+            return None
+        share = (window.stop - window.start) / size_hw[1 - window.axis]
+        proposals = math.ceil(share * self.model.rpn.post_nms_top_n())
+        look = np.ascontiguousarray(pixels[window.slices])
+        (seen,) = detect_images(self.model, [look], self.categories, proposals=proposals)
+        offset_xyxy = np.tile(np.asarray(window.offset_xy, np.float32), 2)
+        placed = Detections(seen.boxes_xyxy + offset_xyxy, seen.scores, seen.labels, seen.categories)
+        self._behind_xy = _sum(self._behind_xy, self.speed_xy)
+        return grown(self._last, placed, window, self.speed_xy, size_hw)
 
     @torch.inference_mode()
     def foresee(self, motion_xy: Motion | None = None) -> Detections:
@@ -89,6 +132,7 @@ class Stream:
     def skip(self, motion_xy: Motion | None = None) -> Detections:
         """A frame that never came: what is foreseen for it, and time goes on."""
         found, self._state = self._ahead(motion_xy or self.speed_xy)
+        self._behind_xy = (0.0, 0.0)
         self._before, self._last = None, found
         self._frames += 1
         return found
@@ -98,7 +142,7 @@ class Stream:
             nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
             return Detections(*nothing, self.categories), None
         if isinstance(self.model, StripDetector) and self._state is not None:
-            output, state = self.model.foresee(self._state, self._motion(motion_xy), self._size_hw)
+            output, state = self.model.foresee(self._state, self._since(motion_xy), self._size_hw)
             return to_detections(output, self.categories), state
         return carried_on(self._last, motion_xy, self._size_hw), None
 
@@ -107,8 +151,13 @@ class Stream:
         device: torch.device = next(self.model.parameters()).device
         return device
 
-    def _motion(self, motion_xy: Motion) -> torch.Tensor:
-        return torch.tensor(motion_xy, device=self._device)
+    def _since(self, motion_xy: Motion) -> torch.Tensor:
+        """How far the surface has moved since the state's frame, if by ``motion_xy`` since the one before."""
+        return torch.tensor(_sum(self._behind_xy, motion_xy), device=self._device)
+
+
+def _sum(a: Motion, b: Motion) -> Motion:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def carried_on(found: Detections, motion_xy: Motion, size_hw: tuple[int, int]) -> Detections:
@@ -124,20 +173,30 @@ def carried_on(found: Detections, motion_xy: Motion, size_hw: tuple[int, int]) -
 
 
 def detect_in_time(
-    model: FasterRCNN, dataset: DetectionDataset, categories: tuple[str, ...], *, every: int = 1
+    model: FasterRCNN,
+    dataset: DetectionDataset,
+    categories: tuple[str, ...],
+    *,
+    every: int = 1,
+    between: Between | None = None,
 ) -> Iterator[tuple[int, Detections]]:
     """Position and detections of each image of a data set.
 
-    A detector with memory sees the frames of strips one after another, each strip from its beginning; frames that
-    never came are skipped over. Others, and still images, are seen alone, in batches.
+    A detector with memory, or one that doesn't see all of every frame, sees the frames of strips one after another,
+    each strip from its beginning; frames that never came are skipped over. Else, and with still images among them, all
+    are seen alone, in batches.
 
     Args:
         model: in evaluation mode.
         dataset: pixels; labels aren't looked at, recorded motion is taken as an encoder's word.
         categories: the model's category names.
-        every: each how many frames a key frame is seen by the full network.
+        every, between: which frames the full network sees, and what happens in the others, as for ``Stream``.
+
+    Raises:
+        ConfigError: as ``Stream``.
     """
-    if not isinstance(model, StripDetector) or any(image.frame is None for image in dataset.images):
+    needs_time = isinstance(model, StripDetector) or every > 1
+    if not needs_time or any(image.frame is None for image in dataset.images):
         position = 0
         for batch in detect_dataset(model, dataset, categories):
             for found in batch:
@@ -145,7 +204,7 @@ def detect_in_time(
                 position += 1
         return
     for name, positions in strips(dataset):
-        stream = Stream(model, categories, every=every, channels=dataset.channels)
+        stream = Stream(model, categories, every=every, between=between, channels=dataset.channels)
         before: Frame | None = None
         for position in positions:
             frame = dataset.images[position].frame

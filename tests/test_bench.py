@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from conftest import Outcome
 from tiny import TINY_MODEL, tiny_config, write_tiny
 
-from detect.bench import running
+from detect.bench import forest_plot, running
 from detect.checkpoint import load_checkpoint
 from detect.config import to_yaml
 from detect.engine.steps import NotFiniteError, Stepper
@@ -112,6 +113,22 @@ class TestTable:
         assert text.count("\n| narrow ") == 3
         assert "| AP50 by class" in text
         assert "the choice of images and of seeds" in text
+
+    def test_the_picture_holds_every_system_with_its_seeds(self, finished: Path, tmp_path: Path) -> None:
+        text = (finished / "bench.svg").read_text()
+        root = ElementTree.fromstring(text)
+        words = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert {"wide", "narrow", "difference from wide"} <= set(words)
+        assert text.count('class="seed"') == 4
+        assert text.count('class="mean"') == 3  # two scores and one difference
+        for x in re.findall(r'(?:cx|x1|x2)="([-.0-9]+)"', text):
+            assert 0 <= float(x) <= float(root.attrib["viewBox"].split()[2])
+
+    def test_the_picture_names_what_has_no_figures(self, finished: Path) -> None:
+        told = results(finished)
+        told["systems"][1] = {"name": "lost", "state": "failed", "missing": ["a < b"]}
+        assert ">lost<" in forest_plot(told)
+        assert ">failed<" in forest_plot(told)
 
 
 class TestAgain:

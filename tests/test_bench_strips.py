@@ -182,7 +182,7 @@ class TestPerfectDetector:
 
     def test_key_frames_alone_are_looked_at(self, filmed: Dataset) -> None:
         model, images, strips = seen(filmed)
-        three = watch_every(model, ("a",), images, strips, 3)  # type: ignore[arg-type]
+        three = watch_every(model, ("a",), images, strips, 3, "boxes moved")  # type: ignore[arg-type]
         assert model.calls == 4
         assert sorted(three) == list(range(12))
         assert three[3].boxes_xyxy[:, 1].tolist() == [20, 70]
@@ -230,8 +230,10 @@ class TestPerfectDetector:
         model, _, strips = seen(filmed)
         threads = torch.get_num_threads()
         times = frame_times({"x": model}, filmed, strips[0], read_motion=True, threads=threads + 1)  # type: ignore[dict-item]
-        assert times["x"].key_ms > 0
-        assert model.calls == 6  # three key frames of six, twice
+        assert set(times) == {("x", "incoming surface"), ("x", "boxes moved")}
+        assert times["x", "boxes moved"].key_ms > 0
+        # two rounds over six frames: half of them are key frames, and one way looks at the others too
+        assert model.calls == 2 * (6 + 3)
         assert torch.get_num_threads() == threads
 
 
@@ -298,14 +300,18 @@ class TestCommand:
         assert gain["value"] == pytest.approx(means[0] - means[1])
         assert gain["verdict"] in ("better", "worse", "cannot tell")
         assert [(row["system"], row["every"], row["between"]) for row in told["key_frames"]] == [
-            ("plain", 1, "boxes moved"),
+            ("plain", 1, None),
+            ("plain", 2, "incoming surface"),
             ("plain", 2, "boxes moved"),
-            ("memory", 1, "light network"),
+            ("memory", 1, None),
             ("memory", 2, "light network"),
+            ("memory", 2, "incoming surface"),
+            ("memory", 2, "foreseen"),
         ]
-        assert told["key_frames"][2]["times_the_frames"] == 1
-        assert told["key_frames"][1]["times_the_frames"] > 1
-        assert list(told["key_frames"][3]["differences"]) == ["memory, key frames every 1", "plain, key frames every 2"]
+        assert told["key_frames"][3]["times_the_frames"] == 1
+        assert told["key_frames"][2]["times_the_frames"] > 1
+        simpler = ["plain, incoming surface, key frames every 2", "plain, boxes moved, key frames every 2"]
+        assert list(told["key_frames"][4]["differences"]) == ["memory", *simpler]
         ahead = {row["name"]: row for row in told["foreseeing"]}
         assert "plain, foreseen" not in ahead
         assert len(ahead["memory, foreseen"]["differences"]) == 6

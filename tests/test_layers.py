@@ -19,7 +19,7 @@ PACKAGE = ROOT / "detect"
 LAYERS = [
     {"errors", "records", "boxes"},
     {"images", "config"},
-    {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion"},
+    {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming"},
     {"conversion"},
     {"data", "models"},
     {"checkpoint", "distributed", "prediction"},

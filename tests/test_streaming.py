@@ -18,8 +18,10 @@ from detect.config import ModelConfig
 from detect.data import DetectionDataset
 from detect.errors import ConfigError
 from detect.images import read_image, write_image
+from detect.incoming import grown, incoming_window
 from detect.models import build_detector, parts
 from detect.motion import motion_between
+from detect.prediction import detect_images
 from detect.records import Dataset, Detections, Frame, Image
 from detect.sample.degrade import degrade
 from detect.sample.write_strips import film
@@ -144,6 +146,45 @@ def test_light_network_sees_the_frames_between_key_frames() -> None:
     after = run()
     assert same(before[0], after[0])  # the first frame is a key frame
     assert not same(before[1], after[1])
+
+
+def test_between_key_frames_only_the_incoming_surface_is_looked_at() -> None:
+    detector, images = built(), frames(3, 2, step=3)
+    stream = Stream(detector, ("a", "b"), every=2)
+    first = stream(images[0])
+    window = incoming_window((-3, 0), (SIDE, SIDE))
+    assert window is not None
+    left, proposals = window.start, detector.rpn.post_nms_top_n()
+    (look,) = detect_images(
+        detector, [images[1][:, left:]], ("a", "b"), proposals=-(-proposals * (SIDE - left) // SIDE)
+    )
+    placed = replace(look, boxes_xyxy=look.boxes_xyxy + np.array([left, 0, left, 0], np.float32))
+    want = grown(first, placed, window, (-3, 0), (SIDE, SIDE))
+    assert same(stream(images[1], motion_xy=(-3, 0)), want)
+    assert detector.rpn.post_nms_top_n() == proposals
+
+
+def test_a_memory_catches_up_with_the_frames_it_did_not_see_whole() -> None:
+    detector, images = built(kind="gru"), frames(3, 3, step=3)
+    stream = Stream(detector, ("a", "b"), every=2, between="incoming")
+    for image in images:
+        found = stream(image, motion_xy=(-3, 0))
+    skipping = Stream(detector, ("a", "b"))
+    skipping(images[0])
+    skipping.speed_xy = (-6, 0)
+    assert same(found, skipping(images[2], motion_xy=(-6, 0)))
+
+
+def test_a_strip_that_does_not_move_is_seen_whole() -> None:
+    detector, images = built(), frames(3, 2)
+    stream = Stream(detector, ("a", "b"), every=4)
+    stream(images[0])
+    assert same(stream(images[1], motion_xy=(0, 0)), Stream(detector, ("a", "b"))(images[1]))
+
+
+def test_a_light_network_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no light network; take 'incoming'"):
+        Stream(built(), ("a", "b"), every=2, between="light")
 
 
 def test_foreseeing_leaves_the_stream_as_it_was_and_skipping_moves_it_on() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from ..images import Pixels
 from ..inference import Predictor
 
 _WARM_UP = 3  # calls of each before the clock runs: the first ones choose kernels and fill caches
+
+Named = TypeVar("Named")
 
 
 def median_latencies_ms(
@@ -56,7 +58,7 @@ def limited_to(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def in_turn(names: Sequence[str], turn: int) -> list[str]:
+def in_turn(names: Sequence[Named], turn: int) -> list[Named]:
     """The names in another order each turn, so that nobody always follows the same one."""
     start = turn % len(names)
     return [*names[start:], *names[:start]]

@@ -43,7 +43,7 @@ def _run_train(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UsageError(f"--jobs is {args.jobs}", fix="give 1 or more")
     plan = _plan(args)
-    from ..bench import gather, to_markdown, train_runs
+    from ..bench import forest_plot, gather, to_markdown, train_runs
     from ..formats.files import write_json, write_text
 
     if not args.gather_only:
@@ -52,8 +52,9 @@ def _run_train(args: argparse.Namespace) -> int:
     table = to_markdown(results)
     write_json(args.out / "bench.json", results, indent=1)
     write_text(args.out / "bench.md", table)
+    write_text(args.out / "bench.svg", forest_plot(results))
     print(f"\n{table}")
-    for name in ("bench.md", "bench.json"):
+    for name in ("bench.md", "bench.json", "bench.svg"):
         print(f"wrote {shown(args.out / name)}")
     failed = [system["name"] for system in results["systems"] if system["state"] == "failed"]
     if failed:
@@ -87,7 +88,7 @@ _TRAIN = Verb(
         "Data, schedule and augmentation have to be the same for all. A run is judged by its averaged weights after\n"
         "the last epoch. The same command goes on after Ctrl-C: finished runs are kept, interrupted ones resumed,\n"
         "failed ones tried again. A system that fails is named in the table, the others go on, and the exit code\n"
-        "is 2. Writes a run folder for each seed, bench.md and bench.json."
+        "is 2. Writes a run folder for each seed, bench.md, bench.json and bench.svg."
     ),
     examples=[
         "bench train configs/neu.yaml configs/plain3.yaml --seeds 3 --out runs/paper",

@@ -16,7 +16,7 @@ from ..errors import DataError
 from ..images import Pixels, read_image
 from ..prediction import coco_results, detect_images, resolve_device
 from ..records import Dataset, Detections
-from ..streaming import Stream, detect_in_time
+from ..streaming import Between, Stream, detect_in_time
 
 
 class Predictor:
@@ -90,18 +90,21 @@ class Predictor:
                 bar.advance(task)
         return coco_results([seen[i] for i in range(len(seen))], ids)
 
-    def stream(self, *, every: int = 1) -> Stream:
+    def stream(self, *, every: int = 1, between: Between | None = None) -> Stream:
         """A camera over moving strips, whose frames are given one by one; see ``detect.streaming.Stream``.
 
         Args:
-            every: each how many frames a key frame is seen by the full network, where the detector has a light one.
+            every: each how many frames a key frame is seen, all of it, by the full network.
+            between: "incoming": in the others it looks at the surface that has come in; "light": the light network
+                looks at all of it. None: by the light network where the detector has one.
 
         Raises:
             DataError: ``every`` is below 1.
+            ConfigError: a light network is asked for, and there is none.
         """
         if every < 1:
             raise DataError(f"a key frame every {every} frames was asked for", where="every", fix="give 1 or more")
-        return Stream(self._model, self.categories, every=every, channels=self._channels)
+        return Stream(self._model, self.categories, every=every, between=between, channels=self._channels)
 
 
 def _checked(image: Pixels) -> Pixels:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from torchvision.models.detection import FasterRCNN
@@ -18,10 +20,10 @@ from ...records import Dataset
 from ..gather import CONFIDENCE
 from ..latency import measured_on
 from .contestants import Contestant, read_contestants
-from .speed import FrameTimes, frame_times
+from .speed import Contender, FrameTimes, frame_times
 from .tables import Judge, bad_frames, foreseeing, key_frames
 from .truth import ALL, SEEN_BEFORE, by_condition, only, seen_before
-from .watching import SEEN, ByPosition, Step, between_key_frames, steps_of, watch_all, watch_every
+from .watching import SEEN, ByPosition, Step, steps_of, watch_all, watch_every, ways_between
 
 SCHEMA = 1
 _TIMED_FRAMES = 24
@@ -60,13 +62,13 @@ def judge_strips(
     """
     if any(each < 1 for each in every):
         raise ConfigError(f"a key frame every {min(every)} frames was asked for", where="every", fix="give 1 or more")
-    distances = sorted({1, *every})
+    distances = sorted({*every} - {1})
     dataset = read_dataset(data, role="--data")
     systems = read_contestants(runs, dataset)
     where = resolve_device(device)
     strips = steps_of(DetectionDataset(dataset, channels=1), read_motion=read_motion)
     watched: dict[str, dict[str, list[ByPosition]]] = {}
-    settings: dict[str, dict[int, list[ByPosition]]] = {}
+    settings: dict[str, dict[tuple[str, int], list[ByPosition]]] = {}
     for system in systems:
         for number, run in enumerate(system.runs, start=1):
             say(f"{system.name} [{number}/{len(system.runs)}] sees {len(strips)} strips")
@@ -75,10 +77,9 @@ def judge_strips(
             model = run.checkpoint.load_model().to(where)
             for way, found in watch_all(model, detector.categories, images, strips).items():
                 watched.setdefault(system.name, {}).setdefault(way, []).append(found)
-            for each in distances[1:]:
-                found = watch_every(model, detector.categories, images, strips, each)
-                settings.setdefault(system.name, {}).setdefault(each, []).append(found)
-        settings[system.name] = {1: watched[system.name][SEEN], **settings.get(system.name, {})}
+            for way, each in product(ways_between(model), distances):
+                found = watch_every(model, detector.categories, images, strips, each, way)
+                settings.setdefault(system.name, {}).setdefault((way, each), []).append(found)
     say(f"measuring speed on {device}, in turns")
     models = {system.name: system.runs[0].checkpoint.load_model().to(where) for system in systems}
     longest = max(strips, key=len)[:_TIMED_FRAMES]
@@ -87,7 +88,7 @@ def judge_strips(
     truth = coco.to_dict(dataset, Path())
     judge = Judge(_strip_numbers(strips, len(dataset.images)), resamples, CONFIDENCE)
     later = only(truth, [step.position for strip in strips for step in strip if step.gap])
-    between = {name: between_key_frames(model) for name, model in models.items()}
+    every_frame = {name: ways[SEEN] for name, ways in watched.items()}
     return {
         "schema": SCHEMA,
         "against": systems[0].name,
@@ -97,21 +98,21 @@ def judge_strips(
         "interval_covers": "strips and seeds" if all(len(system.runs) > 1 for system in systems) else "strips",
         "data": _told(data, dataset, len(strips)),
         **measured_on(device, threads),
-        "systems": [_system(system, models[system.name], times[system.name]) for system in systems],
+        "systems": [_system(system, models[system.name], times) for system in systems],
         "bad_frames": bad_frames(watched, by_condition(truth, dataset), judge),
-        "key_frames": key_frames(settings, between, times, truth, judge),
+        "key_frames": key_frames(every_frame, settings, times, truth, judge),
         "foreseeing": foreseeing(watched, {ALL: later, SEEN_BEFORE: seen_before(truth, strips)}, judge),
     }
 
 
-def _system(system: Contestant, model: FasterRCNN, times: FrameTimes) -> dict[str, Any]:
+def _system(system: Contestant, model: FasterRCNN, times: Mapping[Contender, FrameTimes]) -> dict[str, Any]:
+    own = {way: each for (name, way), each in times.items() if name == system.name}
     return {
         "name": system.name,
         "memory": model.memory.remembers if isinstance(model, StripDetector) else None,
-        "between_key_frames": between_key_frames(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "key_frame_ms": times.key_ms,
-        "frame_between_ms": times.between_ms,
+        "key_frame_ms": median(each.key_ms for each in own.values()),
+        "frame_between_ms": {way: each.between_ms for way, each in own.items()},
         "runs": [{"weights": str(run.weights), "epoch": run.checkpoint.epoch} for run in system.runs],
     }
 

@@ -13,9 +13,10 @@ from torchvision.models.detection import FasterRCNN
 from ...data import DetectionDataset
 from ...motion import motion_between
 from ...records import Dataset
-from ...streaming import Stream
 from ..latency import in_turn, limited_to
-from .watching import LIGHT, Step, between_key_frames
+from .watching import InBetween, Step, ways_between
+
+Contender = tuple[str, str]  # a system and its way between key frames
 
 _WARM_UP = 4  # frames of a strip before the clock runs
 
@@ -40,8 +41,8 @@ def frame_times(
     read_motion: bool,
     threads: int,
     rounds: int = 2,
-) -> dict[str, FrameTimes]:
-    """Each detector's times on the frames of a strip, every second one a key frame.
+) -> dict[Contender, FrameTimes]:
+    """Each detector's times on the frames of a strip, every second one a key frame, by its ways between them.
 
     The two kinds of frame are timed apart and put together for any distance of key frames. All detectors see each
     frame one after the other, so that a busy moment hits them alike; their ratios hold, milliseconds compare with no
@@ -58,31 +59,29 @@ def frame_times(
     images = {name: DetectionDataset(dataset, channels=len(m.transform.image_mean)) for name, m in models.items()}
     for name, step in product(models, strip):
         images[name].pixels(step.position)
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in models}
+    contenders = [(name, way) for name, model in models.items() for way in ways_between(model)]
+    times: dict[Contender, tuple[list[float], list[float]]] = {each: ([], []) for each in contenders}
     with limited_to(threads):
         for _ in range(rounds):
-            streams = {
-                name: Stream(model, dataset.categories, every=2, channels=images[name].channels)
-                for name, model in models.items()
+            watchers = {
+                (name, way): InBetween(models[name], dataset.categories, 2, way, channels=images[name].channels)
+                for name, way in contenders
             }
             for number, step in enumerate(strip):
                 before = strip[number - 1] if read_motion and number else None
-                for name in in_turn([*models], number):
-                    took = _took_ms(streams[name], images[name], step, between=number % 2 == 1, before=before)
+                for each in in_turn(contenders, number):
+                    took = _took_ms(watchers[each], images[each[0]], step, number, before)
                     if number >= min(_WARM_UP, len(strip) - 2):
-                        times[name][number % 2].append(took)
-    return {name: FrameTimes(median(key), median(between)) for name, (key, between) in times.items()}
+                        times[each][number % 2].append(took)
+    return {each: FrameTimes(median(key), median(between)) for each, (key, between) in times.items()}
 
 
-def _took_ms(stream: Stream, images: DetectionDataset, step: Step, *, between: bool, before: Step | None) -> float:
+def _took_ms(watcher: InBetween, images: DetectionDataset, step: Step, number: int, before: Step | None) -> float:
     """``before``: the frame to read the motion since; None where it is known."""
     pixels = images.pixels(step.position)
     pixels_before = None if before is None else images.pixels(before.position)
     started = time.perf_counter()
     if pixels_before is not None:
         motion_between(pixels_before, pixels)
-    if between and between_key_frames(stream.model) != LIGHT:
-        stream.skip(step.motion_xy)
-    else:
-        stream(pixels, strip=step.strip, motion_xy=step.motion_xy)
+    watcher(pixels, step, number)
     return 1000 * (time.perf_counter() - started)

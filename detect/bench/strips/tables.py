@@ -59,44 +59,47 @@ def bad_frames(
 
 
 def key_frames(
-    settings: Mapping[str, Mapping[int, Found]],
-    between: Mapping[str, str],
-    times: Mapping[str, FrameTimes],
+    every_frame: Mapping[str, Found],
+    settings: Mapping[str, Mapping[tuple[str, int], Found]],
+    times: Mapping[tuple[str, str], FrameTimes],
     truth: Truth,
     judge: Judge,
 ) -> list[dict[str, Any]]:
-    """Each system with key frames near and far, against itself seeing all and against the first one at that distance.
+    """Each system with key frames near and far, against itself seeing all, and against the first one's simpler ways.
 
     Args:
-        settings: {system: {distance of key frames: detections}}, 1 among the distances.
-        between: {system: how it gets from key frame to key frame}.
-        times: of each system.
+        every_frame: {system: detections with every frame a key frame}.
+        settings: {system: {(way between, distance of key frames): detections}}, the way last that looks at nothing.
+        times: by system and way.
         truth: of all frames.
         judge: makes the scores.
     """
-    first = next(iter(settings))
+    first = next(iter(every_frame))
 
-    def called(name: str, every: int) -> str:
-        return f"{name}, key frames every {every}"
+    def called(name: str, way: str, every: int) -> str:
+        return f"{name}, {way}, key frames every {every}" if every > 1 else name
 
-    scored = {
-        called(name, every): judge.score(found, {ALL: truth})
-        for name, of_system in settings.items()
-        for every, found in of_system.items()
-    }
-    rows = []
+    scored = {name: judge.score(found, {ALL: truth}) for name, found in every_frame.items()}
     for name, of_system in settings.items():
-        for every in of_system:
-            speed = times[name].frames_a_second(every)
+        for (way, every), found in of_system.items():
+            scored[called(name, way, every)] = judge.score(found, {ALL: truth})
+    rows = []
+    for name in every_frame:
+        of_system = settings.get(name, {})
+        any_way = next(way for system, way in times if system == name)
+        for way, every in [(any_way, 1), *of_system]:
+            same_distance = [called(first, each, every) for each, k in settings.get(first, {}) if k == every]
+            against = [name, *same_distance] if every > 1 else [first]
+            frames_per_second = times[name, way].frames_a_second(every)
             rows.append(
                 {
-                    "name": called(name, every),
+                    "name": called(name, way, every),
                     "system": name,
-                    "between": between[name],
+                    "between": way if every > 1 else None,
                     "every": every,
-                    "frames_per_second": speed,
-                    "times_the_frames": speed / times[name].frames_a_second(1),
-                    **judge.row(called(name, every), scored, [called(name, 1), called(first, every)]),
+                    "frames_per_second": frames_per_second,
+                    "times_the_frames": frames_per_second / times[name, way].frames_a_second(1),
+                    **judge.row(called(name, way, every), scored, against),
                 }
             )
     return rows

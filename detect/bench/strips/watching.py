@@ -10,15 +10,16 @@ from torchvision.models.detection import FasterRCNN
 
 from ...data import DetectionDataset, strips
 from ...errors import DataError
+from ...images import Pixels
 from ...models import StripDetector
 from ...motion import motion_between
 from ...records import Detections, Frame
-from ...streaming import Motion, Stream, carried_on
+from ...streaming import Between, Motion, Stream, carried_on
 from .averaging import Averaged, average, carry
 
 SEEN, AVERAGED = "as it is", "averaged over frames"
 FORESEEN, MOVED, AVERAGED_MOVED, COPIED = "foreseen", "last boxes, moved", "averaged boxes, moved", "last boxes, copied"
-LIGHT, SKIPPED_FORESEEN, SKIPPED_MOVED = "light network", "foreseen", "boxes moved"
+INCOMING, LIGHT, SKIPPED_FORESEEN, SKIPPED_MOVED = "incoming surface", "light network", "foreseen", "boxes moved"
 
 ByPosition = dict[int, Detections]  # detections by the frame's position in the data set
 
@@ -138,11 +139,11 @@ def _watch(
     return ways
 
 
-def between_key_frames(model: FasterRCNN) -> str:
-    """How a detector gets from key frame to key frame: by its light network, its memory, or its last boxes."""
-    if isinstance(model, StripDetector):
-        return SKIPPED_FORESEEN if model.light is None else LIGHT
-    return SKIPPED_MOVED
+def ways_between(model: FasterRCNN) -> tuple[str, ...]:
+    """How a detector can get from key frame to key frame; the last looks at nothing and is the others' control."""
+    if not isinstance(model, StripDetector):
+        return INCOMING, SKIPPED_MOVED
+    return (INCOMING, SKIPPED_FORESEEN) if model.light is None else (LIGHT, INCOMING, SKIPPED_FORESEEN)
 
 
 def watch_every(
@@ -151,29 +152,45 @@ def watch_every(
     images: DetectionDataset,
     strips: Sequence[Sequence[Step]],
     every: int,
+    way: str,
 ) -> ByPosition:
     """Detections of each frame where the full network sees each ``every``-th one of a strip.
 
     Args:
         model, categories, images, strips: as for ``watch_all``.
         every: 1 or more.
+        way: one of ``ways_between``.
     """
     seen: ByPosition = {}
     for strip in strips:
-        seen.update(_each(Stream(model, categories, every=every, channels=images.channels), images, strip))
+        seen.update(_each(InBetween(model, categories, every, way, channels=images.channels), images, strip))
     return seen
 
 
-def _each(stream: Stream, images: DetectionDataset, strip: Sequence[Step]) -> Iterator[tuple[int, Detections]]:
-    skips = between_key_frames(stream.model) != LIGHT
+class InBetween:
+    """A stream of which each ``every``-th frame is a key frame, and the others are got in one of ``ways_between``."""
+
+    def __init__(
+        self, model: FasterRCNN, categories: tuple[str, ...], every: int, way: str, *, channels: int = 1
+    ) -> None:
+        between: dict[str, Between] = {LIGHT: "light", INCOMING: "incoming"}
+        self.looks = way in between
+        self.every = every
+        self.stream = Stream(model, categories, every=every, between=between.get(way), channels=channels)
+
+    def __call__(self, pixels: Pixels, step: Step, number: int) -> Detections:
+        """Detections of frame ``number`` of the strip, counted from 0."""
+        if number % self.every and not self.looks:
+            return self.stream.skip(step.motion_xy)
+        return self.stream(pixels, strip=step.strip, motion_xy=step.motion_xy)
+
+
+def _each(watcher: InBetween, images: DetectionDataset, strip: Sequence[Step]) -> Iterator[tuple[int, Detections]]:
     number = 0
     for step in strip:
-        _skip_missing(stream, step)
+        _skip_missing(watcher.stream, step)
         number += step.gap
-        if skips and number % stream.every:
-            yield step.position, stream.skip(step.motion_xy)
-        else:
-            yield step.position, stream(images.pixels(step.position), strip=step.strip, motion_xy=step.motion_xy)
+        yield step.position, watcher(images.pixels(step.position), step, number)
 
 
 def _skip_missing(stream: Stream, step: Step) -> None:

@@ -1,0 +1,148 @@
+"""Frames seen by their incoming surface alone: a perfect look through the window keeps all boxes right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detect.boxes import iou
+from detect.incoming import Window, grown, incoming_window
+from detect.records import Detections
+
+SIZE = (200, 200)
+UP = (0.0, -40.0)
+
+Row = tuple[Sequence[float], float, int]
+
+
+def found(*rows: Row) -> Detections:
+    """Rows of (box, score, label)."""
+    boxes, scores, labels = ([row[i] for row in rows] for i in range(3))
+    as_arrays = np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64)
+    return Detections(*as_arrays, ("a", "b"))
+
+
+def rows(detections: Detections) -> list[Row]:
+    each = detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.labels.tolist()
+    return [(box, round(score, 3), label) for box, score, label in zip(*each)]
+
+
+@pytest.mark.parametrize(
+    ("motion_xy", "axis", "start", "stop", "offset_xy"),
+    [
+        ((0, -40), 1, 96, 200, (0, 96)),
+        ((3, 40), 1, 0, 104, (0, 0)),
+        ((-21.5, 2), 0, 112, 200, (112, 0)),
+        ((10, 0), 0, 0, 80, (0, 0)),
+    ],
+)
+def test_the_window_lies_where_surface_comes_in(
+    motion_xy: tuple[float, float], axis: int, start: int, stop: int, offset_xy: tuple[int, int]
+) -> None:
+    window = incoming_window(motion_xy, SIZE)
+    assert window is not None
+    assert (window.axis, window.start, window.stop, window.offset_xy) == (axis, start, stop, offset_xy)
+    rows, columns = window.slices
+    assert np.zeros(SIZE)[rows, columns].shape == ((stop - start, 200) if axis else (200, stop - start))
+
+
+@pytest.mark.parametrize("motion_xy", [(0, 0), (0, -120), (130, 10)])
+def test_nothing_less_than_the_whole_frame_will_do(motion_xy: tuple[float, float]) -> None:
+    """Where nothing is known to move, and where next to all of the frame is new."""
+    assert incoming_window(motion_xy, SIZE) is None
+
+
+class TestGrown:
+    """The surface moves up by 40 pixels; rows 160 to 200 are new, rows from 96 on are looked at."""
+
+    WINDOW = Window(axis=1, start=96, stop=200, enters_high=True)
+
+    def after(self, before: Detections, seen: Detections) -> list[Row]:
+        return rows(grown(before, seen, self.WINDOW, UP, SIZE))
+
+    def test_what_lay_whole_in_view_is_moved_and_keeps_its_score(self) -> None:
+        before = found(([10, 100, 60, 180], 0.6, 1))
+        again = found(([12, 96, 58, 141], 0.9, 1))
+        assert self.after(before, again) == [([10, 60, 60, 140], 0.6, 1)]
+        assert self.after(before, found()) == [([10, 60, 60, 140], 0.6, 1)]
+
+    def test_what_the_border_cut_grows_into_view(self) -> None:
+        before = found(([10, 100, 60, 200], 0.6, 1))
+        reaching_on = found(([14, 96, 66, 200], 0.8, 1))
+        assert self.after(before, reaching_on) == [([10, 60, 66, 200], 0.8, 1)]
+        ending = found(([14, 96, 58, 172], 0.5, 1))
+        assert self.after(before, ending) == [([10, 60, 60, 172], 0.6, 1)]
+
+    def test_a_speck_at_the_border_is_replaced_by_all_of_it(self) -> None:
+        before = found(([10, 184, 60, 200], 0.3, 1))
+        whole = found(([11, 146, 62, 175], 0.7, 1))
+        assert self.after(before, whole) == [([11, 146, 62, 175], 0.7, 1)]
+
+    def test_what_was_cut_and_is_not_seen_again_stays_as_far_as_it_was_seen(self) -> None:
+        assert self.after(found(([10, 170, 60, 200], 0.6, 1)), found()) == [([10, 130, 60, 160], 0.6, 1)]
+
+    def test_new_boxes_count_on_new_surface_only(self) -> None:
+        new, old = ([10, 150, 60, 190], 0.7, 1), ([100, 100, 140, 140], 0.9, 1)
+        assert self.after(found(), found(new, old)) == [(*new,)]
+
+    def test_categories_do_not_meet(self) -> None:
+        seen = found(([10, 150, 60, 200], 0.7, 2))
+        assert self.after(found(([10, 190, 60, 200], 0.6, 1)), seen) == [
+            ([10, 150, 60, 200], 0.7, 2),
+            ([10, 150, 60, 160], 0.6, 1),
+        ]
+
+    def test_what_leaves_the_picture_goes(self) -> None:
+        assert self.after(found(([10, 0, 60, 40], 0.6, 1)), found()) == []
+
+    def test_of_two_boxes_on_one_place_the_better_stays(self) -> None:
+        before = found(([10, 100, 60, 200], 0.6, 1), ([10, 110, 60, 200], 0.5, 1))
+        assert self.after(before, found()) == [([10, 60, 60, 160], 0.6, 1)]
+
+
+@pytest.mark.parametrize("direction", [(0, -1), (0, 1), (-1, 0), (1, 0)])
+def test_a_perfect_look_keeps_every_box_of_a_long_strip(direction: tuple[int, int]) -> None:
+    """Boxes of all sizes pass the camera; each frame holds what of them is in view, exactly."""
+    rng = np.random.default_rng(0)
+    along = 1 if direction[1] else 0
+    place = np.sort(rng.uniform(0, 2000, 24))
+    low = np.stack([rng.uniform(0, 80, 24), place])[:: 1 if along else -1].T
+    boxes = np.concatenate([low, low + rng.uniform(20, 120, (24, 2))], axis=1)
+    motion = (direction[0] * 33.0, direction[1] * 33.0)
+    at = 200.0
+    if direction[along] > 0:  # the other way round: the strip lies above the camera and comes down
+        boxes[:, [along, along + 2]] = -boxes[:, [along + 2, along]]
+    last: Detections | None = None
+    compared = 0
+    for number in range(50):
+        origin = np.zeros(4)
+        origin[[along, along + 2]] = (at + 33 * number) * -direction[along] - (0 if direction[along] < 0 else 200)
+        whole = in_view(boxes - origin, 0, 200, along)
+        window = incoming_window(motion, SIZE)
+        assert window is not None
+        if last is None:
+            last = whole
+            continue
+        last = grown(last, in_view(boxes - origin, window.start, window.stop, along), window, motion, SIZE)
+        clear = sides(whole).min(axis=1) > 16
+        if clear.any():
+            assert iou(whole.boxes_xyxy[clear], last.boxes_xyxy).max(axis=1).min() > 0.99
+            compared += int(clear.sum())
+        assert (sides(last).min(axis=1) > 4).sum() <= len(whole)
+    assert compared > 100
+
+
+def sides(detections: Detections) -> NDArray[np.float32]:
+    return detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]
+
+
+def in_view(boxes: NDArray[np.float64], start: int, stop: int, along: int) -> Detections:
+    """What of boxes lies in a window, each with a label of its own so that none hides another."""
+    parts = boxes.copy()
+    parts[:, [along, along + 2]] = np.clip(parts[:, [along, along + 2]], start, stop)
+    there = parts[:, along + 2] - parts[:, along] > 2
+    rows = [(box.tolist(), 0.9, label) for label, box in enumerate(parts) if there[label]]
+    return found(*rows)
