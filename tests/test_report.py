@@ -1,4 +1,4 @@
-"""The report's four files: the same numbers in each, whole or not there, and a page that needs and loads nothing."""
+"""The report's files: the same numbers in each, whole or not there, and a page that needs and loads nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -85,14 +86,16 @@ class Page(HTMLParser):
         )
 
 
-def test_four_files_with_the_same_numbers(pictures: Path) -> None:
+def test_all_files_have_the_same_numbers(pictures: Path) -> None:
     judged = judgement()
     paths = write_report(judged, pictures / "out", images_root=pictures, log=LOG, meta=META)
     assert sorted(p.name for p in (pictures / "out").iterdir()) == [
         "detections.json",
+        "figures",
         "report.html",
         "report.json",
         "report.md",
+        "report.tex",
     ]
     assert json.loads(paths.detections.read_text()) == judged.detections
     numbers = json.loads(paths.json.read_text())
@@ -136,13 +139,27 @@ def test_the_page_is_whole_and_loads_nothing(pictures: Path) -> None:
     assert used <= set(ids)
 
 
-def test_each_kind_of_outcome_has_its_card_and_its_boxes(pictures: Path) -> None:
-    page = Page(write_report(judgement(), pictures, images_root=pictures).html.read_text())
-    assert page.count("figure", "card") == 3
-    assert page.count("image") == 3  # each picture once
-    on_cards = [a["class"] for t, a in page.tags if t == "rect" and a.get("x") and "y" in a and a["width"] != "18"]
-    assert sorted(c for c in on_cards if c and c.startswith("b-")) == ["b-false", "b-hit", "b-missed", "b-true"]
-    assert page.count("span", "t-missed") == page.count("span", "t-hit") == page.count("span", "t-false") == 1
+def judged_in(text: str) -> dict[str, Any]:
+    """What the page's script works on."""
+    (packed,) = re.findall(r'<script type="application/json" id="judged">(.*?)</script>', text)
+    found: dict[str, Any] = json.loads(packed)
+    return found
+
+
+def test_the_page_holds_every_image_with_its_boxes(pictures: Path) -> None:
+    text = write_report(judgement(), pictures, images_root=pictures).html.read_text()
+    packed = judged_in(text)
+    assert Page(text).count("image") == 3  # each picture once
+    assert packed["classes"] == ["patches", "scratches"]
+    assert packed["threshold"] == 0.5
+    pictured = {image[0]: image[3] for image in packed["images"]}
+    assert sorted(pictured.values()) == [0, 1, 2]
+    assert pictured["1.png"] == 2  # those with mistakes come first
+    assert [image[:3] + image[4:] for image in packed["images"]] == [
+        ["1.png", 64, 48, [[5, 5, 25, 35, 0]], [[6, 5, 26, 36, 0, 0.9, 0]]],
+        ["2.png", 64, 48, [[10, 8, 40, 28, 1]], []],
+        ["3.png", 64, 48, [], [[40, 20, 60, 40, 1, 0.8, -1]]],
+    ]
 
 
 def test_names_that_are_markup_stay_names(pictures: Path) -> None:
@@ -152,7 +169,7 @@ def test_names_that_are_markup_stay_names(pictures: Path) -> None:
     text = paths.html.read_text()
     page = Page(text)
     assert page.open == []
-    assert page.count("script") == 1
+    assert page.count("script") == 2
     assert page.count("img") == 0
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert evil not in text
@@ -168,8 +185,8 @@ def test_missing_pictures_are_named_and_break_nothing(pictures: Path) -> None:
     (pictures / "3.png").write_bytes(b"no picture")
     text = write_report(judgement(), pictures / "out", images_root=pictures).html.read_text()
     page = Page(text)
-    assert page.count("figure", "card") == 3
     assert page.count("image") == 1
+    assert [image[3] for image in judged_in(text)["images"]] == [0, None, None]
     assert (
         "2 pictures can&#39;t be shown" in text or "2 pictures</strong>" in text or "2 pictures can't be shown" in text
     )
@@ -214,12 +231,38 @@ def test_markdown_tables_are_even(pictures: Path) -> None:
         assert set(block[1]) <= set("| -:")
 
 
+def test_figures_are_whole_files(pictures: Path) -> None:
+    paths = write_report(judgement(names=("a & b", "<c>")), pictures, images_root=None)
+    drawn = sorted(paths.figures.iterdir())
+    assert [path.name for path in drawn] == ["precision_recall.svg", "score_threshold.svg"]
+    for path in drawn:
+        root = ElementTree.fromstring(path.read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        height = float(root.attrib["viewBox"].split()[3])
+        assert all(float(each.attrib.get("y", 0)) <= height for each in root.iter())
+    assert "a &amp; b" in drawn[0].read_text()
+    nothing = judge({"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}, [])
+    assert list(write_report(nothing, pictures, images_root=None).figures.iterdir()) == []
+
+
+def test_tables_for_papers(pictures: Path) -> None:
+    text = write_report(
+        judgement(names=("rolled-in_scale", "50 % \\ & more")), pictures, images_root=None
+    ).latex.read_text()
+    assert r"rolled-in\_scale & 1 & " in text
+    assert r"50 \% \textbackslash{} \& more & 1 & 0.0 & 0.0 & 0.0 & 0.0 \\" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
+    for block in re.findall(r"\\begin{tabular}{(l r*|lr*)}(.*?)\\end{tabular}", text, re.DOTALL):
+        rows = [line for line in block[1].splitlines() if line.endswith("\\\\")]
+        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(block[0])}
+
+
 def test_a_second_report_replaces_the_first_and_leaves_no_rest(pictures: Path) -> None:
     out = pictures / "deep" / "out"
     write_report(judgement(), out, images_root=None)
     write_report(judgement(names=("a", "b")), out, images_root=None)
     assert "scratches" not in (out / "report.html").read_text()
-    assert len(list(out.iterdir())) == 4
+    assert len(list(out.iterdir())) == 6
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from detect.report.charts import Frame, Line, bias_sketch, legend, line_chart, nice_ticks
-from detect.report.page import mistakes
 from detect.report.tags import place_tags
 from detect.report.wording import count, fraction, gist, percent, plural, signed
 
@@ -100,9 +99,3 @@ def test_the_gist_says_what_is_found_and_what_is_false() -> None:
         "Strongest class: a (AP50 0.900); weakest: b (0.400)."
     )
     assert gist({**summary, "detections": 0}) == "Nothing was found of 10 labelled objects on 4 images."
-
-
-def test_mistakes_are_ranked_and_told() -> None:
-    confusion = {"labels": ["a", "b", "background"], "matrix": [[5, 2, 3], [0, 9, 0], [4, 0, 0]]}
-    said = [(n, what, share.replace("\N{NO-BREAK SPACE}", " ")) for n, what, share in mistakes(confusion)]
-    assert said == [(4, "false alarms of a", ""), (3, "a missed", "30 % of them"), (2, "a taken for b", "20 % of them")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -49,7 +50,7 @@ def line_chart(
     ticks: int = 5,
     whole_x: bool = False,
 ) -> Markup:
-    """An SVG element with axes, grid, curves and, if given, one marked point.
+    """An SVG element with axes, grid, curves and, if given, one marked point; the page's script says its values.
 
     ``title`` is what a screen reader says; ``whole_x`` leaves out ticks between whole numbers, as of epochs.
     """
@@ -63,9 +64,17 @@ def line_chart(
         return frame.height - frame.bottom - (value - y_range[0]) / span * (frame.height - frame.top - frame.bottom)
 
     low, high = frame.height - frame.bottom, frame.top
+    values = {
+        "frame": (frame.left, frame.width - frame.right, frame.top, frame.height - frame.bottom),
+        "x": x_range,
+        "y": y_range,
+        "label": x_label,
+        "whole": whole_x,
+        "lines": [{"name": name, "style": style, "points": _rounded(points)} for name, points, style in lines if name],
+    }
     parts = [
-        Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(
-            frame.width, frame.height, title
+        Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}" data-curves="{}">').format(
+            frame.width, frame.height, title, json.dumps(values, separators=(",", ":"))
         )
     ]
     for value in nice_ticks(*y_range, ticks):
@@ -131,6 +140,18 @@ def _curve(points: Sequence[Point], style: str) -> Markup:
         return Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(style, *points[0])
     path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
     return Markup('<path class="line {}" d="{}"/>').format(style, escape(path))
+
+
+def until_zero(recall: Sequence[float], precision: Sequence[float]) -> list[Point]:
+    """A curve down to its first zero, since beyond the highest recall reached there is nothing; none if all is 0."""
+    if not precision[0] > 0:
+        return []
+    end = next((i + 1 for i, value in enumerate(precision) if value <= 0), len(precision))
+    return list(zip(recall[:end], precision[:end]))
+
+
+def _rounded(points: Sequence[Point]) -> list[list[float]]:
+    return [[round(x, 5), round(y, 4)] for x, y in points]
 
 
 def _number(value: float) -> str:

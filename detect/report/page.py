@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from ..evaluation import Judgement
 from . import wording
-from .charts import Frame, Line, bias_sketch, legend, line_chart
-from .gallery import gallery
+from .charts import Frame, Line, bias_sketch, legend, line_chart, until_zero
+from .packing import as_script, pack
+from .pictures import collect
 
 _SMALL = Frame(width=250, height=190, left=44, right=8, top=8, bottom=32)
 _LOSS_NAMES = {
@@ -36,6 +37,9 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
     formats = (wording.fraction, wording.signed, wording.count, wording.percent, wording.plural)
     environment.filters |= {function.__name__: function for function in formats}
     environment.filters["sketch"] = bias_sketch
+    files = [outcome.image.file_name for outcome in judgement.outcomes]
+    album = collect(files, _most_wrong_first(judgement), images_root)
+    packed = pack(judgement.evaluated, album, summary["score_threshold"])
     return environment.get_template("page.html").render(
         s=summary,
         gist=wording.gist(summary),
@@ -44,11 +48,17 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         pr=pr_charts(summary),
         thresholds=threshold_chart(summary),
         training=training_charts(log),
-        confusion=_shaded(summary["confusion"]["matrix"]),
-        mistakes=mistakes(summary["confusion"]),
         with_pictures=images_root is not None,
-        gallery=gallery(judgement.outcomes, tuple(summary["per_class"]), images_root),
+        album=album,
+        errors=packed["errors"],
+        judged=as_script(packed),
     )
+
+
+def _most_wrong_first(judgement: Judgement) -> list[int]:
+    """Positions of the images, so that those worth a look have a picture where there is no room for all."""
+    wrong = [len(outcome.misses) + len(outcome.false_alarms) for outcome in judgement.outcomes]
+    return sorted(range(len(wrong)), key=lambda position: -wrong[position])
 
 
 def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
@@ -59,8 +69,8 @@ def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
         if curves is None:
             continue
         lines = [
-            Line("IoU 0.50", _to_the_end(recall, curves["0.50"]), "c1"),
-            Line("IoU 0.75", _to_the_end(recall, curves["0.75"]), "c2 dash"),
+            Line("IoU 0.50", until_zero(recall, curves["0.50"]), "c1"),
+            Line("IoU 0.75", until_zero(recall, curves["0.75"]), "c2 dash"),
         ]
         best = summary["per_class"][name]["best_f1"]
         mark = None if best["threshold"] is None else (best["recall"], best["precision"])
@@ -113,23 +123,6 @@ def training_charts(log: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
     return charts
 
 
-def mistakes(confusion: dict[str, Any], most: int = 8) -> list[tuple[int, str, str]]:
-    """(count, what, share of the true objects) of the largest counts off the diagonal, in words."""
-    labels, matrix = confusion["labels"], confusion["matrix"]
-    last = len(labels) - 1
-    said = []
-    for row, counts in enumerate(matrix):
-        for column, count in enumerate(counts):
-            if row == column or not count:
-                continue
-            if row == last:
-                said.append((count, f"false alarms of {labels[column]}", ""))
-            else:
-                what = "missed" if column == last else f"taken for {labels[column]}"
-                said.append((count, f"{labels[row]} {what}", f"{wording.percent(count / sum(counts))} of them"))
-    return sorted(said, key=lambda mistake: -mistake[0])[:most]
-
-
 def _series(log: list[dict[str, Any]], *keys: str) -> list[tuple[float, float]]:
     points = []
     for number, line in enumerate(log, 1):
@@ -139,16 +132,3 @@ def _series(log: list[dict[str, Any]], *keys: str) -> list[tuple[float, float]]:
         if isinstance(value, (int, float)) and math.isfinite(value):
             points.append((float(line.get("epoch", number)), float(value)))
     return points
-
-
-def _to_the_end(recall: list[float], precision: list[float]) -> list[tuple[float, float]]:
-    """A curve down to its first zero, since beyond the highest recall reached there is nothing; none if all is 0."""
-    if not precision[0] > 0:
-        return []
-    end = next((i + 1 for i, value in enumerate(precision) if value <= 0), len(precision))
-    return list(zip(recall[:end], precision[:end]))
-
-
-def _shaded(matrix: list[list[int]]) -> list[list[tuple[int, float]]]:
-    """(count, share of its row) of every cell."""
-    return [[(value, value / max(1, sum(row))) for value in row] for row in matrix]

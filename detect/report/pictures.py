@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
 
+from ..errors import DataError
 from ..images import Pixels, read_image
 
 _LONGEST_SIDE = 640
 _JPEG_QUALITY = 82  # grain of steel still shows; a 200 x 200 image takes some 10 kB
+_MOST_BYTES = 12_000_000
 
 
 class Picture(NamedTuple):
@@ -22,6 +26,57 @@ class Picture(NamedTuple):
     uri: str
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Album:
+    """The pictures of a page.
+
+    Attributes:
+        pictures: in the page, each once.
+        of: position of an image -> position of its picture.
+        unreadable: why each file that can't be read can't be shown.
+        left_out: how many there was no room for.
+    """
+
+    pictures: tuple[Picture, ...]
+    of: dict[int, int]
+    unreadable: tuple[str, ...]
+    left_out: int
+
+    def size(self, image: int) -> tuple[int, int] | None:
+        """Width and height of an image's file, if its picture is here."""
+        picture = self.of.get(image)
+        return None if picture is None else (self.pictures[picture].width, self.pictures[picture].height)
+
+
+def collect(files: Sequence[str], wanted: Iterable[int], root: Path | None, *, most_bytes: int = _MOST_BYTES) -> Album:
+    """Read and shrink the pictures of images, the most wanted first, until the page is large enough.
+
+    Args:
+        files: of all images, relative to ``root``.
+        wanted: positions in ``files``.
+        root: None for a page without pictures.
+        most_bytes: of all pictures together.
+    """
+    pictures: list[Picture] = []
+    of: dict[int, int] = {}
+    unreadable = []
+    left_out = 0
+    for position in wanted if root is not None else ():
+        assert root is not None
+        if most_bytes <= 0:
+            left_out += 1
+            continue
+        try:
+            picture = embed(root / files[position])
+        except DataError as error:
+            unreadable.append(f"{files[position]}: {error.found}")
+            continue
+        of[position] = len(pictures)
+        pictures.append(picture)
+        most_bytes -= len(picture.uri)
+    return Album(tuple(pictures), of, tuple(unreadable), left_out)
 
 
 def embed(path: Path) -> Picture:

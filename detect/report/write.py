@@ -1,4 +1,4 @@
-"""The four files of a report, each complete or not there."""
+"""The files of a report, each complete or not there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from ..errors import DataError
 from ..evaluation import Judgement
 from ..formats.files import write_text
+from .figures import figures
+from .latex import to_latex
 from .markdown import to_markdown
 from .page import to_html
 
@@ -19,6 +21,8 @@ class ReportPaths(NamedTuple):
     json: Path
     markdown: Path
     html: Path
+    latex: Path
+    figures: Path
     detections: Path
 
 
@@ -30,11 +34,11 @@ def write_report(
     log: list[dict[str, Any]] | None = None,
     meta: dict[str, Any] | None = None,
 ) -> ReportPaths:
-    """Write detections.json (COCO results), report.json, report.md and report.html into the folder ``out``.
+    """Write report.html, .md, .tex and .json, the curves in figures, and detections.json (COCO results).
 
     Args:
         judgement: what to report.
-        out: a folder, made if it is not there; files of an earlier report are replaced.
+        out: the folder of them all, made if it is not there; files of an earlier report are replaced.
         images_root: the folder that image file names start from, that of the COCO file; without it, and for pictures
             that can't be read, the page shows the boxes alone and says so.
         log: the lines of a run's log.jsonl, for the curves of training.
@@ -49,13 +53,20 @@ def write_report(
         "detections.json": json.dumps(judgement.detections, allow_nan=False),
         "report.json": json.dumps({**judgement.summary, "meta": meta}, indent=1, allow_nan=False, default=str),
         "report.md": to_markdown(judgement.summary, meta),
+        "report.tex": to_latex(judgement.summary),
         "report.html": to_html(judgement, images_root=images_root, log=log or [], meta=meta),
     }
+    pictures = figures(judgement.summary)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        (out / "figures").mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
             write_text(out / name, text)
+        for name, text in pictures.items():
+            write_text(out / "figures" / name, text)
+        for old in set((out / "figures").glob("*.svg")) - {out / "figures" / name for name in pictures}:
+            old.unlink()
     except OSError as error:
         found = f"the report can't be written ({error.strerror})"
         raise DataError(found, where=out, fix="choose a folder that can be written to") from None
-    return ReportPaths(out / "report.json", out / "report.md", out / "report.html", out / "detections.json")
+    named = ("report.json", "report.md", "report.html", "report.tex", "figures", "detections.json")
+    return ReportPaths(*(out / name for name in named))
