@@ -11,9 +11,11 @@ import numpy as np
 
 from .. import __version__
 from .ap import average_precisions, average_recalls
+from .breakdown import breakdown
 from .confusion import confusion
 from .curves import NO_DETECTIONS_THRESHOLD, at_threshold, best_f1, precision_recall, threshold_table
-from .localisation import localisation
+from .localisation import ap_by_iou, localisation
+from .lrp import olrp
 from .matching import evaluate
 from .outcomes import outcomes
 from .records import Evaluated, Judgement
@@ -85,6 +87,9 @@ def _summary(evaluated: Evaluated, threshold: float, best: dict[str, Any]) -> di
         "at_threshold": at_threshold(evaluated, threshold),
         "best_f1": best,
         "per_class": {name: _of_class(evaluated, k, threshold) for k, name in enumerate(truth.categories)},
+        "ap_by_iou": ap_by_iou(evaluated),
+        "olrp": olrp(evaluated),
+        "breakdown": breakdown(evaluated).summary(threshold),
         "confusion": confusion(evaluated, threshold),
         "thresholds": threshold_table(evaluated),
         "pr_curves": precision_recall(evaluated),
@@ -104,6 +109,8 @@ def _of_class(evaluated: Evaluated, category: int, threshold: float) -> dict[str
         "id": truth.category_ids[category],
         **average_precisions(evaluated, category),
         **average_recalls(evaluated, category),
+        "ap_by_iou": ap_by_iou(evaluated, category),
+        "olrp": olrp(evaluated, category),
         "boxes": int((~truth.crowd & (truth.category == category)).sum()),
         "detections": int((evaluated.found.category == category).sum()),
         **localisation(evaluated, category),

@@ -1,14 +1,16 @@
-"""How exactly found boxes lie: IoU and the offset of each edge, over the pairs that pycocotools matches at IoU 0.5."""
+"""How exactly found boxes lie: IoU, centre and each edge, over the pairs that pycocotools matches at IoU 0.5."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ..boxes import Array, area, xywh_to_xyxy
-from .ap import IOU_50
+from .ap import ALL, BEST_100, IOU_50
 from .records import Evaluated
 
 EDGES = ("left", "top", "right", "bottom")
@@ -19,46 +21,106 @@ _WORDS = {
     "bottom": ("ends {} px too high at the bottom", "ends {} px too low at the bottom"),
 }
 _WORTH_SAYING_PX = 0.5
+_BIN_EDGES = tuple(round(0.5 + 0.05 * i, 2) for i in range(11))
 
 
-def localisation(evaluated: Evaluated, category: int) -> dict[str, Any]:
+def localisation(
+    evaluated: Evaluated, category: int | None = None, *, groups: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Matched pairs of one category, whatever their score.
 
+    Args:
+        evaluated: one run of COCOeval.
+        category: position of one category; the pairs of all together by default.
+        groups: a number an image; images with the same one (frames of a strip) count as one piece of evidence in the
+            intervals. By default each image stands for itself.
+
     Returns:
-        ``matched``, the number of pairs; ``mean_iou``; ``edge_bias_px``, mean of detected minus true for each edge,
-        in pixels with y downwards, so that a positive left starts too far right; ``edge_sd_px``, its standard
-        deviation; ``edge_bias_clear``, whether an edge is off by half a pixel or more and by more than two standard
-        errors; ``edge_bias_words``, the clear ones said plainly, largest first. None where no pair was matched.
+        ``matched``, the number of pairs; ``mean_iou``; ``iou_quartiles``, [first, median, third]; ``iou_histogram``,
+        {"edges": 0.50, 0.55, ..., 1.00, "counts": pairs from each edge up to the next}; ``centre_offset_px``, detected
+        minus true centre: means of {"x", "y"} and of the "distance"; ``edge_bias_px``, mean of detected minus true for
+        each edge, in pixels with y downwards, so that a positive left starts too far right; ``edge_bias_interval_px``,
+        its 95 % interval [low, high] by ``clustered_interval``, None for fewer than two images; ``edge_sd_px``, the
+        standard deviation of the difference; ``edge_bias_clear``, whether an edge is off by half a pixel or more and
+        its interval doesn't hold 0; ``edge_bias_words``, the clear ones said plainly, largest first. None where no
+        pair was matched.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     pairs = (matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50]
-    pairs &= found.category[matches.order] == category
+    if category is not None:
+        pairs &= found.category[matches.order] == category
     count = int(pairs.sum())
     if not count:
-        none = dict.fromkeys(EDGES)
-        edges = {"edge_bias_px": none, "edge_sd_px": none, "edge_bias_clear": dict.fromkeys(EDGES, False)}
-        return {"matched": 0, "mean_iou": None, **edges, "edge_bias_words": "no box was matched"}
-    found_xyxy = xywh_to_xyxy(found.boxes_xywh[matches.order[pairs]])
+        return _nothing_matched()
+    rows = matches.order[pairs]
+    found_xyxy = xywh_to_xyxy(found.boxes_xywh[rows])
     true_xyxy = xywh_to_xyxy(truth.boxes_xywh[matches.truth_of[IOU_50, pairs]])
     offsets = found_xyxy - true_xyxy
-    bias, spread = offsets.mean(axis=0), offsets.std(axis=0)
-    clear = (abs(bias) >= _WORTH_SAYING_PX) & (abs(bias) > 2 * spread / math.sqrt(count))
+    clusters = found.image[rows] if groups is None else np.asarray(groups)[found.image[rows]]
+    interval = clustered_interval(offsets, clusters)
+    bias = offsets.mean(axis=0)
+    clear = np.zeros(4, dtype=bool)
+    if interval is not None:
+        clear = (abs(bias) >= _WORTH_SAYING_PX) & ((interval[0] > 0) | (interval[1] < 0))
     bias_px = dict(zip(EDGES, bias.tolist()))
     return {
         "matched": count,
-        "mean_iou": float(iou_of_pairs(found_xyxy, true_xyxy).mean()),
+        **_overlap(iou_of_pairs(found_xyxy, true_xyxy)),
+        "centre_offset_px": _centre_offset((offsets[:, :2] + offsets[:, 2:]) / 2),
         "edge_bias_px": bias_px,
-        "edge_sd_px": dict(zip(EDGES, spread.tolist())),
+        "edge_bias_interval_px": dict(zip(EDGES, [None] * 4 if interval is None else interval.T.tolist())),
+        "edge_sd_px": dict(zip(EDGES, offsets.std(axis=0).tolist())),
         "edge_bias_clear": dict(zip(EDGES, clear.tolist())),
         "edge_bias_words": _in_words({edge: bias_px[edge] for edge, sure in zip(EDGES, clear) if sure}),
     }
 
 
-def _in_words(clear_px: dict[str, float]) -> str:
-    if not clear_px:
-        return f"no edge is clearly off by {_WORTH_SAYING_PX} px or more"
-    falling = sorted(clear_px, key=lambda edge: -abs(clear_px[edge]))
-    return ", ".join(_WORDS[edge][clear_px[edge] > 0].format(f"{abs(clear_px[edge]):.1f}") for edge in falling)
+def ap_by_iou(evaluated: Evaluated, category: int | None = None) -> dict[str, float | None]:
+    """AP at each IoU, {"0.50": ..., "0.55": ..., ..., "0.95": ...}, as COCOeval.summarize gives it to the last bit.
+
+    Args:
+        evaluated: one run of COCOeval.
+        category: position of one category; the mean over all by default.
+
+    Returns:
+        Fractions; None where there is no box to find.
+    """
+    chosen = slice(None) if category is None else slice(category, category + 1)
+    curves = evaluated.precision[:, :, chosen, ALL, BEST_100]
+    defined = [of_iou[of_iou > -1] for of_iou in curves]
+    return {f"{0.5 + 0.05 * t:.2f}": float(np.mean(each)) if each.size else None for t, each in enumerate(defined)}
+
+
+def clustered_interval(
+    values: NDArray[np.float64], clusters: NDArray[Any], *, confidence: float = 0.95
+) -> NDArray[np.float64] | None:
+    """Interval of a mean over values that come in clusters, such as the boxes of one image.
+
+    Boxes of an image share its light, its defect and its annotator, so they are not independent and the usual standard
+    error is too small. Here the mean is taken again with each cluster left out (the jackknife; Tukey 1958), which needs
+    nothing but that clusters are independent, whatever happens inside them and however unlike their sizes are. It is
+    as quick as a mean and has no random numbers, unlike a bootstrap over images, with which it agrees; and with
+    Student's t for clusters - 1 degrees of freedom it keeps its promise with a dozen images too, where plain
+    cluster-robust intervals are too short (MacKinnon, Nielsen & Webb 2023 compare them).
+
+    Args:
+        values: float64[N, C], C quantities at a time.
+        clusters: [N], values with an equal entry belong together.
+        confidence: share of such intervals that would hold the true mean.
+
+    Returns:
+        float64[2, C], the lower and upper ends; None for fewer than two clusters.
+    """
+    cluster = np.unique(clusters, return_inverse=True)[1].ravel()
+    sizes = np.bincount(cluster)
+    if len(sizes) < 2:
+        return None
+    mean = values.mean(axis=0)
+    sums = np.stack([np.bincount(cluster, column) for column in (values - mean).T], axis=1)
+    moved = -sums / (len(values) - sizes)[:, None]  # the mean without a cluster, less the mean
+    error = np.sqrt((len(sizes) - 1) / len(sizes) * (moved**2).sum(axis=0))
+    reach = stdtrit(len(sizes) - 1, (1 + confidence) / 2) * error
+    return np.stack([mean - reach, mean + reach])
 
 
 def iou_of_pairs(a_xyxy: Array, b_xyxy: Array) -> Array:
@@ -67,3 +129,40 @@ def iou_of_pairs(a_xyxy: Array, b_xyxy: Array) -> Array:
     shared = area(np.concatenate([low, high], axis=1))
     union = area(a_xyxy) + area(b_xyxy) - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
+def _overlap(ious: Array) -> dict[str, Any]:
+    within = np.clip(ious, _BIN_EDGES[0], _BIN_EDGES[-1])  # pycocotools' own IoU may differ in the last bit
+    return {
+        "mean_iou": float(ious.mean()),
+        "iou_quartiles": np.quantile(ious, (0.25, 0.5, 0.75)).tolist(),
+        "iou_histogram": {"edges": list(_BIN_EDGES), "counts": np.histogram(within, _BIN_EDGES)[0].tolist()},
+    }
+
+
+def _centre_offset(offsets_xy: Array) -> dict[str, float | None]:
+    x, y = offsets_xy.mean(axis=0).tolist()
+    return {"x": x, "y": y, "distance": float(np.hypot(*offsets_xy.T).mean())}
+
+
+def _nothing_matched() -> dict[str, Any]:
+    none = dict.fromkeys(EDGES)
+    return {
+        "matched": 0,
+        "mean_iou": None,
+        "iou_quartiles": None,
+        "iou_histogram": {"edges": list(_BIN_EDGES), "counts": [0] * 10},
+        "centre_offset_px": dict.fromkeys(("x", "y", "distance")),
+        "edge_bias_px": none,
+        "edge_bias_interval_px": dict(none),
+        "edge_sd_px": dict(none),
+        "edge_bias_clear": dict.fromkeys(EDGES, False),
+        "edge_bias_words": "no box was matched",
+    }
+
+
+def _in_words(clear_px: dict[str, float]) -> str:
+    if not clear_px:
+        return f"no edge is clearly off by {_WORTH_SAYING_PX} px or more"
+    falling = sorted(clear_px, key=lambda edge: -abs(clear_px[edge]))
+    return ", ".join(_WORDS[edge][clear_px[edge] > 0].format(f"{abs(clear_px[edge]):.1f}") for edge in falling)

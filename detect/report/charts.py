@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 
 Point = tuple[float, float]
 
+_COLOURS, _STROKES = 6, ("", " dash", " thin")
+
 
 class Line(NamedTuple):
     """One curve.
@@ -140,6 +142,11 @@ def _curve(points: Sequence[Point], style: str) -> Markup:
         return Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(style, *points[0])
     path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
     return Markup('<path class="line {}" d="{}"/>').format(style, escape(path))
+
+
+def styled(number: int) -> str:
+    """Style of the ``number``-th of many curves: six colours, then the same dashed, then thin."""
+    return f"c{1 + number % _COLOURS}{_STROKES[number // _COLOURS % len(_STROKES)]}"
 
 
 def until_zero(recall: Sequence[float], precision: Sequence[float]) -> list[Point]:

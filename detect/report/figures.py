@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .charts import Frame, Line, line_chart, until_zero
+from .charts import Frame, Line, line_chart, styled, until_zero
 
 _STYLE = Markup(
     "<style>text{font:10.5px Helvetica,Arial,sans-serif;fill:#333}.grid{stroke:#ddd}.axis{stroke:#333;fill:none}"
@@ -19,8 +19,7 @@ _STYLE = Markup(
 )
 _FRAME = Frame(width=420, height=280, left=40, right=12, top=10, bottom=36)
 _UNIT: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "frame": _FRAME}
-_STROKES = ("", " dash", " thin")  # tell classes apart beyond the sixth
-_COLOURS, _LETTER, _LINE_HEIGHT = 6, 5.6, 16.0
+_LETTER, _LINE_HEIGHT = 5.6, 16.0
 
 
 def figures(summary: dict[str, Any]) -> dict[str, str]:
@@ -32,19 +31,17 @@ def figures(summary: dict[str, Any]) -> dict[str, str]:
     found = {name: curve for name, curve in curves.items() if curve is not None and max(curve["0.50"]) > 0}
     made = {}
     if found:
-        lines = [_styled(i, name, until_zero(recall, curve["0.50"])) for i, (name, curve) in enumerate(found.items())]
+        lines = [
+            Line(name, until_zero(recall, curve["0.50"]), styled(i)) for i, (name, curve) in enumerate(found.items())
+        ]
         made["precision_recall.svg"] = _standalone("Precision over recall at IoU 0.50", lines, "recall", "precision")
     names = {"precision": "precision", "recall": "recall", "f1": "F1"}
     rows = summary["thresholds"]
     points = {key: [(row["threshold"], row[key]) for row in rows if row[key] is not None] for key in names}
     if summary["boxes"] and summary["detections"]:
-        lines = [_styled(i, name, points[key]) for i, (key, name) in enumerate(names.items())]
+        lines = [Line(name, points[key], styled(i)) for i, (key, name) in enumerate(names.items())]
         made["score_threshold.svg"] = _standalone("What each score threshold gives", lines, "score threshold", "")
     return made
-
-
-def _styled(number: int, name: str, points: Sequence[tuple[float, float]]) -> Line:
-    return Line(name, points, f"c{1 + number % _COLOURS}{_STROKES[number // _COLOURS % len(_STROKES)]}")
 
 
 def _standalone(title: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:

@@ -6,12 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from ..evaluation import Judgement
+from ..evaluation.breakdown import breakdown
+from ..evaluation.mending import KINDS
 from . import wording
-from .charts import Frame, Line, bias_sketch, legend, line_chart, until_zero
+from .charts import Frame, Line, bias_sketch, legend, line_chart, styled, until_zero
 from .packing import as_script, pack
 from .pictures import collect
 
@@ -34,18 +38,21 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    formats = (wording.fraction, wording.signed, wording.count, wording.percent, wording.plural)
+    formats = (wording.fraction, wording.signed, wording.gained, wording.count, wording.percent, wording.plural)
     environment.filters |= {function.__name__: function for function in formats}
     environment.filters["sketch"] = bias_sketch
     files = [outcome.image.file_name for outcome in judgement.outcomes]
     album = collect(files, _most_wrong_first(judgement), images_root)
-    packed = pack(judgement.evaluated, album, summary["score_threshold"])
+    error_of, errors = _errors(judgement)
+    packed = pack(judgement.evaluated, album, summary["score_threshold"], error_of, errors)
     return environment.get_template("page.html").render(
         s=summary,
         gist=wording.gist(summary),
         provenance=wording.provenance(summary, meta),
         subject=[str(meta[key]) for key in ("weights", "data") if meta.get(key)],
         pr=pr_charts(summary),
+        by_iou=iou_chart(summary),
+        kinds=[kind.name for kind in KINDS],
         thresholds=threshold_chart(summary),
         training=training_charts(log),
         with_pictures=images_root is not None,
@@ -53,6 +60,16 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         errors=packed["errors"],
         judged=as_script(packed),
     )
+
+
+def _errors(judgement: Judgement) -> tuple[NDArray[np.int64], list[str]]:
+    """Of each column of the matches the position of its kind of error, -1 for none; and the kinds of detections."""
+    found = breakdown(judgement.evaluated)
+    names = [kind.name for kind in KINDS if kind.name != "missed"]
+    of_row = np.full(len(judgement.evaluated.found.scores), -1, dtype=np.int64)
+    for position, name in enumerate(names):
+        of_row[found.errors[name].detections] = position
+    return of_row[judgement.evaluated.matches.order], names
 
 
 def _most_wrong_first(judgement: Judgement) -> list[int]:
@@ -78,6 +95,19 @@ def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
         ranges: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "x_label": "recall", "y_label": "precision"}
         charts.append((name, line_chart(title, lines, mark=mark, frame=_SMALL, **ranges)))
     return charts
+
+
+def iou_chart(summary: dict[str, Any]) -> Markup | None:
+    """AP over the IoU from which a detection counts as right, of each class; None where nothing is to find."""
+    lines = []
+    for number, (name, of_class) in enumerate(summary["per_class"].items()):
+        points = [(float(iou), ap) for iou, ap in of_class["ap_by_iou"].items() if ap is not None]
+        lines.append(Line(name, points, styled(number)))
+    lines = [line for line in lines if line.points]
+    if not lines:
+        return None
+    ranges: dict[str, Any] = {"x_range": (0.5, 0.95), "y_range": (0, 1), "x_label": "IoU"}
+    return line_chart("AP over the IoU that is asked for", lines, **ranges) + legend(lines)
 
 
 def threshold_chart(summary: dict[str, Any]) -> Markup | None:

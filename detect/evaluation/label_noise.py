@@ -1,0 +1,191 @@
+"""How exact the labels themselves are: two annotations of the same pictures held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..boxes import Array, area, intersection, iou, xywh_to_xyxy
+from ..errors import DataError
+from .localisation import EDGES, iou_of_pairs
+from .records import ImageId, Truth
+from .validation import check_truth
+
+_IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+
+
+def label_agreement(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """How far two annotators, or two labels files, agree about the images that both hold.
+
+    Images are paired by their id, classes by their name; neither argument is changed. In each image the boxes of a
+    class are paired one to one, best IoU first, down to an IoU of 0.5: the outcome doesn't depend on which file comes
+    first. Boxes flagged as crowd don't count, nor does a box without partner that lies by half or more in a crowd
+    region of its class in the other file.
+
+    Args:
+        first, second: COCO data sets.
+
+    Returns:
+        ``images``, how many both hold; ``overall`` and ``per_class`` (name -> the same):
+
+        - ``boxes``: [in the first, in the second]; ``matched``: pairs; ``matched_share``: [of the first's boxes, of the
+          second's];
+        - ``f1``: 2 matched / (boxes of both), the F1 at IoU 0.5 of one file judged by the other: what a second
+          annotator reaches as a detector. One that has learned the mean of many annotators may get beyond, not by much;
+        - ``f1_by_iou``: the same at each IoU, {"0.50": ..., "0.95": ...};
+        - ``mean_iou`` of the pairs;
+        - ``edge_difference_px``: mean of second minus first for each edge, y downwards; ``edge_sd_px``: the standard
+          deviation of that difference (n - 1); ``annotator_sd_px``: that / sqrt(2), the scatter of one annotator if
+          both are equally exact and err independently. Judged by such labels, a detector without error shows it too;
+        - ``other_class``: boxes without partner that the other file has at an IoU of 0.5 or more under another class.
+
+        None where there is nothing to measure: a share without boxes, a scatter of fewer than two pairs.
+
+    Raises:
+        DataError: no COCO data sets, no image in common, or an id that means another file in the other.
+    """
+    a, b = check_truth(first), check_truth(second)
+    at = {image.id: i for i, image in enumerate(b.images)}
+    shared = [(i, at[image.id]) for i, image in enumerate(a.images) if image.id in at]
+    if not shared:
+        fix = "give two annotations of the same images, under the same ids"
+        raise DataError("the two label files have no image id in common", fix=fix)
+    for i, j in shared:
+        names = [each.file_name for each in (a.images[i], b.images[j])]
+        if PurePath(names[0]).name != PurePath(names[1]).name:
+            found = f"image {a.images[i].id!r} is {names[0]!r} in the one file and {names[1]!r} in the other"
+            raise DataError(found, fix="give each picture the same id in both")
+    return _agreement(a, b, shared)
+
+
+def label_agreement_of_twins(truth: dict[str, Any], pairs: Sequence[tuple[ImageId, ImageId]]) -> dict[str, Any]:
+    """The same for a picture that lies in one data set twice, under two ids, and so was annotated twice.
+
+    Args:
+        truth: a COCO data set.
+        pairs: ids of images that show the same pixels; "first" and "second" of the result are their sides.
+
+    Raises:
+        DataError: no COCO data set, no pair, an id that isn't in it, or an image paired with itself.
+    """
+    labels = check_truth(truth)
+    at = {image.id: i for i, image in enumerate(labels.images)}
+    if not pairs:
+        raise DataError("there is no pair of images", fix="name the images that show the same picture")
+    for pair in pairs:
+        unknown = [image for image in pair if image not in at]
+        if unknown:
+            raise DataError(f"image {unknown[0]!r} is not in the labels", where="pairs", fix="give ids of its images")
+        if pair[0] == pair[1]:
+            raise DataError(f"image {pair[0]!r} is paired with itself", where="pairs", fix="give the other one's id")
+    return _agreement(labels, labels, [(at[i], at[j]) for i, j in pairs])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """One file: its labels, their corners, and their classes as places in the common list of names."""
+
+    truth: Truth
+    boxes_xyxy: Array
+    category: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, truth: Truth, names: list[str]) -> _Side:
+        places = np.array([names.index(name) for name in truth.categories], dtype=np.int64)
+        return cls(truth, xywh_to_xyxy(truth.boxes_xywh), places[truth.category])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Compared:
+    """Rows of labels: partners int64[P, 2]; on each side those that count and those that have another class there."""
+
+    partners: NDArray[np.int64]
+    counted: tuple[NDArray[np.int64], NDArray[np.int64]]
+    renamed: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def _agreement(first: Truth, second: Truth, images: list[tuple[int, int]]) -> dict[str, Any]:
+    names = list(dict.fromkeys([*first.categories, *second.categories]))
+    a, b = _Side.of(first, names), _Side.of(second, names)
+    rows_of = [_rows_by_image(truth) for truth in (first, second)]
+    parts = [_of_image(a, rows_of[0][i], b, rows_of[1][j]) for i, j in images]
+    compared = _Compared(
+        np.concatenate([part.partners for part in parts]),
+        (np.concatenate([part.counted[0] for part in parts]), np.concatenate([part.counted[1] for part in parts])),
+        (np.concatenate([part.renamed[0] for part in parts]), np.concatenate([part.renamed[1] for part in parts])),
+    )
+    per_class = {name: _measured(a, b, compared, k) for k, name in enumerate(names)}
+    return {"images": len(images), "overall": _measured(a, b, compared, None), "per_class": per_class}
+
+
+def _rows_by_image(truth: Truth) -> list[NDArray[np.int64]]:
+    order = np.argsort(truth.image, kind="stable")
+    return np.split(order, np.searchsorted(truth.image[order], np.arange(1, len(truth.images))))
+
+
+def _of_image(a: _Side, rows_a: NDArray[np.int64], b: _Side, rows_b: NDArray[np.int64]) -> _Compared:
+    boxes_a, boxes_b = a.boxes_xyxy[rows_a], b.boxes_xyxy[rows_b]
+    crowd_a, crowd_b = a.truth.crowd[rows_a], b.truth.crowd[rows_b]
+    same = a.category[rows_a][:, None] == b.category[rows_b][None, :]
+    overlaps = np.where(crowd_a[:, None] | crowd_b[None, :], 0, iou(boxes_a, boxes_b))
+    i, j = _paired(np.where(same, overlaps, 0))
+    rest = np.where(same, 0, overlaps)
+    rest[i] = rest[:, j] = 0
+    renamed_i, renamed_j = _paired(rest)
+
+    shared = np.where(same, intersection(boxes_a, boxes_b), 0)
+    counted_a = ~crowd_a & ~_inside(shared, area(boxes_a), crowd_b)
+    counted_b = ~crowd_b & ~_inside(shared.T, area(boxes_b), crowd_a)
+    counted_a[i] = counted_b[j] = True
+    return _Compared(
+        np.stack([rows_a[i], rows_b[j]], axis=1),
+        (rows_a[counted_a], rows_b[counted_b]),
+        (rows_a[renamed_i], rows_b[renamed_j]),
+    )
+
+
+def _paired(overlaps: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Partners one to one, best IoU first, as rows and columns."""
+    rows, columns = np.nonzero(overlaps >= _IOUS[0])
+    free_rows, free_columns = (np.ones(side, dtype=bool) for side in overlaps.shape)
+    kept = []
+    for at in np.argsort(-overlaps[rows, columns], kind="stable"):
+        if free_rows[rows[at]] and free_columns[columns[at]]:
+            free_rows[rows[at]] = free_columns[columns[at]] = False
+            kept.append(at)
+    return rows[kept], columns[kept]
+
+
+def _inside(shared: NDArray[Any], areas: NDArray[Any], crowd: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Boxes (rows) that lie by half or more in one of the crowd regions (columns)."""
+    return np.asarray(((shared > 0) & (shared >= areas[:, None] / 2) & crowd[None, :]).any(axis=1))
+
+
+def _measured(a: _Side, b: _Side, compared: _Compared, category: int | None) -> dict[str, Any]:
+    def of_class(side: _Side, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.ones(len(rows), dtype=bool) if category is None else side.category[rows] == category
+
+    pairs = compared.partners[of_class(a, compared.partners[:, 0])]
+    boxes = [int(of_class(side, rows).sum()) for side, rows in zip((a, b), compared.counted)]
+    a_xyxy, b_xyxy = a.boxes_xyxy[pairs[:, 0]], b.boxes_xyxy[pairs[:, 1]]
+    ious, apart = iou_of_pairs(a_xyxy, b_xyxy), b_xyxy - a_xyxy
+    sd = apart.std(axis=0, ddof=1).tolist() if len(apart) > 1 else [None] * 4
+    # Paired best first and one to one: the pairs of a higher IoU are those that it would give alone.
+    f1 = {f"{t:.2f}": 2 * int((ious >= t).sum()) / sum(boxes) if sum(boxes) else None for t in _IOUS}
+    return {
+        "boxes": boxes,
+        "matched": len(pairs),
+        "matched_share": [len(pairs) / count if count else None for count in boxes],
+        "f1": f1["0.50"],
+        "f1_by_iou": f1,
+        "mean_iou": float(ious.mean()) if len(ious) else None,
+        "edge_difference_px": dict(zip(EDGES, apart.mean(axis=0).tolist() if len(apart) else [None] * 4)),
+        "edge_sd_px": dict(zip(EDGES, sd)),
+        "annotator_sd_px": dict(zip(EDGES, [None if each is None else each / 2**0.5 for each in sd])),
+        "other_class": sum(int(of_class(side, rows).sum()) for side, rows in zip((a, b), compared.renamed)),
+    }
