@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import command, print_table, shown
+from .operating import operate, print_operating, store
 from .verb import UsageError, Verb
 
 if TYPE_CHECKING:
     from ..evaluation import Judgement
+    from ..evaluation.operating.costs import Costs
     from ..inference import Predictor
 
 _HEADLINE = ("AP", "AP50", "AP75")
@@ -29,11 +32,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the reports go (default: RUN/report)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+    parser.add_argument(
+        "--costs", type=Path, metavar="YAML", help="choose thresholds by these prices and limits; write thresholds.json"
+    )
+    parser.add_argument("--calibrate", action="store_true", help="with --costs: calibrate the scores that infer shows")
 
 
 def _run(args: argparse.Namespace) -> int:
     if (args.weights is None) == (args.detections is None):
         raise UsageError("give either a run to judge or --detections", fix="see detect evaluate --help")
+    if args.calibrate and args.costs is None:
+        raise UsageError("--calibrate needs --costs", fix="the calibration is kept with the thresholds chosen by costs")
     return _judge_detections(args) if args.weights is None else _judge_run(args)
 
 
@@ -42,9 +51,16 @@ def _judge_detections(args: argparse.Namespace) -> int:
         raise UsageError("--detections needs --data", fix="name the COCO labels that the detections are judged by")
     if args.device is not None:
         raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
+    from ..evaluation import judge
+
     out = args.out or args.detections.parent / "report"
     meta = {"detections": str(args.detections), "data": str(args.data), "judged": _now()}
-    _report(_read_json(args.data), _read_json(args.detections), args.data.parent, out, log=None, meta=meta)
+    judgement = judge(_read_json(args.data), _read_json(args.detections))
+    costs = _costs(args, judgement.evaluated.truth.categories)
+    point = _operate(judgement, costs, args)
+    _report(judgement, args.data.parent, out, log=None, meta=meta)
+    if point is not None:
+        store(point, out, judgement, made=meta)
     return 0
 
 
@@ -52,6 +68,7 @@ def _judge_run(args: argparse.Namespace) -> int:
     if not args.weights.exists():
         raise UsageError(f"{args.weights}: no such run or checkpoint", fix="give a run folder or a .pt file")
     run_dir = args.weights if args.weights.is_dir() else args.weights.parent
+    from ..evaluation import judge
     from ..formats import coco
     from ..formats.files import read_json_lines
     from ..inference import Predictor
@@ -60,40 +77,52 @@ def _judge_run(args: argparse.Namespace) -> int:
     predictor = Predictor.load(args.weights, device=args.device) if args.weights.is_file() else None
     data = args.data or _validation_data(run_dir)
     dataset = coco.read(data)
+    costs = _costs(args, dataset.categories)  # a mistake in them is told before the detector runs
     predictor = predictor or Predictor.load(args.weights, device=args.device)
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
     for item, image in zip(truth["images"], dataset.images):
         item["file_name"] = str(image.path)  # where it was found
     found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
-    judgement = _report(
-        truth,
-        found,
-        data.parent,
-        args.out or run_dir / "report",
-        log=read_json_lines(run_dir / "log.jsonl") or None,
-        meta=_meta(predictor, data),
-    )
+    judgement = judge(truth, found)
+    point = _operate(judgement, costs, args)
+    meta = _meta(predictor, data)
+    log = read_json_lines(run_dir / "log.jsonl") or None
+    _report(judgement, data.parent, args.out or run_dir / "report", log=log, meta=meta)
+    if point is not None:
+        store(point, run_dir, judgement, made=meta, weights=predictor.weights_path)
     if dataset.images:
-        threshold = judgement.summary["best_f1"]["threshold"]
+        unchosen = point is None and predictor.thresholds is None
+        threshold = judgement.summary["best_f1"]["threshold"] if unchosen else None
         score = [] if threshold is None else ["--threshold", f"{math.floor(threshold * 100) / 100:g}"]
         arguments = [shown(dataset.images[0].path), "--draw", "--weights", shown(args.weights), *score]
         print(f"next: {command('infer', *arguments, '--out', shown(run_dir / 'detections'))}")
     return 0
 
 
+def _costs(args: argparse.Namespace, categories: Sequence[str]) -> Costs | None:
+    from ..evaluation.operating.costs import read_costs
+
+    return None if args.costs is None else read_costs(args.costs, categories)
+
+
+def _operate(judgement: Judgement, costs: Costs | None, args: argparse.Namespace) -> dict[str, Any] | None:
+    """What to keep in thresholds.json, if costs were given; the report gets it with its curves."""
+    if costs is None:
+        return None
+    point, judgement.summary["operating"] = operate(judgement.evaluated, costs, calibrate=args.calibrate)
+    return point
+
+
 def _report(
-    truth: Any, detections: Any, images_root: Path, out: Path, *, log: list[dict[str, Any]] | None, meta: dict[str, Any]
-) -> Judgement:
-    from ..evaluation import judge
+    judgement: Judgement, images_root: Path, out: Path, *, log: list[dict[str, Any]] | None, meta: dict[str, Any]
+) -> None:
     from ..report import write_report
 
-    judgement = judge(truth, detections)
     paths = write_report(judgement, out, images_root=images_root, log=log, meta=meta)
     _print_summary(judgement.summary)
     for path in (paths.html, paths.markdown, paths.json, paths.detections):
         print(f"wrote {shown(path)}")
-    return judgement
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -109,6 +138,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         print(f"best F1 {best['f1']:.3f} with scores from {best['threshold']:.2f} on")
     for warning in summary["warnings"]:
         print(f"check this: {warning}")
+    if "operating" in summary:
+        print_operating(summary["operating"])
 
 
 def _meta(predictor: Predictor, data: Path) -> dict[str, Any]:
@@ -153,11 +184,13 @@ EVALUATE = Verb(
     summary="Judge a run, a checkpoint or a file of detections; write report.html, .md and .json.",
     details=(
         "AP, AP50 and AR are pycocotools' figures, as fractions. With --detections, COCO results of any detector are\n"
-        "judged, and PyTorch is not even loaded."
+        "judged, and PyTorch is not even loaded. --costs chooses a threshold for each class by prices and limits in a\n"
+        "YAML file (docs/operating.md) and writes thresholds.json into the run, which detect infer obeys."
     ),
     examples=[
         "evaluate runs/neu",
         "evaluate runs/neu/last.pt --data data/neu/test.json --out reports/last",
+        "evaluate runs/neu --costs costs.yaml --calibrate",
         "evaluate --detections theirs.json --data data/neu/val.json --out reports/theirs",
     ],
     add_arguments=_add_arguments,

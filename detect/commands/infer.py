@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import print_table, shown
+from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
 from .verb import UsageError, Verb
 
 if TYPE_CHECKING:
     from ..errors import DetectError
     from ..inference import Predictor
     from ..records import Detections
+    from .operating import Lowest
 
 JSON_SCHEMA = 1
 
@@ -26,7 +28,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", type=Path, metavar="RUN", help="run folder or checkpoint (default: the newest runs/*/best.pt)"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.5, metavar="SCORE", help="lowest score to show (default: %(default)s)"
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help=f"lowest score to show (default: as the run's thresholds.json says, else {DEFAULT_THRESHOLD})",
     )
     parser.add_argument("--draw", action="store_true", help="write NAME.detections.png beside each image, or to --out")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures and for detections.json")
@@ -37,7 +42,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if not 0 <= args.threshold <= 1:
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
     if args.out is not None and not (args.draw or args.json):
         raise UsageError("--out without --draw or --json would write nothing", fix="add --draw, --json or both")
@@ -46,20 +51,26 @@ def _run(args: argparse.Namespace) -> int:
     paths, missing = find_images(args.images)
     failed = [_failure(str(error.where), error) for error in missing]
     predictor, entries = None, []
+    lowest: Lowest = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
     if paths:
         from ..inference import Predictor
 
         predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
-        entries = _detect_all(predictor, paths, args, failed)
+        lowest = lowest_scores(predictor.weights_path, args.threshold)
+        entries = _detect_all(predictor, paths, lowest, args, failed)
     if args.json:
-        _emit_json(_document(predictor, entries, failed, args.threshold), args.out)
+        _emit_json(_document(predictor, entries, failed, lowest), args.out)
     if failed:
         print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
     return 2 if failed else 0
 
 
 def _detect_all(
-    predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace, failed: list[dict[str, str]]
+    predictor: Predictor,
+    paths: Sequence[Path],
+    lowest: Lowest,
+    args: argparse.Namespace,
+    failed: list[dict[str, str]],
 ) -> list[dict[str, Any]]:
     """One JSON entry an image; what can't be read is appended to ``failed``."""
     from ..errors import DataError
@@ -70,15 +81,16 @@ def _detect_all(
     for path in paths:
         try:
             pixels = read_image(path)
-            found = predictor(pixels).above(args.threshold)
+            found = predictor(pixels)
         except DataError as error:
             failed.append(_failure(str(path), error))
             continue
+        found = kept(found, lowest)
         picture = pictures.get(path)
         if picture is not None:
             _write_picture(picture, pixels, found)
         if not args.json:
-            _print_detections(path, found, args.threshold, picture)
+            _print_detections(path, found, lowest, picture)
         entries.append(_entry(path, found, width=pixels.shape[1], height=pixels.shape[0], picture=picture))
     return entries
 
@@ -115,10 +127,11 @@ def _write_picture(picture: Path, pixels: Any, found: Detections) -> None:
     write_image(picture, draw_detections(pixels, found))
 
 
-def _print_detections(path: Path, found: Detections, threshold: float, picture: Path | None) -> None:
+def _print_detections(path: Path, found: Detections, lowest: Lowest, picture: Path | None) -> None:
     where = f" -> {shown(picture)}" if picture is not None else ""
     if not len(found):
-        print(f"{shown(path)}: nothing scores {threshold:g} or more{where}")
+        nothing = f"nothing scores {lowest:g} or more" if isinstance(lowest, float) else "nothing reaches its threshold"
+        print(f"{shown(path)}: {nothing}{where}")
         return
     rows = [[one.label, f"{one.score:.3f}", *(f"{value:.1f}" for value in one.xyxy)] for one in found]
     print_table(f"{shown(path)}: {len(found)} found{where}", ["class", "score", "x1", "y1", "x2", "y2"], rows)
@@ -134,13 +147,17 @@ def _entry(path: Path, found: Detections, *, width: int, height: int, picture: P
 
 
 def _document(
-    predictor: Predictor | None, entries: list[dict[str, Any]], failed: list[dict[str, str]], threshold: float
+    predictor: Predictor | None, entries: list[dict[str, Any]], failed: list[dict[str, str]], lowest: Lowest
 ) -> dict[str, Any]:
+    categories = list(predictor.categories) if predictor else []
+    one = lowest if isinstance(lowest, float) else None
+    by_class = dict.fromkeys(categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
     return {
         "schema": JSON_SCHEMA,
         "weights": str(predictor.weights_path) if predictor else None,
-        "categories": list(predictor.categories) if predictor else [],
-        "threshold": threshold,
+        "categories": categories,
+        "threshold": one,
+        "thresholds": {name: by_class[name] for name in categories},
         "images": entries,
         "failed": failed,
     }
@@ -165,7 +182,8 @@ INFER = Verb(
     details=(
         "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
         "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
-        "get longer ones."
+        "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
+        "shown, and stderr says so."
     ),
     examples=[
         "infer image.bmp --draw --weights runs/neu",

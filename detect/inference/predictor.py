@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..images import Pixels, read_image
 from ..prediction import coco_results, detect_images, resolve_device
 from ..records import Dataset, Detections
 from ..streaming import Between, Stream, detect_in_time
+from ..thresholds import Thresholds, thresholds_beside
 
 
 class Predictor:
@@ -26,6 +28,7 @@ class Predictor:
         categories: names that it finds.
         weights_path: the file that it was loaded from.
         epoch: the training epoch of its weights.
+        thresholds: what ``detect evaluate --costs`` chose for these weights.
     """
 
     def __init__(self, checkpoint: Checkpoint, weights_path: Path, *, device: str = "auto") -> None:
@@ -49,23 +52,37 @@ class Predictor:
         found = find_checkpoint(Path(path))
         return cls(load_checkpoint(found), found, device=device or "auto")
 
+    @cached_property
+    def thresholds(self) -> Thresholds | None:
+        """From the thresholds.json beside the weights; None where there is none, or one for other weights.
+
+        ``predictor.thresholds.kept(predictor(image))`` is what ``detect infer`` shows.
+
+        Raises:
+            DataError: a thresholds.json that this version didn't write.
+        """
+        beside = thresholds_beside(self.weights_path)
+        return beside if beside is not None and beside.are_for(self.weights_path) else None
+
     def __call__(self, image: str | Path | Pixels, *, threshold: float = 0.0) -> Detections:
-        """Detections with a score of at least ``threshold``, best first.
+        """Detections with a score of at least ``threshold``, best first; calibrated where ``thresholds`` say how.
 
         Args:
             image: a path, or uint8 / uint16 pixels, [height, width] gray or [height, width, 3] RGB.
-            threshold: 0 to 1; 0 gives all that the detector reports.
+            threshold: 0 to 1, of all categories; 0 gives all that the detector reports.
 
         Raises:
-            DataError: no readable image, or an array of another kind.
+            DataError: no readable image, an array of another kind, or a damaged thresholds.json.
         """
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
-        return detect_images(self._model, [as_channels(pixels, self._channels)], self.categories)[0].above(threshold)
+        (found,) = detect_images(self._model, [as_channels(pixels, self._channels)], self.categories)
+        return (found if self.thresholds is None else self.thresholds.calibrated(found)).above(threshold)
 
     def detect_dataset(self, dataset: Dataset, *, progress: bool = False, every: int = 1) -> list[dict[str, object]]:
         """COCO results over a labelled data set: image_id is the position + 1, categories are matched by name.
 
-        A detector with memory sees the frames of strips in the order of time.
+        A detector with memory sees the frames of strips in the order of time. Scores are those of the network, neither
+        calibrated nor cut.
 
         Args:
             dataset: images and the categories to match.
@@ -92,6 +109,8 @@ class Predictor:
 
     def stream(self, *, every: int = 1, between: Between | None = None) -> Stream:
         """A camera over moving strips, whose frames are given one by one; see ``detect.streaming.Stream``.
+
+        Scores are those of the network; ``thresholds`` can calibrate and cut what it gives.
 
         Args:
             every: each how many frames a key frame is seen, all of it, by the full network.

@@ -1,0 +1,220 @@
+"""thresholds.json: read, applied and refused; infer obeys it and says so, and the Predictor knows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from labelled_data import picture
+from test_inference import untrained
+from tiny import write_tiny
+
+from detect.errors import DataError
+from detect.inference import Predictor
+from detect.records import Detections
+from detect.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_beside, write_thresholds
+
+Run = Callable[..., Any]
+CATEGORIES = ("patches", "scratches")
+
+
+def found(*scores_and_labels: tuple[float, int]) -> Detections:
+    scores = np.array([score for score, _ in scores_and_labels], np.float32)
+    labels = np.array([label for _, label in scores_and_labels], np.int64)
+    return Detections(np.arange(4 * len(scores), dtype=np.float32).reshape(-1, 4), scores, labels, CATEGORIES)
+
+
+def chosen(folder: Path, weights: Path | None = None, **content: Any) -> Path:
+    """A thresholds.json for the weights."""
+    made = {} if weights is None else {"weights": {"file": weights.name, "epoch": 3, "sha256": sha256_of(weights)}}
+    values = {"thresholds": {"patches": 0.5, "scratches": 0.3}, "calibration": None, "made": made, **content}
+    write_thresholds(folder / "thresholds.json", values)
+    return folder / "thresholds.json"
+
+
+class TestValue:
+    def test_each_category_by_its_own(self, tmp_path: Path) -> None:
+        thresholds = read_thresholds(chosen(tmp_path))
+        kept = thresholds.kept(found((0.9, 1), (0.49, 1), (0.31, 2), (0.3, 2), (0.29, 2)))
+        assert kept.scores.tolist() == pytest.approx([0.9, 0.31, 0.3])
+        assert kept.labels.tolist() == [1, 2, 2]
+        assert thresholds.in_words() == "patches 0.5, scratches 0.3"
+        assert len(thresholds.kept(found())) == 0
+
+    def test_calibration_comes_first_and_ranks_anew(self, tmp_path: Path) -> None:
+        fitted = {"patches": {"temperature": 1.0, "shift": -2.0}, "scratches": {"temperature": 2.0, "shift": 0.0}}
+        thresholds = read_thresholds(chosen(tmp_path, calibration={"method": "any", "per_class": fitted}))
+        given = found((0.9, 1), (0.8, 2), (0.6, 1))
+        new = thresholds.calibrated(given)
+        odds = np.array([np.log(4) / 2, np.log(9) - 2, np.log(1.5) - 2])
+        assert new.scores.tolist() == pytest.approx((1 / (1 + np.exp(-odds))).tolist())
+        assert new.labels.tolist() == [2, 1, 1]
+        assert new.boxes_xyxy[0].tolist() == given.boxes_xyxy[1].tolist()
+        assert new.scores.dtype == np.float32
+        assert given.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
+        assert thresholds.kept(new).labels.tolist() == [2, 1]
+        assert len(thresholds.calibrated(found())) == 0
+
+    def test_a_category_that_the_file_lacks_is_named(self, tmp_path: Path) -> None:
+        thresholds = read_thresholds(chosen(tmp_path, thresholds={"patches": 0.5}))
+        with pytest.raises(DataError, match=r"thresholds\.json: there is no threshold for 'scratches'; choose them"):
+            thresholds.kept(found((0.9, 1)))
+
+    def test_they_are_for_the_weights_that_were_judged(self, tmp_path: Path) -> None:
+        weights, others = tmp_path / "best.pt", tmp_path / "last.pt"
+        weights.write_bytes(b"weights")
+        others.write_bytes(b"others")
+        assert thresholds_beside(weights) is None
+        chosen(tmp_path, weights)
+        thresholds = thresholds_beside(weights)
+        assert isinstance(thresholds, Thresholds)
+        assert thresholds.are_for(weights)
+        assert not thresholds.are_for(others)
+        assert not read_thresholds(chosen(tmp_path)).are_for(weights)
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("{", "the file is not valid JSON"),
+            ("[]", "the thresholds have schema None, this version reads 1"),
+            ('{"schema": 2}', "the thresholds have schema 2"),
+            ('{"schema": 1}', "the file holds no thresholds of this library"),
+            ('{"schema": 1, "thresholds": [1], "calibration": null, "made": {}}', "holds no thresholds"),
+            ('{"schema": 1, "thresholds": {"a": 2}, "calibration": null, "made": {}}', "threshold of 'a' is 2.0"),
+            ('{"schema": 1, "thresholds": {"a": NaN}, "calibration": null, "made": {}}', "threshold of 'a' is nan"),
+            ('{"schema": 1, "thresholds": {}, "calibration": {"per_class": {"a": 1}}, "made": {}}', "no thresholds"),
+            (
+                '{"schema": 1, "thresholds": {}, "made": {}, "calibration": '
+                '{"per_class": {"a": {"temperature": 0, "shift": 0}}}}',
+                "the calibration of 'a' is no temperature above 0 and shift",
+            ),
+        ],
+    )
+    def test_what_is_no_thresholds_is_refused(self, text: str, sentence: str, tmp_path: Path) -> None:
+        (tmp_path / "thresholds.json").write_text(text)
+        with pytest.raises(DataError, match=sentence):
+            read_thresholds(tmp_path / "thresholds.json")
+
+    def test_a_place_that_cannot_be_written_to_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(DataError, match="the thresholds can't be written"):
+            write_thresholds(tmp_path / "file" / "thresholds.json", {})
+
+
+class FakePredictor:
+    """Finds a scratch and, less surely, patches."""
+
+    categories = CATEGORIES
+
+    def __init__(self, weights: Path) -> None:
+        self.weights_path = weights
+
+    def __call__(self, pixels: Any) -> Detections:
+        return found((0.45, 1), (0.35, 2))
+
+
+class TestInfer:
+    @pytest.fixture
+    def weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A run of a detector that always finds the same, and an image beside it."""
+        path = tmp_path / "run" / "best.pt"
+        path.parent.mkdir()
+        path.write_bytes(b"weights")
+        monkeypatch.setattr("detect.inference.Predictor.load", lambda given, device=None: FakePredictor(path))
+        picture(tmp_path / "a.png")
+        monkeypatch.chdir(tmp_path)
+        return path
+
+    def test_obeys_and_says_so(self, weights: Path, detect: Run) -> None:
+        chosen(weights.parent, weights)
+        outcome = detect("infer", "a.png", "--weights", "run")
+        assert outcome.err == "detect: thresholds of run/thresholds.json: patches 0.5, scratches 0.3\n"
+        assert "a.png: 1 found" in outcome.out
+        assert "scratches" in outcome.out
+        assert "patches" not in outcome.out
+
+    def test_json_tells_each_threshold(self, weights: Path, detect: Run) -> None:
+        chosen(weights.parent, weights)
+        outcome = detect("infer", "a.png", "--weights", "run", "--json")
+        document = json.loads(outcome.out)
+        assert document["threshold"] is None
+        assert document["thresholds"] == {"patches": 0.5, "scratches": 0.3}
+        assert [each["label"] for each in document["images"][0]["detections"]] == ["scratches"]
+        plain = json.loads(detect("infer", "a.png", "--weights", "run", "--json", "--threshold", "0.4").out)
+        assert (plain["threshold"], plain["thresholds"]) == (0.4, {"patches": 0.4, "scratches": 0.4})
+        assert [each["label"] for each in plain["images"][0]["detections"]] == ["patches"]
+
+    def test_a_given_threshold_overrides_and_says_so(self, weights: Path, detect: Run) -> None:
+        chosen(weights.parent, weights)
+        outcome = detect("infer", "a.png", "--weights", "run", "--threshold", "0.2")
+        assert outcome.err == "detect: --threshold 0.2 overrides the thresholds of run/thresholds.json\n"
+        assert "a.png: 2 found" in outcome.out
+
+    def test_thresholds_of_other_weights_are_not_obeyed(self, weights: Path, detect: Run) -> None:
+        chosen(weights.parent, weights)
+        weights.write_bytes(b"trained on")
+        outcome = detect("infer", "a.png", "--weights", "run")
+        assert "run/thresholds.json was not chosen for this best.pt, so 0.5 holds for all classes" in outcome.err
+        assert "nothing scores 0.5 or more" in outcome.out
+
+    def test_without_the_file_half_is_the_threshold(self, weights: Path, detect: Run) -> None:
+        outcome = detect("infer", "a.png", "--weights", "run")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "nothing scores 0.5 or more" in outcome.out
+
+    def test_nothing_that_reaches_its_threshold(self, weights: Path, detect: Run) -> None:
+        chosen(weights.parent, weights, thresholds={"patches": 0.9, "scratches": 0.9})
+        assert "a.png: nothing reaches its threshold" in detect("infer", "a.png", "--weights", "run").out
+
+    def test_a_damaged_file_is_one_sentence(self, weights: Path, detect: Run) -> None:
+        (weights.parent / "thresholds.json").write_text("{")
+        outcome = detect("infer", "a.png", "--weights", "run")
+        assert outcome.code == 2
+        assert outcome.err.startswith(f"detect: {weights.parent / 'thresholds.json'}: the file is not valid JSON")
+        assert outcome.err.count("\n") == 1
+
+
+def test_from_a_run_and_its_costs_to_what_infer_shows(detect: Run, tmp_path: Path) -> None:
+    """A detector with random weights is enough: its thresholds and temperatures are its own."""
+    labels = write_tiny(tmp_path / "data", "val", images=8, seed=1)
+    run = tmp_path / "run"
+    run.mkdir()
+    raw = untrained(run)
+    image = tmp_path / "data" / "val" / "val_00.bmp"
+    before = raw(image)
+    assert raw.thresholds is None
+    costs = tmp_path / "costs.yaml"
+    costs.write_text("default: {price: {missed: 100, false_alarm: 1}}")
+
+    judged = detect("evaluate", run / "random.pt", "--data", labels, "--costs", costs, "--calibrate")
+    assert (judged.code, judged.err) == (0, "")
+    assert f"wrote {run / 'thresholds.json'}" in judged.out
+    assert "--threshold" not in judged.out.splitlines()[-1]
+    stored = json.loads((run / "thresholds.json").read_text())
+    assert stored["made"]["weights"]["file"] == "random.pt"
+    assert stored["made"]["weights"]["sha256"] == sha256_of(run / "random.pt")
+
+    # some calibration, whatever so few matches gave
+    stored["calibration"]["per_class"]["dark"] |= {"temperature": 0.5, "shift": -1.0}
+    (run / "thresholds.json").write_text(json.dumps(stored))
+    predictor = Predictor.load(run / "random.pt", device="cpu")
+    assert predictor.thresholds is not None
+    after = predictor(image)
+    assert len(after) == len(before)
+    assert after.scores.tolist() != before.scores.tolist()
+    assert (np.diff(after.scores) <= 0).all()
+    np.testing.assert_allclose(after.scores, predictor.thresholds.calibrated(before).scores)
+    inferred = detect("infer", image, "--weights", run / "random.pt", "--json")
+    assert "thresholds of" in inferred.err
+    assert "(scores calibrated)" in inferred.err
+    (entry,) = json.loads(inferred.out)["images"]
+    assert len(entry["detections"]) == len(predictor.thresholds.kept(after))
+
+    # judging anew sees the network's own scores
+    first = json.loads((run / "report" / "detections.json").read_text())
+    assert detect("evaluate", run / "random.pt", "--data", labels).code == 0
+    assert json.loads((run / "report" / "detections.json").read_text()) == first
