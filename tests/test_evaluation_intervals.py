@@ -1,8 +1,12 @@
-"""Bootstrap intervals: every resample is judged as pycocotools would, and the intervals hold what they promise."""
+"""Bootstrap intervals: every resample is judged as pycocotools would, and the intervals hold what they promise.
+
+Run as a script, it prints how often they do, for few images and many: the table of docs/compare.md.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +15,10 @@ from test_evaluation_exactness import random_case, reference
 
 from detect.errors import DataError
 from detect.evaluation import bootstrap, judge, paired_bootstrap
-from detect.evaluation.intervals import Interval, difference_of, intervals_of, resample
+from detect.evaluation.curves import at_threshold
+from detect.evaluation.intervals import Interval, difference_of, intervals_of, report_intervals, resample
 from detect.evaluation.records import Evaluated, Found, JudgedImage, Matches, Truth
-from detect.evaluation.resampling import draw_images, resampled_precision
+from detect.evaluation.resampling import draw_images, interval_ends, report_figures, resampled_precision
 
 
 def literal_copies(truth: dict[str, Any], detections: list[dict[str, Any]], counts: list[int]) -> tuple[Any, Any]:
@@ -79,6 +84,135 @@ class TestResampledPrecision:
         started = time.process_time()
         resampled_precision(evaluated, draw_images(360, resamples=1000, seed=0))
         assert time.process_time() - started < 10
+
+
+class TestReportFigures:
+    @pytest.mark.parametrize("seed", range(6))
+    def test_equal_those_of_the_judge_on_literal_copies(self, seed: int) -> None:
+        truth, detections = random_case(seed, ties=seed % 2 == 0)
+        evaluated = evaluated_of(truth, detections)
+        counts = draw_images(len(truth["images"]), resamples=3, seed=seed)
+        figures = report_figures(evaluated, counts, 0.45)
+        for row, drawn in enumerate(counts.tolist()):
+            copied = judge(*literal_copies(truth, detections, drawn), score_threshold=0.45).summary
+            for category, told in {None: copied, **copied["per_class"]}.items():
+                expected = {key: told[key] for key in ("AP", "AP50", "AP75", "AR100")}
+                expected |= {key: told["at_threshold"][key] for key in ("precision", "recall", "f1")}
+                for key, value in expected.items():
+                    mine = figures[key, category][row]
+                    assert (None if np.isnan(mine) else mine) == pytest.approx(value, abs=1e-12), (key, category)
+
+    def test_the_best_f1_is_that_of_its_own_threshold_which_is_held_fast(self) -> None:
+        truth, detections = random_case(3, images=12, ties=False)
+        evaluated = evaluated_of(truth, detections)
+        best = judge(truth, detections).summary
+        counts = draw_images(12, resamples=3, seed=0)
+        figures = report_figures(evaluated, np.concatenate([np.ones_like(counts[:1]), counts]), 0.1)
+        for k, (category, told) in enumerate({**best["per_class"], None: best}.items()):
+            if told["best_f1"]["threshold"] is None:
+                assert np.isnan(figures["best_f1", category]).all()
+                continue
+            assert figures["best_f1", category][0] == pytest.approx(told["best_f1"]["f1"], abs=1e-12)
+            for row, drawn in enumerate(counts.tolist(), start=1):
+                copied = evaluated_of(*literal_copies(truth, detections, drawn))
+                at = at_threshold(copied, told["best_f1"]["threshold"], None if category is None else k)
+                assert figures["best_f1", category][row] == pytest.approx(at["f1"], abs=1e-12)
+
+
+class TestReportIntervals:
+    KEYS = ("AP", "AP50", "AP75", "AR100", "precision", "recall", "f1", "best_f1")
+
+    def test_every_figure_has_its_interval_around_it(self) -> None:
+        truth, detections = random_case(3, images=40, ties=False)
+        summary = judge(truth, detections).summary
+        told = report_intervals(evaluated_of(truth, detections), resamples=300)
+        assert told["threshold"] == summary["score_threshold"]
+        assert (told["resamples"], told["seed"], told["confidence"], told["groups"]) == (300, 0, 0.95, 40)
+        assert list(told["per_class"]) == list(summary["per_class"])
+        for of, figures in (
+            (told["overall"], summary),
+            *zip(told["per_class"].values(), summary["per_class"].values()),
+        ):
+            assert tuple(of) == self.KEYS
+            values = {**figures, **figures["at_threshold"], "best_f1": figures["best_f1"]["f1"]}
+            for key in self.KEYS:
+                if values[key] is None or not figures["boxes"]:  # a precision may be 0 without a box to find
+                    assert of[key] == {"low": None, "high": None}
+                else:
+                    assert 0 <= of[key]["low"] < values[key] < of[key]["high"] <= 1
+
+    def test_it_agrees_with_the_bootstrap_of_one_run(self) -> None:
+        truth, detections = random_case(3, images=20)
+        evaluated = evaluated_of(truth, detections)
+        told = report_intervals(evaluated, resamples=100, seed=5, groups=[i // 2 for i in range(20)])
+        expected = bootstrap([evaluated], resamples=100, seed=5, groups=[i // 2 for i in range(20)])
+        assert told["groups"] == 10
+        for key, interval in expected.overall.items():
+            assert told["overall"][key] == {"low": interval.low, "high": interval.high}
+        for name, of_class in expected.per_class.items():
+            assert told["per_class"][name]["AP"] == {"low": of_class["AP"].low, "high": of_class["AP"].high}
+
+    def test_seed_and_threshold_are_obeyed(self) -> None:
+        truth, detections = random_case(3, images=20, ties=False)
+        evaluated = evaluated_of(truth, detections)
+        first, again, other = (report_intervals(evaluated, resamples=100, seed=seed) for seed in (0, 0, 1))
+        assert first == again
+        assert first["overall"] != other["overall"]
+        strict = report_intervals(evaluated, resamples=100, threshold=0.9)
+        assert strict["threshold"] == 0.9
+        assert strict["overall"]["recall"]["high"] < first["overall"]["recall"]["low"]
+        assert strict["overall"]["best_f1"] == first["overall"]["best_f1"]
+
+    def test_where_there_is_nothing_there_is_no_interval(self) -> None:
+        truth, detections = random_case(3, images=20)
+        none = {"low": None, "high": None}
+        nothing_found = report_intervals(evaluated_of(truth, []), resamples=20)
+        assert nothing_found["threshold"] == 0.5
+        assert nothing_found["overall"]["AP50"] == {"low": 0, "high": 0}
+        assert nothing_found["overall"]["precision"] == nothing_found["overall"]["best_f1"] == none
+        unlabelled = report_intervals(evaluated_of({**truth, "annotations": []}, detections), resamples=20)
+        assert unlabelled["overall"]["AP"] == unlabelled["overall"]["recall"] == none
+
+    def test_a_class_that_one_group_alone_holds_has_none(self) -> None:
+        truth, detections = random_case(3, images=20)
+        first = truth["annotations"][0]["category_id"]
+        position = sorted(each["id"] for each in truth["categories"]).index(first)
+        alone = [
+            each
+            for each in truth["annotations"]
+            if each["category_id"] != first or each["image_id"] == truth["annotations"][0]["image_id"]
+        ]
+        alone[0]["iscrowd"] = 0
+        told = report_intervals(evaluated_of({**truth, "annotations": alone}, detections), resamples=20)
+        assert list(told["per_class"].values())[position]["AP50"] == {"low": None, "high": None}
+        assert told["overall"]["AP50"]["low"] is not None
+
+    def test_five_thousand_images_of_eighty_classes_take_seconds(self) -> None:
+        """With 36,000 labels, 300,000 detections and a twentieth of the 1,000 resamples; all take some ten seconds."""
+        evaluated, _ = plant(np.random.default_rng(0), groups=5000, classes=80, boxes=7.2, false=53)
+        started = time.process_time()
+        report_intervals(evaluated, resamples=50)
+        assert time.process_time() - started < 6
+
+
+class TestEnds:
+    def test_few_groups_reach_farther_than_many(self) -> None:
+        values = np.linspace(0, 1, 10_001)
+        plain = [(1 - 0.95) / 2, (1 + 0.95) / 2]
+        assert interval_ends(values, 100_000, 0.95) == pytest.approx(plain, abs=1e-4)
+        # 9 degrees of freedom: t is 2.262, times the root of 10 / 9 it is 2.385, beyond which 0.85 % lie
+        assert interval_ends(values, 10, 0.95) == pytest.approx([0.0085, 0.9915], abs=1e-4)
+        assert interval_ends(values, 2, 0.95) == pytest.approx([0, 1], abs=1e-4)
+        assert interval_ends(values, 100_000, 0.8) == pytest.approx([0.1, 0.9], abs=1e-4)
+
+    def test_resamples_that_lie_above_the_figure_are_moved_down(self) -> None:
+        values = np.linspace(0, 1, 10_001)
+        low, high = interval_ends(values, 100_000, 0.95, above=0.3085)  # half a standard deviation below the middle
+        assert (low, high) == pytest.approx([0.0015, 0.8315], abs=2e-4)  # so all move by a whole one
+        assert interval_ends(values, 100_000, 0.95, above=0.5) == pytest.approx([0.025, 0.975], abs=1e-4)
+        capped = interval_ends(values, 100_000, 0.95, above=0.01)
+        assert capped == interval_ends(values, 100_000, 0.95, above=0.1)
+        assert interval_ends(np.full(50, 0.4), 10, 0.95, above=0.4) == (0.4, 0.4)
 
 
 class TestDrawing:
@@ -242,6 +376,21 @@ def test_luck_of_seeds_is_not_taken_for_a_better_system() -> None:
     assert images.count("cannot tell") < 0.85 * len(both)
 
 
+def test_frames_of_a_coil_are_not_taken_for_that_many_images() -> None:
+    """Intervals over images are far too narrow there, intervals over coils hold about what they promise."""
+    rng = np.random.default_rng(21)
+    large, _ = plant(rng, groups=1000, each=8, false=1)
+    true = report_figures(large, np.ones((1, 8000), np.int64), 0.5)["recall", None][0]
+    held = {"coils": 0, "images": 0}
+    for _ in range(40):
+        evaluated, coils = plant(rng, groups=20, each=8, false=1)
+        for over, groups in (("coils", coils), ("images", None)):
+            ends = report_intervals(evaluated, groups=groups, resamples=80, threshold=0.5)["overall"]["recall"]
+            held[over] += ends["low"] <= true <= ends["high"]
+    assert held["coils"] >= 34
+    assert held["images"] <= held["coils"] - 4
+
+
 def shaken(rng: np.random.Generator, world: Evaluated, *, lost: float = 0) -> Evaluated:
     """The same world seen by another network of the same kind: other scores, and a share of the hits lost."""
     found = world.found
@@ -259,3 +408,94 @@ def shaken(rng: np.random.Generator, world: Evaluated, *, lost: float = 0) -> Ev
         world.precision,
         world.recall,
     )
+
+
+def plant(
+    rng: np.random.Generator,
+    *,
+    groups: int,
+    each: int = 1,
+    classes: int = 6,
+    boxes: float = 2.4,
+    false: float = 15.0,
+) -> tuple[Evaluated, list[int]]:
+    """A judged world without boxes, much like NEU-DET: images of one class, AP 0.19 and AP50 0.48, many false alarms.
+
+    Images of a group share their class and half of what makes them hard.
+
+    Returns:
+        What was judged, and the group of each image.
+    """
+    images = groups * each
+    group = np.repeat(np.arange(groups), each)
+    hard, kind = rng.normal(size=images), rng.integers(classes, size=groups)[group]
+    if each > 1:
+        hard = np.sqrt(0.5) * (hard + rng.normal(size=groups)[group])
+    at = np.repeat(np.arange(images), 1 + rng.poisson(boxes - 1, size=images))
+    quality = logistic(0.75 - 0.5 * hard[at] + 0.75 * rng.normal(size=len(at)) - 0.1 * kind[at])
+    score = logistic(0.2 - 0.6 * hard[at] + 2.5 * (quality - 0.65) + 1.2 * rng.normal(size=len(at)))
+    seen = np.flatnonzero(quality > 0.5)
+    false_at = np.repeat(np.arange(images), rng.poisson(false * np.exp(0.3 * hard)))
+    alike = rng.random(len(false_at)) < 0.6
+    false_kind = np.where(alike, kind[false_at], rng.integers(classes, size=len(false_at)))
+    found = Found(
+        boxes_xywh=np.ones((len(seen) + len(false_at), 4)),
+        scores=np.concatenate([score[seen], logistic(-2.2 + 1.3 * rng.normal(size=len(false_at)))]),
+        image=np.concatenate([at[seen], false_at]),
+        category=np.concatenate([kind[at[seen]], false_kind]),
+    )
+    order = np.lexsort((-found.scores, found.image, found.category))
+    label = np.concatenate([seen, np.full(len(false_at), -1)])[order]
+    good = np.concatenate([quality[seen], np.zeros(len(false_at))])[order]
+    truth_of = np.where(good >= np.linspace(0.5, 0.95, 10)[:, None], label, -1)
+    truth = Truth(
+        images=tuple(JudgedImage(i, f"{i}.png", 200, 200) for i in range(images)),
+        category_ids=tuple(range(1, classes + 1)),
+        categories=tuple(f"class {k}" for k in range(classes)),
+        boxes_xywh=np.ones((len(at), 4)),
+        area=np.ones(len(at)),
+        image=at,
+        category=kind[at],
+        crowd=np.zeros(len(at), bool),
+    )
+    matches = Matches(order, truth_of, np.zeros(truth_of.shape, bool), np.zeros((10, len(at)), np.int64))
+    return Evaluated(truth, found, matches, np.empty(0), np.empty(0)), group.tolist()
+
+
+def logistic(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
+
+
+SHOWN = (("AP", None), ("AP50", None), ("AP75", None), ("AP50", "class 0"), ("AR100", None), ("f1", None))
+
+
+def coverage(groups: int, each: int, *, worlds: int = 500, resamples: int = 400, seed: int = 1) -> Iterator[float]:
+    """Shares of intervals that hold the true value: of ``SHOWN``, then of AP50 and AP of one system minus its twin."""
+    rng = np.random.default_rng(seed)
+    large = [plant(rng, groups=24_000 // each, each=each)[0] for _ in range(8)]
+    ones = np.ones((1, 24_000 // each * each), np.int64)
+    figures = [report_figures(evaluated, ones, 0.5) for evaluated in large]
+    true = {key: np.mean([each_of[key][0] for each_of in figures]) for key in SHOWN}
+    held: dict[tuple[str, str | None], list[bool]] = {}
+    for _ in range(worlds):
+        evaluated, of = plant(rng, groups=groups, each=each)
+        drawn = int(rng.integers(2**31))
+        told = report_intervals(evaluated, groups=of, resamples=resamples, seed=drawn, threshold=0.5)
+        for name, category in SHOWN:
+            ends = (told["overall"] if category is None else told["per_class"][category])[name]
+            if ends["low"] is not None:
+                inside = ends["low"] <= true[name, category] <= ends["high"]
+                held.setdefault((name, category), []).append(inside)
+        twins = (shaken(rng, evaluated) for _ in range(2))
+        apart = paired_bootstrap(*([twin] for twin in twins), groups=of, resamples=resamples, seed=drawn).overall
+        for name in ("AP50", "AP"):
+            held.setdefault((name, "difference"), []).append(apart[name].verdict() == "cannot tell")
+    return (float(np.mean(held[key])) for key in (*SHOWN, ("AP50", "difference"), ("AP", "difference")))
+
+
+if __name__ == "__main__":
+    columns = ["AP", "AP50", "AP75", "AP50 of a class", "AR100", "F1", "AP50 of twins", "AP of twins"]
+    print("| images |", " | ".join(columns), "|\n|", " | ".join(["---"] * (1 + len(columns))), "|")
+    for groups, each in ((20, 1), (40, 1), (80, 1), (160, 1), (240, 1), (480, 1), (10, 8), (20, 8), (40, 8)):
+        row = " | ".join(f"{share:.2f}" for share in coverage(groups, each))
+        print(f"| {groups}{f' groups of {each}' if each > 1 else ''} | {row} |", flush=True)

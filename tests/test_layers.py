@@ -19,8 +19,8 @@ PACKAGE = ROOT / "detect"
 LAYERS = [
     {"errors", "records", "boxes"},
     {"images", "config"},
-    {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming"},
-    {"conversion"},
+    {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming", "corruptions"},
+    {"conversion", "robustness", "thresholds"},
     {"data", "models"},
     {"checkpoint", "distributed", "prediction"},
     {"streaming"},

@@ -13,7 +13,9 @@ from .. import __version__
 from ..errors import DetectError
 from .audit import AUDIT
 from .bench import BENCH
+from .compare import COMPARE
 from .convert import CONVERT
+from .doubts import DOUBTS
 from .evaluate import EVALUATE
 from .infer import INFER
 from .sample import SAMPLE
@@ -28,6 +30,8 @@ VERBS: dict[str, Verb | VerbGroup] = {
     "sample": SAMPLE,
     "train": TRAIN,
     "evaluate": EVALUATE,
+    "compare": COMPARE,
+    "doubts": DOUBTS,
     "infer": INFER,
     "bench": BENCH,
 }

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import command, print_table, shown
+from .corruptions import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
+from .grouping import add_group_arguments, check_group_arguments, groups_from
 from .operating import operate, print_operating, store
 from .verb import UsageError, Verb
 
@@ -36,6 +38,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--costs", type=Path, metavar="YAML", help="choose thresholds by these prices and limits; write thresholds.json"
     )
     parser.add_argument("--calibrate", action="store_true", help="with --costs: calibrate the scores that infer shows")
+    add_group_arguments(parser)
+    add_corruption_arguments(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -43,6 +47,8 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("give either a run to judge or --detections", fix="see detect evaluate --help")
     if args.calibrate and args.costs is None:
         raise UsageError("--calibrate needs --costs", fix="the calibration is kept with the thresholds chosen by costs")
+    check_group_arguments(args)
+    check_corruption_arguments(args)
     return _judge_detections(args) if args.weights is None else _judge_run(args)
 
 
@@ -55,9 +61,12 @@ def _judge_detections(args: argparse.Namespace) -> int:
 
     out = args.out or args.detections.parent / "report"
     meta = {"detections": str(args.detections), "data": str(args.data), "judged": _now()}
-    judgement = judge(_read_json(args.data), _read_json(args.detections))
+    truth = _read_json(args.data)
+    judgement = judge(truth, _read_json(args.detections))
+    groups = groups_from(args, truth["images"])
     costs = _costs(args, judgement.evaluated.truth.categories)
-    point = _operate(judgement, costs, args)
+    _add_intervals(judgement, groups)
+    point = _operate(judgement, costs, groups, args)
     _report(judgement, args.data.parent, out, log=None, meta=meta)
     if point is not None:
         store(point, out, judgement, made=meta)
@@ -81,16 +90,20 @@ def _judge_run(args: argparse.Namespace) -> int:
     predictor = predictor or Predictor.load(args.weights, device=args.device)
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
+    groups = groups_from(args, truth["images"])
     for item, image in zip(truth["images"], dataset.images):
         item["file_name"] = str(image.path)  # where it was found
     found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
     judgement = judge(truth, found)
-    point = _operate(judgement, costs, args)
-    meta = _meta(predictor, data)
+    _add_intervals(judgement, groups)
+    point = _operate(judgement, costs, groups, args)
+    meta, out = _meta(predictor, data), args.out or run_dir / "report"
     log = read_json_lines(run_dir / "log.jsonl") or None
-    _report(judgement, data.parent, args.out or run_dir / "report", log=log, meta=meta)
+    _report(judgement, data.parent, out, log=log, meta=meta)
     if point is not None:
         store(point, run_dir, judgement, made=meta, weights=predictor.weights_path)
+    if args.corruptions is not None:
+        judge_under_corruptions(predictor, dataset, truth, args, out, meta)
     if dataset.images:
         unchosen = point is None and predictor.thresholds is None
         threshold = judgement.summary["best_f1"]["threshold"] if unchosen else None
@@ -106,11 +119,21 @@ def _costs(args: argparse.Namespace, categories: Sequence[str]) -> Costs | None:
     return None if args.costs is None else read_costs(args.costs, categories)
 
 
-def _operate(judgement: Judgement, costs: Costs | None, args: argparse.Namespace) -> dict[str, Any] | None:
+def _add_intervals(judgement: Judgement, groups: Sequence[int] | None) -> None:
+    """How far the report's figures can be trusted, by a bootstrap over images or the groups they belong to."""
+    from ..evaluation.intervals import report_intervals
+
+    threshold = judgement.summary["score_threshold"]
+    judgement.summary["intervals"] = report_intervals(judgement.evaluated, groups=groups, threshold=threshold)
+
+
+def _operate(
+    judgement: Judgement, costs: Costs | None, groups: Sequence[int] | None, args: argparse.Namespace
+) -> dict[str, Any] | None:
     """What to keep in thresholds.json, if costs were given; the report gets it with its curves."""
     if costs is None:
         return None
-    point, judgement.summary["operating"] = operate(judgement.evaluated, costs, calibrate=args.calibrate)
+    point, judgement.summary["operating"] = operate(judgement.evaluated, costs, calibrate=args.calibrate, groups=groups)
     return point
 
 
@@ -132,7 +155,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     ]
     print_table("", ["class", "boxes", *_HEADLINE, "AR100"], rows)
     print()
-    print("  ".join(f"{name} {_fraction(summary[name])}" for name in _HEADLINE))
+    ends = summary["intervals"]["overall"]
+    print("  ".join(f"{name} {_fraction(summary[name])}{_span(ends[name])}" for name in _HEADLINE))
     best = summary["best_f1"]
     if best["threshold"] is not None:
         print(f"best F1 {best['f1']:.3f} with scores from {best['threshold']:.2f} on")
@@ -153,6 +177,10 @@ def _now() -> str:
 
 def _fraction(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _span(ends: dict[str, float | None]) -> str:
+    return "" if ends["low"] is None or ends["high"] is None else f" ({ends['low']:.3f} to {ends['high']:.3f})"
 
 
 def _validation_data(run_dir: Path) -> Path:
@@ -191,6 +219,7 @@ EVALUATE = Verb(
         "evaluate runs/neu",
         "evaluate runs/neu/last.pt --data data/neu/test.json --out reports/last",
         "evaluate runs/neu --costs costs.yaml --calibrate",
+        "evaluate runs/neu --corruptions noise,overexposure --severities 1,3,5",
         "evaluate --detections theirs.json --data data/neu/val.json --out reports/theirs",
     ],
     add_arguments=_add_arguments,

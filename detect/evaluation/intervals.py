@@ -1,18 +1,27 @@
-"""How far AP can be trusted: bootstrap intervals over images and trainings, alone and as a paired difference."""
+"""How far a score can be trusted: bootstrap intervals over images and trainings, alone and as a paired difference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .ap import IOU_50, IOU_75
+from .curves import NO_DETECTIONS_THRESHOLD, best_f1
+from .grouping import groups_with_boxes
 from .records import Evaluated, Truth
-from .resampling import draw_images, resampled_precision
+from .resampling import (
+    Figures,
+    by_figure,
+    draw_images,
+    interval_ends,
+    mean_of_defined,
+    report_figures,
+    resampled_precision,
+)
 from .seed_noise import seed_noise
 
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -58,14 +67,15 @@ class Resampled:
             stands where a category has no box.
         truths: the labels of each fold.
         counts: int64[1 + resamples, images] of each fold, how often each image was drawn.
-        scenes: how many groups of images there were to draw in all folds; from one nothing can be told.
+        scenes: how many groups of images, in all folds, hold a box to find of each category and, under None, of any;
+            from one nothing can be told.
     """
 
     categories: tuple[str, ...]
     folds: tuple[NDArray[np.float64], ...]
     truths: tuple[Truth, ...]
     counts: tuple[NDArray[np.int64], ...]
-    scenes: int
+    scenes: dict[str | None, int]
 
 
 def bootstrap(
@@ -101,6 +111,54 @@ def paired_bootstrap(
     return difference_of(first, second)
 
 
+def report_intervals(
+    evaluated: Evaluated,
+    *,
+    groups: Sequence[int] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    threshold: float | None = None,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Intervals of the figures of a report on one run.
+
+    Args:
+        evaluated: the judged run.
+        groups, resamples, seed: as for ``bootstrap``.
+        threshold: of score, for precision, recall and F1; by default the one with the best F1 over all categories.
+            It is held fast in all resamples, and so are the thresholds of each best F1.
+        confidence: share of such intervals that would hold the true value.
+
+    Returns:
+        {"overall": {figure: {"low", "high"}}, "per_class": {name: the same}, "threshold", "resamples", "seed",
+        "confidence", "groups"} of plain values, fractions. Figures are "AP", "AP50", "AP75", "AR100", at the threshold
+        "precision", "recall" and "f1", and "best_f1". The ends are None where there is nothing to measure, or where
+        fewer than two groups hold a box. "groups" is how many there were to draw, each image alone being one.
+    """
+    truth = evaluated.truth
+    if threshold is None:
+        threshold = best_f1(evaluated)["threshold"]
+        threshold = NO_DETECTIONS_THRESHOLD if threshold is None else threshold
+    drawn = draw_images(len(truth.images), resamples=resamples, seed=seed, groups=groups)
+    counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
+    figures, scenes = report_figures(evaluated, counts, threshold), groups_with_boxes(truth, groups)
+    ends = {
+        key: _interval(values, scenes[key[1]], confidence, biased=key[0] in ("AP", "AP50", "AP75"))
+        for key, values in figures.items()
+    }
+    plain = {key: {"low": each.low, "high": each.high} for key, each in ends.items()}
+    names = list(dict.fromkeys(name for name, _ in plain))
+    return {
+        "overall": {name: plain[name, None] for name in names},
+        "per_class": {category: {name: plain[name, category] for name in names} for category in truth.categories},
+        "threshold": threshold,
+        "resamples": resamples,
+        "seed": seed,
+        "confidence": confidence,
+        "groups": len(truth.images) if groups is None else len(set(groups)),
+    }
+
+
 def resample(
     folds: Sequence[Sequence[Evaluated]],
     *,
@@ -122,21 +180,22 @@ def resample(
         raise DataError("there is no run to resample", fix="give at least one judged run a fold")
     truths = tuple(runs[0].truth for runs in folds)
     categories = truths[0].categories
-    values, draws, scenes = [], [], 0
+    values, draws, scenes = [], [], dict.fromkeys((None, *categories), 0)
     for j, (runs, truth) in enumerate(zip(folds, truths)):
-        if truth.categories != categories or not all(_same_labels(run.truth, truth) for run in runs):
+        if truth.categories != categories or not all(same_labels(run.truth, truth) for run in runs):
             raise DataError("the runs were judged by different labels", fix="judge all by the same")
         together = groups[j] if groups is not None else None
         drawn = draw_images(len(truth.images), resamples=resamples, seed=seed + j, groups=together)
         counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
         values.append(np.stack([resampled_precision(run, counts) for run in runs], axis=1))
         draws.append(counts)
-        scenes += len(truth.images if together is None else set(together))
+        for key, number in groups_with_boxes(truth, together).items():
+            scenes[key] += number
     return Resampled(categories, tuple(values), truths, tuple(draws), scenes)
 
 
 def intervals_of(resampled: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
-    """Percentile intervals of the mean over runs and folds.
+    """Intervals of the mean over runs and folds; ``interval_ends`` says how their ends are found.
 
     Args:
         resampled: a system's runs.
@@ -146,81 +205,66 @@ def intervals_of(resampled: Resampled, *, seeds_too: bool = True, confidence: fl
     """
     figures = _figures(resampled, 0 if seeds_too else None)
     figures = {key: np.clip(values, 0, 1) for key, values in figures.items()}  # stretched deviations may leave them
-    return _intervals(figures, resampled, _covered(seeds_too, resampled), confidence)
+    return _intervals(figures, resampled, _covered(seeds_too, resampled), confidence, biased=True)
 
 
 def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
-    """Percentile intervals of ``a`` minus ``b`` on the same resamples; arguments as for ``intervals_of``.
+    """Such intervals of ``a`` minus ``b`` on the same resamples; arguments as for ``intervals_of``.
 
     Raises:
         DataError: they were not drawn alike.
     """
-    alike = len(a.truths) == len(b.truths) and all(map(_same_labels, a.truths, b.truths))
+    alike = len(a.truths) == len(b.truths) and all(map(same_labels, a.truths, b.truths))
     if not alike or not all(map(np.array_equal, a.counts, b.counts)):
         found = "the systems were judged by different labels, or their images drawn differently"
         raise DataError(found, fix="judge both by the same and resample them with the same seed")
     # Two systems' seeds have nothing in common, so each draws its own.
     first, second = (_figures(each, stream if seeds_too else None) for stream, each in enumerate((a, b)))
     figures = {key: first[key] - second[key] for key in first}
-    return _intervals(figures, a, _covered(seeds_too, a, b), confidence)
+    return _intervals(figures, a, _covered(seeds_too, a, b), confidence, biased=False)
 
 
-def _figures(resampled: Resampled, stream: int | None) -> dict[tuple[str, str | None], NDArray[np.float64]]:
-    """(figure, category or None for all) -> float64[1 + resamples], the mean over runs, then over folds."""
-    folds: dict[tuple[str, str | None], list[NDArray[np.float64]]] = {}
-    for j, values in enumerate(resampled.folds):
-        seed = None if stream is None else (stream, j)
-        for key, of_runs in _by_figure(values, resampled.categories):
-            folds.setdefault(key, []).append(of_runs.mean(axis=1) + seed_noise(of_runs, seed))
-    return {key: _mean(np.stack(each)) for key, each in folds.items()}
-
-
-def _by_figure(
-    values: NDArray[np.float64], categories: Sequence[str]
-) -> Iterator[tuple[tuple[str, str | None], NDArray[np.float64]]]:
-    """Figures of each run, float64[1 + resamples, runs]."""
-    by_name = {"AP": values.mean(axis=2), "AP50": values[:, :, IOU_50], "AP75": values[:, :, IOU_75]}
-    for name, of_class in by_name.items():
-        yield (name, None), _mean(np.moveaxis(of_class, -1, 0))
-        for k, category in enumerate(categories):
-            yield (name, category), of_class[..., k]
-
-
-def _intervals(
-    figures: dict[tuple[str, str | None], NDArray[np.float64]],
-    drawn: Resampled,
-    covers: Literal["images", "images and seeds"],
-    confidence: float,
-) -> Intervals:
-    ends = ((1 - confidence) / 2, (1 + confidence) / 2)
-    found = {key: _interval(values if drawn.scenes > 1 else values[:1], ends) for key, values in figures.items()}
-    names = [name for name, category in found if category is None]
-    per_class = {category: {name: found[name, category] for name in names} for category in drawn.categories}
-    return Intervals({name: found[name, None] for name in names}, per_class, covers)
-
-
-def _interval(values: NDArray[np.float64], ends: tuple[float, float]) -> Interval:
-    drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
-    if not np.isfinite(values[0]) or not drawn.size:
-        return Interval(float(values[0]) if np.isfinite(values[0]) else None, None, None)
-    low, high = np.quantile(drawn, ends)
-    return Interval(float(values[0]), float(low), float(high))
-
-
-def _covered(seeds_too: bool, *systems: Resampled) -> Literal["images", "images and seeds"]:
-    several = all(values.shape[1] > 1 for each in systems for values in each.folds)
-    return "images and seeds" if seeds_too and several else "images"
-
-
-def _same_labels(a: Truth, b: Truth) -> bool:
+def same_labels(a: Truth, b: Truth) -> bool:
+    """Whether two labellings hold the same images, categories and boxes, in the same order."""
     named = a.images == b.images and a.categories == b.categories
     return named and all(
         np.array_equal(getattr(a, key), getattr(b, key)) for key in ("boxes_xywh", "image", "category", "crowd")
     )
 
 
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the first axis of what is defined; NaN where nothing is."""
-    defined = np.isfinite(values)
-    count = defined.sum(axis=0)
-    return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+def _figures(resampled: Resampled, stream: int | None) -> Figures:
+    """The mean over runs, then over folds."""
+    folds: dict[tuple[str, str | None], list[NDArray[np.float64]]] = {}
+    for j, values in enumerate(resampled.folds):
+        seed = None if stream is None else (stream, j)
+        for key, of_runs in by_figure(values, resampled.categories):
+            folds.setdefault(key, []).append(of_runs.mean(axis=1) + seed_noise(of_runs, seed))
+    return {key: mean_of_defined(np.stack(each)) for key, each in folds.items()}
+
+
+def _intervals(
+    figures: Figures,
+    drawn: Resampled,
+    covers: Literal["images", "images and seeds"],
+    confidence: float,
+    *,
+    biased: bool,
+) -> Intervals:
+    scenes = drawn.scenes
+    found = {key: _interval(values, scenes[key[1]], confidence, biased=biased) for key, values in figures.items()}
+    names = [name for name, category in found if category is None]
+    per_class = {category: {name: found[name, category] for name in names} for category in drawn.categories}
+    return Intervals({name: found[name, None] for name in names}, per_class, covers)
+
+
+def _interval(values: NDArray[np.float64], scenes: int, confidence: float, *, biased: bool) -> Interval:
+    value = float(values[0]) if np.isfinite(values[0]) else None
+    drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
+    if value is None or not drawn.size or scenes < 2:
+        return Interval(value, None, None)
+    return Interval(value, *interval_ends(drawn, scenes, confidence, above=value if biased else None))
+
+
+def _covered(seeds_too: bool, *systems: Resampled) -> Literal["images", "images and seeds"]:
+    several = all(values.shape[1] > 1 for each in systems for values in each.folds)
+    return "images and seeds" if seeds_too and several else "images"

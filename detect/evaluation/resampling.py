@@ -1,20 +1,28 @@
-"""Average precision on resampled images, as pycocotools would give it there, from matches computed once."""
+"""Scores on resampled images, as pycocotools would give them there, from matches computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .ap import IOU_50, IOU_75
+from .curves import best_f1
 from .records import Evaluated
 
 _RECALLS = np.linspace(0, 1, 101)
 _CELLS = 2_000_000  # resamples x detections at a time, so that memory stays below some 50 MB
 
+Counts = NDArray[np.int64]
+Scores = NDArray[np.float64]
+Figures = dict[tuple[str, str | None], Scores]  # (name, category or None for all) -> float64[resamples]
 
-def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int] | None = None) -> NDArray[np.int64]:
+
+def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int] | None = None) -> Counts:
     """How often each image is drawn when as many as there are are drawn with replacement.
 
     Args:
@@ -33,7 +41,7 @@ def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int]
     return np.asarray(drawn[:, of_image], dtype=np.int64)
 
 
-def resampled_precision(evaluated: Evaluated, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def resampled_precision(evaluated: Evaluated, counts: Counts) -> Scores:
     """AP at each IoU and of each category on resamples of the images.
 
     It equals what COCOeval gives (up to rounding) on a data set with each image as often as it was drawn, under new
@@ -49,6 +57,7 @@ def resampled_precision(evaluated: Evaluated, counts: NDArray[np.int64]) -> NDAr
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     result = np.full((len(counts), len(matches.truth_of), len(truth.categories)), np.nan)
+    small = counts.astype(np.int32)
     for k in range(len(truth.categories)):
         to_find = np.bincount(truth.image[(truth.category == k) & ~truth.crowd], minlength=len(truth.images))
         boxes = counts @ to_find
@@ -60,15 +69,134 @@ def resampled_precision(evaluated: Evaluated, counts: NDArray[np.int64]) -> NDAr
         hits, ignored = matches.truth_of[:, columns] >= 0, matches.ignored[:, columns]
         drawn = np.flatnonzero(boxes)
         for part in np.array_split(drawn, 1 + len(drawn) * len(columns) // _CELLS):
-            weights = counts[np.ix_(part, image)]
-            weights = np.where(copies > 0, weights >= copies, weights)
+            weights = small[np.ix_(part, image)]
+            if copies.any():
+                weights = np.where(copies > 0, weights >= copies, weights)
             result[part, :, k] = _average_precision(weights, hits & ~ignored, ignored, boxes[part])
     return result
 
 
-def _laid_out(
-    scores: NDArray[np.float64], image: NDArray[np.int64], most: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def by_figure(values: Scores, categories: Sequence[str]) -> Iterator[tuple[tuple[str, str | None], Scores]]:
+    """Figures of each run, float64[resamples, runs], by (name, category or None), of float64[resamples, runs, T, K]."""
+    by_name = {"AP": values.mean(axis=2), "AP50": values[:, :, IOU_50], "AP75": values[:, :, IOU_75]}
+    for name, of_class in by_name.items():
+        yield (name, None), mean_of_defined(np.moveaxis(of_class, -1, 0))
+        for k, category in enumerate(categories):
+            yield (name, category), of_class[..., k]
+
+
+def report_figures(evaluated: Evaluated, counts: Counts, threshold: float) -> Figures:
+    """All figures of a report that have an interval, on the same resamples.
+
+    AR100 is COCOeval's. Precision, recall and F1 are those of detections with a score of at least ``threshold``, at an
+    IoU of 0.5; "best_f1" is F1 at the threshold of each category's best one, and of that over all categories. The
+    thresholds are held fast: they are not chosen anew in each resample.
+    """
+    categories = evaluated.truth.categories
+    precision = resampled_precision(evaluated, counts)[:, None]
+    figures = {key: of_run[:, 0] for key, of_run in by_figure(precision, categories)}
+    bests = [best_f1(evaluated, k)["threshold"] for k in (*range(len(categories)), None)]
+    best = _rates(evaluated, counts, [np.nan if each is None else each for each in bests])["f1"]
+    rates = _rates(evaluated, counts, [threshold] * len(bests))
+    for name, values in {"AR100": _recall(evaluated, counts), **rates, "best_f1": best}.items():
+        figures |= {(name, category): values[:, k] for k, category in enumerate((*categories, None))}
+    return figures
+
+
+def _recall(evaluated: Evaluated, counts: Counts) -> Scores:
+    """AR100: float64[resamples, K + 1], the last over all categories; NaN where no box was drawn."""
+    found, matches = evaluated.found, evaluated.matches
+    hit = ((matches.truth_of >= 0) & ~matches.ignored).sum(axis=0)  # at how many of the IoUs
+    true = counts @ _tally(evaluated, found.image[matches.order], found.category[matches.order], hit)
+    recall = _ratio(true / len(matches.truth_of), counts @ _boxes(evaluated))
+    return np.column_stack([recall, mean_of_defined(recall.T)])
+
+
+def _rates(evaluated: Evaluated, counts: Counts, thresholds: Sequence[float]) -> dict[str, Scores]:
+    """Precision, recall and F1: float64[resamples, K + 1], each column at its own threshold, NaN at none."""
+    found, matches = evaluated.found, evaluated.matches
+    row = matches.order
+    image, category, scores = found.image[row], found.category[row], found.scores[row]
+    of_class, of_all = np.array(thresholds[:-1]), thresholds[-1]
+
+    def drawn(use: NDArray[np.bool_]) -> Scores:
+        own, together = (use & (scores >= least) for least in (of_class[category], of_all))
+        by_class, summed = (counts @ _tally(evaluated, image, category, each) for each in (own, together))
+        return np.column_stack([by_class, summed.sum(axis=1)])
+
+    counted = ~matches.ignored[IOU_50]
+    shown, true = drawn(counted), drawn(counted & (matches.truth_of[IOU_50] >= 0))
+    boxes = counts @ _boxes(evaluated)
+    boxes = np.column_stack([boxes, boxes.sum(axis=1)])
+    boxes[:, np.isnan(thresholds)] = shown[:, np.isnan(thresholds)] = np.nan
+    return {"precision": _ratio(true, shown), "recall": _ratio(true, boxes), "f1": _ratio(2 * true, shown + boxes)}
+
+
+def mean_of_defined(values: Scores) -> Scores:
+    """Mean over the first axis of what is no NaN; NaN where nothing is."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def interval_ends(values: Scores, groups: int, confidence: float, *, above: float | None = None) -> tuple[float, float]:
+    """The ends of an interval: percentiles of resampled values.
+
+    They lie as far out as a Student's t interval of as many groups would reach, as plain percentiles of few groups are
+    too close together (Hesterberg, 2015).
+
+    AP on few images is too high, since each precision counts as the best at its recall or beyond, and it is higher
+    still on resamples, which hold fewer different images. So its percentiles are moved down by as much as the middle of
+    the resamples lies above it (BC percentiles; Efron, 1981), by twice a standard deviation at most. Differences of two
+    systems are not: the bias cancels, and what is left to correct for is luck.
+
+    Args:
+        values: float[resamples], no NaN.
+        groups: how many there were to draw, 2 or more.
+        confidence: share of such intervals that would hold the true value.
+        above: the figure on the images as they are, if it is to be corrected for.
+    """
+    normal = NormalDist()
+    moved = 0.0
+    if above is not None:
+        below = float(np.mean(values < above) + np.mean(values == above) / 2)
+        moved = 2 * normal.inv_cdf(min(max(below, normal.cdf(-1)), normal.cdf(1)))
+    reach = sqrt(groups / (groups - 1)) * _student((1 + confidence) / 2, groups - 1)
+    low, high = np.quantile(values, (normal.cdf(moved - reach), normal.cdf(moved + reach)))
+    return float(low), float(high)
+
+
+def _student(share: float, freedom: int) -> float:
+    """Quantile of Student's t by its expansion around the normal one (Abramowitz & Stegun, 1964, 26.7.5)."""
+    z = NormalDist().inv_cdf(share)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return float(sum(term / freedom**power for power, term in enumerate(terms)))
+
+
+def _boxes(evaluated: Evaluated) -> Scores:
+    truth = evaluated.truth
+    return _tally(evaluated, truth.image, truth.category, ~truth.crowd)
+
+
+def _tally(
+    evaluated: Evaluated, image: NDArray[np.int64], category: NDArray[np.int64], weights: NDArray[Any]
+) -> Scores:
+    """Sums of weights by image and category, float64[images, K]: floats multiply faster, and these are exact."""
+    shape = len(evaluated.truth.images), len(evaluated.truth.categories)
+    sums = np.bincount(image * shape[1] + category, weights, minlength=shape[0] * shape[1])
+    return np.asarray(sums.reshape(shape), dtype=np.float64)
+
+
+def _ratio(part: Scores, whole: Scores) -> Scores:
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
+
+
+def _laid_out(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ranked detections of one category, laid out so that the copies of an image come out in the right order.
 
     The copies of a detection follow each other in the ranking and so share one place, weighted by their number. Where
@@ -90,23 +218,37 @@ def _laid_out(
 
 def _average_precision(
     weights: NDArray[Any], hits: NDArray[np.bool_], ignored: NDArray[np.bool_], boxes: NDArray[np.int64]
-) -> NDArray[np.float64]:
+) -> Scores:
     """float64[resamples, T] from int[resamples, P] weights of ranked detections and bool[T, P] of what they are.
 
     Interpolated precision, the greatest at this or a higher recall, is reached at hits, so only these are looked at.
     """
-    ranks = np.cumsum(weights, axis=1)
+    ranks = np.cumsum(weights, axis=1, dtype=np.int32)
     result = np.zeros((len(weights), len(hits)))
+    recalls, row = _recalls_reached(boxes)
     for t in range(len(hits)):
         at = np.flatnonzero(hits[t])
         if not len(at):
             continue
-        true = np.cumsum(weights[:, at], axis=1)
+        true = np.cumsum(weights[:, at], axis=1, dtype=np.int32)
         ranked = ranks[:, at]
         if ignored[t].any():
             ranked = ranked - np.cumsum(weights * ignored[t], axis=1)[:, at]
         precision = true / (ranked + np.spacing(1))
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        reached = np.searchsorted(_RECALLS, true / boxes[:, None], side="right")  # how many of the 101 recalls
-        result[:, t] = (precision * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(_RECALLS)
+        reached = recalls[row[:, None], true]
+        precision[:, 0] *= reached[:, 0]
+        precision[:, 1:] *= np.diff(reached, axis=1)
+        result[:, t] = precision.sum(axis=1) / len(_RECALLS)
     return result
+
+
+def _recalls_reached(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of the 101 recalls so many hits reach, looked up because a search for each hit takes most of the time.
+
+    Returns:
+        int64[rows, hits + 1], one row for each number of boxes; int64[resamples], the row of each resample.
+    """
+    distinct, row = np.unique(boxes, return_inverse=True)
+    hits = np.arange(distinct.max(initial=0) + 1)
+    return np.searchsorted(_RECALLS, hits / distinct[:, None], side="right"), row.ravel()

@@ -79,10 +79,16 @@ def operating_charts(operating: dict[str, Any] | None) -> list[tuple[str, Markup
     froc = []
     for number, (name, told) in enumerate(curves.items()):
         points = list(zip(told["curve"]["false_alarms_per_image"], told["curve"]["sensitivity"]))
-        froc.append(Line(name, [point for point in points if point[0] <= _MOST_ALARMS], styled(number)))
+        froc.append(
+            Line(name, [point for point in points if point[0] <= _MOST_ALARMS and point[1] is not None], styled(number))
+        )
     bins = operating["reliability"]["overall"]["bins"]
     right = [
-        Line("share that is right", [(each["mean_score"], each["hit_rate"]) for each in bins], "c1"),
+        Line(
+            "share that is right",
+            [(each["mean_score"], each["hit_rate"]) for each in bins if each["hit_rate"] is not None],
+            "c1",
+        ),
         Line("as it would be if scores were exact", [(0, 0), (1, 1)], "c6 dash"),
     ]
     unit: dict[str, Any] = {"y_range": (0, 1)}

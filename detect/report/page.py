@@ -37,7 +37,7 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
     error_of, errors = _errors(judgement)
     packed = pack(judgement.evaluated, album, summary["score_threshold"], error_of, errors)
     return environment.get_template("page.html").render(
-        s=summary,
+        s={"intervals": None, **summary},
         gist=wording.gist(summary),
         provenance=wording.provenance(summary, meta),
         subject=[str(meta[key]) for key in ("weights", "data") if meta.get(key)],

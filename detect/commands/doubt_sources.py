@@ -1,0 +1,183 @@
+"""Where ``detect doubts`` takes labels and detections from: files, a run, or the folds of a bench."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .console import shown
+
+_FOLD = re.compile(r"seed(\d+)_fold(\d+)")
+_BETTER = "use detections out of fold (detect bench train CONFIG --folds 5, then detect doubts on its folder)"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is judged.
+
+    Attributes:
+        truth: a COCO data set.
+        detections: COCO results in its ids.
+        pictures: image id -> file.
+        meta: where they come from.
+        out: folder beside them.
+        warnings: sentences on what makes the doubts less telling.
+    """
+
+    truth: dict[str, Any]
+    detections: list[dict[str, Any]]
+    pictures: dict[Any, Path]
+    meta: dict[str, Any]
+    out: Path
+    warnings: list[str] = field(default_factory=list)
+
+
+def from_files(detections: Path, data: Path) -> Source:
+    """Anyone's COCO results and the labels they are of; the images need not be there.
+
+    Raises:
+        DataError: a file that can't be read.
+    """
+    truth = _labels(data)
+    pictures = {each["id"]: data.parent / str(each.get("file_name", "")) for each in truth["images"]}
+    run = next((d for d in (detections.parent, detections.parent.parent) if (d / "config.yaml").exists()), None)
+    warnings = [] if run is None else _learnt(run, list(pictures.values()))
+    meta = {"detections": str(detections), "data": str(data)}
+    return Source(truth, _results(detections), pictures, meta, detections.parent / "doubts", warnings)
+
+
+def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
+    """A run on its own validation data, or on other labels.
+
+    Raises:
+        DetectError: no run, or no labels.
+    """
+    from ..config import load_config
+    from ..formats import coco
+
+    run = weights if weights.is_dir() else weights.parent
+    kept = run / "detections.json"
+    own = load_config(run / "config.yaml", []).data.val if (run / "config.yaml").exists() else None
+    labels = data or own
+    if labels is None:
+        raise DataError("nothing says what the run is judged by", where=run, fix="name COCO labels with --data")
+    dataset, truth = coco.read(labels), _labels(labels)
+    pictures = {each["id"]: image.path for each, image in zip(truth["images"], dataset.images)}
+    warnings = _learnt(run, list(pictures.values()))
+    meta = {"weights": str(weights), "data": str(labels)}
+    if data is None and weights.is_dir() and kept.exists():
+        return Source(truth, _results(kept), pictures, {"detections": str(kept)} | meta, run / "doubts", warnings)
+    from ..inference import Predictor
+
+    predictor = Predictor.load(weights, device=device)
+    print(f"detecting on the {len(dataset.images):,} images of {shown(labels)}")
+    found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
+    return Source(truth, found, pictures, meta, run / "doubts", warnings)
+
+
+def folds_in(folder: Path) -> dict[int, Path]:
+    """Fold -> run folder of the lowest seed, in a system's folder of a bench with folds; empty for other folders."""
+    runs: dict[int, dict[int, Path]] = {}
+    for each in folder.iterdir() if folder.is_dir() else ():
+        named = _FOLD.fullmatch(each.name)
+        if named and each.is_dir():
+            runs.setdefault(int(named[1]), {})[int(named[2])] = each
+    return dict(sorted(runs[min(runs)].items())) if runs else {}
+
+
+def from_folds(system: Path, data: Path | None) -> Source:
+    """The folds of a system, each image judged by the run that has not seen it.
+
+    Args:
+        system: its folder in the bench.
+        data: judge these labels; their images are found in the folds by their files. None: all images of the folds,
+            numbered anew.
+
+    Raises:
+        DataError: a fold that isn't finished, or labels of images that no fold has.
+    """
+    from ..formats import coco
+
+    runs, folder = folds_in(system), system.parent / "folds"
+    results: list[tuple[Path, str, dict[str, Any]]] = []
+    parts: list[tuple[dict[str, Any], Sequence[Path]]] = []
+    for part in sorted(folder.glob("fold*_val.json")):
+        fold = int(part.stem.removeprefix("fold").removesuffix("_val"))
+        if fold not in runs or not (runs[fold] / "detections.json").exists():
+            fix = "finish the bench: the same 'detect bench train' goes on"
+            raise DataError(f"fold {fold} has no detections.json", where=system, fix=fix)
+        truth, paths = _labels(part), [image.path for image in coco.read(part).images]
+        parts.append((truth, paths))
+        file_of = {each["id"]: path.resolve() for each, path in zip(truth["images"], paths)}
+        name_of = {each["id"]: each["name"] for each in truth["categories"]}
+        for each in _results(runs[fold] / "detections.json"):
+            results.append((file_of[each["image_id"]], name_of[each["category_id"]], each))
+    if not parts:
+        raise DataError("the bench's folds are not there", where=folder, fix="give the folder of a bench with --folds")
+    if data is None:
+        truth, paths = _joined(parts)
+    else:
+        truth, paths = _labels(data), [image.path for image in coco.read(data).images]
+    image_of = {path.resolve(): each["id"] for each, path in zip(truth["images"], paths)}
+    unknown = set(image_of) - {path.resolve() for _, members in parts for path in members}
+    if unknown:
+        found = f"{len(unknown)} of its {len(image_of)} images are in none of the folds"
+        raise DataError(found, where=data, fix="give labels of images that the bench was trained on")
+    category_of = {each["name"]: each["id"] for each in truth["categories"]}
+    detections = [
+        {**each, "image_id": image_of[path], "category_id": category_of[name]}
+        for path, name, each in results
+        if path in image_of and name in category_of
+    ]
+    pictures = {each["id"]: path for each, path in zip(truth["images"], paths)}
+    meta = {"bench": str(system), "folds": len(parts), "data": None if data is None else str(data)}
+    return Source(truth, detections, pictures, meta, system / "doubts")
+
+
+def _joined(parts: Sequence[tuple[dict[str, Any], Sequence[Path]]]) -> tuple[dict[str, Any], list[Path]]:
+    """One data set of all parts, images and annotations numbered anew."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for truth, _ in parts:
+        new_id = {each["id"]: len(images) + i for i, each in enumerate(truth["images"], start=1)}
+        images += [{**each, "id": new_id[each["id"]]} for each in truth["images"]]
+        for each in truth["annotations"]:
+            annotations.append({**each, "id": len(annotations) + 1, "image_id": new_id[each["image_id"]]})
+    joined = {"images": images, "annotations": annotations, "categories": parts[0][0]["categories"]}
+    return joined, [path for _, paths in parts for path in paths]
+
+
+def _learnt(run: Path, pictures: Sequence[Path]) -> list[str]:
+    """A warning if the run was trained on some of these pictures, as far as its configuration tells."""
+    from ..config import load_config
+
+    if not (run / "config.yaml").exists():
+        return []
+    train = load_config(run / "config.yaml", []).data.train
+    if not train.exists():
+        return []
+    learnt = {(train.parent / str(each["file_name"])).resolve() for each in _labels(train)["images"]}
+    known = sum(path.resolve() in learnt for path in pictures)
+    said = f"{known:,} of the {len(pictures):,} images are among those that the detector was trained on, and it hardly "
+    return [f"{said}contradicts what it has learnt: {_BETTER}."] if known else []
+
+
+def _labels(path: Path) -> dict[str, Any]:
+    from ..formats import coco
+
+    return coco.load(path)
+
+
+def _results(path: Path) -> list[dict[str, Any]]:
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"can't read the file ({error.strerror})", where=path, fix="check the path") from None
+    except ValueError as error:  # not JSON, or not even text
+        raise DataError(f"the file is not valid JSON ({error})", where=path, fix="give COCO results") from None
+    return results  # type: ignore[no-any-return]  # checked where it is judged

@@ -1,0 +1,126 @@
+"""Doubtful labels for those who can mend them: a page of crops, a table, and COCO for an annotation tool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import DataError
+from ..evaluation.doubts import Doubt
+from ..formats.files import write_text
+from .doubt_words import counts, file_of, in_words
+from .doubts_page import to_html
+from .markdown import _table, _text
+
+
+class DoubtPaths(NamedTuple):
+    """Where the files lie."""
+
+    html: Path
+    markdown: Path
+    coco: Path
+
+
+def write_doubts(
+    doubts: Sequence[Doubt],
+    truth: dict[str, Any],
+    out: Path,
+    *,
+    pictures: Mapping[Any, Path],
+    meta: dict[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+) -> DoubtPaths:
+    """Write doubts.html, doubts.md and doubts.json into the folder ``out``.
+
+    Args:
+        doubts: the surest first.
+        truth: the COCO data set that they are about.
+        out: made if it is not there; files of an earlier call are replaced.
+        pictures: image id -> file; an image without a readable one is shown by its boxes alone.
+        meta: where it comes from; plain JSON values, shown in the order given.
+        warnings: sentences that a reader has to know.
+
+    Raises:
+        DataError: the folder can't be written to.
+    """
+    meta = meta or {}
+    contents = {
+        "doubts.html": to_html(doubts, truth, pictures=pictures, meta=meta, warnings=warnings),
+        "doubts.md": to_markdown(doubts, truth, meta=meta, warnings=warnings),
+        "doubts.json": json.dumps(to_coco(doubts, truth), indent=1, allow_nan=False) + "\n",
+    }
+    try:
+        for name, text in contents.items():
+            write_text(out / name, text)
+    except OSError as error:
+        found = f"the doubts can't be written ({error.strerror})"
+        raise DataError(found, where=out, fix="choose a folder that can be written to") from None
+    return DoubtPaths(*(out / name for name in contents))
+
+
+def to_coco(doubts: Sequence[Doubt], truth: dict[str, Any]) -> dict[str, Any]:
+    """COCO with the proposed boxes as annotations, by rank, and the images they are in; ids are the truth's.
+
+    Beyond COCO's own keys each annotation has ``rank``, ``reason``, ``score``, ``note``, ``detection_score``,
+    ``label_id``, ``label_category_id``, ``label_bbox`` and ``iou`` (null where there is none), and under
+    ``attributes``, which annotation tools show, reason and note.
+    """
+    ids = {str(each.get("name", each["id"])): each["id"] for each in truth["categories"]}
+    annotations = []
+    for rank, doubt in enumerate(doubts, start=1):
+        label = None if doubt.label is None else truth["annotations"][doubt.label]
+        x1, y1, x2, y2 = (round(value, 2) for value in doubt.box_xyxy)
+        size = [round(x2 - x1, 2), round(y2 - y1, 2)]
+        note = in_words(doubt)
+        annotations.append(
+            {
+                "id": rank,
+                "image_id": doubt.image.id,
+                "category_id": ids[doubt.category],
+                "bbox": [x1, y1, *size],
+                "area": round(size[0] * size[1], 2),
+                "iscrowd": 0,
+                "segmentation": [],
+                "rank": rank,
+                "reason": doubt.reason,
+                "score": round(doubt.score, 4),
+                "note": note,
+                "detection_score": doubt.detection_score,
+                "label_id": None if label is None else label.get("id"),
+                "label_category_id": None if label is None else label["category_id"],
+                "label_bbox": None if label is None else list(label["bbox"]),
+                "iou": doubt.iou,
+                "attributes": {"reason": doubt.reason, "note": note},
+            }
+        )
+    doubted = {doubt.image.id for doubt in doubts}
+    return {
+        "info": {"description": "Doubtful labels: what a detector proposes in their place"},
+        "images": [image for image in truth["images"] if image["id"] in doubted],
+        "annotations": annotations,
+        "categories": truth["categories"],
+    }
+
+
+def to_markdown(
+    doubts: Sequence[Doubt], truth: dict[str, Any], *, meta: dict[str, Any], warnings: Sequence[str] = ()
+) -> str:
+    """doubts.md: how many of each reason, and all of them, the surest first."""
+    rows = [
+        [
+            *(str(rank), f"{doubt.score:.2f}", doubt.reason, _text(file_of(doubt))),
+            "" if doubt.label is None else str(truth["annotations"][doubt.label].get("id", "")),
+            _text(in_words(doubt)),
+        ]
+        for rank, doubt in enumerate(doubts, start=1)
+    ]
+    parts = [
+        "# Doubtful labels",
+        *(f"> **Check this:** {_text(warning)}" for warning in warnings),
+        _table(("reason", "labels", "what it means"), [[r, str(n), says] for r, n, says in counts(doubts)]),
+        _table(("", "score", "reason", "image", "label id", "why"), rows) if rows else "Nothing is doubtful.",
+        "\n".join(f"- {_text(str(key))}: {_text(str(value))}" for key, value in meta.items() if value is not None),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"

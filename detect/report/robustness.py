@@ -1,0 +1,178 @@
+"""How a detector bears worse pictures, shown: tables, in Markdown too, and small charts as one SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from ..corruptions import SEVERITIES
+from .charts import Frame, Line, line_chart
+from .markdown import _table, _text
+from .wording import NOTHING, fraction, percent, plural
+
+_COLUMNS, _PANEL_WH, _TITLE_PX = 3, (300, 200), 26
+_NAMED_CLASSES = 6  # as many as there are colours; of more, the curves alone are shown
+
+# A file of its own, also inside papers: no colour comes from a page around it.
+_STYLE = """
+svg { font-family: system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; font-size: 11px; }
+.paper { fill: #fff; } text { fill: #566174; } .name { fill: #131a24; font-size: 13px; font-weight: 600; }
+.grid { stroke: #dfe4eb; } .axis { stroke: #566174; fill: none; }
+.line { fill: none; stroke: currentColor; stroke-width: 2.4; stroke-linejoin: round; stroke-linecap: round; }
+.line.thin { stroke-width: 1.2; } .line.faint { stroke-width: 1; opacity: .45; } .dot { fill: currentColor; }
+.all { color: #131a24; } .c1 { color: #1463c7; } .c2 { color: #d9730d; } .c3 { color: #12876a; }
+.c4 { color: #a63ea6; } .c5 { color: #8a7a12; } .c6 { color: #6b7686; }
+@media (prefers-color-scheme: dark) {
+  .paper { fill: #171d26; } text { fill: #9aa7ba; } .name { fill: #e8edf4; } .grid { stroke: #2a3341; }
+  .axis { stroke: #9aa7ba; } .all { color: #e8edf4; } .c1 { color: #6aaeff; } .c2 { color: #ffab57; }
+  .c3 { color: #4fd1ac; } .c4 { color: #e08be0; } .c5 { color: #d8c75c; } .c6 { color: #94a1b3; }
+}
+"""
+
+
+def table_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of AP50 by severity, then the mean with what it loses and the interval of that.
+
+    Args:
+        results: as ``detect.robustness.judge_corrupted`` gives them.
+    """
+    severities = [str(severity) for severity in results["severities"]]
+    header = ["corruption", *severities, "mean", "lost", "95 % interval"]
+    rows = [
+        [
+            name,
+            *(fraction(each["severities"][severity]["AP50"]) for severity in severities),
+            *_mean_cells(each["mean"]),
+        ]
+        for name, each in results["corruptions"].items()
+    ]
+    last = ["mean", *(fraction(results["by_severity"][severity]["AP50"]) for severity in severities)]
+    return header, [*rows, [*last, *_mean_cells(results["mean"])]]
+
+
+def class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of each class's AP50, clean and as the mean over each corruption's severities."""
+    classes = list(results["clean"]["per_class"])
+    rows = [["clean", *(fraction(results["clean"]["per_class"][name]["AP50"]) for name in classes)]]
+    for name, each in [*results["corruptions"].items(), ("mean", {"mean": results["mean"]})]:
+        rows.append([name, *(fraction(each["mean"]["per_class"][c]["AP50"]) for c in classes)])
+    lost = results["mean"]["per_class"]
+    return ["corruption", *classes], [*rows, ["lost", *(percent(lost[name]["drop"]) for name in classes)]]
+
+
+def gist(results: dict[str, Any]) -> str:
+    """The outcome in two sentences."""
+    clean, mean = results["clean"]["AP50"], results["mean"]
+    if not clean:
+        return "Nothing is found on clean pictures, so there is nothing to lose."
+    drops = {name: each["mean"]["drop"] for name, each in results["corruptions"].items()}
+    worst, best = max(drops, key=drops.__getitem__), min(drops, key=drops.__getitem__)
+    interval = "" if mean["drop_low"] is None else f" ({percent(mean['drop_low'])} to {percent(mean['drop_high'])})"
+    said = (
+        f"AP50 is {fraction(clean)} on clean pictures and {fraction(mean['AP50'])} on average over "
+        f"{plural(len(drops), 'corruption')} in {plural(len(results['severities']), 'severity', 'severities')}: "
+        f"{percent(mean['drop'])}{interval} is lost."
+    )
+    if len(drops) > 1:
+        said += f" It suffers most from {worst} ({percent(drops[worst])}), least from {best} ({percent(drops[best])})."
+    return said
+
+
+def to_markdown(results: dict[str, Any], meta: dict[str, Any] | None = None) -> str:
+    """corruptions.md: what was measured, AP50 by severity, by class, and what the severities are."""
+    levels = [
+        [
+            name,
+            f"{each['parameter']}, {each['unit']}",
+            *(f"{level['value']:g}" for level in each["severities"].values()),
+            each["what"],
+        ]
+        for name, each in results["corruptions"].items()
+    ]
+    severities = [str(severity) for severity in results["severities"]]
+    told = [f"- {key}: {value}" for key, value in (meta or {}).items() if value is not None]
+    parts = [
+        "# Hard conditions",
+        _text(gist(results)),
+        f"{plural(results['images'], 'image')}, {plural(results['boxes'], 'labelled object')}, seed {results['seed']}.",
+        f"## AP50 by severity (clean: {fraction(results['clean']['AP50'])})",
+        _escaped_table(*table_rows(results)),
+        "`lost` is the share of the clean AP50, with its interval over images.",
+        "## AP50 by class, mean over severities",
+        _escaped_table(*class_rows(results)),
+        "## The severities",
+        _escaped_table(["corruption", "parameter", *severities, "what happens"], levels),
+        *(["\n".join(map(_text, told))] if told else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_svg(results: dict[str, Any]) -> str:
+    """AP50 against severity, a small chart for each corruption, all objects in bold and each class thin.
+
+    A file of its own; in dark surroundings it turns dark.
+    """
+    clean = results["clean"]
+    classes = list(clean["per_class"])
+    lines = [Line("all", (), "all"), *(Line(name, (), style) for name, style in zip(classes, _class_styles(classes)))]
+    width, height = _PANEL_WH
+    rows = -(-len(results["corruptions"]) // _COLUMNS)
+    named = [line for line in lines if "faint" not in line.style]
+    total_w, total_h = _COLUMNS * width, rows * (height + _TITLE_PX) + 34
+    parts = [
+        Markup('<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}">').format(
+            total_w, total_h
+        ),
+        Markup("<title>AP50 against the severity of each corruption</title><style>{}</style>").format(Markup(_STYLE)),
+        Markup('<rect class="paper" width="100%" height="100%"/>'),
+    ]
+    frame = Frame(width=width, height=height, left=44, right=14, top=8, bottom=34)
+    for i, (name, each) in enumerate(results["corruptions"].items()):
+        x, y = i % _COLUMNS * width, i // _COLUMNS * (height + _TITLE_PX)
+        label = f"severity {', '.join(each['severities'])}: {_levels(each)}"
+        curves = [line._replace(points=_points(line.name, k == 0, clean, each)) for k, line in enumerate(lines)]
+        title = f"AP50 under {name}, by severity"
+        chart = line_chart(
+            title, curves[::-1], x_range=(0, SEVERITIES), y_range=(0, 1), x_label=label, frame=frame, whole_x=True
+        )
+        parts.append(Markup('<text class="name" x="{}" y="{}">{}</text>').format(x + 44, y + 20, name))
+        parts.append(Markup('<svg x="{}" y="{}" width="{}" height="{}">').format(x, y + _TITLE_PX, width, height))
+        parts.append(chart + Markup("</svg>"))
+    return str(Markup("").join([*parts, _key(named, total_w, total_h), Markup("</svg>\n")]))
+
+
+def _levels(each: dict[str, Any]) -> str:
+    values = [f"{level['value']:g}" for level in each["severities"].values()]
+    return f"{', '.join(values)} {each['unit']}"
+
+
+def _class_styles(classes: Sequence[str]) -> list[str]:
+    return [f"c{k + 1} thin" if len(classes) <= _NAMED_CLASSES else "c1 faint" for k in range(len(classes))]
+
+
+def _points(name: str, overall: bool, clean: dict[str, Any], each: dict[str, Any]) -> list[tuple[float, float]]:
+    """AP50 from severity 0 on, of all objects or of one class."""
+    rows = {0: clean, **{int(severity): row for severity, row in each["severities"].items()}}
+    values = [(s, (row if overall else row["per_class"][name])["AP50"]) for s, row in rows.items()]
+    return [(severity, value) for severity, value in values if value is not None]
+
+
+def _key(lines: Sequence[Line], width: float, height: float) -> Markup:
+    """The names of the curves in a row at the lower edge."""
+    step = (width - 44) / max(len(lines), 1)
+    item = '<path class="line {0}" d="M{1:.0f} {2:.0f}h20"/><text x="{3:.0f}" y="{4:.0f}">{5}</text>'
+    return Markup("").join(
+        Markup(item).format(line.style, 44 + i * step, height - 16, 70 + i * step, height - 12, line.name)
+        for i, line in enumerate(lines)
+    )
+
+
+def _mean_cells(mean: dict[str, Any]) -> list[str]:
+    ends = NOTHING if mean["drop_low"] is None else f"{percent(mean['drop_low'])} to {percent(mean['drop_high'])}"
+    return [fraction(mean["AP50"]), percent(mean["drop"]), ends]
+
+
+def _escaped_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return _table([_text(cell) for cell in header], [[_text(cell) for cell in row] for row in rows])

@@ -1,0 +1,508 @@
+"""Doubtful labels: each kind on cases known by hand, seeded damage that comes out first, and what is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from labelled_data import picture
+
+from detect.evaluation.agreement import confidences, rising_share
+from detect.evaluation.doubts import Doubt, find_doubts
+from detect.evaluation.matching import evaluate
+from detect.evaluation.records import Evaluated
+from detect.evaluation.validation import check_detections, check_truth
+from detect.formats import coco
+from detect.report.crops import crop_around
+from detect.report.doubt_words import in_words
+from detect.report.doubts import to_coco, write_doubts
+
+NAMES = ("inclusion", "patches", "scratches")
+Box = tuple[float, float, float, float]
+HERE, THERE = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 160.0, 150.0)
+FILLING = 30  # images on which labels and detector agree, so that there is something to be sure of
+
+
+def xywh(box: Box) -> list[float]:
+    return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+
+
+def case(
+    labels: list[tuple[int, str, Box]], found: list[tuple[int, str, Box, float]], *, crowd: tuple[int, ...] = ()
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Labels and detections of images 1 to 3, and on the others one of each class, found with 0.9."""
+    ids = {name: i for i, name in enumerate(NAMES, 1)}
+    agreed = [
+        (i, n, (10.0 + 60 * k, 20.0, 50.0 + 60 * k, 70.0)) for i in range(4, 4 + FILLING) for k, n in enumerate(NAMES)
+    ]
+    truth = {
+        "images": [{"id": i, "file_name": f"a/{i}.png", "width": 200, "height": 200} for i in range(1, 4 + FILLING)],
+        "annotations": [
+            {"id": 100 + n, "image_id": i, "category_id": ids[name], "bbox": xywh(box), "iscrowd": int(n in crowd)}
+            for n, (i, name, box) in enumerate([*labels, *agreed])
+        ],
+        "categories": [{"id": i, "name": name} for name, i in ids.items()],
+    }
+    results = [*found, *((i, n, b, 0.9) for i, n, b in agreed)]
+    return truth, [{"image_id": i, "category_id": ids[n], "bbox": xywh(b), "score": s} for i, n, b, s in results]
+
+
+def evaluated(truth: dict[str, Any], results: list[dict[str, Any]]) -> Evaluated:
+    labels = check_truth(truth)
+    return evaluate(labels, check_detections(results, labels), sizes=False)
+
+
+def doubts_of(*args: Any, least: float = 0.5, **kwargs: Any) -> tuple[Doubt, ...]:
+    return find_doubts(evaluated(*case(*args, **kwargs)), least=least)
+
+
+# How sure
+
+
+def test_a_share_that_rises_is_that_of_the_pooled_cases() -> None:
+    values = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    true = np.array([False, True, False, False, True, True])
+    # 0.2 to 0.4 hold one of three, so they are pooled; (k + 1) / (n + 2) of each block
+    assert rising_share(values, true) == pytest.approx([1 / 3, 0.4, 0.4, 0.4, 0.75, 0.75])
+    assert rising_share(values[::-1], true[::-1]) == pytest.approx([0.75, 0.75, 0.4, 0.4, 0.4, 1 / 3])
+    assert rising_share(np.array([]), np.array([], bool)).shape == (0,)
+    assert rising_share(np.full(4, 0.5), np.array([True, False, True, True])) == pytest.approx([4 / 6] * 4)
+
+
+def test_a_share_never_falls_and_follows_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random(4000)
+    share = rising_share(values, rng.random(4000) < values**2)
+    order = np.argsort(values)
+    assert (np.diff(share[order]) >= 0).all()
+    assert abs(share - values**2).mean() < 0.03
+    assert 0 < share.min() <= share.max() < 1
+
+
+def test_equal_scores_of_two_classes_are_not_equally_sure() -> None:
+    found = [(1, "patches", HERE, 0.9)] + [
+        (1, "scratches", (20.0 * k, 150.0, 20.0 * k + 9, 190.0), 0.9) for k in range(9)
+    ]
+    judged = evaluated(*case([(1, "patches", HERE)], found))
+    sure = confidences(judged)[0]
+    assert sure[0] == pytest.approx(32 / 33)  # 31 of 31
+    assert sure[1] == pytest.approx(31 / 41)  # 30 of 39
+
+
+# The kinds
+
+
+def test_labels_and_detections_that_agree_leave_no_doubt() -> None:
+    assert doubts_of([(1, "patches", HERE)], [(1, "patches", HERE, 0.9)], least=0.0) == ()
+
+
+def test_a_confident_detection_where_no_label_is() -> None:
+    (doubt,) = doubts_of([(1, "scratches", THERE)], [(1, "scratches", THERE, 0.9), (1, "patches", HERE, 0.9)])
+    assert (doubt.reason, doubt.category, doubt.box_xyxy) == ("missing", "patches", HERE)
+    assert doubt.label is doubt.label_xyxy is doubt.iou is None
+    assert doubt.score == pytest.approx(31 / 33)  # 30 of 31 such detections are confirmed
+    assert in_words(doubt) == "patches is detected with 0.90, and no label is there"
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        ("patches", (5.0, 5.0, 120.0, 120.0)),  # the detection is a piece of it
+        ("patches", (12.0, 12.0, 25.0, 25.0)),  # it is a piece of the detection
+        ("inclusion", (12.0, 12.0, 25.0, 25.0)),  # likewise, of another class
+        ("inclusion", (40.0, 10.0, 95.0, 60.0)),  # they overlap
+    ],
+)
+def test_what_a_label_has_to_do_with_is_not_missing(label: tuple[str, Box]) -> None:
+    found = [(1, "patches", HERE, 0.9), (1, *label, 0.9)]
+    assert all(doubt.reason != "missing" for doubt in doubts_of([(1, *label)], found, least=0.0))
+
+
+def test_two_classes_on_one_place_propose_one_box() -> None:
+    (doubt,) = doubts_of([], [(1, "patches", HERE, 0.9), (1, "scratches", HERE, 0.95)])
+    assert doubt.category in ("patches", "scratches")
+
+
+def test_a_detection_of_another_class() -> None:
+    (doubt,) = doubts_of([(2, "inclusion", HERE)], [(2, "scratches", (10.0, 10.0, 60.0, 55.0), 0.9)])
+    assert (doubt.reason, doubt.category, doubt.label_category, doubt.label) == (
+        *("wrong class", "scratches"),
+        *("inclusion", 0),
+    )
+    assert doubt.score == pytest.approx(31 / 33)
+    assert doubt.iou == pytest.approx(0.9)
+    assert in_words(doubt) == "labelled inclusion, but scratches is detected with 0.90 (IoU 0.90)"
+
+
+def test_a_label_that_its_own_class_finds_is_hardly_wrong() -> None:
+    labels = [(2, "inclusion", HERE)]
+    found = [(2, "scratches", HERE, 0.9), (2, "inclusion", HERE, 0.9)]
+    assert doubts_of(labels, found) == ()
+    (doubt,) = doubts_of(labels, found, least=0.01)
+    assert doubt.score == pytest.approx(31 / 33 * (1 - 32 / 33))
+
+
+def test_a_badly_drawn_label_says_how_its_edges_move() -> None:
+    labels = [(3, "patches", (10.0, 10.0, 60.0, 90.0))]
+    (doubt,) = doubts_of(labels, [(3, "patches", (11.0, 10.0, 60.0, 50.0), 0.9)])
+    assert (doubt.reason, doubt.category, doubt.label) == ("badly drawn", "patches", 0)
+    assert doubt.iou == pytest.approx(0.49)
+    assert doubt.score == pytest.approx(31 / 33)
+    assert in_words(doubt) == "patches is detected with 0.90, IoU 0.49: bottom edge 40 px up"
+    (wide,) = doubts_of(labels, [(3, "patches", (30.0, 0.0, 70.0, 90.0), 0.9)])
+    assert in_words(wide).endswith("left edge 20 px right, top edge 10 px up, right edge 10 px right")
+
+
+def test_a_label_that_another_detection_finds_well_is_not_badly_drawn() -> None:
+    labels = [(3, "patches", (10.0, 10.0, 60.0, 90.0))]
+    found = [(3, "patches", (10.0, 10.0, 60.0, 50.0), 0.9), (3, "patches", (10.0, 10.0, 60.0, 88.0), 0.8)]
+    assert doubts_of(labels, found) == ()
+
+
+def test_sloppy_boxes_make_looseness_no_doubt() -> None:
+    """Where a class is always found with an IoU of 0.55, one more such label is nothing special."""
+    box, loose = (10.0, 10.0, 60.0, 110.0), (10.0, 10.0, 60.0, 65.0)
+    truth, results = case([], [])
+    for each in truth["annotations"]:
+        if each["category_id"] == 2:
+            each["bbox"] = xywh(box)
+    for each in results:
+        if each["category_id"] == 2:
+            each["bbox"] = xywh(loose)
+    assert find_doubts(evaluated(truth, results), least=0.1) == ()
+
+
+def test_a_label_that_nothing_finds() -> None:
+    (doubt,) = doubts_of([(1, "scratches", THERE)], [(1, "patches", HERE, 0.02)])
+    assert (doubt.reason, doubt.label, doubt.category) == ("not found", 0, "scratches")
+    assert doubt.box_xyxy == doubt.label_xyxy == THERE
+    assert doubt.detection_score is doubt.iou is None
+    assert doubt.score == pytest.approx(31 / 33)  # 30 of the 31 scratches are found
+    assert "94\N{NO-BREAK SPACE}% are found with confidence" in in_words(doubt)
+    for faint in ((1, "inclusion", THERE, 0.02), (1, "scratches", (90.0, 90.0, 199.0, 199.0), 0.02)):
+        assert doubts_of([(1, "scratches", THERE)], [faint]) == ()
+
+
+def test_small_labels_that_are_rarely_found_are_not_doubted() -> None:
+    small = [(1, "scratches", (10.0 * k, 5.0, 10.0 * k + 6, 12.0)) for k in range(12)]
+    assert doubts_of(small, [(1, "patches", THERE, 0.01)]) == ()
+
+
+def test_crowd_regions_are_neither_doubted_nor_missed() -> None:
+    labels = [(1, "patches", (0.0, 0.0, 200.0, 200.0))]
+    assert doubts_of(labels, [(1, "patches", HERE, 0.9), (1, "scratches", THERE, 0.9)], crowd=(0,), least=0.0) == ()
+    assert doubts_of(labels, [], crowd=(0,), least=0.0) == ()
+
+
+def test_a_label_is_doubted_once_and_the_surest_comes_first() -> None:
+    labels = [(1, "patches", (10.0, 10.0, 60.0, 90.0)), (2, "patches", HERE)]
+    found = [
+        (1, "patches", (10.0, 10.0, 60.0, 48.0), 0.9),
+        (1, "scratches", (10.0, 10.0, 60.0, 88.0), 0.8),
+        (2, "scratches", HERE, 0.95),
+    ]
+    doubts = doubts_of(labels, found, least=0.1)
+    assert sorted(doubt.label for doubt in doubts if doubt.label is not None) == [0, 1]
+    assert [doubt.score for doubt in doubts] == sorted((doubt.score for doubt in doubts), reverse=True)
+
+
+@pytest.mark.parametrize(("labels", "found"), [(True, False), (False, True), (False, False)])
+def test_nothing_labelled_and_nothing_found(labels: bool, found: bool) -> None:
+    truth = {
+        "images": [{"id": 1, "file_name": "1.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 30]}] if labels else [],
+        "categories": [{"id": 1, "name": "patches"}],
+    }
+    results = [{"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 30], "score": 0.5}] if found else []
+    reasons = [doubt.reason for doubt in find_doubts(evaluated(truth, results), least=0.0)]
+    assert reasons == (["not found"] if labels else ["missing"] if found else [])
+
+
+# Seeded damage
+
+
+def damaged(seed: int, *, images: int = 200) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, set[Any]]]:
+    """Labels with 5 % dropped, 5 % of another class and 5 % shifted, and a good detector's results on the sound ones.
+
+    It finds nine of ten with a jitter of 4 % of the box, most of the others with a low score, and makes two false
+    alarms an image, mostly of low score.
+    """
+    rng = np.random.default_rng(seed)
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for image in range(1, images + 1):
+        for x, y in ((5, 5), (105, 5), (5, 105), (105, 105))[: rng.integers(1, 5)]:
+            w, h = rng.uniform(25, 80, 2)
+            box = [x + rng.uniform(0, 85 - w), y + rng.uniform(0, 85 - h), w, h]
+            category = int(rng.integers(1, 4))
+            annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": category, "bbox": box})
+            luck = rng.random()
+            if luck < 0.98:
+                jitter = rng.normal(0, 0.04, 4) * [w, h, w, h]
+                score = float(rng.beta(7, 2 if category == 1 else 4))  # one class scores higher
+                score *= 1 if luck < 0.9 else 0.2
+                results.append({"image_id": image, "category_id": category, "bbox": list(box + jitter), "score": score})
+        for _ in range(2):
+            box = [*rng.uniform(0, 120, 2), *rng.uniform(20, 80, 2)]
+            false = {"category_id": int(rng.integers(1, 4)), "score": float(rng.beta(1.3, 6))}
+            results.append({"image_id": image, "bbox": box, **false})
+    count = round(0.05 * len(annotations))
+    dropped, changed, shifted = np.split(rng.permutation(len(annotations))[: 3 * count], 3)
+    gone = [annotations[i] for i in dropped]
+    for i in changed:
+        annotations[i]["category_id"] = annotations[i]["category_id"] % 3 + 1
+    for i in shifted:
+        x, y, w, h = annotations[i]["bbox"]
+        annotations[i]["bbox"] = [x + 0.3 * w, y - 0.25 * h, w, h]
+    seeded = {
+        "missing": {(each["image_id"], *each["bbox"]) for each in gone},
+        "wrong class": {int(i) + 1 for i in changed},
+        "badly drawn": {int(i) + 1 for i in shifted},
+    }
+    truth = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 200, "height": 200} for i in range(1, images + 1)],
+        "annotations": [each for i, each in enumerate(annotations) if i not in set(dropped.tolist())],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES, 1)],
+    }
+    return truth, results, seeded
+
+
+def named(doubt: Doubt, truth: dict[str, Any], seeded: dict[str, set[Any]]) -> Any:
+    """Which seeded error a doubt has found, None if none."""
+    if doubt.label is not None:
+        label = truth["annotations"][doubt.label]["id"]
+        return label if label in seeded.get(doubt.reason, ()) else None
+    x1, y1, x2, y2 = doubt.box_xyxy
+    for each in seeded["missing"] if doubt.reason == "missing" else ():
+        image, x, y, w, h = each
+        middle = abs(x + w / 2 - (x1 + x2) / 2) < w / 4 and abs(y + h / 2 - (y1 + y2) / 2) < h / 4
+        if image == doubt.image.id and middle:
+            return each
+    return None
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_seeded_errors_come_first(seed: int) -> None:
+    truth, results, seeded = damaged(seed)
+    doubts = find_doubts(evaluated(truth, results), least=0.0)
+    errors = sum(map(len, seeded.values()))
+    right = [named(doubt, truth, seeded) for doubt in doubts]
+    assert sum(each is not None for each in right[: errors // 2]) >= 0.9 * (errors // 2)  # precision
+    found = {each for each in right[:errors] if each is not None}
+    assert len(found) >= 0.7 * errors  # recall; the detector misses one of ten itself
+    for reason, these in seeded.items():
+        assert len(these & found) >= 0.5 * len(these), reason
+
+
+def test_many_images_stay_fast() -> None:
+    import time
+
+    truth, results, _ = damaged(3, images=1000)
+    judged = evaluated(truth, results)
+    start = time.process_time()
+    find_doubts(judged)
+    assert time.process_time() - start < 2
+
+
+# What is written
+
+
+@pytest.fixture
+def example() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    labels = [(1, "scratches", THERE), (2, "inclusion", HERE), (3, "patches", (10.0, 10.0, 60.0, 90.0))]
+    found = [
+        (1, "patches", HERE, 0.9),
+        (2, "scratches", HERE, 0.9),
+        (3, "patches", (10.0, 10.0, 60.0, 45.0), 0.9),
+    ]
+    return case(labels, found)
+
+
+def test_coco_for_an_annotation_tool(example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
+    truth, results = example
+    doubts = find_doubts(evaluated(truth, results))
+    assert {doubt.reason for doubt in doubts} == {"missing", "wrong class", "badly drawn", "not found"}
+    written = to_coco(doubts, truth)
+    (tmp_path / "doubts.json").write_text(json.dumps(written, allow_nan=False))
+    assert coco.load(tmp_path / "doubts.json") == written  # its schema holds
+    assert [image["id"] for image in written["images"]] == [1, 2, 3]
+    by_reason = {each["reason"]: each for each in written["annotations"]}
+    missing, wrong = by_reason["missing"], by_reason["wrong class"]
+    assert (missing["image_id"], missing["category_id"], missing["bbox"]) == (1, 2, xywh(HERE))
+    assert missing["label_id"] is missing["label_bbox"] is missing["iou"] is None
+    assert (wrong["label_id"], wrong["category_id"], wrong["label_category_id"]) == (101, 3, 1)
+    assert wrong["attributes"] == {"reason": "wrong class", "note": wrong["note"]}
+    assert by_reason["not found"]["detection_score"] is None
+    assert [each["rank"] for each in written["annotations"]] == [1, 2, 3, 4]
+
+
+def test_page_and_table(example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
+    truth, results = example
+    evil = "<script>alert(1)</script>|x"
+    truth["categories"][1]["name"] = evil
+    truth["images"][0]["file_name"] = f"{evil}.png"
+    pictures = {i: picture(tmp_path / f"{i}.png", i, 200, 200) for i in (1, 2)}
+    pictures[3] = tmp_path / "absent.png"
+    doubts = find_doubts(evaluated(truth, results))
+    paths = write_doubts(doubts, truth, tmp_path / "out", pictures=pictures, warnings=["Mind <this>."])
+    page, text = paths.html.read_text(), paths.markdown.read_text()
+    assert page.count('<figure class="card"') == 4
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "1 doubt without a picture" in page
+    assert "Mind &lt;this&gt;." in page
+    assert evil not in page
+    assert page.count("<script") == 1
+    assert not re.search(r"https?://|@import|url\(", re.sub(r"base64,[^\"]*", "", page))
+    assert "default-src 'none'" in page
+    assert "prefers-color-scheme: dark" in page
+    assert "<script" not in text
+    table = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| ")]
+    assert len({line.count("|") for line in table[6:]}) == 1
+    nothing = write_doubts([], truth, tmp_path / "out", pictures=pictures)
+    assert "Nothing is doubtful." in nothing.html.read_text()
+    assert "Nothing is doubtful." in nothing.markdown.read_text()
+
+
+def test_crops_hold_the_boxes_and_stay_in_the_picture() -> None:
+    large = np.zeros((400, 1000), np.uint8)
+    crop = crop_around(large, [(500.0, 200.0, 620.0, 260.0)])
+    assert (crop.x, crop.y, crop.width, crop.height) == (440, 152, 240, 156)
+    edge = crop_around(large, [(980.0, 390.0, 1010.0, 420.0)])
+    assert edge.x + edge.width == 1000
+    assert edge.y + edge.height == 400
+    outside = crop_around(large, [(2000.0, -300.0, 2100.0, -200.0)])
+    assert (outside.width, outside.height) == (1, 1)
+    assert crop_around(large[:, :300][:300], [(5.0, 5.0, 9.0, 9.0)])[1:] == (0, 0, 300, 300)
+
+
+# The command line
+
+
+@pytest.fixture
+def files(example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> tuple[Path, Path]:
+    truth, results = example
+    for image in truth["images"]:
+        picture(tmp_path / image["file_name"], image["id"], 200, 200)
+    data, detections = tmp_path / "val.json", tmp_path / "run" / "detections.json"
+    detections.parent.mkdir()
+    data.write_text(json.dumps(truth))
+    detections.write_text(json.dumps(results))
+    return data, detections
+
+
+def test_the_verb_writes_beside_the_detections(files: tuple[Path, Path], detect: Callable[..., Any]) -> None:
+    data, detections = files
+    outcome = detect("doubts", "--detections", detections, "--data", data)
+    assert outcome.code == 0, outcome.err
+    assert "4 doubts about 93 labels of 33 images" in outcome.out
+    assert "labelled inclusion, but scratches is detected with 0.90" in outcome.out
+    assert "check this" in outcome.out  # nothing scores below 0.9 here
+    out = detections.parent / "doubts"
+    assert sorted(path.name for path in out.iterdir()) == ["doubts.html", "doubts.json", "doubts.md"]
+    outcome = detect("doubts", "--detections", detections, "--data", data, "--most", "1", "--out", out / "one")
+    assert len(json.loads((out / "one" / "doubts.json").read_text())["annotations"]) == 1
+
+
+def test_data_that_was_trained_on_is_told(files: tuple[Path, Path], detect: Callable[..., Any]) -> None:
+    data, detections = files
+    (detections.parent / "config.yaml").write_text(f"data: {{train: {data}, val: {data}}}\n")
+    outcome = detect("doubts", "--detections", detections, "--data", data)
+    assert "33 of the 33 images are among those that the detector was trained on" in outcome.out
+    from_run = detect("doubts", detections.parent)
+    assert from_run.code == 0, from_run.err
+    assert "33 of the 33 images are among those" in from_run.out
+    assert "4 doubts" in from_run.out
+
+
+def bench(folder: Path, example: tuple[dict[str, Any], list[dict[str, Any]]], systems: tuple[str, ...]) -> Path:
+    """The layout of a bench with two folds, whose files number images and annotations anew; gives the labels' file."""
+    truth, results = example
+    for image in truth["images"]:
+        picture(folder / "data" / image["file_name"], image["id"], 200, 200)
+    data = folder / "data" / "all.json"
+    data.write_text(json.dumps(truth))
+    (folder / "folds").mkdir()
+    for fold in (1, 2):
+        members = [image["id"] for image in truth["images"] if image["id"] % 2 == fold - 1]
+        number = {image_id: n for n, image_id in enumerate(members, 1)}
+        part = {
+            "images": [
+                {**image, "id": number[image["id"]], "file_name": f"../data/{image['file_name']}"}
+                for image in truth["images"]
+                if image["id"] in number
+            ],
+            "annotations": [
+                {**each, "id": n, "image_id": number[each["image_id"]]}
+                for n, each in enumerate((a for a in truth["annotations"] if a["image_id"] in number), 1)
+            ],
+            "categories": truth["categories"],
+        }
+        (folder / "folds" / f"fold{fold}_val.json").write_text(json.dumps(part))
+        found = [{**each, "image_id": number[each["image_id"]]} for each in results if each["image_id"] in number]
+        for system in systems:
+            for seed in (0, 1):
+                run = folder / system / f"seed{seed}_fold{fold}"
+                run.mkdir(parents=True)
+                (run / "detections.json").write_text(json.dumps(found if seed == 0 else []))
+    return data
+
+
+def test_folds_of_a_bench_are_judged_as_one(
+    example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path, detect: Callable[..., Any]
+) -> None:
+    data = bench(tmp_path, example, ("neu",))
+    outcome = detect("doubts", tmp_path, "--data", data)
+    assert outcome.code == 0, outcome.err
+    assert "4 doubts about 93 labels of 33 images" in outcome.out
+    written = json.loads((tmp_path / "neu" / "doubts" / "doubts.json").read_text())["annotations"]
+    expected = to_coco(find_doubts(evaluated(*example)), example[0])["annotations"]
+
+    def told(annotations: list[dict[str, Any]]) -> list[Any]:
+        return sorted((a["reason"], a["image_id"], a["label_id"] or 0, a["bbox"]) for a in annotations)
+
+    assert told(written) == told(expected)  # in the ids of the labels that were given
+    alone = detect("doubts", tmp_path / "neu", "--out", tmp_path / "anew")
+    assert "4 doubts about 93 labels of 33 images" in alone.out
+    anew = json.loads((tmp_path / "anew" / "doubts.json").read_text())
+    assert {image["file_name"] for image in anew["images"]} == {f"../data/a/{i}.png" for i in (1, 2, 3)}
+
+
+def test_a_bench_that_cannot_be_judged_says_why(
+    example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path, detect: Callable[..., Any]
+) -> None:
+    data = bench(tmp_path, example, ("neu", "other"))
+    outcome = detect("doubts", tmp_path)
+    assert outcome.code == 2
+    assert "holds the folds of 2 systems; choose one of" in outcome.err
+    truth = json.loads(data.read_text())
+    picture(tmp_path / "data" / "new.png", 5, 200, 200)
+    truth["images"].append({"id": 999, "file_name": "new.png", "width": 200, "height": 200})
+    data.write_text(json.dumps(truth))
+    outcome = detect("doubts", tmp_path / "neu", "--data", data)
+    assert "1 of its 34 images are in none of the folds" in outcome.err
+    (tmp_path / "neu" / "seed0_fold2" / "detections.json").unlink()
+    outcome = detect("doubts", tmp_path / "neu")
+    assert (outcome.code, "fold 2 has no detections.json; finish the bench" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["doubts"], "give either a run or --detections"),
+        (["doubts", "runs/x", "--detections", "y.json"], "give either a run or --detections"),
+        (["doubts", "--detections", "y.json"], "--detections needs --data"),
+        (["doubts", "no-such-run"], "no-such-run: no such run"),
+        (["doubts", "x", "--least", "2"], "--least is 2; give a score from 0 to 1"),
+        (["doubts", "x", "--most", "0"], "--most is 0; give at least 1"),
+        (["doubts", "--detections", "no.json", "--data", "no.json"], "no.json: no such file"),
+    ],
+)
+def test_mistakes_are_sentences(arguments: list[str], sentence: str, detect: Callable[..., Any]) -> None:
+    outcome = detect(*arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.err
