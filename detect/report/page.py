@@ -29,7 +29,15 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    formats = (wording.fraction, wording.signed, wording.gained, wording.count, wording.percent, wording.plural)
+    formats = (
+        wording.fraction,
+        wording.signed,
+        wording.gained,
+        wording.offset,
+        wording.count,
+        wording.percent,
+        wording.plural,
+    )
     environment.filters |= {function.__name__: function for function in formats}
     environment.filters["sketch"] = bias_sketch
     files = [outcome.image.file_name for outcome in judgement.outcomes]

@@ -20,6 +20,11 @@ def signed(value: float | None) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
 
 
+def offset(value: float | None) -> str:
+    """3.1, or a dash."""
+    return NOTHING if value is None else f"{value:.1f}"
+
+
 def gained(value: float | None) -> str:
     """+0.254 or −0.003, or a dash."""
     return NOTHING if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
