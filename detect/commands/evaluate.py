@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import command, print_table, shown
+from .contestants import read_json
 from .corruptions import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
 from .grouping import add_group_arguments, check_group_arguments, groups_from
 from .operating import operate, print_operating, store
@@ -61,8 +61,8 @@ def _judge_detections(args: argparse.Namespace) -> int:
 
     out = args.out or args.detections.parent / "report"
     meta = {"detections": str(args.detections), "data": str(args.data), "judged": _now()}
-    truth = _read_json(args.data)
-    judgement = judge(truth, _read_json(args.detections))
+    truth = read_json(args.data)
+    judgement = judge(truth, read_json(args.detections))
     groups = groups_from(args, truth["images"])
     costs = _costs(args, judgement.evaluated.truth.categories)
     _add_intervals(judgement, groups)
@@ -195,17 +195,6 @@ def _validation_data(run_dir: Path) -> Path:
     if not data.exists():
         raise UsageError(f"the run's validation data {data} isn't there", fix="name COCO labels with --data")
     return data
-
-
-def _read_json(path: Path) -> Any:
-    from ..errors import DataError
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"can't read the file ({error.strerror})", where=path, fix="check the path") from None
-    except ValueError as error:  # not JSON, or not even text
-        raise DataError(f"the file is not valid JSON ({error})", where=path, fix="give a COCO JSON file") from None
 
 
 EVALUATE = Verb(
