@@ -15,7 +15,7 @@ from .errors import DataError
 from .evaluation.ap import IOU_50, average_precisions
 from .evaluation.matching import evaluate
 from .evaluation.records import Evaluated
-from .evaluation.resampling import draw_images, resampled_precision
+from .evaluation.resampling import draw_images, mean_of_defined, resampled_precision
 from .evaluation.validation import check_detections, check_truth
 from .formats.reading import clean_name
 from .images import Pixels, read_image
@@ -134,8 +134,7 @@ def _resampled_ap50(evaluated: Evaluated, counts: NDArray[np.int64]) -> NDArray[
     matches = evaluated.matches
     at_50 = replace(matches, **{k: getattr(matches, k)[IOU_50:1] for k in ("truth_of", "ignored", "detection_of")})
     by_class = resampled_precision(replace(evaluated, matches=at_50), counts)[:, 0]
-    there = np.isfinite(by_class)
-    return np.asarray(np.where(there, by_class, 0).sum(axis=1) / np.where(there.any(axis=1), there.sum(axis=1), np.nan))
+    return mean_of_defined(by_class.T)
 
 
 def _table(

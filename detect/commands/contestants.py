@@ -106,8 +106,8 @@ def labels_by_fold(systems: Mapping[str, Sequence[JudgedRun]], given: Path | Non
     return data
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file.
+def read_json(path: Path, *, fix: str = "give a COCO JSON file") -> Any:
+    """A JSON file; ``fix`` is what to do if it is none.
 
     Raises:
         DataError: it can't be read or is no JSON.
@@ -117,7 +117,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"can't read the file ({error.strerror})", where=path, fix="check the path") from None
     except ValueError as error:  # not JSON, or not even text
-        raise DataError(f"the file is not valid JSON ({error})", where=path, fix="give a COCO JSON file") from None
+        raise DataError(f"the file is not valid JSON ({error})", where=path, fix=fix) from None
 
 
 def _telling(path: Path) -> list[str]:

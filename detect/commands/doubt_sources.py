@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..errors import DataError
 from .console import shown
+from .contestants import read_json
 
 _FOLD = re.compile(r"seed(\d+)_fold(\d+)")
 _BETTER = "use detections out of fold (detect bench train CONFIG --folds 5, then detect doubts on its folder)"
@@ -174,10 +174,5 @@ def _labels(path: Path) -> dict[str, Any]:
 
 
 def _results(path: Path) -> list[dict[str, Any]]:
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"can't read the file ({error.strerror})", where=path, fix="check the path") from None
-    except ValueError as error:  # not JSON, or not even text
-        raise DataError(f"the file is not valid JSON ({error})", where=path, fix="give COCO results") from None
-    return results  # type: ignore[no-any-return]  # checked where it is judged
+    results: list[dict[str, Any]] = read_json(path, fix="give COCO results")  # checked where it is judged
+    return results

@@ -33,7 +33,7 @@ from ..boxes import iou, xywh_to_xyxy
 from .ap import IOU_50
 from .mending import KINDS, TOTALS, ErrorKind, Rows, standing_of
 from .mending import ap50 as ap50_of
-from .records import Evaluated
+from .records import Evaluated, rows_by_image
 
 FOREGROUND_IOU = 0.5
 BACKGROUND_IOU = 0.1
@@ -165,8 +165,9 @@ def _nearest(evaluated: Evaluated, detections: Rows) -> tuple[Rows, NDArray[np.f
     true_xyxy, found_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
     free = evaluated.matches.detection_of[IOU_50] < 0
     label, overlap = np.full(len(detections), -1, dtype=np.int64), np.zeros(len(detections))
-    labels_of = _by_image(np.flatnonzero(~truth.crowd), truth.image, len(truth.images))
-    places_of = _by_image(np.arange(len(detections)), found.image[detections], len(truth.images))
+    counted = np.flatnonzero(~truth.crowd)
+    labels_of = [counted[places] for places in rows_by_image(truth.image[counted], len(truth.images))]
+    places_of = rows_by_image(found.image[detections], len(truth.images))
     for places, labels in zip(places_of, labels_of):
         if not len(places) or not len(labels):
             continue
@@ -177,12 +178,6 @@ def _nearest(evaluated: Evaluated, detections: Rows) -> tuple[Rows, NDArray[np.f
         chosen = np.argmax(np.where(overlaps == best[:, None], 1 + 2 * own + free[labels], 0), axis=1)
         label[places], overlap[places] = labels[chosen], best
     return label, overlap
-
-
-def _by_image(rows: Rows, image: Rows, images: int) -> list[Rows]:
-    """For each image those of the rows that lie in it, in their order."""
-    order = rows[np.argsort(image[rows], kind="stable")]
-    return np.split(order, np.searchsorted(image[order], np.arange(1, images)))
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

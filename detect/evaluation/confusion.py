@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..boxes import area, intersection, iou, xywh_to_xyxy
-from .records import Evaluated
+from .records import Evaluated, rows_by_image
 
 IOU_THRESHOLD = 0.5
 BACKGROUND = "background"
@@ -33,8 +33,8 @@ def confusion(evaluated: Evaluated, score_threshold: float) -> dict[str, Any]:
     kept = evaluated.matches.order
     kept = kept[found.scores[kept] >= score_threshold]
     kept = kept[np.argsort(-found.scores[kept], kind="stable")]
-    by_image = _rows_by_image(found.image[kept], len(truth.images))
-    labels_by_image = _rows_by_image(truth.image, len(truth.images))
+    by_image = rows_by_image(found.image[kept], len(truth.images))
+    labels_by_image = rows_by_image(truth.image, len(truth.images))
     for rows, labels in zip(by_image, labels_by_image):
         detections, crowds = kept[rows], labels[truth.crowd[labels]]
         labels = labels[~truth.crowd[labels]]
@@ -69,9 +69,3 @@ def _best(overlaps: NDArray[Any], free: NDArray[np.bool_], own: NDArray[np.bool_
 def _in_crowd(box_xyxy: NDArray[Any], crowds_xyxy: NDArray[Any]) -> bool:
     shared = intersection(box_xyxy[None], crowds_xyxy)
     return bool((shared >= IOU_THRESHOLD * area(box_xyxy)).any()) and bool((shared > 0).any())
-
-
-def _rows_by_image(image: NDArray[np.int64], images: int) -> list[NDArray[np.int64]]:
-    """For each image the rows that lie in it, in their order."""
-    order = np.argsort(image, kind="stable")
-    return np.split(order, np.searchsorted(image[order], np.arange(1, images)))

@@ -17,7 +17,7 @@ from ..boxes import Array, area, intersection, iou, xywh_to_xyxy
 from .agreement import confidences, rising_share
 from .ap import IOU_50
 from .contradictions import IOUS, LOOSELY, Pairs, Reason
-from .records import Evaluated, JudgedImage
+from .records import Evaluated, JudgedImage, rows_by_image
 
 REASONS: tuple[Reason, ...] = ("missing", "wrong class", "badly drawn", "not found")
 
@@ -89,7 +89,8 @@ def find_doubts(evaluated: Evaluated, *, least: float = 0.5) -> tuple[Doubt, ...
     confidence = confidences(evaluated, len(IOUS))
     reached = np.zeros(len(truth.image), dtype=bool)
     cases: list[_Case] = []
-    for detections, labels in _by_image(evaluated):
+    columns = (evaluated.found.image, evaluated.truth.image)
+    for detections, labels in zip(*(rows_by_image(each, len(evaluated.truth.images)) for each in columns)):
         shared = intersection(found_xyxy[detections], true_xyxy[labels])
         pairs = Pairs(
             iou(found_xyxy[detections], true_xyxy[labels]),
@@ -138,15 +139,6 @@ def _distinct(cases: Iterable[_Case], image: Rows, found_xyxy: Array) -> Iterato
         if not (iou(found_xyxy[[case.detection]], found_xyxy[others]) >= LOOSELY).any():
             others.append(case.detection)
             yield case
-
-
-def _by_image(evaluated: Evaluated) -> Iterator[tuple[Rows, Rows]]:
-    """Rows of detections and of labels, image by image."""
-    columns = []
-    for image in (evaluated.found.image, evaluated.truth.image):
-        order = np.argsort(image, kind="stable")
-        columns.append(np.split(order, np.searchsorted(image[order], np.arange(1, len(evaluated.truth.images)))))
-    yield from zip(*columns)
 
 
 def _doubt(case: _Case, evaluated: Evaluated, true_xyxy: Array, found_xyxy: Array) -> Doubt:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..boxes import Array, area, intersection, iou, xywh_to_xyxy
 from ..errors import DataError
 from .localisation import EDGES, iou_of_pairs
-from .records import ImageId, Truth
+from .records import ImageId, Truth, rows_by_image
 from .validation import check_truth
 
 _IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
@@ -112,7 +112,7 @@ class _Compared:
 def _agreement(first: Truth, second: Truth, images: list[tuple[int, int]]) -> dict[str, Any]:
     names = list(dict.fromkeys([*first.categories, *second.categories]))
     a, b = _Side.of(first, names), _Side.of(second, names)
-    rows_of = [_rows_by_image(truth) for truth in (first, second)]
+    rows_of = [rows_by_image(truth.image, len(truth.images)) for truth in (first, second)]
     parts = [_of_image(a, rows_of[0][i], b, rows_of[1][j]) for i, j in images]
     compared = _Compared(
         np.concatenate([part.partners for part in parts]),
@@ -121,11 +121,6 @@ def _agreement(first: Truth, second: Truth, images: list[tuple[int, int]]) -> di
     )
     per_class = {name: _measured(a, b, compared, k) for k, name in enumerate(names)}
     return {"images": len(images), "overall": _measured(a, b, compared, None), "per_class": per_class}
-
-
-def _rows_by_image(truth: Truth) -> list[NDArray[np.int64]]:
-    order = np.argsort(truth.image, kind="stable")
-    return np.split(order, np.searchsorted(truth.image[order], np.arange(1, len(truth.images))))
 
 
 def _of_image(a: _Side, rows_a: NDArray[np.int64], b: _Side, rows_b: NDArray[np.int64]) -> _Compared:

@@ -165,3 +165,9 @@ class Judgement:
     outcomes: tuple[ImageOutcome, ...]
     detections: list[dict[str, Any]]
     evaluated: Evaluated
+
+
+def rows_by_image(image: NDArray[np.int64], images: int) -> list[NDArray[np.int64]]:
+    """For each of so many images the rows that lie in it, in their order."""
+    order = np.argsort(image, kind="stable")
+    return np.split(order, np.searchsorted(image[order], np.arange(1, images)))

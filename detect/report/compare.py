@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import DataError
@@ -17,6 +16,7 @@ from ..formats.files import write_text
 from . import compare_words as words
 from . import wording
 from .compare_gallery import Pairs, Seen, differences, pairs, seen
+from .template import named, render
 
 _SKETCH_WH = (150, 18)  # CSS pixels
 
@@ -75,18 +75,12 @@ def to_html(
     comparison: dict[str, Any], gallery: Pairs, thresholds: Mapping[str, Sequence[float]], meta: dict[str, Any]
 ) -> str:
     """Render compare.html with its style sheets and script inlined; whatever came from outside is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    formats = (wording.fraction, wording.count, wording.plural, words.span, words.signed, words.brief)
-    environment.filters |= {function.__name__: function for function in formats}
+    filters = named(wording.fraction, wording.count, wording.plural, words.span, words.signed, words.brief)
     others = comparison["systems"][1:]
     tables = [(row["name"], words.class_rows(comparison, row)) for row in others]
-    return environment.get_template("compare.html").render(
+    return render(
+        "compare.html",
+        filters,
         c=comparison,
         figures=FIGURES,
         share=words.percent(comparison),

@@ -12,7 +12,7 @@ from ..evaluation.doubts import Doubt
 from ..formats.files import write_text
 from .doubt_words import counts, file_of, in_words
 from .doubts_page import to_html
-from .markdown import _table, _text
+from .markdown import markdown_table, plain_text
 
 
 class DoubtPaths(NamedTuple):
@@ -110,17 +110,19 @@ def to_markdown(
     """doubts.md: how many of each reason, and all of them, the surest first."""
     rows = [
         [
-            *(str(rank), f"{doubt.score:.2f}", doubt.reason, _text(file_of(doubt))),
+            *(str(rank), f"{doubt.score:.2f}", doubt.reason, plain_text(file_of(doubt))),
             "" if doubt.label is None else str(truth["annotations"][doubt.label].get("id", "")),
-            _text(in_words(doubt)),
+            plain_text(in_words(doubt)),
         ]
         for rank, doubt in enumerate(doubts, start=1)
     ]
     parts = [
         "# Doubtful labels",
-        *(f"> **Check this:** {_text(warning)}" for warning in warnings),
-        _table(("reason", "labels", "what it means"), [[r, str(n), says] for r, n, says in counts(doubts)]),
-        _table(("", "score", "reason", "image", "label id", "why"), rows) if rows else "Nothing is doubtful.",
-        "\n".join(f"- {_text(str(key))}: {_text(str(value))}" for key, value in meta.items() if value is not None),
+        *(f"> **Check this:** {plain_text(warning)}" for warning in warnings),
+        markdown_table(("reason", "labels", "what it means"), [[r, str(n), says] for r, n, says in counts(doubts)]),
+        markdown_table(("", "score", "reason", "image", "label id", "why"), rows) if rows else "Nothing is doubtful.",
+        "\n".join(
+            f"- {plain_text(str(key))}: {plain_text(str(value))}" for key, value in meta.items() if value is not None
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -8,14 +8,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from ..errors import DataError
 from ..evaluation.doubts import Doubt
 from ..images import read_image
 from . import wording
 from .crops import Corners, Crop, crop_around
 from .doubt_words import counts, file_of, in_words
+from .template import named, render
 
 _MOST_BYTES = 12_000_000  # of pictures in the page
 
@@ -46,17 +45,10 @@ def to_html(
     warnings: Sequence[str] = (),
 ) -> str:
     """Render doubts.html with its style sheet and script inlined; whatever came from outside is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {function.__name__: function for function in (wording.count, wording.plural)}
-    environment.filters["file"] = file_of
     cards = _cards(doubts, truth, pictures)
-    return environment.get_template("doubts.html").render(
+    return render(
+        "doubts.html",
+        named(wording.count, wording.plural) | {"file": file_of},
         cards=cards,
         counts=counts(doubts),
         classes=sorted({doubt.category for doubt in doubts}),

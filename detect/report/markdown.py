@@ -15,31 +15,33 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     """The whole document; names are escaped, so that none can break a table."""
     classes: dict[str, Any] = summary["per_class"]
     threshold = f"{summary['score_threshold']:.3f}"
-    parts = ["# Detection report", _text(gist(summary))]
-    parts += [f"> **Check this:** {_text(warning)}" for warning in summary["warnings"]]
+    parts = ["# Detection report", plain_text(gist(summary))]
+    parts += [f"> **Check this:** {plain_text(warning)}" for warning in summary["warnings"]]
     parts += [
-        _table(_AP_KEYS, [[fraction(summary[key]) for key in _AP_KEYS]]),
-        _table(_AR_KEYS, [[fraction(summary[key]) for key in _AR_KEYS]]),
-        _table(("images", "boxes", "detections"), [[count(summary[k]) for k in ("images", "boxes", "detections")]]),
+        markdown_table(_AP_KEYS, [[fraction(summary[key]) for key in _AP_KEYS]]),
+        markdown_table(_AR_KEYS, [[fraction(summary[key]) for key in _AR_KEYS]]),
+        markdown_table(
+            ("images", "boxes", "detections"), [[count(summary[k]) for k in ("images", "boxes", "detections")]]
+        ),
         "Fractions, as pycocotools computes them: AP is the mean over IoU 0.50 to 0.95; s, m and l are boxes with an "
         "area up to 32², of 32² to 96² and from 96² pixels; AR1 to AR100 count the best 1 to 100 detections an image "
         "and class. A dash: nothing to find there.",
         "## Classes",
-        _table(
+        markdown_table(
             ("class", "boxes", *_AP_KEYS, "AR100"),
             [
-                [_text(n), count(c["boxes"]), *(fraction(c[k]) for k in (*_AP_KEYS, "AR100"))]
+                [plain_text(n), count(c["boxes"]), *(fraction(c[k]) for k in (*_AP_KEYS, "AR100"))]
                 for n, c in classes.items()
             ],
         ),
         "## Where the boxes lie",
         "Detections matched at IoU 0.5; mean offset of each edge, detected minus true, in pixels: a positive left "
         "starts too far right, a positive bottom ends too low.",
-        _table(
+        markdown_table(
             ("class", "matched", "mean IoU", "left", "top", "right", "bottom", "in words"),
             [
                 [
-                    *(_text(n), count(c["matched"]), fraction(c["mean_iou"])),
+                    *(plain_text(n), count(c["matched"]), fraction(c["mean_iou"])),
                     *(signed(offset) for offset in c["edge_bias_px"].values()),
                     c["edge_bias_words"],
                 ]
@@ -47,13 +49,13 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
             ],
         ),
         f"## Found, missed and false at a score of {threshold}",
-        _table(
+        markdown_table(
             ("class", "found", "missed", "false", "precision", "recall", "F1", "score of best F1", "best F1"),
-            [_threshold_row(_text(n), c["at_threshold"], c["best_f1"]) for n, c in classes.items()]
+            [_threshold_row(plain_text(n), c["at_threshold"], c["best_f1"]) for n, c in classes.items()]
             + [_threshold_row("**all**", summary["at_threshold"], summary["best_f1"])],
         ),
         "## Thresholds",
-        _table(
+        markdown_table(
             ("score", "found", "missed", "false", "precision", "recall", "F1"),
             [
                 [f"{t['threshold']:.2f}", *(count(t[k]) for k in ("found", "missed", "false"))]
@@ -67,7 +69,11 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
         "*background* holds what was missed, the row *background* what is false.",
         _confusion(summary["confusion"]),
         "## Where this comes from",
-        _table(("", ""), [[_text(what), _text(value)] for what, value in provenance(summary, meta)], numbers=False),
+        markdown_table(
+            ("", ""),
+            [[plain_text(what), plain_text(value)] for what, value in provenance(summary, meta)],
+            numbers=False,
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -79,13 +85,13 @@ def _threshold_row(name: str, at: dict[str, Any], best: dict[str, Any]) -> list[
 
 
 def _confusion(confusion: dict[str, Any]) -> str:
-    labels = [_text(name) for name in confusion["labels"]]
+    labels = [plain_text(name) for name in confusion["labels"]]
     rows = [[f"**{name}**", *map(str, row)] for name, row in zip(labels, confusion["matrix"])]
     rows[-1][-1] = ""  # nothing there, nothing found: not a number that can be counted
-    return _table(("true \\ detected", *labels), rows)
+    return markdown_table(("true \\ detected", *labels), rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
     """Numbers are flush right; a first column of names and a last one of words are flush left."""
     body = [list(row) for row in rows]
     right = ["---:" if numbers and all(_is_number(row[i]) for row in body) else "---" for i in range(len(header))]
@@ -96,7 +102,7 @@ def _is_number(cell: str) -> bool:
     return not cell or not any(letter.isalpha() for letter in cell)
 
 
-def _text(value: str) -> str:
+def plain_text(value: str) -> str:
     """Characters that Markdown or HTML would read as markup are written so that they show."""
     for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*")):
         value = value.replace(sign, written)

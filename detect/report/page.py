@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from ..evaluation import Judgement
@@ -17,19 +16,13 @@ from .charts import bias_sketch
 from .curves import iou_chart, operating_charts, pr_charts, threshold_chart, training_charts
 from .packing import as_script, pack
 from .pictures import collect
+from .template import named, render
 
 
 def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[str, Any]], meta: dict[str, Any]) -> str:
     """Render page.html with its style sheet and script inlined; whatever came from outside is escaped."""
     summary = judgement.summary
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    formats = (
+    filters = named(
         wording.fraction,
         wording.signed,
         wording.gained,
@@ -38,13 +31,13 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         wording.percent,
         wording.plural,
     )
-    environment.filters |= {function.__name__: function for function in formats}
-    environment.filters["sketch"] = bias_sketch
     files = [outcome.image.file_name for outcome in judgement.outcomes]
     album = collect(files, _most_wrong_first(judgement), images_root)
     error_of, errors = _errors(judgement)
     packed = pack(judgement.evaluated, album, summary["score_threshold"], error_of, errors)
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
+        filters | {"sketch": bias_sketch},
         s={"intervals": None, **summary},
         gist=wording.gist(summary),
         provenance=wording.provenance(summary, meta),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ..corruptions import SEVERITIES
 from .charts import Frame, Line, line_chart
-from .markdown import _table, _text
+from .markdown import markdown_table, plain_text
 from .wording import NOTHING, fraction, percent, plural
 
 _COLUMNS, _PANEL_WH, _TITLE_PX = 3, (300, 200), 26
@@ -95,7 +95,7 @@ def to_markdown(results: dict[str, Any], meta: dict[str, Any] | None = None) -> 
     told = [f"- {key}: {value}" for key, value in (meta or {}).items() if value is not None]
     parts = [
         "# Hard conditions",
-        _text(gist(results)),
+        plain_text(gist(results)),
         f"{plural(results['images'], 'image')}, {plural(results['boxes'], 'labelled object')}, seed {results['seed']}.",
         f"## AP50 by severity (clean: {fraction(results['clean']['AP50'])})",
         _escaped_table(*table_rows(results)),
@@ -104,7 +104,7 @@ def to_markdown(results: dict[str, Any], meta: dict[str, Any] | None = None) -> 
         _escaped_table(*class_rows(results)),
         "## The severities",
         _escaped_table(["corruption", "parameter", *severities, "what happens"], levels),
-        *(["\n".join(map(_text, told))] if told else []),
+        *(["\n".join(map(plain_text, told))] if told else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -175,4 +175,4 @@ def _mean_cells(mean: dict[str, Any]) -> list[str]:
 
 
 def _escaped_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return _table([_text(cell) for cell in header], [[_text(cell) for cell in row] for row in rows])
+    return markdown_table([plain_text(cell) for cell in header], [[plain_text(cell) for cell in row] for row in rows])

@@ -1,0 +1,33 @@
+"""A page from its template: one file, its style sheets and scripts inlined, whatever came from outside escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
+    """The text of a page.
+
+    Args:
+        template: file in this folder.
+        filters: by the name that the template calls them.
+        values: that it shows.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(template).render(**values)
+
+
+def named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """Filters under their functions' own names."""
+    return {function.__name__: function for function in functions}
