@@ -16,7 +16,7 @@ from detect.boxes import recognisable
 from detect.errors import DataError
 from detect.formats import coco
 from detect.images import read_image
-from detect.records import Dataset, Image
+from detect.records import Box, Dataset, Image
 from detect.sample import CATEGORIES, draw_condition, motions, travel, write_strips
 from detect.sample.degrade import SHARES, degrade, motion_blur, smear_px
 from detect.sample.marks import Mark
@@ -69,6 +69,29 @@ def test_the_bytes_are_those_of_every_other_machine() -> None:
     assert content.hexdigest()[:16] == "bcb868bc265bae60"
 
 
+def test_a_larger_camera_sees_more_of_a_wider_strip_with_defects_of_the_same_size(tmp_path: Path) -> None:
+    large = write_strips(tmp_path / "large", frames=3, strips=6, seed=0, degraded=0, side_px=600)
+    small = write_strips(tmp_path / "small", frames=3, strips=6, seed=0, degraded=0)
+    assert {read_image(image.path).shape for image in large.images} == {(600, 600)}
+    assert {(image.width, image.height) for image in large.images} == {(600, 600)}
+    assert len(boxes_in(large)) > 4 * len(boxes_in(small))  # nine times the area
+    medians = [np.median([box.xyxy[3] - box.xyxy[1] for box in boxes_in(each)]) for each in (large, small)]
+    assert 0.7 < medians[0] / medians[1] < 1.6
+
+
+def boxes_in(dataset: Dataset) -> list[Box]:
+    return [box for image in dataset.images for box in image.boxes]
+
+
+@pytest.mark.parametrize(("side_px", "frames"), [(99, 1), (2001, 1), (800, 63), (400, 251)])
+def test_frames_that_no_camera_films_or_that_memory_would_not_hold_are_refused(
+    tmp_path: Path, side_px: int, frames: int
+) -> None:
+    with pytest.raises(DataError, match=r"can't be filmed; give 100 to 2000|make no sample; give 1 to (62|250) frames"):
+        write_strips(tmp_path, frames=frames, strips=1, seed=0, side_px=side_px)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("numbers", [{"frames": 0}, {"frames": 1001}, {"strips": 0}, {"seed": -1}, {"degraded": 1.5}])
 def test_numbers_that_make_no_strips_are_refused(tmp_path: Path, numbers: dict[str, int]) -> None:
     with pytest.raises(DataError, match="make no sample"):
@@ -101,6 +124,8 @@ def test_the_command_writes_what_convert_divides(detect: Callable[..., Any], tmp
         (["--strips", 3], "--strips says how many, but not how long; add --frames"),
         (["--frames", 3, "--images", 3], "--images are stills, --frames are of moving strips; ask for one of them"),
         (["--frames", 0], "--frames is 0; give at least 1"),
+        (["--size", 400], "--size is of a strip's frames, stills have 200 pixels a side; add --frames"),
+        (["--frames", 3, "--size", 50], "frames of 50 pixels a side can't be filmed; give 100 to 2000"),
         (["--frames", 1001], "frames=1001, strips=30, seed=0"),
     ],
 )

@@ -16,6 +16,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, metavar="N", help=f"number of still images (default: {_IMAGES})")
     parser.add_argument("--frames", type=int, metavar="N", help="film moving strips instead, each for N frames")
     parser.add_argument("--strips", type=int, metavar="M", help=f"number of strips to film (default: {_STRIPS})")
+    parser.add_argument(
+        "--size", type=int, metavar="PX", help="height and width of a strip's frames in pixels (default: 200)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same bytes (default: %(default)s)")
 
 
@@ -29,11 +32,13 @@ def _run(args: argparse.Namespace) -> int:
     if args.frames is None:
         if args.strips is not None:
             raise UsageError("--strips says how many, but not how long", fix="add --frames, the frames of each")
+        if args.size is not None:
+            raise UsageError("--size is of a strip's frames, stills have 200 pixels a side", fix="add --frames")
         labels = _write_stills(args.out, args.images or _IMAGES, args.seed)
     else:
         if args.images is not None:
             raise UsageError("--images are stills, --frames are of moving strips", fix="ask for one of them")
-        labels = _write_strips(args.out, args.frames, args.strips or _STRIPS, args.seed)
+        labels = _write_strips(args.out, args.frames, args.strips or _STRIPS, args.seed, args.size)
     print(f"next: {command('convert', str(labels), '--out', f'{args.out}-coco', '--split', 'train=0.8,val=0.2')}")
     return 0
 
@@ -46,11 +51,11 @@ def _write_stills(out: Path, images: int, seed: int) -> Path:
     return out
 
 
-def _write_strips(out: Path, frames: int, strips: int, seed: int) -> Path:
+def _write_strips(out: Path, frames: int, strips: int, seed: int, size: int | None) -> Path:
     from ..formats import coco
-    from ..sample import write_strips
+    from ..sample import SIDE_PX, write_strips
 
-    dataset = write_strips(out, frames=frames, strips=strips, seed=seed)
+    dataset = write_strips(out, frames=frames, strips=strips, seed=seed, side_px=SIDE_PX if size is None else size)
     labels = coco.write({"strips": dataset}, out)["strips"]
     bad = sum(image.frame is not None and image.frame.condition != "clean" for image in dataset.images)
     print(f"{strips} strips of {frames} frames, {bad} of them in bad condition: {shown(labels)}")
