@@ -80,6 +80,8 @@ class TestTable:
         wide, narrow = told["systems"]
         assert (wide["name"], wide["state"], narrow["name"]) == ("wide", "complete", "narrow")
         assert (told["against"], told["seeds"], told["folds"]) == ("wide", 2, None)
+        assert told["terms"]["train.epochs"] == 2
+        assert not {"train.seed", "run.dir", "model.roi.fc_width"} & told["terms"].keys()
         assert wide["parameters"] > narrow["parameters"] > 0
         assert wide["multiply_adds"] > narrow["multiply_adds"] > 0
         reports = [json.loads((finished / "narrow" / f"seed{k}" / "report.json").read_text()) for k in (0, 1)]

@@ -36,3 +36,12 @@ def signed(score: dict[str, Any]) -> str:
         return "-"
     ends = "" if score["low"] is None else f" ({score['low']:+.3f} to {score['high']:+.3f})"
     return f"{score['value']:+.3f}{ends}"
+
+
+def short(count: int) -> str:
+    """1234567 -> "1.23 M"; three figures."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= size:
+            scaled = count / size
+            return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f}{unit}"
+    return str(count)

@@ -25,6 +25,7 @@ from .folds import Part, scene_ids
 from .latency import measured_on, median_latencies_ms
 from .plan import Plan, Run
 from .running import State, failure_of, judge_run, state_of
+from .terms import shared_terms
 
 SCHEMA = 1
 CONFIDENCE = 0.95
@@ -76,6 +77,7 @@ def gather(
         "against": plan.against,
         "seeds": plan.seeds,
         "folds": None if plan.parts[0].fold is None else len(plan.parts),
+        "terms": shared_terms([system.config for system in plan.systems]),
         "data": _told(data, scenes=sum(len(set(each)) for each in groups)),
         "confidence": CONFIDENCE,
         "resamples": resamples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .cells import mean, signed, span, table
+from .cells import mean, short, signed, span, table
 
 
 def to_markdown(results: dict[str, Any]) -> str:
@@ -42,8 +42,8 @@ def _scores(row: dict[str, Any]) -> list[str]:
         return [row["name"], row["state"], *["-"] * (len(_SCORES) - 2)]
     return [
         row["name"],
-        _short(row["parameters"]),
-        _short(row["multiply_adds"]),
+        short(row["parameters"]),
+        short(row["multiply_adds"]),
         *(text for key in ("AP50", "AP") for text in (mean(row[key]), span(row[key]))),
         f"{row['training_minutes']:.1f}",
         f"{row['ms_per_image']:.1f}",
@@ -74,12 +74,3 @@ def _explanation(results: dict[str, Any], complete: Sequence[dict[str, Any]]) ->
         "are paired: both systems on the same resampled images. Times are medians from array to boxes, one image at "
         f"a time, on {speed['device']} with {speed['threads']} thread{'s' * (speed['threads'] > 1)}, all in turns."
     )
-
-
-def _short(count: int) -> str:
-    """1234567 -> "1.23 M"; three figures."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= size:
-            scaled = count / size
-            return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f}{unit}"
-    return str(count)

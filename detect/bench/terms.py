@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..config import Config, differing_keys
 from ..config.words import leaves
@@ -45,6 +46,18 @@ def check_equal_terms(configs: Mapping[str, Config], vary: Sequence[str] = ()) -
         if config.train.processes > 1:
             found = f"train.processes={config.train.processes}, but a bench trains each run in its own process alone"
             raise ConfigError(found, where=name, fix="set train.processes=1")
+
+
+def shared_terms(configs: Sequence[Config]) -> dict[str, Any]:
+    """Dotted keys of data, schedule and augmentation with the values that all systems share, but for the seed."""
+    told = [dict(leaves(config.model_dump(mode="json"))) for config in configs]
+    return {
+        key: value
+        for key, value in told[0].items()
+        if key != "train.seed"
+        and any(_within(key, part) for part in _SHARED)
+        and all(key in each and each[key] == value for each in told)
+    }
 
 
 def _within(key: str, section: str) -> bool:

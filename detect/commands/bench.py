@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import shown
+from .contestants import read_json
 from .verb import UsageError, Verb, VerbGroup
 
 if TYPE_CHECKING:
@@ -178,6 +179,38 @@ _STRIPS = Verb(
     run=_run_strips,
 )
 
+
+def _add_join_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="BENCH.json", help="what 'bench train' wrote")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there, too")
+
+
+def _run_join(args: argparse.Namespace) -> int:
+    benches = [(shown(path), read_json(path, fix="give a bench.json")) for path in args.files]
+    from ..bench import join
+    from ..formats.files import write_text
+
+    table = join(benches)
+    print(table, end="")
+    if args.out is not None:
+        write_text(args.out, table)
+        print(f"wrote {shown(args.out)}")
+    return 0
+
+
+_JOIN = Verb(
+    summary="Join several benches to one table, each system against the reference that they share.",
+    details=(
+        "For systems that were trained on the same terms, but not in one go. Each is told by the bench that gave it\n"
+        "most seeds; its difference and its times are those against the reference of that bench. Benches on other\n"
+        "data, or trained on other terms, are refused."
+    ),
+    examples=["bench join runs/first/bench.json runs/second/bench.json --out table.md"],
+    add_arguments=_add_join_arguments,
+    run=_run_join,
+)
+
 BENCH = VerbGroup(
-    "Compare systems on equal terms, with the spread of seeds and images.", {"train": _TRAIN, "strips": _STRIPS}
+    "Compare systems on equal terms, with the spread of seeds and images.",
+    {"train": _TRAIN, "join": _JOIN, "strips": _STRIPS},
 )
