@@ -121,7 +121,7 @@ def _costs(args: argparse.Namespace, categories: Sequence[str]) -> Costs | None:
 
 def _add_intervals(judgement: Judgement, groups: Sequence[int] | None) -> None:
     """How far the report's figures can be trusted, by a bootstrap over images or the groups they belong to."""
-    from ..evaluation.intervals import report_intervals
+    from ..evaluation.report_intervals import report_intervals
 
     threshold = judgement.summary["score_threshold"]
     judgement.summary["intervals"] = report_intervals(judgement.evaluated, groups=groups, threshold=threshold)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .curves import NO_DETECTIONS_THRESHOLD, best_f1
 from .grouping import groups_with_boxes
 from .records import Evaluated, Truth
 from .resampling import (
     Figures,
+    Scores,
     by_figure,
     draw_images,
     interval_ends,
     mean_of_defined,
-    report_figures,
     resampled_precision,
 )
 from .seed_noise import seed_noise
@@ -111,54 +110,6 @@ def paired_bootstrap(
     return difference_of(first, second)
 
 
-def report_intervals(
-    evaluated: Evaluated,
-    *,
-    groups: Sequence[int] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    threshold: float | None = None,
-    confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Intervals of the figures of a report on one run.
-
-    Args:
-        evaluated: the judged run.
-        groups, resamples, seed: as for ``bootstrap``.
-        threshold: of score, for precision, recall and F1; by default the one with the best F1 over all categories.
-            It is held fast in all resamples, and so are the thresholds of each best F1.
-        confidence: share of such intervals that would hold the true value.
-
-    Returns:
-        {"overall": {figure: {"low", "high"}}, "per_class": {name: the same}, "threshold", "resamples", "seed",
-        "confidence", "groups"} of plain values, fractions. Figures are "AP", "AP50", "AP75", "AR100", at the threshold
-        "precision", "recall" and "f1", and "best_f1". The ends are None where there is nothing to measure, or where
-        fewer than two groups hold a box. "groups" is how many there were to draw, each image alone being one.
-    """
-    truth = evaluated.truth
-    if threshold is None:
-        threshold = best_f1(evaluated)["threshold"]
-        threshold = NO_DETECTIONS_THRESHOLD if threshold is None else threshold
-    drawn = draw_images(len(truth.images), resamples=resamples, seed=seed, groups=groups)
-    counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
-    figures, scenes = report_figures(evaluated, counts, threshold), groups_with_boxes(truth, groups)
-    ends = {
-        key: _interval(values, scenes[key[1]], confidence, biased=key[0] in ("AP", "AP50", "AP75"))
-        for key, values in figures.items()
-    }
-    plain = {key: {"low": each.low, "high": each.high} for key, each in ends.items()}
-    names = list(dict.fromkeys(name for name, _ in plain))
-    return {
-        "overall": {name: plain[name, None] for name in names},
-        "per_class": {category: {name: plain[name, category] for name in names} for category in truth.categories},
-        "threshold": threshold,
-        "resamples": resamples,
-        "seed": seed,
-        "confidence": confidence,
-        "groups": len(truth.images) if groups is None else len(set(groups)),
-    }
-
-
 def resample(
     folds: Sequence[Sequence[Evaluated]],
     *,
@@ -224,6 +175,22 @@ def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confide
     return _intervals(figures, a, _covered(seeds_too, a, b), confidence, biased=False)
 
 
+def interval_of(values: Scores, scenes: int, confidence: float, *, biased: bool) -> Interval:
+    """A figure with its interval.
+
+    Args:
+        values: float64[1 + resamples], the first of the images as they are; NaN where there is nothing to measure.
+        scenes: how many groups of images hold a box; from one nothing can be told.
+        confidence: share of such intervals that would hold the true value.
+        biased: the figure is higher on resamples than on the images, as AP is; ``interval_ends`` corrects for it.
+    """
+    value = float(values[0]) if np.isfinite(values[0]) else None
+    drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
+    if value is None or not drawn.size or scenes < 2:
+        return Interval(value, None, None)
+    return Interval(value, *interval_ends(drawn, scenes, confidence, above=value if biased else None))
+
+
 def same_labels(a: Truth, b: Truth) -> bool:
     """Whether two labellings hold the same images, categories and boxes, in the same order."""
     named = a.images == b.images and a.categories == b.categories
@@ -251,18 +218,10 @@ def _intervals(
     biased: bool,
 ) -> Intervals:
     scenes = drawn.scenes
-    found = {key: _interval(values, scenes[key[1]], confidence, biased=biased) for key, values in figures.items()}
+    found = {key: interval_of(values, scenes[key[1]], confidence, biased=biased) for key, values in figures.items()}
     names = [name for name, category in found if category is None]
     per_class = {category: {name: found[name, category] for name in names} for category in drawn.categories}
     return Intervals({name: found[name, None] for name in names}, per_class, covers)
-
-
-def _interval(values: NDArray[np.float64], scenes: int, confidence: float, *, biased: bool) -> Interval:
-    value = float(values[0]) if np.isfinite(values[0]) else None
-    drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
-    if value is None or not drawn.size or scenes < 2:
-        return Interval(value, None, None)
-    return Interval(value, *interval_ends(drawn, scenes, confidence, above=value if biased else None))
 
 
 def _covered(seeds_too: bool, *systems: Resampled) -> Literal["images", "images and seeds"]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from .ap import IOU_50, IOU_75
-from .curves import best_f1
 from .records import Evaluated
 
 _RECALLS = np.linspace(0, 1, 101)
@@ -85,53 +85,6 @@ def by_figure(values: Scores, categories: Sequence[str]) -> Iterator[tuple[tuple
             yield (name, category), of_class[..., k]
 
 
-def report_figures(evaluated: Evaluated, counts: Counts, threshold: float) -> Figures:
-    """All figures of a report that have an interval, on the same resamples.
-
-    AR100 is COCOeval's. Precision, recall and F1 are those of detections with a score of at least ``threshold``, at an
-    IoU of 0.5; "best_f1" is F1 at the threshold of each category's best one, and of that over all categories. The
-    thresholds are held fast: they are not chosen anew in each resample.
-    """
-    categories = evaluated.truth.categories
-    precision = resampled_precision(evaluated, counts)[:, None]
-    figures = {key: of_run[:, 0] for key, of_run in by_figure(precision, categories)}
-    bests = [best_f1(evaluated, k)["threshold"] for k in (*range(len(categories)), None)]
-    best = _rates(evaluated, counts, [np.nan if each is None else each for each in bests])["f1"]
-    rates = _rates(evaluated, counts, [threshold] * len(bests))
-    for name, values in {"AR100": _recall(evaluated, counts), **rates, "best_f1": best}.items():
-        figures |= {(name, category): values[:, k] for k, category in enumerate((*categories, None))}
-    return figures
-
-
-def _recall(evaluated: Evaluated, counts: Counts) -> Scores:
-    """AR100: float64[resamples, K + 1], the last over all categories; NaN where no box was drawn."""
-    found, matches = evaluated.found, evaluated.matches
-    hit = ((matches.truth_of >= 0) & ~matches.ignored).sum(axis=0)  # at how many of the IoUs
-    true = counts @ _tally(evaluated, found.image[matches.order], found.category[matches.order], hit)
-    recall = _ratio(true / len(matches.truth_of), counts @ _boxes(evaluated))
-    return np.column_stack([recall, mean_of_defined(recall.T)])
-
-
-def _rates(evaluated: Evaluated, counts: Counts, thresholds: Sequence[float]) -> dict[str, Scores]:
-    """Precision, recall and F1: float64[resamples, K + 1], each column at its own threshold, NaN at none."""
-    found, matches = evaluated.found, evaluated.matches
-    row = matches.order
-    image, category, scores = found.image[row], found.category[row], found.scores[row]
-    of_class, of_all = np.array(thresholds[:-1]), thresholds[-1]
-
-    def drawn(use: NDArray[np.bool_]) -> Scores:
-        own, together = (use & (scores >= least) for least in (of_class[category], of_all))
-        by_class, summed = (counts @ _tally(evaluated, image, category, each) for each in (own, together))
-        return np.column_stack([by_class, summed.sum(axis=1)])
-
-    counted = ~matches.ignored[IOU_50]
-    shown, true = drawn(counted), drawn(counted & (matches.truth_of[IOU_50] >= 0))
-    boxes = counts @ _boxes(evaluated)
-    boxes = np.column_stack([boxes, boxes.sum(axis=1)])
-    boxes[:, np.isnan(thresholds)] = shown[:, np.isnan(thresholds)] = np.nan
-    return {"precision": _ratio(true, shown), "recall": _ratio(true, boxes), "f1": _ratio(2 * true, shown + boxes)}
-
-
 def mean_of_defined(values: Scores) -> Scores:
     """Mean over the first axis of what is no NaN; NaN where nothing is."""
     defined = np.isfinite(values)
@@ -161,39 +114,9 @@ def interval_ends(values: Scores, groups: int, confidence: float, *, above: floa
     if above is not None:
         below = float(np.mean(values < above) + np.mean(values == above) / 2)
         moved = 2 * normal.inv_cdf(min(max(below, normal.cdf(-1)), normal.cdf(1)))
-    reach = sqrt(groups / (groups - 1)) * _student((1 + confidence) / 2, groups - 1)
+    reach = sqrt(groups / (groups - 1)) * float(stdtrit(groups - 1, (1 + confidence) / 2))
     low, high = np.quantile(values, (normal.cdf(moved - reach), normal.cdf(moved + reach)))
     return float(low), float(high)
-
-
-def _student(share: float, freedom: int) -> float:
-    """Quantile of Student's t by its expansion around the normal one (Abramowitz & Stegun, 1964, 26.7.5)."""
-    z = NormalDist().inv_cdf(share)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return float(sum(term / freedom**power for power, term in enumerate(terms)))
-
-
-def _boxes(evaluated: Evaluated) -> Scores:
-    truth = evaluated.truth
-    return _tally(evaluated, truth.image, truth.category, ~truth.crowd)
-
-
-def _tally(
-    evaluated: Evaluated, image: NDArray[np.int64], category: NDArray[np.int64], weights: NDArray[Any]
-) -> Scores:
-    """Sums of weights by image and category, float64[images, K]: floats multiply faster, and these are exact."""
-    shape = len(evaluated.truth.images), len(evaluated.truth.categories)
-    sums = np.bincount(image * shape[1] + category, weights, minlength=shape[0] * shape[1])
-    return np.asarray(sums.reshape(shape), dtype=np.float64)
-
-
-def _ratio(part: Scores, whole: Scores) -> Scores:
-    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
 
 
 def _laid_out(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,129 @@
+"""Intervals of all figures of a report on one run, from the same resamples of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .ap import IOU_50
+from .curves import NO_DETECTIONS_THRESHOLD, best_f1
+from .grouping import groups_with_boxes
+from .intervals import interval_of
+from .records import Evaluated
+from .resampling import Counts, Figures, Scores, by_figure, draw_images, mean_of_defined, resampled_precision
+
+
+def report_intervals(
+    evaluated: Evaluated,
+    *,
+    groups: Sequence[int] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    threshold: float | None = None,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Intervals of the figures of a report on one run.
+
+    Args:
+        evaluated: the judged run.
+        groups, resamples, seed: as for ``bootstrap``.
+        threshold: of score, for precision, recall and F1; by default the one with the best F1 over all categories.
+            It is held fast in all resamples, and so are the thresholds of each best F1.
+        confidence: share of such intervals that would hold the true value.
+
+    Returns:
+        {"overall": {figure: {"low", "high"}}, "per_class": {name: the same}, "threshold", "resamples", "seed",
+        "confidence", "groups"} of plain values, fractions. Figures are "AP", "AP50", "AP75", "AR100", at the threshold
+        "precision", "recall" and "f1", and "best_f1". The ends are None where there is nothing to measure, or where
+        fewer than two groups hold a box. "groups" is how many there were to draw, each image alone being one.
+    """
+    truth = evaluated.truth
+    if threshold is None:
+        threshold = best_f1(evaluated)["threshold"]
+        threshold = NO_DETECTIONS_THRESHOLD if threshold is None else threshold
+    drawn = draw_images(len(truth.images), resamples=resamples, seed=seed, groups=groups)
+    counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
+    figures, scenes = report_figures(evaluated, counts, threshold), groups_with_boxes(truth, groups)
+    ends = {
+        key: interval_of(values, scenes[key[1]], confidence, biased=key[0] in ("AP", "AP50", "AP75"))
+        for key, values in figures.items()
+    }
+    plain = {key: {"low": each.low, "high": each.high} for key, each in ends.items()}
+    names = list(dict.fromkeys(name for name, _ in plain))
+    return {
+        "overall": {name: plain[name, None] for name in names},
+        "per_class": {category: {name: plain[name, category] for name in names} for category in truth.categories},
+        "threshold": threshold,
+        "resamples": resamples,
+        "seed": seed,
+        "confidence": confidence,
+        "groups": len(truth.images) if groups is None else len(set(groups)),
+    }
+
+
+def report_figures(evaluated: Evaluated, counts: Counts, threshold: float) -> Figures:
+    """All figures of a report that have an interval, on the same resamples.
+
+    AR100 is COCOeval's. Precision, recall and F1 are those of detections with a score of at least ``threshold``, at an
+    IoU of 0.5; "best_f1" is F1 at the threshold of each category's best one, and of that over all categories. The
+    thresholds are held fast: they are not chosen anew in each resample.
+    """
+    categories = evaluated.truth.categories
+    precision = resampled_precision(evaluated, counts)[:, None]
+    figures = {key: of_run[:, 0] for key, of_run in by_figure(precision, categories)}
+    bests = [best_f1(evaluated, k)["threshold"] for k in (*range(len(categories)), None)]
+    best = _rates(evaluated, counts, [np.nan if each is None else each for each in bests])["f1"]
+    rates = _rates(evaluated, counts, [threshold] * len(bests))
+    for name, values in {"AR100": _recall(evaluated, counts), **rates, "best_f1": best}.items():
+        figures |= {(name, category): values[:, k] for k, category in enumerate((*categories, None))}
+    return figures
+
+
+def _recall(evaluated: Evaluated, counts: Counts) -> Scores:
+    """AR100: float64[resamples, K + 1], the last over all categories; NaN where no box was drawn."""
+    found, matches = evaluated.found, evaluated.matches
+    hit = ((matches.truth_of >= 0) & ~matches.ignored).sum(axis=0)  # at how many of the IoUs
+    true = counts @ _tally(evaluated, found.image[matches.order], found.category[matches.order], hit)
+    recall = _ratio(true / len(matches.truth_of), counts @ _boxes(evaluated))
+    return np.column_stack([recall, mean_of_defined(recall.T)])
+
+
+def _rates(evaluated: Evaluated, counts: Counts, thresholds: Sequence[float]) -> dict[str, Scores]:
+    """Precision, recall and F1: float64[resamples, K + 1], each column at its own threshold, NaN at none."""
+    found, matches = evaluated.found, evaluated.matches
+    row = matches.order
+    image, category, scores = found.image[row], found.category[row], found.scores[row]
+    of_class, of_all = np.array(thresholds[:-1]), thresholds[-1]
+
+    def drawn(use: NDArray[np.bool_]) -> Scores:
+        own, together = (use & (scores >= least) for least in (of_class[category], of_all))
+        by_class, summed = (counts @ _tally(evaluated, image, category, each) for each in (own, together))
+        return np.column_stack([by_class, summed.sum(axis=1)])
+
+    counted = ~matches.ignored[IOU_50]
+    shown, true = drawn(counted), drawn(counted & (matches.truth_of[IOU_50] >= 0))
+    boxes = counts @ _boxes(evaluated)
+    boxes = np.column_stack([boxes, boxes.sum(axis=1)])
+    boxes[:, np.isnan(thresholds)] = shown[:, np.isnan(thresholds)] = np.nan
+    return {"precision": _ratio(true, shown), "recall": _ratio(true, boxes), "f1": _ratio(2 * true, shown + boxes)}
+
+
+def _boxes(evaluated: Evaluated) -> Scores:
+    truth = evaluated.truth
+    return _tally(evaluated, truth.image, truth.category, ~truth.crowd)
+
+
+def _tally(
+    evaluated: Evaluated, image: NDArray[np.int64], category: NDArray[np.int64], weights: NDArray[Any]
+) -> Scores:
+    """Sums of weights by image and category, float64[images, K]: floats multiply faster, and these are exact."""
+    shape = len(evaluated.truth.images), len(evaluated.truth.categories)
+    sums = np.bincount(image * shape[1] + category, weights, minlength=shape[0] * shape[1])
+    return np.asarray(sums.reshape(shape), dtype=np.float64)
+
+
+def _ratio(part: Scores, whole: Scores) -> Scores:
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
