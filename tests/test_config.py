@@ -123,6 +123,16 @@ def test_a_wrong_value_is_shown_with_its_key_and_what_it_should_be(
         load("", override)
 
 
+def test_a_key_that_stands_twice_is_refused_with_its_line(load: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"not valid YAML \(the key 'lr' stands twice in .* line 4"):
+        load("train:\n  lr: 1.0\n  epochs: 3\n  lr: 2.0\n")
+
+
+def test_what_a_merge_brings_in_may_be_overridden(load: Callable[..., Config]) -> None:
+    text = "train:\n  <<: {epochs: 3, lr: 0.5}\n  epochs: 4\n"
+    assert (load(text).train.epochs, load(text).train.lr) == (4, 0.5)
+
+
 def test_an_override_below_a_value_is_refused(load: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"train\.epochs\.x=1: 'train\.epochs' is a value, not a section"):
         load("train: {epochs: 3}", "train.epochs.x=1")

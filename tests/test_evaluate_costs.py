@@ -89,6 +89,7 @@ class TestForm:
         ("{default: {limit: {missed: 0.1}}, seed: 0.5}", "'seed' is 0.5; give a whole number"),
         ("{default: {limit: {missed: 0.1}}, currency: 3}", "'currency' is 3; give a word, such as EUR"),
         ("a: [", "not valid YAML"),
+        ("default: {price: {missed: 1, missed: 100}}", "the key 'missed' stands twice"),
     ],
 )
 def test_a_mistake_names_its_key(text: str, sentence: str, tmp_path: Path) -> None:

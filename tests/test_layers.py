@@ -17,7 +17,7 @@ PACKAGE = ROOT / "detect"
 
 # Imports point strictly down this list; rooms on one line don't import each other.
 LAYERS = [
-    {"errors", "records", "boxes"},
+    {"errors", "records", "boxes", "yaml_text"},
     {"images", "config"},
     {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming", "corruptions"},
     {"conversion", "robustness", "thresholds"},

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import ConfigError
+from ..yaml_text import load_yaml
 from .tree import Config
 from .words import in_words, leaves
 
@@ -62,7 +63,7 @@ def _read_tree(path: Path, builders: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"can't read the configuration ({error.strerror})", where=path, fix="check the path"
@@ -89,7 +90,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not sign or not key.strip():
         raise ConfigError(f"'{override}' is no override", fix="write key=value, such as train.epochs=20")
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except yaml.YAMLError:
         raise ConfigError(f"the value in '{override}' is not valid YAML", fix="quote it") from None
     *parents, leaf = key.strip().split(".")

@@ -11,6 +11,7 @@ import yaml
 from ..errors import DataError
 from ..images import SUFFIXES
 from ..records import Box, Dataset, Finding, Image
+from ..yaml_text import load_yaml
 from .files import copy, new_folder, unique_names, walk, write_text
 from .reading import Entry, Reading, clean_name, number, sentence, sized
 
@@ -91,7 +92,7 @@ def _names_file(source: Path) -> Path:
 
 def _content(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_bytes())
+        return load_yaml(path.read_bytes())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return None
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ...errors import ConfigError
+from ...yaml_text import load_yaml
 
 _TOP = ("currency", "confidence", "choosing", "seed", "default", "classes")
 _ENTRY = ("price", "limit")
@@ -74,7 +75,7 @@ def read_costs(path: Path, categories: Sequence[str]) -> Costs:
             category without an entry, a price or limit out of its range.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"can't read the costs ({error.strerror})", where=path, fix="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
