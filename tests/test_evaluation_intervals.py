@@ -88,6 +88,8 @@ class TestResampledPrecision:
 
 
 class TestReportFigures:
+    COCO_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
     @pytest.mark.parametrize("seed", range(6))
     def test_equal_those_of_the_judge_on_literal_copies(self, seed: int) -> None:
         truth, detections = random_case(seed, ties=seed % 2 == 0)
@@ -97,7 +99,7 @@ class TestReportFigures:
         for row, drawn in enumerate(counts.tolist()):
             copied = judge(*literal_copies(truth, detections, drawn), score_threshold=0.45).summary
             for category, told in {None: copied, **copied["per_class"]}.items():
-                expected = {key: told[key] for key in ("AP", "AP50", "AP75", "AR100")}
+                expected = {key: told[key] for key in self.COCO_KEYS}
                 expected |= {key: told["at_threshold"][key] for key in ("precision", "recall", "f1")}
                 for key, value in expected.items():
                     mine = figures[key, category][row]
@@ -119,9 +121,40 @@ class TestReportFigures:
                 at = at_threshold(copied, told["best_f1"]["threshold"], None if category is None else k)
                 assert figures["best_f1", category][row] == pytest.approx(at["f1"], abs=1e-12)
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_olrp_is_counted_at_its_own_threshold_which_is_held_fast(self, seed: int) -> None:
+        truth, detections = random_case(seed, images=12, ties=False)
+        evaluated = evaluated_of(truth, detections)
+        best = judge(truth, detections).summary
+        counts = draw_images(12, resamples=3, seed=seed)
+        figures = report_figures(evaluated, np.concatenate([np.ones_like(counts[:1]), counts]), 0.1)
+        seen = [best, *best["per_class"].values()]
+        for category, told in zip((None, *best["per_class"]), seen):
+            value = figures["oLRP", category][0]
+            assert (None if np.isnan(value) else value) == pytest.approx(told["olrp"]["oLRP"], abs=1e-9)
+        for row, drawn in enumerate(counts.tolist(), start=1):
+            copied = literal_copies(truth, detections, drawn)
+            expected = [self.lrp(*copied, name, of["olrp"]["threshold"]) for name, of in best["per_class"].items()]
+            mine = [figures["oLRP", name][row] for name in best["per_class"]]
+            assert mine == pytest.approx(expected, abs=1e-9, nan_ok=True)
+            assert figures["oLRP", None][row] == pytest.approx(np.nanmean(expected), abs=1e-9)
+
+    @staticmethod
+    def lrp(truth: dict[str, Any], detections: list[dict[str, Any]], name: str, threshold: float | None) -> float:
+        """Counted one by one."""
+        told = judge(truth, detections, score_threshold=1.0 if threshold is None else threshold).outcomes
+        hits = [hit.iou for each in told for hit in each.hits if hit.category == name] if threshold else []
+        misses = sum(miss.category == name for each in told for miss in each.misses)
+        false = sum(alarm.category == name for each in told for alarm in each.false_alarms) if threshold else 0
+        if threshold is None:
+            misses += sum(hit.category == name for each in told for hit in each.hits)
+        if not len(hits) + misses:
+            return float("nan")
+        return (sum((1 - iou) / 0.5 for iou in hits) + misses + false) / (len(hits) + misses + false)
+
 
 class TestReportIntervals:
-    KEYS = ("AP", "AP50", "AP75", "AR100", "precision", "recall", "f1", "best_f1")
+    KEYS = (*TestReportFigures.COCO_KEYS, "precision", "recall", "f1", "best_f1", "oLRP")
 
     def test_every_figure_has_its_interval_around_it(self) -> None:
         truth, detections = random_case(3, images=40, ties=False)
@@ -136,11 +169,13 @@ class TestReportIntervals:
         ):
             assert tuple(of) == self.KEYS
             values = {**figures, **figures["at_threshold"], "best_f1": figures["best_f1"]["f1"]}
+            values["oLRP"] = figures["olrp"]["oLRP"]
             for key in self.KEYS:
                 if values[key] is None or not figures["boxes"]:  # a precision may be 0 without a box to find
                     assert of[key] == {"low": None, "high": None}
                 else:
-                    assert 0 <= of[key]["low"] < values[key] < of[key]["high"] <= 1
+                    assert 0 <= of[key]["low"] <= values[key] <= of[key]["high"] <= 1
+                    assert of[key]["low"] < of[key]["high"]
 
     def test_it_agrees_with_the_bootstrap_of_one_run(self) -> None:
         truth, detections = random_case(3, images=20)

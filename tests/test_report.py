@@ -222,6 +222,25 @@ def test_nothing_to_find_and_nothing_found_make_a_page_too(pictures: Path, label
     assert ("0.000" if labels else "\N{EN DASH}") in paths.markdown.read_text()
 
 
+def test_every_intervals_end_stands_beside_its_figure(pictures: Path) -> None:
+    judged = judgement()
+    span = {"low": 0.123, "high": 0.987}
+    keys = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl", "oLRP")
+    of = dict.fromkeys(keys, span) | {"APl": {"low": None, "high": None}}
+    told = {"overall": of, "per_class": dict.fromkeys(judged.summary["per_class"], of)}
+    judged.summary["intervals"] = {**told, "confidence": 0.95, "resamples": 1000, "groups": 2}
+    paths = write_report(judged, pictures / "out", images_root=None, meta=META)
+    classes = len(judged.summary["per_class"])
+    shown = "0.123\N{EN DASH}0.987"
+    page, markdown, latex = (path.read_text() for path in (paths.html, paths.markdown, paths.latex))
+    # tiles, strip, table of classes with its last row, and oLRP
+    assert page.count(shown) == 4 + 7 + (classes + 1) * 6 + (classes + 1)
+    assert markdown.count(shown) == 5 + 6 + classes * 6
+    assert re.search(r"Intervals hold 95.%, by 1,000 bootstrap resamples of 2 groups of images\.", markdown)
+    assert latex.count("(12.3--98.7)") == (classes + 1) * 4
+    assert r"in brackets 95\,\% bootstrap intervals" in latex
+
+
 def test_markdown_tables_are_even(pictures: Path) -> None:
     text = write_report(judgement(), pictures, images_root=None, meta=META).markdown.read_text()
     blocks = [b.splitlines() for b in text.split("\n\n") if b.startswith("|")]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
 from .records import Truth
@@ -45,15 +46,19 @@ def groups_of(
     return [number[name] for name in by_id]
 
 
-def groups_with_boxes(truth: Truth, groups: Sequence[int] | None = None) -> dict[str | None, int]:
+def groups_with_boxes(
+    truth: Truth, groups: Sequence[int] | None = None, to_find: NDArray[np.bool_] | None = None
+) -> dict[str | None, int]:
     """In how many groups there is a box to find, of each category and, under None, of any.
 
     Args:
         truth: the labels.
         groups: a number an image; None: each is its own.
+        to_find: bool[G], which labels count; None: all but crowd regions.
     """
     group = np.arange(len(truth.images)) if groups is None else np.asarray(groups)
-    of_box, category = group[truth.image[~truth.crowd]], truth.category[~truth.crowd]
+    to_find = ~truth.crowd if to_find is None else to_find
+    of_box, category = group[truth.image[to_find]], truth.category[to_find]
     counted: dict[str | None, int] = {None: len(np.unique(of_box))}
     return counted | {name: len(np.unique(of_box[category == k])) for k, name in enumerate(truth.categories)}
 

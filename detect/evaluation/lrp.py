@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..boxes import xywh_to_xyxy
 from .ap import IOU_50
@@ -12,6 +13,7 @@ from .localisation import iou_of_pairs
 from .records import Evaluated
 
 _IOU = 0.5
+Counted = NDArray[np.float64] | NDArray[np.int64]
 _PARTS = ("localisation", "false_positives", "false_negatives")
 
 
@@ -51,13 +53,10 @@ def olrp(evaluated: Evaluated, category: int | None = None) -> dict[str, Any]:
     of_class = of_class[np.argsort(-found.scores[matches.order[of_class]], kind="stable")]
     rows, label = matches.order[of_class], matches.truth_of[IOU_50, of_class]
     hit = label >= 0
-    inexact = np.zeros(len(rows))
-    pairs = xywh_to_xyxy(found.boxes_xywh[rows[hit]]), xywh_to_xyxy(truth.boxes_xywh[label[hit]])
-    inexact[hit] = np.clip(1 - iou_of_pairs(*pairs), 0, 1 - _IOU)  # pycocotools' own IoU may differ in the last bit
-
+    inexact = inexactness(evaluated, of_class)
     scores, inexact, true = found.scores[rows], np.cumsum(inexact), np.cumsum(hit)
     false, missed = np.arange(1, len(rows) + 1) - true, boxes - true
-    cost = (inexact / (1 - _IOU) + false + missed) / (boxes + false)
+    cost = lrp(inexact, true, false, missed)
     cost[:-1][scores[:-1] == scores[1:]] = np.inf  # a threshold can't part equal scores
     best = int(np.argmin(cost)) if len(rows) else -1
     if best < 0 or cost[best] >= 1:
@@ -66,6 +65,24 @@ def olrp(evaluated: Evaluated, category: int | None = None) -> dict[str, Any]:
     parts = (inexact[best] / hits, alarms / (hits + alarms), misses / boxes)
     adds = (inexact[best] / (1 - _IOU) / total, alarms / total, misses / total)
     return _row(float(cost[best]), float(scores[best]), tuple(map(float, parts)), tuple(map(float, adds)))
+
+
+def inexactness(evaluated: Evaluated, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """1 - IoU, 0 to 0.5, of ``matches.order[columns]`` that match a label at an IoU of 0.5, and 0 of the others."""
+    truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
+    rows, label = matches.order[columns], matches.truth_of[IOU_50, columns]
+    hit = label >= 0
+    inexact = np.zeros(len(rows))
+    pairs = xywh_to_xyxy(found.boxes_xywh[rows[hit]]), xywh_to_xyxy(truth.boxes_xywh[label[hit]])
+    inexact[hit] = np.clip(1 - iou_of_pairs(*pairs), 0, 1 - _IOU)  # pycocotools' own IoU may differ in the last bit
+    return inexact
+
+
+def lrp(inexact: Counted, true: Counted, false: Counted, missed: Counted) -> NDArray[np.float64]:
+    """LRP of sums of 1 - IoU over the hits, and of numbers of hits, false alarms and misses; NaN where all are 0."""
+    whole = np.asarray(true + false + missed, dtype=np.float64)
+    cost = inexact / (1 - _IOU) + false + missed
+    return np.asarray(np.divide(cost, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
 
 
 def _row(value: float | None, threshold: float | None, parts: tuple[Any, ...], adds: tuple[Any, ...]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .records import Evaluated, Found, Matches, Truth
+from .records import Evaluated, Found, Matches, OfSize, Truth
 
 
 def evaluate(truth: Truth, found: Found, *, sizes: bool = True) -> Evaluated:
@@ -28,22 +28,25 @@ def evaluate(truth: Truth, found: Found, *, sizes: bool = True) -> Evaluated:
             coco_eval.params.areaRngLbl = coco_eval.params.areaRngLbl[:1]
         coco_eval.evaluate()
         coco_eval.accumulate()
+    every, *by_size = [_of_size(coco_eval, truth, size) for size in range(len(coco_eval.params.areaRng))]
     return Evaluated(
         truth=truth,
         found=found,
-        matches=_matches(coco_eval, truth, found),
+        matches=every.matches,
         precision=coco_eval.eval["precision"],
         recall=coco_eval.eval["recall"],
+        sizes=tuple(by_size),
     )
 
 
-def _matches(coco_eval: Any, truth: Truth, found: Found) -> Matches:
+def _of_size(coco_eval: Any, truth: Truth, size: int) -> OfSize:
     thresholds = len(coco_eval.params.iouThrs)
     areas, images = len(coco_eval.params.areaRng), len(truth.images)
     rows, truth_of, ignored = [], [], []
     detection_of = np.full((thresholds, len(truth.image)), -1, dtype=np.int64)
+    to_find = np.zeros(len(truth.image), dtype=bool)
     for k in range(len(truth.categories)):
-        first = k * areas * images  # evalImgs runs over categories, then sizes (all boxes first), then images
+        first = (k * areas + size) * images  # evalImgs runs over categories, then sizes (all boxes first), then images
         for pair in coco_eval.evalImgs[first : first + images]:
             if pair is None:
                 continue
@@ -53,12 +56,14 @@ def _matches(coco_eval: Any, truth: Truth, found: Found) -> Matches:
             ignored.append(np.asarray(pair["dtIgnore"], dtype=bool))
             labels = np.asarray(pair["gtIds"], dtype=np.int64) - 1
             detection_of[:, labels] = np.asarray(pair["gtMatches"], dtype=np.int64) - 1
-    return Matches(
+            to_find[labels] = ~np.asarray(pair["gtIgnore"], dtype=bool)
+    matches = Matches(
         order=_joined(rows, (0,), np.int64),
         truth_of=_joined(truth_of, (thresholds, 0), np.int64),
         ignored=_joined(ignored, (thresholds, 0), np.bool_),
         detection_of=detection_of,
     )
+    return OfSize(matches, to_find)
 
 
 def _joined(parts: list[NDArray[Any]], empty: tuple[int, ...], kind: Any) -> NDArray[Any]:

@@ -85,16 +85,31 @@ class Matches:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OfSize:
+    """Who matched whom where only boxes of a certain size are to be found.
+
+    Attributes:
+        matches: as over all sizes; what matched a box of another size, or nothing and is of another size itself, is
+            ignored, too.
+        to_find: bool[G], labels of this size that are no crowd.
+    """
+
+    matches: Matches
+    to_find: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluated:
     """One run of pycocotools' COCOeval, from which every number is derived.
 
     Attributes:
         truth, found: what was compared.
-        matches: who matched whom.
+        matches: who matched whom, over all sizes.
         precision: float64[T, R, K, A, M], at R = 101 recalls 0, 0.01, ..., 1, for K categories, A = 4 sizes (all,
             small, medium, large) and M = 3 limits on detections an image and category (1, 10, 100); -1 where a
             category has no box of that size.
         recall: float64[T, K, A, M], likewise.
+        sizes: small, medium and large boxes alone; empty where sizes weren't evaluated.
     """
 
     truth: Truth
@@ -102,6 +117,12 @@ class Evaluated:
     matches: Matches
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
+    sizes: tuple[OfSize, ...] = ()
+
+    @property
+    def all_sizes(self) -> OfSize:
+        """The matches over all sizes, with the labels that they look for."""
+        return OfSize(self.matches, ~self.truth.crowd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,11 @@ from .ap import IOU_50
 from .curves import NO_DETECTIONS_THRESHOLD, best_f1
 from .grouping import groups_with_boxes
 from .intervals import interval_of
-from .records import Evaluated
+from .lrp import inexactness, lrp, olrp
+from .records import Evaluated, OfSize
 from .resampling import Counts, Figures, Scores, by_figure, draw_images, mean_of_defined, resampled_precision
+
+_MOST = {"AR1": 1, "AR10": 10, "AR100": None}
 
 
 def report_intervals(
@@ -36,9 +39,10 @@ def report_intervals(
 
     Returns:
         {"overall": {figure: {"low", "high"}}, "per_class": {name: the same}, "threshold", "resamples", "seed",
-        "confidence", "groups"} of plain values, fractions. Figures are "AP", "AP50", "AP75", "AR100", at the threshold
-        "precision", "recall" and "f1", and "best_f1". The ends are None where there is nothing to measure, or where
-        fewer than two groups hold a box. "groups" is how many there were to draw, each image alone being one.
+        "confidence", "groups"} of plain values, fractions. Figures are COCOeval's twelve (those of a size if sizes were
+        evaluated), "precision", "recall" and "f1" at the threshold, "best_f1" and "oLRP". The ends are None where there
+        is nothing to measure, or where fewer than two groups hold a box. "groups" is how many there were to draw, each
+        image alone being one.
     """
     truth = evaluated.truth
     if threshold is None:
@@ -46,10 +50,13 @@ def report_intervals(
         threshold = NO_DETECTIONS_THRESHOLD if threshold is None else threshold
     drawn = draw_images(len(truth.images), resamples=resamples, seed=seed, groups=groups)
     counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
-    figures, scenes = report_figures(evaluated, counts, threshold), groups_with_boxes(truth, groups)
+    of_size = {key: groups_with_boxes(truth, groups, each.to_find) for key, each in _sizes(evaluated).items()}
+    scenes = {f"{kind}{key}": counted for key, counted in of_size.items() if key for kind in ("AP", "AR")}
     ends = {
-        key: interval_of(values, scenes[key[1]], confidence, biased=key[0] in ("AP", "AP50", "AP75"))
-        for key, values in figures.items()
+        (name, category): interval_of(
+            values, scenes.get(name, of_size[""])[category], confidence, biased=name.startswith("AP")
+        )
+        for (name, category), values in report_figures(evaluated, counts, threshold).items()
     }
     plain = {key: {"low": each.low, "high": each.high} for key, each in ends.items()}
     names = list(dict.fromkeys(name for name, _ in plain))
@@ -67,28 +74,72 @@ def report_intervals(
 def report_figures(evaluated: Evaluated, counts: Counts, threshold: float) -> Figures:
     """All figures of a report that have an interval, on the same resamples.
 
-    AR100 is COCOeval's. Precision, recall and F1 are those of detections with a score of at least ``threshold``, at an
-    IoU of 0.5; "best_f1" is F1 at the threshold of each category's best one, and of that over all categories. The
+    AP, AR and those of a size or a number of detections are COCOeval's. Precision, recall and F1 are those of
+    detections with a score of at least ``threshold``, at an IoU of 0.5; "best_f1" is F1 at the threshold of each
+    category's best one, and of that over all categories; "oLRP" is LRP at the threshold where it is least. The
     thresholds are held fast: they are not chosen anew in each resample.
     """
     categories = evaluated.truth.categories
-    precision = resampled_precision(evaluated, counts)[:, None]
-    figures = {key: of_run[:, 0] for key, of_run in by_figure(precision, categories)}
+    figures: Figures = {}
+    for suffix, of_size in _sizes(evaluated).items():
+        precision = resampled_precision(evaluated, counts, of_size)[:, None]
+        named = by_figure(precision, categories)
+        figures |= {(f"{name}{suffix}", k): values[:, 0] for (name, k), values in named if name == "AP" or not suffix}
     bests = [best_f1(evaluated, k)["threshold"] for k in (*range(len(categories)), None)]
-    best = _rates(evaluated, counts, [np.nan if each is None else each for each in bests])["f1"]
-    rates = _rates(evaluated, counts, [threshold] * len(bests))
-    for name, values in {"AR100": _recall(evaluated, counts), **rates, "best_f1": best}.items():
+    columns = {
+        **{key: _recall(evaluated, counts, evaluated.all_sizes, most) for key, most in _MOST.items()},
+        **{f"AR{suffix}": _recall(evaluated, counts, each) for suffix, each in _sizes(evaluated).items() if suffix},
+        **_rates(evaluated, counts, [threshold] * len(bests)),
+        "best_f1": _rates(evaluated, counts, [np.nan if each is None else each for each in bests])["f1"],
+        "oLRP": _olrp(evaluated, counts),
+    }
+    for name, values in columns.items():
         figures |= {(name, category): values[:, k] for k, category in enumerate((*categories, None))}
     return figures
 
 
-def _recall(evaluated: Evaluated, counts: Counts) -> Scores:
-    """AR100: float64[resamples, K + 1], the last over all categories; NaN where no box was drawn."""
-    found, matches = evaluated.found, evaluated.matches
+def _sizes(evaluated: Evaluated) -> dict[str, OfSize]:
+    """All boxes and those of a size, by what is added to a figure's name."""
+    return {"": evaluated.all_sizes, **dict(zip("sml", evaluated.sizes))}
+
+
+def _recall(evaluated: Evaluated, counts: Counts, of_size: OfSize, most: int | None = None) -> Scores:
+    """AR of the best ``most`` detections of each image and category (None: of all that were matched).
+
+    Returns:
+        float64[resamples, K + 1], the last over all categories; NaN where no box was drawn.
+    """
+    found, matches = evaluated.found, of_size.matches
+    image, category = found.image[matches.order], found.category[matches.order]
     hit = ((matches.truth_of >= 0) & ~matches.ignored).sum(axis=0)  # at how many of the IoUs
-    true = counts @ _tally(evaluated, found.image[matches.order], found.category[matches.order], hit)
-    recall = _ratio(true / len(matches.truth_of), counts @ _boxes(evaluated))
+    if most is not None:
+        hit[_ranks(image, category) >= most] = 0
+    true = counts @ _tally(evaluated, image, category, hit)
+    recall = _ratio(true / len(matches.truth_of), counts @ _boxes(evaluated, of_size.to_find))
     return np.column_stack([recall, mean_of_defined(recall.T)])
+
+
+def _ranks(image: NDArray[np.int64], category: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many detections of the same image and category come before each, where such stand together."""
+    starts = np.ones(len(image), dtype=bool)
+    starts[1:] = (image[1:] != image[:-1]) | (category[1:] != category[:-1])
+    first = np.flatnonzero(starts)
+    return np.asarray(np.arange(len(image)) - first[np.cumsum(starts) - 1])
+
+
+def _olrp(evaluated: Evaluated, counts: Counts) -> Scores:
+    """float64[resamples, K + 1], the last the mean over categories; NaN where no box was drawn."""
+    found, matches = evaluated.found, evaluated.matches
+    least = [olrp(evaluated, k)["threshold"] for k in range(len(evaluated.truth.categories))]
+    shows = np.array([np.inf if each is None else each for each in least])  # None: to show nothing is best
+    image, category = found.image[matches.order], found.category[matches.order]
+    use = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= shows[category])
+    inexact = inexactness(evaluated, np.arange(len(matches.order))) * use
+    hit = use & (matches.truth_of[IOU_50] >= 0)
+    lack, true, shown = (counts @ _tally(evaluated, image, category, each) for each in (inexact, hit, use))
+    boxes = counts @ _boxes(evaluated, evaluated.all_sizes.to_find)
+    cost = np.where(boxes > 0, lrp(lack, true, shown - true, boxes - true), np.nan)
+    return np.column_stack([cost, mean_of_defined(cost.T)])
 
 
 def _rates(evaluated: Evaluated, counts: Counts, thresholds: Sequence[float]) -> dict[str, Scores]:
@@ -105,15 +156,14 @@ def _rates(evaluated: Evaluated, counts: Counts, thresholds: Sequence[float]) ->
 
     counted = ~matches.ignored[IOU_50]
     shown, true = drawn(counted), drawn(counted & (matches.truth_of[IOU_50] >= 0))
-    boxes = counts @ _boxes(evaluated)
+    boxes = counts @ _boxes(evaluated, evaluated.all_sizes.to_find)
     boxes = np.column_stack([boxes, boxes.sum(axis=1)])
     boxes[:, np.isnan(thresholds)] = shown[:, np.isnan(thresholds)] = np.nan
     return {"precision": _ratio(true, shown), "recall": _ratio(true, boxes), "f1": _ratio(2 * true, shown + boxes)}
 
 
-def _boxes(evaluated: Evaluated) -> Scores:
-    truth = evaluated.truth
-    return _tally(evaluated, truth.image, truth.category, ~truth.crowd)
+def _boxes(evaluated: Evaluated, to_find: NDArray[np.bool_]) -> Scores:
+    return _tally(evaluated, evaluated.truth.image, evaluated.truth.category, to_find)
 
 
 def _tally(

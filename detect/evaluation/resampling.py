@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from .ap import IOU_50, IOU_75
-from .records import Evaluated
+from .records import Evaluated, OfSize
 
 _RECALLS = np.linspace(0, 1, 101)
 _CELLS = 2_000_000  # resamples x detections at a time, so that memory stays below some 50 MB
@@ -41,7 +41,7 @@ def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int]
     return np.asarray(drawn[:, of_image], dtype=np.int64)
 
 
-def resampled_precision(evaluated: Evaluated, counts: Counts) -> Scores:
+def resampled_precision(evaluated: Evaluated, counts: Counts, of_size: OfSize | None = None) -> Scores:
     """AP at each IoU and of each category on resamples of the images.
 
     It equals what COCOeval gives (up to rounding) on a data set with each image as often as it was drawn, under new
@@ -51,15 +51,17 @@ def resampled_precision(evaluated: Evaluated, counts: Counts) -> Scores:
     Args:
         evaluated: one run of COCOeval on the images as they are.
         counts: int[resamples, images], how often each image is drawn, 0 for not at all.
+        of_size: one of ``evaluated.sizes``; None: boxes of all sizes.
 
     Returns:
         float64[resamples, T, K], fractions; NaN where no box of the category was drawn.
     """
-    truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
+    of_size = of_size or evaluated.all_sizes
+    truth, found, matches = evaluated.truth, evaluated.found, of_size.matches
     result = np.full((len(counts), len(matches.truth_of), len(truth.categories)), np.nan)
     small = counts.astype(np.int32)
     for k in range(len(truth.categories)):
-        to_find = np.bincount(truth.image[(truth.category == k) & ~truth.crowd], minlength=len(truth.images))
+        to_find = np.bincount(truth.image[(truth.category == k) & of_size.to_find], minlength=len(truth.images))
         boxes = counts @ to_find
         columns = np.flatnonzero(found.category[matches.order] == k)
         columns = columns[np.argsort(-found.scores[matches.order[columns]], kind="stable")]

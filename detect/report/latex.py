@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .wording import ends
+
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -18,9 +20,12 @@ def to_latex(summary: dict[str, Any]) -> str:
     """A table of the classes and one of the errors of their boxes; needs ``\\usepackage{booktabs}``."""
     classes = summary["per_class"]
     rows = [
-        [_text(name), _count(c["boxes"]), *(_per_cent(c[key]) for key, _ in _FIGURES)] for name, c in classes.items()
+        [_text(name), _count(c["boxes"]), *(_per_cent(c[key], ends(summary, key, name)) for key, _ in _FIGURES)]
+        for name, c in classes.items()
     ]
-    total = ["all", _count(summary["boxes"]), *(_per_cent(summary[key]) for key, _ in _FIGURES)]
+    total = ["all", _count(summary["boxes"]), *(_per_cent(summary[key], ends(summary, key)) for key, _ in _FIGURES)]
+    told = summary.get("intervals")
+    in_brackets = "" if told is None else f"; in brackets {100 * told['confidence']:g}\\,\\% bootstrap intervals"
     edges = ("left", "top", "right", "bottom")
     lie = [
         [_text(name), _count(c["matched"]), _fraction(c["mean_iou"]), *(_signed(c["edge_bias_px"][e]) for e in edges)]
@@ -34,7 +39,7 @@ def to_latex(summary: dict[str, Any]) -> str:
                 ["class", "boxes", *(told for _, told in _FIGURES)],
                 rows,
                 total,
-                f"Average precision and recall in per cent, as COCO defines them, on {images}.",
+                f"Average precision and recall in per cent, as COCO defines them, on {images}{in_brackets}.",
                 "tab:detection",
             ),
             _table(
@@ -81,8 +86,9 @@ def _count(value: int) -> str:
     return f"{value:,}".replace(",", "\\,")
 
 
-def _per_cent(value: float | None) -> str:
-    return "--" if value is None else f"{100 * value:.1f}"
+def _per_cent(value: float | None, low_high: tuple[float, float] | None) -> str:
+    limits = "" if low_high is None else " ({:.1f}--{:.1f})".format(*(100 * end for end in low_high))
+    return "--" if value is None else f"{100 * value:.1f}{limits}"
 
 
 def _fraction(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .wording import count, fraction, gist, percent, provenance, signed
+from .wording import count, ends, fraction, gist, percent, provenance, signed, span
 
 _AP_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _AR_KEYS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -18,19 +18,18 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     parts = ["# Detection report", plain_text(gist(summary))]
     parts += [f"> **Check this:** {plain_text(warning)}" for warning in summary["warnings"]]
     parts += [
-        markdown_table(_AP_KEYS, [[fraction(summary[key]) for key in _AP_KEYS]]),
-        markdown_table(_AR_KEYS, [[fraction(summary[key]) for key in _AR_KEYS]]),
+        *(markdown_table(keys, _with_ends(summary, keys)) for keys in (_AP_KEYS, _AR_KEYS)),
         markdown_table(
             ("images", "boxes", "detections"), [[count(summary[k]) for k in ("images", "boxes", "detections")]]
         ),
         "Fractions, as pycocotools computes them: AP is the mean over IoU 0.50 to 0.95; s, m and l are boxes with an "
         "area up to 32², of 32² to 96² and from 96² pixels; AR1 to AR100 count the best 1 to 100 detections an image "
-        "and class. A dash: nothing to find there.",
+        f"and class. A dash: nothing to find there.{_about_intervals(summary)}",
         "## Classes",
         markdown_table(
             ("class", "boxes", *_AP_KEYS, "AR100"),
             [
-                [plain_text(n), count(c["boxes"]), *(fraction(c[k]) for k in (*_AP_KEYS, "AR100"))]
+                [plain_text(n), count(c["boxes"]), *(_figure(summary, k, n) for k in (*_AP_KEYS, "AR100"))]
                 for n, c in classes.items()
             ],
         ),
@@ -76,6 +75,29 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _with_ends(summary: dict[str, Any], keys: Sequence[str]) -> list[list[str]]:
+    """A row of figures, and below it one of their intervals, if there are any."""
+    spans = [span(ends(summary, key)) for key in keys]
+    return [[fraction(summary[key]) for key in keys], *([spans] if any(spans) else [])]
+
+
+def _figure(summary: dict[str, Any], key: str, category: str) -> str:
+    told = fraction(summary["per_class"][category][key])
+    limits = span(ends(summary, key, category))
+    return f"{told} ({limits})" if limits else told
+
+
+def _about_intervals(summary: dict[str, Any]) -> str:
+    told = summary.get("intervals")
+    if told is None:
+        return ""
+    drawn = "images" if told["groups"] == summary["images"] else "groups of images"
+    return (
+        f" Intervals hold {percent(told['confidence'])}, by {count(told['resamples'])} bootstrap resamples of "
+        f"{count(told['groups'])} {drawn}."
+    )
 
 
 def _threshold_row(name: str, at: dict[str, Any], best: dict[str, Any]) -> list[str]:

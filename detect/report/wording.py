@@ -12,6 +12,21 @@ def fraction(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
 
 
+def ends(summary: dict[str, Any], key: str, category: str | None = None) -> tuple[float, float] | None:
+    """The interval of a figure, over all or of a category; None where the judgement holds none."""
+    intervals = summary.get("intervals")
+    if intervals is None:
+        return None
+    of = intervals["overall"] if category is None else intervals["per_class"][category]
+    found = of.get(key)
+    return None if found is None or found["low"] is None else (found["low"], found["high"])
+
+
+def span(low_high: tuple[float, float] | None) -> str:
+    """0.441 to 0.583 with a dash between, or nothing."""
+    return "" if low_high is None else f"{low_high[0]:.3f}\N{EN DASH}{low_high[1]:.3f}"
+
+
 def signed(value: float | None) -> str:
     """+3.1 or −0.4 (with a true minus), or a dash."""
     if value is None:
