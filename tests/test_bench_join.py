@@ -55,6 +55,15 @@ def test_each_system_is_told_by_the_bench_with_most_seeds_and_timed_against_its_
     assert "| large         | 0.700 ± 0.010 (0.650 to 0.750) |" in table
 
 
+def test_a_bench_without_its_reference_takes_times_from_another_but_no_difference() -> None:
+    lost = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
+    alone = {**bench(row("gru", 0.5)), "systems": [lost, row("gru", 0.5)]}
+    other = bench(row("plain", 0.4), row("gru", 0.45, minutes=20, ms=30), seeds=1)
+    table = join([("a", alone), ("b", other)])
+    assert cells(table, "gru")[1] == "3"
+    assert cells(table, "gru")[-3:] == ["-", "x 2.00", "x 1.50"]
+
+
 def test_what_is_unfinished_is_left_out_and_so_are_ratios_to_it() -> None:
     lost = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
     table = join([("a", {**bench(row("gru", 0.5)), "systems": [lost, row("gru", 0.5)]})])

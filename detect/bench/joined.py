@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DataError
 from .cells import mean, short, signed, span, table
@@ -23,11 +23,23 @@ _COLUMNS = [
 ]
 
 
+class _Told(NamedTuple):
+    """A system's figures in a bench, with those of the bench's reference, if that is complete."""
+
+    bench: dict[str, Any]
+    row: dict[str, Any]
+    reference: dict[str, Any] | None
+
+    def ratio(self, key: str) -> str:
+        return "-" if self.reference is None else f"x {self.row[key] / self.reference[key]:.2f}"
+
+
 def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """Tables of scores and of classes as Markdown, each system once, those of the first bench first.
 
-    Times are ratios to the reference of the same bench, as minutes and milliseconds of two benches don't compare.
-    A system that several benches hold, the reference among them, is told by the one with most seeds.
+    A system that several benches hold, the reference among them, is told by the one with most seeds. Times are ratios
+    to the reference of the same bench, as minutes and milliseconds of two benches don't compare; where that lacks the
+    reference, they are those of another bench that has it.
 
     Args:
         benches: each with a name for messages, and as bench.json has it.
@@ -46,15 +58,14 @@ def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
         if other:
             found = f"it differs from {first_name} in {', '.join(other)}, so that their scores don't compare"
             raise DataError(found, where=name, fix="join benches of one reference, on the same data and terms")
-    rows: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-    for bench, row in _complete(benches):
-        held = rows.get(row["name"])
-        if held is None or held[0]["seeds"] < bench["seeds"]:
-            rows[row["name"]] = bench, row
+    told: dict[str, list[_Told]] = {}
+    for each in _complete(benches):
+        told.setdefault(each.row["name"], []).append(each)
+    rows = [sorted(each, key=lambda one: -one.bench["seeds"]) for each in told.values()]
     categories = first["data"]["categories"]
     columns = [each.format(first["against"]) for each in _COLUMNS]
-    lines = [*table(columns, [_scores(bench, row) for bench, row in rows.values()]), ""]
-    classes = [[name, *_classes(row, categories)] for name, (_, row) in rows.items()]
+    lines = [*table(columns, [_scores(each) for each in rows]), ""]
+    classes = [[most.row["name"], *_classes(most.row, categories)] for most, *_ in rows]
     lines += table(["AP50 by class", *categories], classes)
     return "\n".join(lines) + "\n"
 
@@ -75,28 +86,24 @@ def _other_terms(bench: dict[str, Any], first: dict[str, Any]) -> list[str]:
     return other + [key for key in mine if key in theirs and mine[key] != theirs[key]]
 
 
-def _complete(benches: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _complete(benches: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_Told]:
     for _, bench in benches:
-        for row in bench["systems"]:
-            if row["state"] == "complete":
-                yield bench, row
+        finished = [row for row in bench["systems"] if row["state"] == "complete"]
+        reference = next((row for row in finished if row["name"] == bench["against"]), None)
+        yield from (_Told(bench, row, reference) for row in finished)
 
 
-def _scores(bench: dict[str, Any], row: dict[str, Any]) -> list[str]:
-    reference = next((each for each in bench["systems"] if each["name"] == bench["against"]), row)
-    difference = row.get("difference")
-    ratios = [
-        f"x {row[key] / reference[key]:.2f}" if reference["state"] == "complete" else "-"
-        for key in ("training_minutes", "ms_per_image")
-    ]
+def _scores(told: Sequence[_Told]) -> list[str]:
+    bench, row, _ = told[0]
+    timed = next((each for each in told if each.reference is not None), None)
     return [
         row["name"],
         str(bench["seeds"]),
         short(row["parameters"]),
         short(row["multiply_adds"]),
         *(text for key in ("AP50", "AP") for text in (mean(row[key]), span(row[key]))),
-        "-" if difference is None else signed(difference["AP50"]),
-        *ratios,
+        signed(row["difference"]["AP50"]) if "difference" in row else "-",
+        *("-" if timed is None else timed.ratio(key) for key in ("training_minutes", "ms_per_image")),
     ]
 
 
