@@ -14,6 +14,7 @@ from .records import Detections
 _AT_BORDER = 2.0  # pixels: boxes that end so near a border may go on beyond it
 _MOST = 0.75  # share of a frame from which on it is as well to look at all of it
 _MULTIPLE = 8  # pixels; the network pads to this anyway
+_CONTEXT = 64, 6  # known surface to look at with the new: so many pixels, or this part of the frame if that is more
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ class Window:
         return (self.start, 0) if self.axis == 0 else (0, self.start)
 
 
-def incoming_window(motion_xy: tuple[float, float], size_hw: tuple[int, int], *, context: int = 64) -> Window | None:
+def incoming_window(
+    motion_xy: tuple[float, float], size_hw: tuple[int, int], *, context: int | None = None
+) -> Window | None:
     """Where to look in a frame; None where nothing less than all of it will do.
 
     Only the main direction counts: a strip that also wanders to the side shows a sliver there that isn't looked at.
@@ -51,11 +54,13 @@ def incoming_window(motion_xy: tuple[float, float], size_hw: tuple[int, int], *,
     Args:
         motion_xy: pixels (right, down) that the surface moved since the frame before; nothing tells of no motion.
         size_hw: height and width of the frame.
-        context: pixels of known surface to look at with the new.
+        context: pixels of known surface to look at with the new, so that what the border had cut is seen whole; None:
+            a sixth of the frame along the motion, 64 at least.
     """
     axis = 1 if abs(motion_xy[1]) >= abs(motion_xy[0]) else 0
     size, motion = size_hw[1 - axis], motion_xy[axis]
-    depth = math.ceil((abs(motion) + context) / _MULTIPLE) * _MULTIPLE
+    known = max(_CONTEXT[0], size // _CONTEXT[1]) if context is None else context
+    depth = math.ceil((abs(motion) + known) / _MULTIPLE) * _MULTIPLE
     if motion == 0 or depth > _MOST * size:
         return None
     return Window(axis, size - depth, size, True) if motion < 0 else Window(axis, 0, depth, False)

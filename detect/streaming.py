@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torchvision.models.detection import FasterRCNN
 
-from .averaging import Averaged, Motion, average
 from .boxes import carried
 from .data import DetectionDataset, as_channels, strips, to_tensor, unit_range
 from .errors import ConfigError
@@ -21,6 +20,7 @@ from .motion import motion_between
 from .prediction import detect_dataset, detect_images, to_detections
 from .records import Detections, Frame
 
+Motion = tuple[float, float]  # pixels (right, down) that the surface moves from a frame to the next
 Between = Literal["light", "incoming"]
 
 
@@ -35,8 +35,7 @@ class Stream:
         categories: the model's category names.
         every: each how many frames a key frame is seen, all of it, by the full network.
         between: what happens in the frames between. "incoming": the full network looks at the surface that has come
-            in, and what was found before is carried on, also to the next key frame, whose scores are the mean of both
-            looks (where one was spoilt, the other tells); "light": the light network looks at all of it. None: by the
+            in, and what was found before is carried on; "light": the light network looks at all of it. None: by the
             light network where there is one.
         channels: 1 for gray, 3 for RGB, as the model asks; frames are brought to it.
 
@@ -93,8 +92,6 @@ class Stream:
         found = self._at_border(pixels) if between and self.between == "incoming" else None
         if found is None:
             found = self._whole(pixels, light=between and self.between == "light")
-            if self.every > 1 and self.between == "incoming" and self._last is not None:
-                found = average(found, Averaged.after_one(self._last), self.speed_xy, size_hw).found
         self._frames += 1
         self._before, self._last = pixels, found
         return found

@@ -14,7 +14,7 @@ from conftest import Outcome
 from tiny import TINY_MODEL
 from torch import nn
 
-from detect.averaging import Averaged, average, carry
+from detect.bench.strips.averaging import Averaged, average, carry
 from detect.bench.strips.scores import difference, score
 from detect.bench.strips.speed import FrameTimes, frame_times
 from detect.bench.strips.truth import by_condition, only, seen_before

@@ -49,6 +49,15 @@ def test_the_window_lies_where_surface_comes_in(
     assert np.zeros(SIZE)[rows, columns].shape == ((stop - start, 200) if axis else (200, stop - start))
 
 
+def test_a_larger_frame_is_looked_at_with_more_known_surface_so_that_its_defects_are_seen_whole() -> None:
+    window = incoming_window((0, -160), (800, 600))
+    assert window is not None
+    assert 800 - window.start == 296  # 160 new, 133 known, in steps of 8
+    narrow = incoming_window((0, -160), (800, 600), context=20)
+    assert narrow is not None
+    assert 800 - narrow.start == 184
+
+
 @pytest.mark.parametrize("motion_xy", [(0, 0), (0, -120), (130, 10)])
 def test_nothing_less_than_the_whole_frame_will_do(motion_xy: tuple[float, float]) -> None:
     """Where nothing is known to move, and where next to all of the frame is new."""

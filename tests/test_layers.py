@@ -19,7 +19,7 @@ PACKAGE = ROOT / "detect"
 LAYERS = [
     {"errors", "records", "boxes", "yaml_text"},
     {"images", "config"},
-    {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming", "averaging", "corruptions"},
+    {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming", "corruptions"},
     {"conversion", "robustness", "thresholds"},
     {"data", "models"},
     {"checkpoint", "distributed", "prediction"},

@@ -8,14 +8,14 @@ from itertools import pairwise
 
 from torchvision.models.detection import FasterRCNN
 
-from ...averaging import Averaged, Motion, average, carry
 from ...data import DetectionDataset, strips
 from ...errors import DataError
 from ...images import Pixels
 from ...models import StripDetector
 from ...motion import motion_between
 from ...records import Detections, Frame
-from ...streaming import Between, Stream, carried_on
+from ...streaming import Between, Motion, Stream, carried_on
+from .averaging import Averaged, average, carry
 
 SEEN, AVERAGED = "as it is", "averaged over frames"
 FORESEEN, MOVED, AVERAGED_MOVED, COPIED = "foreseen", "last boxes, moved", "averaged boxes, moved", "last boxes, copied"

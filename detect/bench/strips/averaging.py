@@ -1,4 +1,4 @@
-"""Detections averaged over the frames of a moving strip: a memory that needs no training."""
+"""Detections averaged over the frames of a moving strip: the control of a memory, which needs no training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import carried, iou
-from .records import Detections
-
-Motion = tuple[float, float]  # pixels (right, down) that the surface moves from a frame to the next
+from ...boxes import carried, iou
+from ...records import Detections
+from ...streaming import Motion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,11 +28,6 @@ class Averaged:
     sums: NDArray[np.float64]
     hits: NDArray[np.int64]
     since_xy: NDArray[np.float64]
-
-    @classmethod
-    def after_one(cls, found: Detections) -> Averaged:
-        """As if nothing but one frame had been seen, in which this was found."""
-        return cls(found, found.scores.astype(np.float64), np.ones(len(found), np.int64), np.zeros((1, 2)))
 
 
 def average(
@@ -61,7 +55,8 @@ def average(
         most: how many to keep, by score.
     """
     if before is None:
-        return Averaged.after_one(found)
+        hits = np.ones(len(found), np.int64)
+        return Averaged(found, found.scores.astype(np.float64), hits, np.zeros((1, 2)))
     old = carry(before, motion_xy, size_hw)
     partners = _partners(found, old.found, same_iou)
     matched = partners >= 0
