@@ -60,10 +60,11 @@ def resampled_precision(evaluated: Evaluated, counts: Counts, of_size: OfSize | 
     truth, found, matches = evaluated.truth, evaluated.found, of_size.matches
     result = np.full((len(counts), len(matches.truth_of), len(truth.categories)), np.nan)
     small = counts.astype(np.int32)
+    counts_somewhere = ~matches.ignored.all(axis=0)  # at one IoU or another; those of another size don't
     for k in range(len(truth.categories)):
         to_find = np.bincount(truth.image[(truth.category == k) & of_size.to_find], minlength=len(truth.images))
         boxes = counts @ to_find
-        columns = np.flatnonzero(found.category[matches.order] == k)
+        columns = np.flatnonzero((found.category[matches.order] == k) & counts_somewhere)
         columns = columns[np.argsort(-found.scores[matches.order[columns]], kind="stable")]
         rows = matches.order[columns]
         places, copies = _laid_out(found.scores[rows], found.image[rows], int(counts.max(initial=1)))
@@ -158,7 +159,7 @@ def _average_precision(
         true = np.cumsum(weights[:, at], axis=1, dtype=np.int32)
         ranked = ranks[:, at]
         if ignored[t].any():
-            ranked = ranked - np.cumsum(weights * ignored[t], axis=1)[:, at]
+            ranked = ranked - np.cumsum(weights * ignored[t], axis=1, dtype=np.int32)[:, at]
         precision = true / (ranked + np.spacing(1))
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         reached = recalls[row[:, None], true]
