@@ -174,8 +174,7 @@ class TestReportIntervals:
                 if values[key] is None or not figures["boxes"]:  # a precision may be 0 without a box to find
                     assert of[key] == {"low": None, "high": None}
                 else:
-                    assert 0 <= of[key]["low"] <= values[key] <= of[key]["high"] <= 1
-                    assert of[key]["low"] < of[key]["high"]
+                    assert 0 <= of[key]["low"] < values[key] < of[key]["high"] <= 1
 
     def test_it_agrees_with_the_bootstrap_of_one_run(self) -> None:
         truth, detections = random_case(3, images=20)

@@ -74,6 +74,8 @@ def _is_bench(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and {"against", "seeds", "folds", "data", "systems"} <= value.keys()
+        and isinstance(value["data"], dict)
+        and {"categories", "images", "boxes"} <= value["data"].keys()
         and all(isinstance(row, dict) and {"name", "state"} <= row.keys() for row in value["systems"])
     )
 

@@ -202,8 +202,8 @@ _JOIN = Verb(
     summary="Join several benches to one table, each system against the reference that they share.",
     details=(
         "For systems that were trained on the same terms, but not in one go. Each is told by the bench that gave it\n"
-        "most seeds; its difference and its times are those against the reference of that bench. Benches on other\n"
-        "data, or trained on other terms, are refused."
+        "most seeds, with its difference from the reference of that bench; times are ratios to a reference measured\n"
+        "beside it. Benches on other data, or trained on other terms, are refused."
     ),
     examples=["bench join runs/first/bench.json runs/second/bench.json --out table.md"],
     add_arguments=_add_join_arguments,

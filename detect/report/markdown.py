@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .wording import count, ends, fraction, gist, percent, provenance, signed, span
+from .wording import count, ends, fraction, gist, percent, provenance, resampled, signed, span
 
 _AP_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _AR_KEYS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -93,11 +93,7 @@ def _about_intervals(summary: dict[str, Any]) -> str:
     told = summary.get("intervals")
     if told is None:
         return ""
-    drawn = "images" if told["groups"] == summary["images"] else "groups of images"
-    return (
-        f" Intervals hold {percent(told['confidence'])}, by {count(told['resamples'])} bootstrap resamples of "
-        f"{count(told['groups'])} {drawn}."
-    )
+    return f" Intervals hold {percent(told['confidence'])}, by {resampled(told, summary['images'])}."
 
 
 def _threshold_row(name: str, at: dict[str, Any], best: dict[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         wording.plural,
         wording.ends,
         wording.span,
+        wording.resampled,
     )
     files = [outcome.image.file_name for outcome in judgement.outcomes]
     album = collect(files, _most_wrong_first(judgement), images_root)

@@ -27,6 +27,12 @@ def span(low_high: tuple[float, float] | None) -> str:
     return "" if low_high is None else f"{low_high[0]:.3f}\N{EN DASH}{low_high[1]:.3f}"
 
 
+def resampled(intervals: dict[str, Any], images: int) -> str:
+    """1,000 bootstrap resamples of 240 images, or of 12 groups of images."""
+    drawn = "images" if intervals["groups"] == images else "groups of images"
+    return f"{count(intervals['resamples'])} bootstrap resamples of {count(intervals['groups'])} {drawn}"
+
+
 def signed(value: float | None) -> str:
     """+3.1 or −0.4 (with a true minus), or a dash."""
     if value is None:

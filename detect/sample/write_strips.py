@@ -18,7 +18,7 @@ from .travel import WANDER, motions, travel
 from .write import make_folder, numbered
 
 SIDE_PX = 200
-SIDES_PX = (100, 2000)  # from the largest defect that is always whole to the height of a large camera
+SIDES_PX = (100, 2000)  # smaller ones hardly hold a defect
 DEGRADED = 0.25  # share of frames in bad condition; ``degrade.SHARES`` divides it
 MOST_FRAMES = 1000  # of 200 x 200 pixels: a strip is drawn whole, so its area is bounded by memory
 _MARGIN_PX = 24  # steel beyond the first and last window, for what moves in and out while the shutter is open
