@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -512,9 +511,7 @@ def test_tools_are_doors_to_the_verbs(steel: Path, tmp_path: Path) -> None:
 
 
 def test_the_real_data_has_the_counts_that_were_counted(neu_det: Path, detect: Run, tmp_path: Path) -> None:
-    start = time.process_time()  # of the processor: the machine may have other work
     outcome = detect("convert", neu_det, "--out", tmp_path / "neu", "--split", "train=1-200,val=201-240")
-    assert time.process_time() - start < 3
     assert outcome.code == 0
     counts = json.loads((tmp_path / "neu" / "audit.json").read_text())["parts"]
     assert {name: (part["images"], part["boxes"]) for name, part in counts.items()} == {

