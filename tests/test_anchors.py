@@ -101,6 +101,18 @@ def test_anchors_sit_on_the_centre_of_their_cell_at_the_true_stride(side: int) -
         assert torch.equal(level[..., 2:] - level[..., :2], torch.tensor(shapes[0]).expand(cells, cells, 2, 2))
 
 
+def test_maps_finer_than_the_strides_have_no_anchors() -> None:
+    maps = [torch.zeros(1, 8, side, side) for side in (16, 8, 4)]
+    (found,) = ShapeAnchors([[(9.0, 9.0)]] * 2, [8, 16])(ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps)
+    assert (
+        found.tolist()
+        == ShapeAnchors([[(9.0, 9.0)]] * 2, [8, 16])(ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps[1:])[
+            0
+        ].tolist()
+    )
+    assert len(found) == 8 * 8 + 4 * 4
+
+
 def test_anchors_run_in_the_order_of_the_heads_outputs() -> None:
     """Row by row, then column by column, then shape by shape, as torchvision flattens the head's maps."""
     level = anchors_of(32, [[(4.0, 4.0), (8.0, 8.0)]], [16])[0].reshape(-1, 4)
@@ -113,7 +125,7 @@ def test_anchors_run_in_the_order_of_the_heads_outputs() -> None:
     [
         (
             [[(8, 8)]] * 3,
-            r"model\.anchors\.shapes: anchors are given for 3 levels, the backbone has 4 .* one list",
+            r"model\.anchors\.shapes: anchors are given for 3 levels, 4 propose .* one list",
         ),
         ([[(8, 8)], [(8, 8)], [(8, 8), (9, 9)], [(8, 8)]], r"levels have \[1, 1, 2, 1\] anchors; give each level the"),
         ([[], [], [], []], r"levels have \[0, 0, 0, 0\] anchors"),

@@ -19,7 +19,7 @@ from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkp
 from detect.config import BackboneConfig, load_config
 from detect.engine import train
 from detect.errors import CheckpointError, ConfigError, DetectError
-from detect.models import default_anchors, level_strides, load_pretrained
+from detect.models import default_anchors, load_pretrained, proposal_strides
 from detect.models.backbones import Backbone, RecurrentConv, Torchvision, build_backbone
 from detect.models.backbones.from_torchvision import dissect
 from detect.models.backbones.recurrent_conv import RecurrentConvLayer, widths_without_recurrence
@@ -64,7 +64,7 @@ def test_maps_have_the_promised_sizes_rounded_up(kind: str, in_channels: int) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_detector_trains_all_its_parts_and_survives_its_checkpoint(kind: str, tmp_path: Path) -> None:
     model = model_config(backbone=KINDS[kind])
-    shapes = default_anchors(len(level_strides(model, 1)), 2)
+    shapes = default_anchors(len(proposal_strides(model, 1)), 2)
     description = Detector(model, ("bright", "dark"), 1, (0.5,), (0.2,), shapes)
     detector = description.build()
     train_one_step(detector)
@@ -92,7 +92,7 @@ def test_a_level_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(
         ConfigError, match=r"single_stride: the backbone has no level at stride 16, only at 4, 8; choose"
     ):
-        level_strides(model, 1)
+        proposal_strides(model, 1)
 
 
 class TestCsp:
@@ -229,7 +229,7 @@ class TestTorchvision:
         self, arch: str, message: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with pytest.raises(ConfigError, match=message):
-            level_strides(model_config(backbone={"name": "torchvision", "arch": arch}), 1)
+            proposal_strides(model_config(backbone={"name": "torchvision", "arch": arch}), 1)
         assert capsys.readouterr() == ("", "")
 
 
@@ -342,5 +342,5 @@ def test_training_starts_from_weights_and_names_a_network_that_is_not_there_befo
 def of_config(name: str) -> nn.Module:
     """The detector of a configuration that comes along."""
     model = load_config(CONFIGS / f"{name}.yaml").model
-    shapes = default_anchors(len(level_strides(model, 1)), model.anchors.per_level)
+    shapes = default_anchors(len(proposal_strides(model, 1)), model.anchors.per_level)
     return Detector(model, tuple("abcdef"), 1, (0.5,), (0.2,), shapes).build()

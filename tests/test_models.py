@@ -228,7 +228,7 @@ class TestChecks:
     def test_given_anchors_have_to_fit_the_backbone(self) -> None:
         model = ModelConfig.model_validate(TINY_MODEL)
         arguments: dict[str, Any] = {"classes": 2, "channels": 1, "mean": [0.5], "std": [0.2]}
-        with pytest.raises(ConfigError, match=r"model\.anchors\.shapes: anchors are given for 3 levels, the backbone"):
+        with pytest.raises(ConfigError, match=r"model\.anchors\.shapes: anchors are given for 3 levels, 4 propose"):
             build_detector(model, shapes=default_anchors(3, 2), **arguments)
         with pytest.raises(ConfigError, match=r"levels have \[1, 2, 2, 2\] anchors"):
             build_detector(model, shapes=[[(8, 8)], *default_anchors(3, 2)], **arguments)

@@ -10,7 +10,7 @@ from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import Tensor, nn
 
 from detect.errors import ConfigError
-from detect.models import cost, level_strides, parts
+from detect.models import cost, parts, proposal_strides
 from detect.models.scan import Scan, ScanControl, scan_in_windows
 
 
@@ -161,4 +161,4 @@ def test_only_the_chosen_levels_change() -> None:
 )
 def test_a_scan_of_levels_that_are_not_there_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        level_strides(model_config(**changes), 1)
+        proposal_strides(model_config(**changes), 1)

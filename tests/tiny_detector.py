@@ -9,7 +9,7 @@ from tiny import TINY_MODEL
 from torchvision.models.detection import FasterRCNN
 
 from detect.config import ModelConfig
-from detect.models import build_detector, default_anchors, level_strides
+from detect.models import build_detector, default_anchors, proposal_strides
 
 
 def model_config(**changes: Any) -> ModelConfig:
@@ -26,7 +26,7 @@ def tiny_detector(*, channels: int = 1, **changes: Any) -> FasterRCNN:
         channels=channels,
         mean=[0.5] * channels,
         std=[0.2] * channels,
-        shapes=default_anchors(len(level_strides(model, channels)), 2),
+        shapes=default_anchors(len(proposal_strides(model, channels)), 2),
     )
 
 

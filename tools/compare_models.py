@@ -19,14 +19,14 @@ import torch
 
 from detect.config import ModelConfig, load_config
 from detect.errors import DetectError
-from detect.models import build_detector, cost, default_anchors, level_strides
+from detect.models import build_detector, cost, default_anchors, proposal_strides
 
 _CLASSES = 6
 
 
 def detector_of(model: ModelConfig) -> torch.nn.Module:
     """A detector with random weights that finds nothing, as the number of finds would change its time."""
-    shapes = default_anchors(len(level_strides(model, 1)), model.anchors.per_level)
+    shapes = default_anchors(len(proposal_strides(model, 1)), model.anchors.per_level)
     detector = build_detector(model, classes=_CLASSES, channels=1, mean=[0.5], std=[0.2], shapes=shapes)
     detector.roi_heads.score_thresh = 1.0
     return detector.eval()

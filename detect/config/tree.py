@@ -39,6 +39,7 @@ class FpnConfig(Section):
     """Feature pyramid."""
 
     channels: Positive = 64
+    smoothing: Literal["full", "separable"] = "full"  # 3x3 convolution of each level after the joining
     single_stride: Positive | None = None  # one level alone, without what comes after it; None: a pyramid of all
 
 
@@ -78,7 +79,9 @@ class AnchorConfig(Section):
 class RpnConfig(Section):
     """Region proposal network."""
 
-    convs: Positive = 1  # 3x3 convolutions before the two outputs
+    convs: Positive = 1  # convolutions before the two outputs
+    kernel: Literal["full", "separable"] = "full"  # of each: 3x3, or 5x5 for each channel alone and 1x1 over all
+    finest_stride: Positive | None = None  # levels finer than it propose nothing, boxes are pooled there alone
     fg_iou: Fraction = 0.6
     bg_iou: Fraction = 0.3
     batch_per_image: Positive = 64  # anchors that the loss samples; few, as an image has few boxes

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..checkpoint import Detector
 from ..config import ModelConfig
 from ..data import DetectionDataset
-from ..models import best_possible_recall, default_anchors, fit_anchors, level_strides
+from ..models import best_possible_recall, default_anchors, fit_anchors, proposal_strides
 
 
 def design_detector(
@@ -21,7 +21,7 @@ def design_detector(
         seed: of the fit.
         say: gets one line on how well the anchors cover the boxes, beside torchvision's.
     """
-    levels = len(level_strides(model, dataset.channels))
+    levels = len(proposal_strides(model, dataset.channels))
     boxes_wh = dataset.boxes_wh() * dataset.resize_factors(model.input_size)[:, None]
     if model.anchors.shapes is not None:
         shapes, origin = [list(level) for level in model.anchors.shapes], "given"

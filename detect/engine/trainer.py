@@ -14,7 +14,7 @@ from ..config import Config
 from ..data import Batch, DetectionDataset, SeededLoader, read_dataset
 from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
-from ..models import level_strides, load_pretrained, parts
+from ..models import load_pretrained, parts, proposal_strides
 from ..prediction import resolve_device
 from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
@@ -61,7 +61,9 @@ class _Training:
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
-            level_strides(config.model, config.data.channels)  # likewise: a backbone that can't be built is named now
+            proposal_strides(
+                config.model, config.data.channels
+            )  # likewise: a backbone that can't be built is named now
         self._read_data()
         if saved is None and team.leads:
             self.folder.start(config)

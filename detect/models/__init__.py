@@ -3,7 +3,7 @@
 from .anchors import Shapes, best_possible_recall, default_anchors, fit_anchors
 from .backbones import load_pretrained
 from .cost import Cost, cost
-from .detector import Part, build_detector, level_strides, parts
+from .detector import Part, build_detector, parts, proposal_strides
 from .memory import State
 from .strip import StripDetector
 
@@ -18,7 +18,7 @@ __all__ = [
     "cost",
     "default_anchors",
     "fit_anchors",
-    "level_strides",
     "load_pretrained",
     "parts",
+    "proposal_strides",
 ]

@@ -24,7 +24,7 @@ class ShapeAnchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no
 
     Args:
         shapes: [level][anchor](width, height) in pixels; the same number of anchors on every level.
-        strides: pixels a cell, level by level.
+        strides: pixels a cell of these levels; finer maps than these are passed over.
     """
 
     def __init__(self, shapes: Shapes, strides: Sequence[int]) -> None:
@@ -38,8 +38,8 @@ class ShapeAnchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """Anchors of each image, FloatTensor[sum over levels of H * W * anchors, 4], xyxy, pixels."""
         like = feature_maps[0]
-        levels = []
-        for cells, stride, (height, width) in zip(self.cell_anchors, self.strides, _sizes(feature_maps)):
+        levels, maps = [], feature_maps[-len(self.strides) :]
+        for cells, stride, (height, width) in zip(self.cell_anchors, self.strides, _sizes(maps)):
             x = (torch.arange(width, device=like.device) + 0.5) * stride
             y = (torch.arange(height, device=like.device) + 0.5) * stride
             cy, cx = torch.meshgrid(y, x, indexing="ij")

@@ -17,6 +17,19 @@ class ConvNormAct(nn.Sequential):
         )
 
 
+class SeparableConv(nn.Sequential):
+    """A convolution of each channel alone, then one of 1x1 over all of them (Howard et al. 2017, MobileNets).
+
+    FloatTensor[B, in, H, W] -> [B, out, H, W], in about a ninth of the multiplications of a full 3x3 convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = False) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, in_channels, kernel, padding=kernel // 2, groups=in_channels, bias=False),
+            nn.Conv2d(in_channels, out_channels, 1, bias=bias),
+        )
+
+
 class CspBlock(nn.Module):
     """Cross-stage-partial block: half of the channels pass ``depth`` residual pairs of 3x3 convolutions.
 

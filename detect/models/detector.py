@@ -58,8 +58,9 @@ def build_detector(
         ConfigError: parts that don't fit together, with the key to change.
     """
     pyramid = build_pyramid(model, channels)
-    check_anchors(shapes, pyramid.strides)
     roi, rpn = model.roi, model.rpn
+    proposing = _proposing(pyramid.strides, rpn.finest_stride)
+    check_anchors(shapes, proposing)
     pool = PyramidRoIAlign(
         pyramid.names,
         pyramid.strides,
@@ -82,8 +83,14 @@ def build_detector(
         assemble = partial(StripDetector, **memory_parts(model, pyramid, channels))
     detector = assemble(
         pyramid,
-        rpn_anchor_generator=ShapeAnchors(shapes, pyramid.strides),
-        rpn_head=ProposalHead(pyramid.out_channels, len(shapes[0]), conv_depth=rpn.convs),
+        rpn_anchor_generator=ShapeAnchors(shapes, proposing),
+        rpn_head=ProposalHead(
+            pyramid.out_channels,
+            len(shapes[0]),
+            convs=rpn.convs,
+            separable=rpn.kernel == "separable",
+            levels=len(proposing),
+        ),
         rpn_pre_nms_top_n_train=rpn.proposals_train,
         rpn_pre_nms_top_n_test=rpn.proposals_test,
         rpn_post_nms_top_n_train=rpn.proposals_train,
@@ -127,21 +134,29 @@ def build_detector(
     return detector
 
 
-def level_strides(model: ModelConfig, channels: int) -> list[int]:
-    """Strides of the levels that a detector will have, in pixels a cell, finest first; costs no memory.
+def proposal_strides(model: ModelConfig, channels: int) -> list[int]:
+    """Strides of the levels on which a detector will have anchors, in pixels a cell, finest first; costs no memory.
 
     Raises:
-        ConfigError: a backbone, pyramid or scan that can't be built.
+        ConfigError: a backbone, pyramid or scan that can't be built, or no level that proposes.
     """
     with torch.device("meta"):
-        return build_pyramid(model, channels).strides
+        return _proposing(build_pyramid(model, channels).strides, model.rpn.finest_stride)
+
+
+def _proposing(strides: Sequence[int], finest: int | None) -> list[int]:
+    kept = [stride for stride in strides if stride >= (finest or 0)]
+    if not kept:
+        found = f"no level would propose: the detector has them at strides {', '.join(map(str, strides))}"
+        raise ConfigError(found, where="model.rpn.finest_stride", fix="choose among these")
+    return kept
 
 
 def check_anchors(shapes: Shapes, strides: Sequence[int]) -> None:
     """One list of anchors a level, all of one length, all of positive size."""
     key = "model.anchors.shapes"
     if len(shapes) != len(strides):
-        found = f"anchors are given for {len(shapes)} levels, the backbone has {len(strides)} (strides {list(strides)})"
+        found = f"anchors are given for {len(shapes)} levels, {len(strides)} propose (strides {list(strides)})"
         raise ConfigError(found, where=key, fix="give one list a level, or leave it out to have them fitted")
     counts = [len(level) for level in shapes]
     if len(set(counts)) != 1 or counts[0] == 0:

@@ -11,14 +11,29 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import generalized_box_iou_loss
 
-from .blocks import ConvNormAct
+from .blocks import ConvNormAct, SeparableConv
 
 
 class ProposalHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels."""
+    """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels.
+
+    Args:
+        channels: of every level.
+        anchors: a cell.
+        convs: how many convolutions precede the two outputs.
+        separable: whether they are separable ones with a reach of 5x5 (as in ThunderNet, Qin et al. 2019), not 3x3.
+        levels: how many of the maps propose, the coarsest ones.
+    """
+
+    def __init__(self, channels: int, anchors: int, *, convs: int, separable: bool, levels: int) -> None:
+        super().__init__(channels, anchors, conv_depth=convs)
+        self.levels = levels
+        if separable:
+            layers = (nn.Sequential(SeparableConv(channels, channels, 5, bias=True), nn.ReLU()) for _ in range(convs))
+            self.conv = nn.Sequential(*layers)
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        objectness, deltas = super().forward(x)
+        objectness, deltas = super().forward(x[-self.levels :])
         return [o.float() for o in objectness], [d.float() for d in deltas]
 
 

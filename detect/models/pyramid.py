@@ -11,6 +11,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from ..config import ModelConfig, ScanConfig
 from ..errors import ConfigError
 from .backbones import Backbone, build_backbone
+from .blocks import SeparableConv
 from .scan import Scan, ScanControl
 
 _SCANNED_FROM = 8  # pixels a cell: a finer map has four times the cells, and its lines are as many steps longer
@@ -24,6 +25,7 @@ class Pyramid(nn.Module):
     Args:
         backbone: its maps become the levels.
         channels: of every level.
+        separable: whether the convolution that each level passes after the joining is a separable one.
         scan: what some of the levels pass at last, the same weights for each; None: nothing.
         scanned_strides: these levels.
 
@@ -34,11 +36,21 @@ class Pyramid(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, channels: int, scan: nn.Module | None = None, scanned_strides: Sequence[int] = ()
+        self,
+        backbone: Backbone,
+        channels: int,
+        *,
+        separable: bool = False,
+        scan: nn.Module | None = None,
+        scanned_strides: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.body = backbone
         self.fpn = FeaturePyramidNetwork(backbone.out_channels, channels, norm_layer=nn.BatchNorm2d)
+        if separable:
+            self.fpn.layer_blocks = nn.ModuleList(
+                nn.Sequential(SeparableConv(channels, channels), nn.BatchNorm2d(channels)) for _ in backbone.strides
+            )
         self.scan = scan
         self.out_channels = channels
         self.strides = list(backbone.strides)
@@ -66,10 +78,12 @@ def build_pyramid(model: ModelConfig, in_channels: int) -> Pyramid:
         ConfigError: parts that don't fit together, with the key to change.
     """
     backbone = build_backbone(model.backbone, in_channels, single_stride=model.fpn.single_stride)
+    channels, separable = model.fpn.channels, model.fpn.smoothing == "separable"
     if model.scan is None:
-        return Pyramid(backbone, model.fpn.channels)
+        return Pyramid(backbone, channels, separable=separable)
     strides = _scanned(model.scan.strides, backbone.strides)
-    return Pyramid(backbone, model.fpn.channels, _build_scan(model.scan, model.fpn.channels), strides)
+    scan = _build_scan(model.scan, channels)
+    return Pyramid(backbone, channels, separable=separable, scan=scan, scanned_strides=strides)
 
 
 def _scanned(wanted: Sequence[int] | None, there: Sequence[int]) -> list[int]:

@@ -1,0 +1,52 @@
+"""Cheaper parts of the detector: separable convolutions, and levels that only lend their features to boxes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import TINY_MODEL
+from tiny_detector import model_config, tiny_detector, train_one_step
+from torch import nn
+
+from detect.errors import ConfigError
+from detect.models import cost, proposal_strides
+from detect.models.blocks import SeparableConv
+
+LIGHT = {
+    "fpn": {"channels": 16, "smoothing": "separable"},
+    "rpn": {**TINY_MODEL["rpn"], "kernel": "separable", "finest_stride": 8},
+}
+
+
+def test_a_separable_convolution_is_a_full_one_of_rank_one() -> None:
+    """Its kernel from one channel to another is that channel's own, times a number."""
+    separable, full = SeparableConv(3, 5, 5), nn.Conv2d(3, 5, 5, padding=2, bias=False)
+    each, across = (layer.weight for layer in separable)
+    full.weight = nn.Parameter(across * each.transpose(0, 1))
+    x = torch.rand(2, 3, 9, 7)
+    torch.testing.assert_close(separable(x), full(x))
+
+
+def test_a_light_detector_trains_every_part_and_costs_less() -> None:
+    torch.manual_seed(0)
+    light = tiny_detector(**LIGHT)
+    train_one_step(light)
+    assert cost(light, (64, 64)).multiply_adds < 0.8 * cost(tiny_detector(), (64, 64)).multiply_adds
+    (found,) = light.eval()([torch.rand(1, 64, 64)])
+    assert torch.isfinite(found["boxes"]).all()
+
+
+def test_levels_finer_than_the_finest_stride_propose_nothing() -> None:
+    assert proposal_strides(model_config(rpn={"finest_stride": 16}), 1) == [16, 32]
+    detector = tiny_detector(rpn={"finest_stride": 16}).eval()
+    names, proposed = [], []
+    detector.roi_heads.box_roi_pool.register_forward_pre_hook(lambda _, given: names.append(list(given[0])))
+    detector.rpn.head.register_forward_hook(lambda _, given, out: proposed.append([len(m[0, 0]) for m in out[0]]))
+    detector([torch.rand(1, 64, 64)])
+    assert names == [["p4", "p8", "p16", "p32"]], "boxes are still pooled from all levels"
+    assert proposed == [[4, 2]]
+
+
+def test_a_finest_stride_that_leaves_no_level_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"finest_stride: no level would propose: .* 4, 8, 16, 32; choose"):
+        proposal_strides(model_config(rpn={"finest_stride": 64}), 1)
