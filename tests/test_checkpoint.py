@@ -45,7 +45,7 @@ def test_everything_that_inference_needs_travels_along(checkpoint: Checkpoint, t
     assert model.transform.image_std == [0.19]
     assert model.transform.min_size == (48,)
     assert model.rpn.anchor_generator.shapes == checkpoint.detector.shapes
-    assert model.roi_heads.box_predictor.outputs == 4
+    assert model.roi_heads.box_predictor.score.out_features == 4
     weights = model.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in checkpoint.weights.items())
 

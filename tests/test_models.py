@@ -17,7 +17,9 @@ from detect.errors import ConfigError
 from detect.models import build_detector, default_anchors, parts
 from detect.models.backbones import Csp
 from detect.models.detector import check_detector
+from detect.models.heads import Seen
 
+BOX_LOSSES = ["giou", "diou", "ciou", "smooth_l1"]
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
 
 
@@ -69,7 +71,7 @@ def check_detections(found: dict[str, Tensor], height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("box_loss", ["giou", "smooth_l1"])
+@pytest.mark.parametrize("box_loss", BOX_LOSSES)
 def test_training_gives_four_finite_losses_and_gradients_everywhere(channels: int, box_loss: str) -> None:
     model = make(channels=channels, roi={"box_loss": box_loss}).train()
     images = [image(channels=channels), image(channels=channels)]
@@ -179,21 +181,21 @@ class TestLosses:
         wanted = torch.cat(model.roi_heads.box_coder.encode(objects, proposals))
         return proposals, torch.tensor([1, 2, 1, 0]), wanted
 
-    @pytest.mark.parametrize("box_loss", ["giou", "smooth_l1"])
+    @pytest.mark.parametrize("box_loss", BOX_LOSSES)
     def test_a_perfect_prediction_costs_nothing(self, box_loss: str) -> None:
         model = make(roi={"box_loss": box_loss})
         proposals, labels, wanted = self.sampled(model)
         logits = nn.functional.one_hot(labels, 3).float() * 50
-        losses = model.roi_heads.losses(logits, wanted.repeat(1, 3), proposals, labels, wanted)
+        losses = model.roi_heads.losses(Seen(logits, wanted, None), proposals, labels, wanted)
         assert losses["loss_classifier"] == pytest.approx(0, abs=1e-6)
         assert losses["loss_box_reg"] == pytest.approx(0, abs=1e-4)
 
     def test_smooth_l1_is_torchvisions(self) -> None:
         model = make(roi={"box_loss": "smooth_l1", "box_loss_weight": 1.0, "label_smoothing": 0.0})
         proposals, labels, wanted = self.sampled(model)
-        logits, offsets = torch.randn(4, 3), (torch.randn(4, 4) / 5).repeat(1, 3)
-        ours = model.roi_heads.losses(logits, offsets, proposals, labels, wanted)
-        classification, box = fastrcnn_loss(logits, offsets, list(labels.split(2)), list(wanted.split(2)))
+        logits, offsets = torch.randn(4, 3), torch.randn(4, 4) / 5
+        ours = model.roi_heads.losses(Seen(logits, offsets, None), proposals, labels, wanted)
+        classification, box = fastrcnn_loss(logits, offsets.repeat(1, 3), list(labels.split(2)), list(wanted.split(2)))
         torch.testing.assert_close(ours["loss_classifier"], classification)
         torch.testing.assert_close(ours["loss_box_reg"], box)
 
@@ -202,7 +204,9 @@ class TestLosses:
         proposals = [torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])]
         moved = [torch.tensor([[5.0, 0, 15, 10], [0, 0, 10, 10]])]
         wanted = torch.cat(model.roi_heads.box_coder.encode(moved, proposals))
-        losses = model.roi_heads.losses(torch.zeros(2, 3), torch.zeros(2, 12), proposals, torch.tensor([1, 0]), wanted)
+        losses = model.roi_heads.losses(
+            Seen(torch.zeros(2, 3), torch.zeros(2, 4), None), proposals, torch.tensor([1, 0]), wanted
+        )
         # IoU 50 / 150 and a hull of 150: 1 - GIoU = 2/3, of one positive in two proposals, weighed by 2
         assert losses["loss_box_reg"] == pytest.approx(2 / 3 / 2 * 2, abs=1e-4)
         assert losses["loss_classifier"] == pytest.approx(np.log(3), abs=1e-5)
@@ -211,7 +215,7 @@ class TestLosses:
         sharp, smooth = make(), make(roi={"label_smoothing": 0.1})
         proposals, labels, wanted = self.sampled(sharp)
         logits = nn.functional.one_hot(labels, 3).float() * 50
-        arguments = (logits, wanted.repeat(1, 3), proposals, labels, wanted)
+        arguments = (Seen(logits, wanted, None), proposals, labels, wanted)
         assert smooth.roi_heads.losses(*arguments)["loss_classifier"] > 1
         assert sharp.roi_heads.losses(*arguments)["loss_classifier"] < 1e-6
 

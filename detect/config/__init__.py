@@ -2,7 +2,7 @@
 
 from .backbones import BackboneConfig, CspConfig
 from .reading import differing_keys, load_config, parse_config, to_yaml
-from .tree import AnchorConfig, AugmentConfig, Config, FpnConfig, MemoryConfig, ModelConfig, ScanConfig
+from .tree import AnchorConfig, AugmentConfig, Config, FpnConfig, MemoryConfig, ModelConfig, RoiConfig, ScanConfig
 
 __all__ = [
     "AnchorConfig",
@@ -13,6 +13,7 @@ __all__ = [
     "FpnConfig",
     "MemoryConfig",
     "ModelConfig",
+    "RoiConfig",
     "ScanConfig",
     "differing_keys",
     "load_config",

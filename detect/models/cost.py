@@ -46,7 +46,8 @@ def cost(detector: FasterRCNN, size_wh: tuple[int, int]) -> Cost:
         levels = list(detector.backbone(batch.tensors).values())
         detector.rpn.head(levels)
         pooled = blank.new_zeros(detector.rpn.post_nms_top_n(), levels[0].shape[1], *pool.output_size)
-        heads.box_predictor(heads.box_head(pooled))
+        for look in heads.looks():
+            look(pooled)
     detector.train(training)
     multiply_adds = counter.get_total_flops() // 2  # a multiplication and an addition count as two operations
     return Cost(sum(p.numel() for p in parameters), multiply_adds)

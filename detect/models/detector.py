@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
-from ..config import ModelConfig
+from ..config import ModelConfig, RoiConfig
 from ..errors import ConfigError
 from .anchors import ShapeAnchors, Shapes
-from .heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead
+from .detection_heads import DetectionHeads
+from .heads import BoxHead, BoxPredictor, ProposalHead, Stage
 from .pooling import PyramidRoIAlign
 from .pyramid import build_pyramid
 from .sizing import NativeSize
@@ -68,15 +69,7 @@ def build_detector(
         sampling_ratio=roi.sampling,
         canonical_side=roi.canonical_side,
     )
-    head = BoxHead(
-        pyramid.out_channels,
-        roi.pool,
-        convs=roi.convs,
-        conv_width=roi.conv_width,
-        fc_width=roi.fc_width,
-        dropout=roi.dropout,
-    )
-    predictor = BoxPredictor(roi.fc_width, classes)
+    first, *refinement = [_look(roi, pyramid.out_channels, classes) for _ in range(roi.stages)]
     side = model.input_size or 1  # NativeSize doesn't look at it
     assemble: Callable[..., FasterRCNN] = FasterRCNN
     if model.memory is not None:
@@ -101,8 +94,8 @@ def build_detector(
         rpn_batch_size_per_image=rpn.batch_per_image,
         rpn_positive_fraction=rpn.positive_fraction,
         box_roi_pool=pool,
-        box_head=head,
-        box_predictor=predictor,
+        box_head=first.head,
+        box_predictor=first.predictor,
         min_size=side,
         max_size=_NO_LIMIT,
         image_mean=list(mean),
@@ -113,8 +106,8 @@ def build_detector(
         detector.transform = NativeSize(side, side, list(mean), list(std), size_divisible=_PADDED_TO)
     detector.roi_heads = DetectionHeads(
         pool,
-        head,
-        predictor,
+        first.head,
+        first.predictor,
         fg_iou_thresh=roi.fg_iou,
         bg_iou_thresh=roi.fg_iou,
         batch_size_per_image=roi.batch_per_image,
@@ -123,15 +116,24 @@ def build_detector(
         score_thresh=roi.score_threshold,
         nms_thresh=roi.nms_iou,
         detections_per_img=roi.max_detections,
+        refinement=refinement,
         noisy_copies=roi.noisy_copies,
         noise=roi.noise,
         box_loss=roi.box_loss,
         box_loss_weight=roi.box_loss_weight,
         label_smoothing=roi.label_smoothing,
+        quality_weight=roi.quality_weight,
     )
     detector.to(memory_format=torch.channels_last)  # convolutions and norms run a quarter faster on a CPU
     check_detector(detector, channels)
     return detector
+
+
+def _look(roi: RoiConfig, channels: int, classes: int) -> Stage:
+    head = BoxHead(
+        channels, roi.pool, convs=roi.convs, conv_width=roi.conv_width, fc_width=roi.fc_width, dropout=roi.dropout
+    )
+    return Stage(head, BoxPredictor(roi.fc_width, classes, quality=roi.quality_weight > 0))
 
 
 def proposal_strides(model: ModelConfig, channels: int) -> list[int]:

@@ -1,0 +1,129 @@
+"""From proposals to detections: the same as torchvision's in the plain case, and what is added to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import TINY_MODEL
+from tiny_detector import tiny_detector, train_one_step
+from torch import Tensor
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import box_iou
+
+from detect.models import cost
+from detect.models.box_losses import stage_losses
+from detect.models.final_boxes import final_boxes
+from detect.models.heads import Seen
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def heads(**roi: Any) -> Any:
+    return tiny_detector(roi={**TINY_MODEL["roi"], **roi}).roi_heads.eval()
+
+
+def some_boxes(count: int, *, side: float = 64) -> Tensor:
+    corners = torch.rand(count, 2, 2) * side
+    return torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+
+
+@pytest.mark.parametrize("counts", [[30, 12], [0, 5], [0, 0]])
+@pytest.mark.parametrize("spread", [0.3, 8.0])
+def test_a_single_look_gives_torchvisions_detections(counts: list[int], spread: float) -> None:
+    model, shapes = heads(score_threshold=0.05, max_detections=15), [(64, 64), (50, 40)]
+    proposals = [some_boxes(count) for count in counts]
+    logits, offsets = torch.randn(sum(counts), 3) * 2, torch.randn(sum(counts), 4) * spread
+    given = logits, offsets.repeat(1, 3), proposals, shapes
+    expected = zip(*RoIHeads.postprocess_detections(model, *given))
+    seen = Seen(logits, offsets, None)
+    moved = model.box_coder.decode_single(offsets, torch.cat(proposals)).split(counts)
+    scores = model._scores(seen).split(counts)
+    rules = {"least": 0.05, "nms_iou": model.nms_thresh, "most": 15}
+    for (boxes, wanted_scores, labels), *ours in zip(expected, moved, scores, shapes):
+        found = final_boxes(*ours, **rules)
+        assert torch.equal(found["boxes"], boxes)
+        assert torch.equal(found["scores"], wanted_scores)
+        assert torch.equal(found["labels"], labels)
+
+
+class TestQuality:
+    def losses(self, quality: Tensor, offsets: Tensor) -> dict[str, Tensor]:
+        proposals = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 9, 9]])
+        coder = heads().box_coder
+        wanted = coder.encode_single(torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [5, 5, 9, 9]]), proposals)
+        return stage_losses(
+            Seen(torch.zeros(3, 3), offsets, quality),
+            proposals,
+            torch.tensor([1, 2, 0]),
+            wanted,
+            decode=coder.decode_single,
+            box_loss="giou",
+            box_loss_weight=0.0,
+            label_smoothing=0.0,
+        )
+
+    def test_it_is_taught_the_iou_of_the_boxes_found(self) -> None:
+        """Proposals left where they are meet their objects with IoU 1 and 1/2; background teaches nothing."""
+        logits = torch.tensor([3.0, 0.0, -9.0], requires_grad=True)
+        loss = self.losses(logits, torch.zeros(3, 4))["loss_quality"]
+        loss.backward()
+        slope = torch.tensor([torch.sigmoid(torch.tensor(3.0)) - 1, 0.5 - 0.5, 0]) / 2
+        torch.testing.assert_close(logits.grad, slope)
+
+    def test_boxes_learn_nothing_from_it(self) -> None:
+        offsets = torch.zeros(3, 4, requires_grad=True)
+        self.losses(torch.zeros(3, requires_grad=True), offsets)["loss_quality"].backward()
+        assert offsets.grad is None or not offsets.grad.any()
+
+    def test_scores_are_weighed_with_it(self) -> None:
+        seen = Seen(torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1))
+        torch.testing.assert_close(heads(quality_weight=0.25)._scores(seen), torch.full((1, 2), 3**-0.75 * 2**-0.25))
+        assert heads().box_predictor.quality is None, "nothing is foreseen unless it counts"
+
+
+class TestRefinement:
+    def test_every_stage_learns_and_is_counted(self) -> None:
+        roi = {**TINY_MODEL["roi"], "stages": 3, "quality_weight": 0.5}
+        model = tiny_detector(roi=roi)
+        train_one_step(model)
+        target = {"boxes": torch.tensor([[4.0, 4, 40, 30]]), "labels": torch.tensor([1])}
+        nothing = {"boxes": torch.zeros(0, 4), "labels": target["labels"][:0]}
+        losses = model([torch.rand(1, 64, 64)] * 2, [target, nothing])
+        assert {"loss_box_reg", "loss_box_reg_2", "loss_box_reg_3", "loss_quality_3"} <= set(losses)
+        one, three = (cost(each, (64, 64)).multiply_adds for each in (tiny_detector(), model))
+        proposals = TINY_MODEL["rpn"]["proposals_test"]
+        look = 16 * 16 * 9 * 9 + 16 * 9 * 32 + 32 * 32 + 32 * 3 + 32 * 4
+        assert three - one == proposals * (2 * look + 3 * 32)
+
+    def test_the_next_stage_looks_at_the_boxes_of_the_one_before(self) -> None:
+        model, looked_at = heads(stages=2), []
+        model.box_roi_pool.register_forward_pre_hook(lambda _, given: looked_at.append(torch.cat(given[1])))
+        model.box_predictor.offset.bias.data = torch.tensor([10.0, 0, 0, 0])  # a whole width to the right
+        features = {f"p{s}": torch.rand(1, 16, 64 // s, 64 // s) for s in (4, 8, 16, 32)}
+        model.box_predictor.offset.weight.data.zero_()
+        model(features, [torch.tensor([[0.0, 0, 20, 20]])], [(64, 64)])
+        assert looked_at[1].tolist() == [[20, 0, 40, 20]]
+
+    def test_scores_are_the_mean_of_the_stages(self) -> None:
+        model = heads(stages=2)
+        for predictor, bias in ((model.box_predictor, [0.0, 9, 0]), (model.refinement[0].predictor, [0.0, 0, 9])):
+            predictor.score.weight.data.zero_()
+            predictor.score.bias.data = torch.tensor(bias)
+        features = {f"p{s}": torch.rand(1, 16, 64 // s, 64 // s) for s in (4, 8, 16, 32)}
+        ((found,), _) = model(features, [torch.tensor([[0.0, 0, 20, 20]])], [(64, 64)])
+        assert sorted(found["labels"].tolist()) == [1, 2]
+        torch.testing.assert_close(found["scores"], torch.full((2,), 0.5), atol=1e-3, rtol=0)
+
+    def test_boxes_are_objects_from_the_iou_asked_for_on(self) -> None:
+        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 16], [0, 0, 10, 18], [30, 30, 40, 40]])
+        target = {"boxes": torch.tensor([[0.0, 0, 10, 10]]), "labels": torch.tensor([2])}
+        model = heads()
+        (labels,), (wanted,) = model._assigned([boxes], [target], least=0.6)
+        assert labels.tolist() == [2, 2, 0, 0]
+        back = model.box_coder.decode_single(wanted, boxes)
+        torch.testing.assert_close(box_iou(back, target["boxes"])[:, 0], torch.ones(4))
