@@ -24,6 +24,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="key=value",
         help="dotted keys over the file, such as train.epochs=20",
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="RUN",
+        help="start from the weights of a run or checkpoint (train.init), and from its model section",
+    )
     parser.add_argument("--resume", action="store_true", help="go on where the run folder's last checkpoint stands")
 
 
@@ -31,7 +37,7 @@ def _run(args: argparse.Namespace) -> int:
     config = _load(args)
     if config.train.processes > 1 and is_alone():
         resume = ["--resume"] if args.resume else []
-        return run_together(["train", str(args.config), *args.overrides, *resume], config.train.processes)
+        return run_together(["train", str(args.config), *_overrides(args), *resume], config.train.processes)
     from ..engine import train  # after the configuration is known to be right: torch takes seconds to load
 
     run_dir = train(config, resume=args.resume)
@@ -48,21 +54,31 @@ def _run(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace) -> Config:
     from ..config import load_config
 
-    if not args.config.is_dir():
-        return load_config(args.config, args.overrides)
-    here = f"run.dir={json.dumps(str(args.config))}"  # the folder may have been moved since
-    return load_config(args.config / "config.yaml", [here, *args.overrides])
+    overrides = _overrides(args)
+    if args.config.is_dir():
+        here = f"run.dir={json.dumps(str(args.config))}"  # the folder may have been moved since
+        return load_config(args.config / "config.yaml", [here, *overrides])
+    config = load_config(args.config, overrides)
+    if config.train.init is None:
+        return config
+    from ..checkpoint import load_checkpoint
+
+    return load_config(args.config, overrides, model=load_checkpoint(config.train.init).detector.model)
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    return [*args.overrides, *([] if args.init is None else [f"train.init={json.dumps(str(args.init))}"])]
 
 
 def _on_interrupt(args: argparse.Namespace) -> str:
-    again = ["train", str(args.config), *args.overrides]
+    again = ["train", str(args.config), *_overrides(args)]
     if (_load(args).run.dir / "last.pt").exists():
         return f"go on with: {command(*again, '--resume')}"
     return f"there is no checkpoint yet; start over with: {command(*again)}"
 
 
 TRAIN = Verb(
-    summary="Train a detector from random weights, as a YAML file says.",
+    summary="Train a detector as a YAML file says, from random weights or those of another one.",
     details=(
         "Writes the run folder (run.dir): the resolved configuration, the environment, a log line an epoch, and the\n"
         "checkpoints last.pt and best.pt. Ctrl-C leaves a run that --resume continues."
@@ -71,6 +87,7 @@ TRAIN = Verb(
         "train configs/neu.yaml",
         "train configs/neu.yaml run.dir=runs/seed1 train.seed=1 train.epochs=80",
         "train configs/neu.yaml run.dir=runs/seed1 train.seed=1 train.epochs=80 --resume",
+        "train configs/mine.yaml --init runs/neu",
     ],
     add_arguments=_add_arguments,
     run=_run,

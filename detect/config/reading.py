@@ -11,14 +11,19 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError
 from ..yaml_text import load_yaml
-from .tree import Config
+from .tree import Config, ModelConfig
 from .words import in_words, leaves
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path, overrides: Sequence[str] = (), *, model: ModelConfig | None = None) -> Config:
     """Read a YAML file and apply ``key=value`` overrides with dotted keys, values in YAML.
 
     A file may name another one that it builds on, relative to itself (``base: neu.yaml``), and say what differs.
+
+    Args:
+        path: the file.
+        overrides: as on the command line.
+        model: what the model section is where neither file nor overrides say otherwise; None: the defaults.
 
     Raises:
         ConfigError: no such file, no YAML mapping, an unknown key (the nearest known one is named) or a bad value.
@@ -26,6 +31,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     tree = _read_tree(Path(path))
     for override in overrides:
         _apply(tree, override)
+    if model is not None:
+        above = tree.get("model")
+        whole = {"backbone"} if isinstance(above, dict) and "backbone" in above else None  # its size stands for widths
+        tree = _merged({"model": model.model_dump(mode="json", exclude=whole)}, tree)
     return parse_config(tree, where=str(path))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torchvision.models.detection import FasterRCNN
 
-from ..checkpoint import Checkpoint, save_checkpoint
+from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config import Config
 from ..data import Batch, DetectionDataset, SeededLoader, read_dataset
 from ..distributed import Team, joined, local_device
@@ -20,6 +21,7 @@ from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
 from .design import design_detector
 from .folder import RunFolder
+from .initial import take_weights
 from .loading import check_batches, training_loader
 from .optim import build_optimizer, learning_rate, resolve_precision
 from .seeds import epoch_seed, weights_seed
@@ -77,6 +79,7 @@ class _Training:
         model = self.detector.build()
         if saved is None:
             load_pretrained(model.backbone.body, config.model.backbone)
+            self._take_over(model)
         model = model.to(self.device)
         optimizer = build_optimizer(
             model,
@@ -126,6 +129,14 @@ class _Training:
         if self._is_stale():
             self.console.say(f"stopped early: no better {config.train.best_metric} in {self.stale} validations")
         return self.folder.dir
+
+    def _take_over(self, model: FasterRCNN) -> None:
+        where = self.config.train.init
+        if where is None:
+            return
+        taken = take_weights(model, self.detector.categories, load_checkpoint(where), where=where)
+        known = ", ".join(taken.categories) or "none of its categories"
+        self.console.say(f"weights: {taken.share:.1%} of the parameters are those of {where}, which knew {known}")
 
     def _read_data(self) -> None:
         data = self.config.data

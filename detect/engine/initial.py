@@ -1,0 +1,76 @@
+"""Starting from the weights of another detector, as far as they fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from ..checkpoint import Checkpoint
+from ..errors import ConfigError
+
+_LEAST = 0.5  # share of the parameters that have to fit: less is another network, and most likely a mistake
+_BY_CLASS = ("predictor.score.weight", "predictor.score.bias")  # a row for background, then one a class
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a detector has from another one.
+
+    Attributes:
+        share: of its parameters, 0 to 1.
+        categories: those that the other one knew too, whose scores go on from what it had learned.
+    """
+
+    share: float
+    categories: tuple[str, ...]
+
+
+@torch.no_grad()
+def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpoint, *, where: Path) -> Taken:
+    """Replace weights by those of a trained detector wherever name and shape agree, running statistics included.
+
+    The outputs for classes are taken over class by class, by name, that for background always.
+
+    Args:
+        model: changed in place.
+        categories: that it is to find, id 1 first.
+        source: the trained detector.
+        where: its path, for messages.
+
+    Raises:
+        ConfigError: less than half of the parameters fit; the model is as it was.
+    """
+    known = source.detector.categories
+    rows = [(0, 0), *((i + 1, known.index(name) + 1) for i, name in enumerate(categories) if name in known)]
+    fitting, taken = {}, 0
+    parameters = {name for name, _ in model.named_parameters()}
+    for name, mine in model.state_dict().items():
+        theirs = source.weights.get(name)
+        if theirs is None:
+            continue
+        if name.endswith(_BY_CLASS) and theirs.shape[1:] == mine.shape[1:]:
+            fitting[name], share = _with_rows(mine, theirs, rows), len(rows) / len(mine)
+        elif theirs.shape == mine.shape:
+            fitting[name], share = theirs, 1.0
+        else:
+            continue
+        if name in parameters:
+            taken += round(mine.numel() * share)
+    share = taken / sum(parameter.numel() for parameter in model.parameters())
+    if share < _LEAST:
+        found = f"only {share:.0%} of this network's parameters have a counterpart of the same shape there"
+        fix = "leave out keys of the model section, which then come from there, or start without train.init"
+        raise ConfigError(found, where=where, fix=fix)
+    model.load_state_dict(fitting, strict=False)
+    return Taken(share, tuple(name for name in categories if name in known))
+
+
+def _with_rows(mine: Tensor, theirs: Tensor, rows: list[tuple[int, int]]) -> Tensor:
+    mixed = mine.clone()
+    for own, other in rows:
+        mixed[own] = theirs[other]
+    return mixed

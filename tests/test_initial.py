@@ -1,0 +1,121 @@
+"""Starting from another detector's weights: what fits is taken, classes by name, and what doesn't is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny_detector import model_config
+
+from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.commands import main
+from detect.config import load_config, to_yaml
+from detect.engine import train
+from detect.engine.initial import take_weights
+from detect.errors import CheckpointError, ConfigError
+from detect.models import default_anchors
+
+HERE = Path("theirs.pt")
+
+
+def detector(*categories: str, **changes: Any) -> Detector:
+    return Detector(model_config(**changes), categories, 1, (0.5,), (0.2,), default_anchors(4, 2))
+
+
+def trained(made: Detector, seed: int = 0) -> Checkpoint:
+    """Weights that nothing else has."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.rand(value.shape, generator=generator) if value.is_floating_point() else value + 7
+        for name, value in made.build().state_dict().items()
+    }
+    return Checkpoint(made, weights, epoch=3)
+
+
+def test_the_same_network_is_taken_over_whole() -> None:
+    source = trained(detector("a", "b"))
+    model = source.detector.build()
+    taken = take_weights(model, ("a", "b"), source, where=HERE)
+    assert (taken.share, taken.categories) == (1.0, ("a", "b"))
+    assert all(torch.equal(value, source.weights[name]) for name, value in model.state_dict().items())
+
+
+def test_scores_are_taken_over_class_by_class() -> None:
+    source, mine = trained(detector("a", "b", "c")), detector("new", "c", "a")
+    torch.manual_seed(0)
+    model = mine.build()
+    before = model.roi_heads.box_predictor.score.weight.clone()
+    taken = take_weights(model, mine.categories, source, where=HERE)
+    theirs, after = source.weights["roi_heads.box_predictor.score.weight"], model.roi_heads.box_predictor.score.weight
+    assert torch.equal(after[[0, 2, 3]], theirs[[0, 3, 1]])
+    assert torch.equal(after[1], before[1])
+    assert taken.categories == ("c", "a")
+    parameters = sum(p.numel() for p in model.parameters())
+    assert taken.share == pytest.approx(1 - 33 / parameters)  # one row of 32 weights and a bias
+
+
+def test_a_part_of_another_shape_stays_as_it_was() -> None:
+    source = trained(detector("a"))
+    mine = detector("a", roi={**TINY_MODEL["roi"], "stages": 2})
+    model = mine.build()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert 0.5 < take_weights(model, ("a",), source, where=HERE).share < 1
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name] if name.startswith("roi_heads.refinement") else source.weights[name])
+
+
+def test_another_network_is_refused_and_nothing_is_taken() -> None:
+    source, mine = trained(detector("a", fpn={"channels": 8})), detector("a")
+    model = mine.build()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ConfigError, match=r"theirs\.pt: only \d+% of this network's parameters .* model section"):
+        take_weights(model, ("a",), source, where=HERE)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_tiny(folder, "train", images=8, seed=0)
+    write_tiny(folder, "val", images=4, seed=1)
+    return folder
+
+
+def test_training_starts_from_there(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = train(tiny_config(data, tmp_path / "first", train={"epochs": 2}))
+    still = {"epochs": 1, "init": first, "lr": 1e-12, "weight_decay": 0.0, "ema_decay": 0.0}
+    second = train(tiny_config(data, tmp_path / "second", train=still))
+    assert f"weights: 100.0% of the parameters are those of {first}, which knew bright, dark" in capsys.readouterr().out
+    name = "roi_heads.box_head.2.weight"
+    theirs, mine = (load_checkpoint(run).weights[name] for run in (first, second))
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+    assert load_config(second / "config.yaml").train.init == first
+
+
+def test_the_network_is_the_one_that_is_started_from_unless_the_file_says_otherwise(data: Path, tmp_path: Path) -> None:
+    source = trained(detector("bright", "spot", fpn={"channels": 8}))
+    save_checkpoint(tmp_path / "theirs.pt", source)
+    config = tiny_config(data, tmp_path / "run", train={"epochs": 1})
+    keys = config.model_dump(mode="json", exclude={"model"})
+    keys["model"] = {"roi": {"dropout": 0.3}}
+    (tmp_path / "mine.yaml").write_text(to_yaml(config.model_validate(keys)).split("model:")[0].split("augment:")[0])
+    given = ["run.dir=" + str(tmp_path / "run"), "model.roi.dropout=0.3", "train.epochs=1", "train.batch_size=4"]
+    assert main(["train", str(tmp_path / "mine.yaml"), *given, "--init", str(tmp_path / "theirs.pt")]) == 0
+    made = load_checkpoint(tmp_path / "run").detector
+    assert (made.model.fpn.channels, made.model.roi.dropout, made.model.roi.pool) == (8, 0.3, 3)
+
+
+def test_a_size_that_is_given_wins_over_the_widths_that_are_started_from(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: {backbone: {size: m}, fpn: {channels: 96}}")
+    config = load_config(tmp_path / "mine.yaml", model=model_config())
+    assert config.model.backbone.widths == (64, 128, 256, 384)
+    assert (config.model.fpn.channels, config.model.roi.pool) == (96, 3)
+
+
+def test_nothing_to_start_from_is_named(data: Path, tmp_path: Path) -> None:
+    config = tiny_config(data, tmp_path / "run", train={"init": tmp_path / "nowhere"})
+    with pytest.raises(CheckpointError, match="nowhere: no such run or checkpoint"):
+        train(config)
