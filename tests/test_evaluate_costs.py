@@ -86,6 +86,7 @@ class TestForm:
         ("default: {limit: {false_alarms_per_image: 0}}", "'default.limit.false_alarms_per_image' is 0; give a number"),
         ("{default: {limit: {missed: 0.1}}, confidence: 95}", "'confidence' is 95; give a number from 0.5 to below 1"),
         ("{default: {limit: {missed: 0.1}}, choosing: 1}", "'choosing' is 1; give a share between 0 and 1"),
+        ("{default: {limit: {missed: 0.1}}, joint: 3}", "'joint' is 3; give true or false"),
         ("{default: {limit: {missed: 0.1}}, seed: 0.5}", "'seed' is 0.5; give a whole number"),
         ("{default: {limit: {missed: 0.1}}, currency: 3}", "'currency' is 3; give a word, such as EUR"),
         ("a: [", "not valid YAML"),

@@ -323,6 +323,19 @@ class TestOperatingPoint:
         assert "can't be promised by 10 defects; even without a miss it takes 149" in limit["words"]
         assert "too few to confirm it, about 149 are needed" in limit["words"]
 
+    def test_limits_that_hold_together_are_each_held_to_more(self) -> None:
+        """4 limits at 95 % together are 98.75 % each; without a miss, 3 % takes 99 or 144 defects (binomial tails)."""
+        for defects, alone, together in ((98, False, False), (99, True, False), (143, True, False), (144, True, True)):
+            images = [([("a", 0.9), ("b", 0.9)], []) for _ in range(defects * 2)]
+            for joint, promised in ((False, alone), (True, together)):
+                limits = ClassCosts(missed_limit=0.03, false_alarm_limit=0.5)
+                point = operating_point(steel(images), Costs({name: limits for name in "ab"}, joint=joint))
+                assert point["parts"]["confidence"] == pytest.approx(0.9875 if joint else 0.95)
+                assert point["parts"]["joint"] == ({"limits": 4, "confidence": 0.95} if joint else None)
+                words = point["per_class"]["a"]["words"][0]
+                said = f"at most 3 % missed: promised with {98.75 if joint else 95} % confidence"
+                assert words.startswith(said) == promised, (defects, words)
+
     def test_a_failed_confirmation_is_said_plainly(self) -> None:
         """All that is missed lies where the thresholds weren't chosen."""
         images = [([("a", 0.9)], []) for _ in range(60)]

@@ -83,7 +83,11 @@ def print_operating(point: dict[str, Any]) -> None:
     ]
     print()
     what = f"thresholds chosen on {parts['choosing']:,} images, confirmed on {parts['confirming']:,} others"
-    print_table(f"{what}; in brackets the {100 * parts['confidence']:g} % upper bound", columns, rows)
+    joint = parts["joint"]
+    together = (
+        "" if joint is None else f", so that all {joint['limits']} limits hold with {100 * joint['confidence']:g} %"
+    )
+    print_table(f"{what}; in brackets the {100 * parts['confidence']:.4g} % upper bound{together}", columns, rows)
     print()
     for name, each in point["per_class"].items():
         for words in each["words"]:

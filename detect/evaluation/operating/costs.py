@@ -15,7 +15,7 @@ import yaml
 from ...errors import ConfigError
 from ...yaml_text import load_yaml
 
-_TOP = ("currency", "confidence", "choosing", "seed", "default", "classes")
+_TOP = ("currency", "confidence", "joint", "choosing", "seed", "default", "classes")
 _ENTRY = ("price", "limit")
 _PRICE = ("missed", "false_alarm")
 _LIMIT = ("missed", "false_alarms_per_image")
@@ -48,6 +48,7 @@ class Costs:
         per_class: by category, one for each of the data.
         currency: of the prices, "" if it isn't told.
         confidence: with which a limit has to hold, 0.5 to 1.
+        joint: whether all limits together have to hold with it, not each for itself.
         choosing: share of the images, or groups, to choose thresholds on; the others confirm them.
         seed: of that division.
     """
@@ -55,8 +56,20 @@ class Costs:
     per_class: dict[str, ClassCosts]
     currency: str = ""
     confidence: float = 0.95
+    joint: bool = False
     choosing: float = 0.5
     seed: int = 0
+
+    @property
+    def limits(self) -> int:
+        """How many there are, of all categories."""
+        limits = [limit for each in self.per_class.values() for limit in (each.missed_limit, each.false_alarm_limit)]
+        return sum(limit is not None for limit in limits)
+
+    @property
+    def confidence_each(self) -> float:
+        """Of one limit: jointly, all hold as often as asked for whatever hangs together among them (Bonferroni)."""
+        return 1 - (1 - self.confidence) / max(self.limits, 1) if self.joint else self.confidence
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -106,10 +119,14 @@ def _costs(tree: Mapping[str, Any], categories: Sequence[str]) -> Costs:
     currency = tree.get("currency")
     if currency is not None and not isinstance(currency, str):
         raise ConfigError(f"'currency' is {currency!r}", fix="give a word, such as EUR")
+    joint = tree.get("joint", False)
+    if not isinstance(joint, bool):
+        raise ConfigError(f"'joint' is {joint!r}", fix="give true or false")
     return Costs(
         per_class,
         currency or "",
         _number(tree.get("confidence", 0.95), "confidence", 0.5, 1, "a number from 0.5 to below 1", ends=(True, False)),
+        joint,
         _number(tree.get("choosing", 0.5), "choosing", 0, 1, "a share between 0 and 1", ends=(False, False)),
         _seed(tree.get("seed", 0)),
     )

@@ -53,10 +53,10 @@ def operating_point(
     chosen, per_class = [], {}
     for k, name in enumerate(truth.categories):
         own = costs.per_class[name]
-        choice = choose(tallied["choosing"][k], own, costs.confidence)
+        choice = choose(tallied["choosing"][k], own, costs.confidence_each)
         chosen.append(choice.threshold)
         threshold = _calibrated(choice.threshold, name, calibration)
-        figures = _of_class(choice, own, {part: each[k] for part, each in tallied.items()}, costs.confidence)
+        figures = _of_class(choice, own, {part: each[k] for part, each in tallied.items()}, costs.confidence_each)
         per_class[name] = {"threshold": threshold, "uncalibrated_threshold": choice.threshold, **figures}
     at = np.array(chosen)
     return {
@@ -66,7 +66,7 @@ def operating_point(
         **{
             part: {
                 "cost_per_image": _total(each[part]["cost_per_image"] for each in per_class.values()),
-                **escapes(evaluated, at, images=images, groups=groups, confidence=costs.confidence),
+                **escapes(evaluated, at, images=images, groups=groups, confidence=costs.confidence_each),
             }
             for part, images in parts.items()
         },
@@ -110,7 +110,8 @@ def _parts(
     return {
         "by": "group" if grouped else "image",
         "seed": costs.seed,
-        "confidence": costs.confidence,
+        "confidence": costs.confidence_each,
+        "joint": {"limits": costs.limits, "confidence": costs.confidence} if costs.joint and costs.limits > 1 else None,
         **{name: int(images.sum()) for name, images in parts.items()},
         **{f"{name}_groups": len(set(units[images].tolist())) if grouped else None for name, images in parts.items()},
     }

@@ -65,7 +65,7 @@ def _words(
     things = "defects" if share else "images"
     without = f"without {'a miss' if share else 'a false alarm'}"
     if figures["promised"]:
-        start = f"{aim}: promised with {100 * confidence:g} % confidence by {_counted(choosing, share, things)}"
+        start = f"{aim}: promised with {100 * confidence:.4g} % confidence by {_counted(choosing, share, things)}"
     elif choosing["of"] < figures["needed"]:
         start = (
             f"{aim}: can't be promised by {choosing['of']:,} {things}; even {without} it takes {figures['needed']:,}"
