@@ -83,11 +83,10 @@ def print_operating(point: dict[str, Any]) -> None:
     ]
     print()
     what = f"thresholds chosen on {parts['choosing']:,} images, confirmed on {parts['confirming']:,} others"
-    joint = parts["joint"]
-    together = (
-        "" if joint is None else f", so that all {joint['limits']} limits hold with {100 * joint['confidence']:g} %"
-    )
-    print_table(f"{what}; in brackets the {100 * parts['confidence']:.4g} % upper bound{together}", columns, rows)
+    bound = f"{100 * parts['confidence']:.4g} % upper bound"
+    if parts["joint"] is not None:
+        bound += f", so that all {parts['joint']['limits']} limits hold with {100 * parts['joint']['confidence']:g} %"
+    print_table(f"{what}; in brackets the {bound}", columns, rows)
     print()
     for name, each in point["per_class"].items():
         for words in each["words"]:
