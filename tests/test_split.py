@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.errors import DataError
-from detect.split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
+from detect.split import Fractions, Ranges, by_fraction, by_number, evenly, into_folds, parse_split
 
 
 def test_ranges_and_fractions_are_told_apart() -> None:
@@ -128,3 +129,20 @@ def test_a_part_may_be_small_but_never_empty_while_there_are_images() -> None:
     labels = [{"a"}] * 10 + [{"b"}] * 10
     parts = by_fraction(labels, Fractions({"train": 0.9, "val": 0.1}), groups=range(20), seed=0)
     assert {name: len(members) for name, members in parts.items()} == {"train": 18, "val": 2}
+
+
+class TestEvenly:
+    LABELS = [{"a"}] * 50 + [{"b"}] * 20 + [{"a", "c"}] * 5 + [set()] * 25
+
+    def test_fewer_are_among_more(self) -> None:
+        chosen = [set(evenly(self.LABELS, count, seed=3)) for count in range(101)]
+        assert [len(each) for each in chosen] == list(range(101))
+        assert all(fewer < more for fewer, more in itertools.pairwise(chosen))
+
+    def test_classes_come_in_turn_until_they_run_out(self) -> None:
+        for count, expected in ((16, {"a": 6, "b": 5, "c": 5, "": 5}), (60, {"a": 20, "b": 20, "c": 5, "": 20})):
+            chosen = evenly(self.LABELS, count, seed=0)
+            assert Counter(label for i in chosen for label in (self.LABELS[i] or {""})) == expected
+
+    def test_the_seed_decides(self) -> None:
+        assert evenly(self.LABELS, 10, seed=1) == evenly(self.LABELS, 10, seed=1) != evenly(self.LABELS, 10, seed=2)

@@ -376,3 +376,12 @@ def test_images_without_any_box_can_be_trained_on(tmp_path: Path, capsys: pytest
     run = train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
     assert read_log(run)[0]["losses"]["loss_box_reg"] == 0
     assert "anchors by default: there are no boxes to fit them to" in capsys.readouterr().out
+
+
+def test_training_on_some_of_the_images(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = tiny_config(data, tmp_path / "few", train={"epochs": 1}, data={"train_images": 6})
+    assert len(read_log(train(few))) == 1
+    assert "training on 6 images with 10 boxes, judged on 6" in capsys.readouterr().out
+    many = tiny_config(data, tmp_path / "many", data={"train_images": 17})
+    with pytest.raises(DataError, match=r"there are 16 images, data\.train_images asks for 17; ask for fewer"):
+        train(many)

@@ -21,6 +21,7 @@ class DataConfig(Section):
     """What a run reads."""
 
     train: Path = Path("data/train.json")  # COCO JSON, image paths relative to it
+    train_images: Positive | None = None  # so many of them, even over classes; None: all
     val: Path | None = None  # COCO JSON; None: no validation, no best checkpoint
     channels: Literal[1, 3] = 1  # 1: gray all the way; 3: RGB
     cache: bool = True  # keep decoded images in memory, in the depth of their files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..formats import coco
 from ..images import Pixels, read_image, to_gray, to_rgb
 from ..records import Dataset
+from ..split import evenly
 
 
 @dataclass(slots=True)
@@ -113,16 +114,19 @@ def unit_range(pixels: Pixels) -> NDArray[np.float32]:
     return np.asarray(pixels.astype(np.float32) * np.float32(1 / np.iinfo(pixels.dtype).max))
 
 
-def read_dataset(path: Path, *, role: str, categories: tuple[str, ...] | None = None) -> Dataset:
+def read_dataset(
+    path: Path, *, role: str, categories: tuple[str, ...] | None = None, only: int | None = None
+) -> Dataset:
     """Read a COCO JSON for training or validation.
 
     Args:
         path: the JSON file.
         role: the configuration key it came from, for messages ("data.train").
         categories: names it has to have, in this order; None accepts any.
+        only: take so many of its images, always the same, even over categories; None: all.
 
     Raises:
-        DataError: unreadable, without images or categories, or with other categories than asked for.
+        DataError: unreadable, without images or categories, with other categories or fewer images than asked for.
     """
     if not path.is_file():
         fix = f"make it with 'detect convert', or set {role}= to a COCO JSON file"
@@ -134,4 +138,10 @@ def read_dataset(path: Path, *, role: str, categories: tuple[str, ...] | None = 
     if categories is not None and dataset.categories != categories:
         found = f"its categories are {', '.join(dataset.categories)}, those of the training {', '.join(categories)}"
         raise DataError(found, where=path, fix="convert all parts in one call, so that they share their categories")
-    return dataset
+    if only is None:
+        return dataset
+    if only > len(dataset.images):
+        found = f"there are {len(dataset.images):,} images, {role}_images asks for {only:,}"
+        raise DataError(found, where=path, fix="ask for fewer")
+    labels = [{box.label for box in image.boxes} for image in dataset.images]
+    return replace(dataset, images=tuple(dataset.images[i] for i in evenly(labels, only, seed=0)))

@@ -140,7 +140,7 @@ class _Training:
 
     def _read_data(self) -> None:
         data = self.config.data
-        records = read_dataset(data.train, role="data.train")
+        records = read_dataset(data.train, role="data.train", only=data.train_images)
         self.dataset = DetectionDataset(records, channels=data.channels, cache=data.cache)
         self.validator = None
         if data.val is not None:
