@@ -16,6 +16,7 @@ from .anchors import ShapeAnchors, Shapes
 from .detection_heads import DetectionHeads
 from .heads import BoxHead, BoxPredictor, ProposalHead, Stage
 from .pooling import PyramidRoIAlign
+from .proposals import ProposalNetwork
 from .pyramid import build_pyramid
 from .sizing import NativeSize
 from .strip import StripDetector, memory_parts
@@ -74,25 +75,18 @@ def build_detector(
     assemble: Callable[..., FasterRCNN] = FasterRCNN
     if model.memory is not None:
         assemble = partial(StripDetector, **memory_parts(model, pyramid, channels))
+    anchors = ShapeAnchors(shapes, proposing)
+    proposal_head = ProposalHead(
+        pyramid.out_channels,
+        len(shapes[0]),
+        convs=rpn.convs,
+        separable=rpn.kernel == "separable",
+        levels=len(proposing),
+    )
     detector = assemble(
         pyramid,
-        rpn_anchor_generator=ShapeAnchors(shapes, proposing),
-        rpn_head=ProposalHead(
-            pyramid.out_channels,
-            len(shapes[0]),
-            convs=rpn.convs,
-            separable=rpn.kernel == "separable",
-            levels=len(proposing),
-        ),
-        rpn_pre_nms_top_n_train=rpn.proposals_train,
-        rpn_pre_nms_top_n_test=rpn.proposals_test,
-        rpn_post_nms_top_n_train=rpn.proposals_train,
-        rpn_post_nms_top_n_test=rpn.proposals_test,
-        rpn_nms_thresh=rpn.nms_iou,
-        rpn_fg_iou_thresh=rpn.fg_iou,
-        rpn_bg_iou_thresh=rpn.bg_iou,
-        rpn_batch_size_per_image=rpn.batch_per_image,
-        rpn_positive_fraction=rpn.positive_fraction,
+        rpn_anchor_generator=anchors,
+        rpn_head=proposal_head,
         box_roi_pool=pool,
         box_head=first.head,
         box_predictor=first.predictor,
@@ -101,6 +95,17 @@ def build_detector(
         image_mean=list(mean),
         image_std=list(std),
         size_divisible=_PADDED_TO,
+    )
+    detector.rpn = ProposalNetwork(
+        anchors,
+        proposal_head,
+        rpn.fg_iou,
+        rpn.bg_iou,
+        rpn.batch_per_image,
+        rpn.positive_fraction,
+        {"training": rpn.proposals_train, "testing": rpn.proposals_test},  # of a level, before suppression
+        {"training": rpn.proposals_train, "testing": rpn.proposals_test},  # in all, after it
+        rpn.nms_iou,
     )
     if model.input_size is None:
         detector.transform = NativeSize(side, side, list(mean), list(std), size_divisible=_PADDED_TO)
