@@ -165,7 +165,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_infer_drafts_what_it_shows(pictures: Path, tmp_path: Path, detect: Run, target: str) -> None:
     outcome = detect("infer", pictures, "--weights", "run", "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "1 drafts on 1 of 2 images, scores from 0.5 on" in outcome.out
+    assert "1 draft on 1 of 2 images, scores from 0.5 on" in outcome.out
     boxes = [box for image in read(target, tmp_path / "out").images for box in image.boxes]
     assert [(box.label, box.xyxy) for box in boxes] == [("dent", (1, 2, 11, 12))]
     again = detect("infer", pictures, "--weights", "run", "--to", target, "--out", tmp_path / "out")
@@ -238,7 +238,7 @@ def test_detections_of_a_run_become_drafts(judged: Path, tmp_path: Path, detect:
     outcome = detect("drafts", judged, "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
     assert "2 drafts on 1 of 2 images, scores from 0.5 on" in outcome.out
-    assert "left out: 1 detections without area inside their image" in outcome.out
+    assert "left out, as they have no area inside their image: 1" in outcome.out
     found = {image.path.name: image.boxes for image in read(target, tmp_path / "out").images}
     assert [(box.label, box.xyxy) for box in found["a.png"]] == [
         ("dent", (0, 2, 16, 8)),
@@ -256,6 +256,14 @@ def test_anybodys_detections_become_drafts(judged: Path, tmp_path: Path, detect:
     assert (outcome.code, "3 drafts on 2 of 2 images, scores from 0.1 on" in outcome.out) == (0, True)
 
 
+def test_one_run_at_a_time(judged: Path, tmp_path: Path, detect: Run) -> None:
+    for seed in (0, 1):
+        (tmp_path / "bench" / f"seed{seed}").mkdir(parents=True)
+        (tmp_path / "bench" / f"seed{seed}" / "detections.json").write_text((judged / "detections.json").read_text())
+    outcome = detect("drafts", tmp_path / "bench", "--to", "csv", "--out", tmp_path / "out")
+    assert (outcome.code, "holds 2 runs; name one of them" in outcome.err) == (2, True)
+
+
 def test_thresholds_that_were_chosen_for_the_detections_are_obeyed(judged: Path, tmp_path: Path, detect: Run) -> None:
     content = {
         "schema": 1,
@@ -269,4 +277,4 @@ def test_thresholds_that_were_chosen_for_the_detections_are_obeyed(judged: Path,
     assert "2 drafts on 2 of 2 images, scores from each class's threshold on" in outcome.out
     asked = detect("drafts", judged, "--to", "csv", "--out", tmp_path / "asked", "--threshold", "0.85")
     assert "--threshold 0.85 overrides the thresholds of" in asked.err
-    assert "1 drafts on 1 of 2 images" in asked.out
+    assert "1 draft on 1 of 2 images" in asked.out

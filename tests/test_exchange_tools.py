@@ -103,6 +103,31 @@ def test_datumaro_reads_doubts_with_their_reasons(doubts_json: Path, tmp_path: P
     assert {item.id for item in data_set} == {"1", "2", "3"}
 
 
+def test_datumaro_reads_drafts_in_yolo(drafted: list[Image], tmp_path: Path) -> None:
+    datumaro = pytest.importorskip("datumaro")
+    place = write_drafts(drafted, CATEGORIES, "yolo", tmp_path / "out", description="drafts")[0]
+    found = boxes_of(datumaro.Dataset.import_from(str(place), "yolo"))
+    assert {name.replace("_", "/"): boxes for name, boxes in found.items()} == {
+        **{name: boxes for name, boxes in expected(drafted).items() if boxes},
+        "b.png": [],
+    }
+
+
+def test_datumaro_reads_drafts_in_voc_a_pixel_beside(drafted: list[Image], tmp_path: Path) -> None:
+    datumaro = pytest.importorskip("datumaro")
+    place = write_drafts(drafted, CATEGORIES, "voc", tmp_path / "out", description="drafts")[0]
+    shutil.move(place / "ANNOTATIONS", place / "Annotations")
+    shutil.move(place / "IMAGES", place / "JPEGImages")
+    (place / "ImageSets" / "Main").mkdir(parents=True)
+    stems = [path.stem for path in (place / "Annotations").glob("*.xml")]
+    (place / "ImageSets" / "Main" / "default.txt").write_text("\n".join(stems))
+    (place / "labelmap.txt").write_text("".join(f"{name}:::\n" for name in CATEGORIES))
+    data_set = datumaro.Dataset.import_from(str(place), "voc_detection")
+    (box,) = [a for item in data_set for a in item.annotations if item.id == "coil 2_a"]
+    assert list(box.points) == [5, 5, 10, 40]  # 1-based corners taken as they stand: 4, 4, 10, 40 is meant
+    assert float(box.attributes["score"]) == 0.625
+
+
 def test_an_export_of_datumaro_is_read(drafted: list[Image], tmp_path: Path) -> None:
     datumaro = pytest.importorskip("datumaro")
     from datumaro.components.media import Image as Media

@@ -156,6 +156,14 @@ def test_originals_are_found_below_a_folder_without_the_prefix_of_an_upload(tmp_
     assert [entry.image.path for entry in reading.entries] == [tmp_path / "plant" / "deep" / "plate.png"]
 
 
+def test_a_folder_that_is_of_no_use_is_not_passed_over(tmp_path: Path) -> None:
+    picture(tmp_path / "export" / "images" / "a.png")
+    save(tmp_path / "export" / "result.json", label_studio(["images/a.png"]))
+    picture(tmp_path / "typo" / "b.png")
+    with pytest.raises(DataError, match=r"typo: no JSON file of COCO's shape in it, and none of the images"):
+        coco.scan([tmp_path / "export", tmp_path / "typo"])
+
+
 def test_a_name_that_several_files_have_is_not_guessed(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         picture(tmp_path / "plant" / folder / "plate.png")

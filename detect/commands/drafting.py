@@ -79,8 +79,8 @@ class Drafts:
         )
         boxes, some = sum(len(image.boxes) for image in self.images), sum(bool(image.boxes) for image in self.images)
         images = f"{some:,} of {len(self.images):,} images"
-        print(f"wrote {shown(place)}: {boxes:,} drafts on {images}, {scores}", file=to)
+        print(f"wrote {shown(place)}: {boxes:,} draft{'s' * (boxes != 1)} on {images}, {scores}", file=to)
         if self.left_out:
-            print(f"left out: {self.left_out:,} detections without area inside their image", file=to)
+            print(f"left out, as they have no area inside their image: {self.left_out:,}", file=to)
         for finding in findings:
             print(f"{finding.kind}: {finding.message}", file=to)

@@ -13,13 +13,12 @@ from ..records import Box, Dataset, Finding, Frame, Image, Xyxy
 from .coco_images import ImageFinder, about_names
 from .coco_schema import load
 from .coco_shapes import about_shapes, turned_by, upright_around
-from .files import natural_key, references, write_json
+from .coco_values import IMAGE_ROOT, to_dict
+from .files import natural_key, write_json
 from .json_text import holds_keys
 from .reading import Entry, Reading, clean_name, score_of, sentence, size_mismatch, sized
 
 __all__ = ["IMAGE_ROOT", "files", "in_ids_of", "load", "looks_like_coco", "read", "scan", "to_dict", "write"]
-
-IMAGE_ROOT = "image_root"  # in info: the folder, as seen from the file, that its names start from
 
 
 def read(path: Path, *, images: Path | None = None) -> Dataset:
@@ -57,7 +56,12 @@ def scan(sources: Sequence[Path]) -> Reading:
     if not label_files:
         places = ", ".join(map(str, folders))
         raise DataError("no JSON file of COCO's shape in it", where=places, fix="name the file itself")
-    return _merged([_scan_file(file, folders) for file in label_files])
+    reading = _merged([_scan_file(file, folders) for file in label_files])
+    for folder in folders if reading.entries else ():
+        if not any(entry.image.path.is_relative_to(folder.resolve()) for entry in reading.entries):
+            found = "no JSON file of COCO's shape in it, and none of the images that the others tell of"
+            raise DataError(found, where=folder, fix="check the path, or leave it out")
+    return reading
 
 
 def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
@@ -67,52 +71,6 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
     for part, dataset in parts.items():
         write_json(written[part], to_dict(dataset, out))
     return written
-
-
-def to_dict(dataset: Dataset, root: Path) -> dict[str, Any]:
-    """COCO's structure as plain values.
-
-    Image ids are 1..N in the data set's order and category ids 1-based positions in its categories.
-    Beyond the standard, each annotation tells ``difficult``, 0 or 1, and a draft its ``score``. Frames of strips are
-    told as video data sets do: ``videos`` with id (1..M) and name, and images with ``video_id`` and ``frame_id``; and
-    beyond these ``condition`` and, where it is known, ``origin_xy``.
-
-    Args:
-        dataset: images and their boxes.
-        root: folder that image paths are told relative to, with forward slashes.
-    """
-    ids = dataset.category_ids()
-    names = references([image.path for image in dataset.images], root)
-    annotations: list[dict[str, Any]] = []
-    for image_id, image in enumerate(dataset.images, start=1):
-        for box in image.boxes:
-            x1, y1, x2, y2 = box.xyxy
-            width, height = x2 - x1, y2 - y1
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": ids[box.label],
-                "bbox": [_plain(value) for value in (x1, y1, width, height)],
-                "area": _plain(width * height),
-                "iscrowd": int(box.crowd),
-                "segmentation": [],  # CVAT refuses annotations without this key
-                "difficult": int(box.difficult),
-                **({} if box.score is None else {"score": box.score}),
-            }
-            annotations.append(annotation)
-    strips = dict.fromkeys(image.frame.strip for image in dataset.images if image.frame)
-    video_ids = {name: i for i, name in enumerate(strips, start=1)}
-    return {
-        "info": {"description": "Surface defects, boxes in pixels"},
-        "licenses": [],
-        **({"videos": [{"id": i, "name": name} for name, i in video_ids.items()]} if video_ids else {}),
-        "images": [
-            {"id": i, "file_name": name, "width": image.width, "height": image.height, **_place(image, video_ids)}
-            for i, (name, image) in enumerate(zip(names, dataset.images), start=1)
-        ],
-        "annotations": annotations,
-        "categories": [{"id": i, "name": name, "supercategory": ""} for name, i in ids.items()],
-    }
 
 
 def in_ids_of(truth: dict[str, Any], results: Sequence[Mapping[str, Any]], dataset: Dataset) -> list[dict[str, Any]]:
@@ -247,20 +205,3 @@ def _frame(item: dict[str, Any], strips: dict[int, str]) -> Frame | None:
     origin = item.get("origin_xy")
     origin_xy = None if origin is None else (float(origin[0]), float(origin[1]))
     return Frame(strips[item["video_id"]], item["frame_id"], origin_xy, clean_name(item.get("condition", "clean")))
-
-
-def _place(image: Image, video_ids: Mapping[str, int]) -> dict[str, Any]:
-    """The keys that only a frame of a strip has."""
-    frame = image.frame
-    if frame is None:
-        return {}
-    place: dict[str, Any] = {"video_id": video_ids[frame.strip], "frame_id": frame.number, "condition": frame.condition}
-    if frame.origin_xy is not None:
-        place["origin_xy"] = [_plain(value) for value in frame.origin_xy]
-    return place
-
-
-def _plain(value: float) -> float | int:
-    """Whole numbers without a decimal point, others without the dust of a subtraction."""
-    value = round(value, 9)
-    return int(value) if value == int(value) else float(value)
