@@ -278,3 +278,24 @@ def test_thresholds_that_were_chosen_for_the_detections_are_obeyed(judged: Path,
     asked = detect("drafts", judged, "--to", "csv", "--out", tmp_path / "asked", "--threshold", "0.85")
     assert "--threshold 0.85 overrides the thresholds of" in asked.err
     assert "1 draft on 1 of 2 images" in asked.out
+
+
+def test_thresholds_of_the_weights_that_were_judged_are_obeyed(judged: Path, tmp_path: Path, detect: Run) -> None:
+    from detect.thresholds import sha256_of
+
+    (judged / "best.pt").write_bytes(b"weights")
+    report = {"meta": {"data": str(tmp_path / "data" / "val.json"), "weights": "runs/once/best.pt"}}
+    (judged / "report").mkdir()
+    (judged / "report" / "report.json").write_text(json.dumps(report))
+    (judged / "detections.json").rename(judged / "report" / "detections.json")
+    for weights, scores in ((judged / "best.pt", "each class's threshold"), (judged / "report" / "report.json", "0.5")):
+        content = {
+            "schema": 1,
+            "thresholds": {"dent": 0.1, "rolled in": 0.7},
+            "calibration": None,
+            "made": {"weights": {"sha256": sha256_of(weights)}},
+        }
+        (judged / "thresholds.json").write_text(json.dumps(content))
+        outcome = detect("drafts", judged, "--to", "csv", "--out", tmp_path / scores)
+        assert f"scores from {scores} on" in outcome.out
+        assert ("was not chosen for this best.pt" in outcome.err) is (scores == "0.5")

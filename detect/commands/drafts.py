@@ -89,9 +89,11 @@ def _lowest(detections: Path, asked: float | None) -> Lowest:
     report = detections.with_name("report.json")
     told = read_json(report) if report.is_file() else None
     meta = told.get("meta") if isinstance(told, dict) else None
-    weights = Path(str(meta["weights"])) if isinstance(meta, dict) and meta.get("weights") else None
-    if weights is not None and weights.is_file():
-        return lowest_scores(weights, asked)
+    if isinstance(meta, dict) and meta.get("weights"):
+        judged = Path(str(meta["weights"]))  # as seen from where it was judged; the run may have moved since
+        for weights in (judged, *(folder / judged.name for folder in list(detections.resolve().parents)[:2])):
+            if weights.is_file():
+                return lowest_scores(weights, asked)
     beside = thresholds_beside(detections)
     if beside is not None and beside.weights_sha256 is None:  # chosen for anybody's detections, and these are they
         return obeyed(beside, asked)

@@ -45,7 +45,9 @@ def refuse_taken(target: str, out: Path) -> None:
     }.get(target, [out / PART])
     for place in places:
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise DataError("something is there already, and drafts replace nothing", where=place, fix="name another")
+            raise DataError(
+                "something is there already, and drafts replace nothing", where=place, fix="choose another folder"
+            )
 
 
 def write_drafts(

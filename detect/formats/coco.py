@@ -193,7 +193,7 @@ def _box(item: dict[str, Any], names: dict[int, str], image: Image) -> Box:
     x, y, width, height = (float(value) for value in item["bbox"])
     xyxy: Xyxy = (x, y, x + width, y + height)
     turn = turned_by(item)
-    if turn:
+    if turn and width > 0 and height > 0:  # else the audit says what is wrong with it
         xyxy = upright_around(xyxy, turn, image.width, image.height)
     flags = bool(item.get("difficult", 0)), bool(item.get("iscrowd", 0))
     return Box(names[item["category_id"]], xyxy, *flags, score_of(item.get("score")))
