@@ -59,8 +59,8 @@ def scan(sources: Sequence[Path]) -> Reading:
     reading = _merged([_scan_file(file, folders) for file in label_files])
     for folder in folders if reading.entries else ():
         if not any(entry.image.path.is_relative_to(folder.resolve()) for entry in reading.entries):
-            found = "no JSON file of COCO's shape in it, and none of the images that the others tell of"
-            raise DataError(found, where=folder, fix="check the path, or leave it out")
+            useless = "no JSON file of COCO's shape in it, and none of the images that the others tell of"
+            raise DataError(useless, where=folder, fix="check the path, or leave it out")
     return reading
 
 
