@@ -25,12 +25,14 @@ class Box:
         xyxy: corners in pixels, 0-based.
         difficult: the annotator's "hard to see" flag (Pascal-VOC).
         crowd: ignored by the judge, neither hit nor miss (COCO's iscrowd).
+        score: 0 to 1, where a detector has drafted the box; None for labels.
     """
 
     label: str
     xyxy: Xyxy
     difficult: bool = False
     crowd: bool = False
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

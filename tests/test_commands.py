@@ -102,7 +102,7 @@ def test_no_verb_shows_the_help_and_fails(detect: Run) -> None:
         (["sample", "--out", "x", "--images", "0"], "--images is 0; give at least 1"),
         (["sample", "--out", "x", "--images", "many"], "invalid int value: 'many'"),
         (["infer", "x.bmp", "--threshold", "7"], "--threshold is 7.0; give a score from 0 to 1"),
-        (["infer", "x.bmp", "--out", "y"], "add --draw, --json or both"),
+        (["infer", "x.bmp", "--out", "y"], "--out without --draw, --json or --to would write nothing"),
         (["evaluate"], "give either a run to judge or --detections"),
         (["evaluate", "runs/x", "--detections", "y.json"], "give either a run to judge or --detections"),
         (["evaluate", "--detections", "y.json"], "--detections needs --data"),

@@ -341,6 +341,42 @@ def test_coco_for_an_annotation_tool(example: tuple[dict[str, Any], list[dict[st
     assert [each["rank"] for each in written["annotations"]] == [1, 2, 3, 4]
 
 
+def test_images_have_names_that_annotation_tools_can_know(
+    example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    truth, results = example
+    doubts = find_doubts(evaluated(truth, results))
+    pictures = {each["id"]: tmp_path / "plant" / each["file_name"] for each in truth["images"]}
+    kept = to_coco(doubts, truth, pictures=pictures, out=tmp_path / "run" / "doubts")
+    assert [image["file_name"] for image in kept["images"]] == ["a/1.png", "a/2.png", "a/3.png"]
+    assert kept["info"]["image_root"] == "../../plant"
+    leading = [{**each, "file_name": f"../plant/{each['file_name']}"} for each in truth["images"]]
+    told = to_coco(doubts, {**truth, "images": leading}, pictures=pictures, out=tmp_path / "run" / "doubts")
+    assert [image["file_name"] for image in told["images"]] == ["1.png", "2.png", "3.png"]
+    assert told["info"]["image_root"] == "../../plant/a"
+    for number in (1, 2, 3):
+        picture(pictures[number], number, 200, 200)
+    for name, data in (("kept", kept), ("told", told)):
+        file = tmp_path / "run" / "doubts" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(data))
+        dataset = coco.read(file)
+        assert [image.path for image in dataset.images] == [pictures[number] for number in (1, 2, 3)]
+        assert all(box.score is not None for image in dataset.images for box in image.boxes)
+
+
+def test_a_class_with_id_0_gets_one_that_cvat_takes_for_a_label(
+    example: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    truth, results = example
+    usual = to_coco(find_doubts(evaluated(truth, results)), truth)
+    for each in [*truth["annotations"], *results]:
+        each["category_id"] -= 1
+    for each in truth["categories"]:
+        each["id"] -= 1
+    assert to_coco(find_doubts(evaluated(truth, results)), truth) == usual
+
+
 def test_page_and_table(example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
     truth, results = example
     evil = "<script>alert(1)</script>|x"
@@ -469,7 +505,8 @@ def test_folds_of_a_bench_are_judged_as_one(
     alone = detect("doubts", tmp_path / "neu", "--out", tmp_path / "anew")
     assert "4 doubts about 93 labels of 33 images" in alone.out
     anew = json.loads((tmp_path / "anew" / "doubts.json").read_text())
-    assert {image["file_name"] for image in anew["images"]} == {f"../data/a/{i}.png" for i in (1, 2, 3)}
+    assert {image["file_name"] for image in anew["images"]} == {f"{i}.png" for i in (1, 2, 3)}
+    assert anew["info"]["image_root"] == "../data/a"
 
 
 def test_a_bench_that_cannot_be_judged_says_why(

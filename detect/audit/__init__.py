@@ -23,6 +23,7 @@ __all__ = [
     "Twins",
     "audit_table",
     "check_boxes",
+    "check_drafts",
     "check_names",
     "check_no_objects",
     "check_twins",
@@ -48,6 +49,20 @@ def check_names(names: Collection[str], label_file: Path) -> list[Finding]:
         for group in alike.values()
         if len(group) > 1
     ]
+
+
+def check_drafts(images: Sequence[tuple[Image, Path]]) -> list[Finding]:
+    """A note if boxes carry a score: a detector has drafted them.
+
+    Args:
+        images: each with its label file.
+    """
+    number = sum(box.score is not None for image, _ in images for box in image.boxes)
+    files = list(dict.fromkeys(file for image, file in images if any(box.score is not None for box in image.boxes)))
+    if not files:
+        return []
+    message = f"{number:,} boxes carry a score, as drafts of a detector do; correct them before anything learns them"
+    return [Finding("draft boxes", "note", files[0], message, files[1:])]
 
 
 def check_no_objects(image: Image, label_file: Path) -> list[Finding]:

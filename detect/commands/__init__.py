@@ -16,6 +16,7 @@ from .bench import BENCH
 from .compare import COMPARE
 from .convert import CONVERT
 from .doubts import DOUBTS
+from .drafts import DRAFTS
 from .evaluate import EVALUATE
 from .infer import INFER
 from .sample import SAMPLE
@@ -33,6 +34,7 @@ VERBS: dict[str, Verb | VerbGroup] = {
     "compare": COMPARE,
     "doubts": DOUBTS,
     "infer": INFER,
+    "drafts": DRAFTS,
     "bench": BENCH,
 }
 

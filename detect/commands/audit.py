@@ -10,13 +10,14 @@ from pathlib import Path
 from .console import print_rich
 from .verb import Verb, names
 
-FORMAT_NAMES = ("voc", "coco", "yolo")
+FORMAT_NAMES = ("voc", "coco", "yolo", "labelme")
+TARGET_NAMES = (*FORMAT_NAMES, "csv")  # that are written; CSV is not read
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what is read; the verb convert has the same."""
     parser.add_argument(
-        "sources", nargs="+", type=Path, metavar="DIR", help="folders of images and labels, or COCO JSON files"
+        "sources", nargs="+", type=Path, metavar="DIR", help="folders of images and labels, or label files"
     )
     parser.add_argument(
         "--from", dest="source", choices=FORMAT_NAMES, help="format of the labels (default: by looking at them)"

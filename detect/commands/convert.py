@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .audit import FORMAT_NAMES, add_source_arguments
+from .audit import TARGET_NAMES, add_source_arguments
 from .console import command, print_rich, shown
 from .verb import UsageError, Verb
 
@@ -18,7 +18,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the labels and audit.json")
     parser.add_argument(
-        "--to", dest="target", choices=FORMAT_NAMES, default="coco", help="format to write (default: %(default)s)"
+        "--to", dest="target", choices=TARGET_NAMES, default="coco", help="format to write (default: %(default)s)"
     )
     parser.add_argument(
         "--split",
@@ -75,9 +75,9 @@ def _print_next(done: Conversion, target: str) -> None:
 
 
 CONVERT = Verb(
-    summary="Read labels, audit them, divide them into parts, and write them as Pascal-VOC, COCO or YOLO.",
+    summary="Read labels, audit them, divide them into parts, and write them in a format of your choice.",
     details=(
-        "COCO references the images where they are, Pascal-VOC and YOLO get copies. Any number of folders is read as\n"
+        "COCO and CSV reference the images where they are, the others get copies. Any number of folders is read as\n"
         "one data set: an image may lie in one and its labels in another. Errors stop the conversion with a list,\n"
         "unless --skip-bad is given; audit.json names every finding and all that was left out. Images that are nearly\n"
         "the same stay in one part, unless the split is by number."
@@ -86,6 +86,7 @@ CONVERT = Verb(
         "convert path/to/neu-det --out data/neu --split train=1-200,val=201-240",
         "convert images labels --out data/mine --split train=0.8,val=0.1,test=0.1 --seed 0",
         "convert data/neu/train.json --to yolo --out data/neu-yolo",
+        "convert export/annotations/instances_default.json pictures --out data/mine --split train=0.8,val=0.2",
     ],
     add_arguments=_add_arguments,
     run=_run,

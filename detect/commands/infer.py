@@ -1,4 +1,4 @@
-"""``detect infer``: find defects in images, show them as a table, a picture, or JSON."""
+"""``detect infer``: find defects in images, show them as a table, a picture, or JSON, and draft labels from them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import print_table, shown
+from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
 from .verb import UsageError, Verb
 
@@ -34,32 +35,37 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"lowest score to show (default: as the run's thresholds.json says, else {DEFAULT_THRESHOLD})",
     )
     parser.add_argument("--draw", action="store_true", help="write NAME.detections.png beside each image, or to --out")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures and for detections.json")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what is written")
     parser.add_argument(
         "--json", action="store_true", help="print JSON and nothing else; with --out write it there too"
     )
+    add_draft_arguments(parser, required=False)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
-    if args.out is not None and not (args.draw or args.json):
-        raise UsageError("--out without --draw or --json would write nothing", fix="add --draw, --json or both")
+    if args.out is not None and not (args.draw or args.json or args.target):
+        raise UsageError("--out without --draw, --json or --to would write nothing", fix="add one of them")
+    check_draft_arguments(args)
     from .inputs import find_images
 
     paths, missing = find_images(args.images)
     failed = [_failure(str(error.where), error) for error in missing]
-    predictor, entries = None, []
+    predictor, entries, drafts = None, [], Drafts()
     lowest: Lowest = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
     if paths:
         from ..inference import Predictor
 
         predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
         lowest = lowest_scores(predictor.weights_path, args.threshold)
-        entries = _detect_all(predictor, paths, lowest, args, failed)
+        entries = _detect_all(predictor, paths, lowest, args, failed, drafts)
     if args.json:
         _emit_json(_document(predictor, entries, failed, lowest), args.out)
+    if args.target and predictor is not None and drafts.images:
+        to = sys.stderr if args.json else sys.stdout
+        drafts.write(predictor.categories, args, lowest, source=str(predictor.weights_path), to=to)
     if failed:
         print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
     return 2 if failed else 0
@@ -71,8 +77,9 @@ def _detect_all(
     lowest: Lowest,
     args: argparse.Namespace,
     failed: list[dict[str, str]],
+    drafts: Drafts,
 ) -> list[dict[str, Any]]:
-    """One JSON entry an image; what can't be read is appended to ``failed``."""
+    """One JSON entry an image; what can't be read is appended to ``failed``, what becomes labels to ``drafts``."""
     from ..errors import DataError
     from ..images import read_image
 
@@ -91,6 +98,8 @@ def _detect_all(
             _write_picture(picture, pixels, found)
         if not args.json:
             _print_detections(path, found, lowest, picture)
+        if args.target:
+            drafts.add(path, pixels.shape[1], pixels.shape[0], found)
         entries.append(_entry(path, found, width=pixels.shape[1], height=pixels.shape[0], picture=picture))
     return entries
 
@@ -178,17 +187,19 @@ def _failure(given: str, error: DetectError) -> dict[str, str]:
 
 
 INFER = Verb(
-    summary="Find defects in images: a table, a drawn picture, or JSON.",
+    summary="Find defects in images: a table, a drawn picture, JSON, or draft labels.",
     details=(
         "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
         "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
         "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
-        "shown, and stderr says so."
+        "shown, and stderr says so. What is shown is what --to drafts: COCO and CSV name the images where they are,\n"
+        "Pascal-VOC, YOLO and LabelMe get copies beside their labels; nothing that is there is replaced."
     ),
     examples=[
         "infer image.bmp --draw --weights runs/neu",
         "infer coil_17/ 'archive/*.png' --weights runs/neu --threshold 0.3 --draw --out pictures",
         "infer coil_17/ --weights runs/neu --json > coil_17.json",
+        "infer coil_17/ --weights runs/neu --to coco --out drafts",
     ],
     add_arguments=_add_arguments,
     run=_run,

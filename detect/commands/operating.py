@@ -125,6 +125,12 @@ def lowest_scores(weights: Path, asked: float | None) -> Lowest:
         line = f"{where} was not chosen for this {weights.name}, so {lowest:g} holds for all classes"
         print(f"detect: {line}; choose again with detect evaluate --costs", file=sys.stderr)
         return lowest
+    return obeyed(chosen, asked)
+
+
+def obeyed(chosen: Thresholds, asked: float | None) -> Lowest:
+    """These thresholds, unless one score for all categories was asked for; and a line on stderr that says which."""
+    where = shown(chosen.path)
     if asked is not None:
         print(f"detect: --threshold {asked:g} overrides the thresholds of {where}", file=sys.stderr)
         return asked

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import audit
 from ..audit import AuditReport, LeftOut, Part
 from ..errors import DataError
-from ..formats import FORMATS, Entry
+from ..formats import WRITERS, Entry
 from ..formats.files import stem, write_json
 from ..formats.losses import losses
 from ..records import Dataset, Finding
@@ -70,9 +70,9 @@ def convert(
 
     Args:
         sources: folders, or label files where a format has one for all images.
-        out: folder to write to. COCO references the images where they are; VOC and YOLO get copies of them.
-        source: "voc", "coco" or "yolo"; None looks at the sources.
-        target: format to write.
+        out: folder to write to. COCO and CSV reference the images where they are; the others get copies of them.
+        source: "voc", "coco", "yolo" or "labelme"; None looks at the sources.
+        target: format to write, one of these or "csv".
         split: ``train=1-200,val=201-240`` or ``train=0.8,val=0.2``. Without it and ``folds``, the parts of the
             source are kept if it has two or more (several COCO files, YOLO's folders), else there is one, "all".
             Folders called train and validation around VOC files make no parts: copies are in use where an image
@@ -87,8 +87,8 @@ def convert(
         LabelError: there are errors; only ``audit.json`` was written.
         DataError: the sources, the format or the split can't be used.
     """
-    if target not in FORMATS:
-        raise DataError(f"there is no format {target!r} to write", fix=f"choose one of {', '.join(FORMATS)}")
+    if target not in WRITERS:
+        raise DataError(f"there is no format {target!r} to write", fix=f"choose one of {', '.join(WRITERS)}")
     if split is not None and folds is not None:
         raise DataError("a split and folds exclude each other", fix="ask for one of them")
     wanted = parse_split(split) if split is not None else None
@@ -113,7 +113,7 @@ def convert(
     }
     findings = [*checked.findings, *_unplaced(rest), *losses(parts, target, out)]
     report = _report(checked, positions, findings, left_out)
-    files = FORMATS[target].write(parts, out)
+    files = WRITERS[target](parts, out)
     _write_report(report, out)
     return Conversion(files, parts, report.findings, report.left_out, report)
 

@@ -76,6 +76,7 @@ def check(
     names = known or tuple(sorted({*reading.categories, *used}))
     if entries:
         findings += audit.check_names(names, entries[0].label_file)
+        findings += audit.check_drafts([(entry.image, entry.label_file) for entry in entries])
     twins = scenes(audit.find_twins(prints), [entry.image for entry in entries])
     return Checked(name, entries, names, findings, left_out, twins)
 

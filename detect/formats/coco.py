@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +10,15 @@ from typing import Any
 
 from ..errors import DataError
 from ..records import Box, Dataset, Finding, Frame, Image, Xyxy
+from .coco_images import ImageFinder, about_names
 from .coco_schema import load
+from .coco_shapes import about_shapes, turned_by, upright_around
+from .coco_values import IMAGE_ROOT, to_dict
 from .files import natural_key, write_json
-from .reading import Entry, Reading, clean_name, sentence, size_mismatch, sized
+from .json_text import holds_keys
+from .reading import Entry, Reading, clean_name, score_of, sentence, size_mismatch, sized
 
-__all__ = ["files", "in_ids_of", "load", "read", "scan", "to_dict", "write"]
+__all__ = ["IMAGE_ROOT", "files", "in_ids_of", "load", "looks_like_coco", "read", "scan", "to_dict", "write"]
 
 
 def read(path: Path, *, images: Path | None = None) -> Dataset:
@@ -23,32 +26,42 @@ def read(path: Path, *, images: Path | None = None) -> Dataset:
 
     Args:
         path: the JSON file.
-        images: folder of the images; by default paths are relative to the JSON file, and where that
-            fails its neighbours are tried (``images/``, ``../images/``, ``../train2017/``).
+        images: folder of the images; without it, or where it has not all, paths are relative to the JSON file, and
+            where that fails its neighbours are tried (``images/``, ``../images/``, ``../train2017/``).
 
     Raises:
         DataError: no such file, broken JSON, an image that is missing or can't be read, a box without area.
     """
     found = files(path) if path.is_dir() else [path]
-    readings = [_scan_file(file, images) for file in found]
+    readings = [_scan_file(file, [images] if images else []) for file in found]
     return _merged(readings).dataset()
 
 
 def scan(sources: Sequence[Path]) -> Reading:
     """Read JSON files, or those in folders; the file's name without suffix is the part's name.
 
+    Folders without a JSON file of COCO's shape are taken for folders of the images.
+
     Raises:
-        DataError: a source does not exist or holds no COCO JSON.
+        DataError: a source does not exist, or none of them holds COCO JSON.
     """
-    readings = []
+    label_files: list[Path] = []
+    folders: list[Path] = []
     for source in sources:
         if not source.exists():
             raise DataError("no such file or folder", where=source, fix="check the path")
         found = files(source) if source.is_dir() else [source]
-        if not found:
-            raise DataError("no JSON file of COCO's shape in it", where=source, fix="name the file itself")
-        readings += [_scan_file(file, None) for file in found]
-    return _merged(readings)
+        label_files += found
+        folders += [] if found else [source]
+    if not label_files:
+        places = ", ".join(map(str, folders))
+        raise DataError("no JSON file of COCO's shape in it", where=places, fix="name the file itself")
+    reading = _merged([_scan_file(file, folders) for file in label_files])
+    for folder in folders if reading.entries else ():
+        if not any(entry.image.path.is_relative_to(folder.resolve()) for entry in reading.entries):
+            useless = "no JSON file of COCO's shape in it, and none of the images that the others tell of"
+            raise DataError(useless, where=folder, fix="check the path, or leave it out")
+    return reading
 
 
 def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
@@ -58,50 +71,6 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
     for part, dataset in parts.items():
         write_json(written[part], to_dict(dataset, out))
     return written
-
-
-def to_dict(dataset: Dataset, root: Path) -> dict[str, Any]:
-    """COCO's structure as plain values.
-
-    Image ids are 1..N in the data set's order and category ids 1-based positions in its categories.
-    Beyond the standard, each annotation tells ``difficult``, 0 or 1. Frames of strips are told as video data sets do:
-    ``videos`` with id (1..M) and name, and images with ``video_id`` and ``frame_id``; and beyond these ``condition``
-    and, where it is known, ``origin_xy``.
-
-    Args:
-        dataset: images and their boxes.
-        root: folder that image paths are told relative to, with forward slashes.
-    """
-    ids = dataset.category_ids()
-    references = _references([image.path for image in dataset.images], root)
-    annotations: list[dict[str, Any]] = []
-    for image_id, image in enumerate(dataset.images, start=1):
-        for box in image.boxes:
-            x1, y1, x2, y2 = box.xyxy
-            width, height = x2 - x1, y2 - y1
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": ids[box.label],
-                "bbox": [_plain(value) for value in (x1, y1, width, height)],
-                "area": _plain(width * height),
-                "iscrowd": int(box.crowd),
-                "difficult": int(box.difficult),
-            }
-            annotations.append(annotation)
-    strips = dict.fromkeys(image.frame.strip for image in dataset.images if image.frame)
-    video_ids = {name: i for i, name in enumerate(strips, start=1)}
-    return {
-        "info": {"description": "Surface defects, boxes in pixels"},
-        "licenses": [],
-        **({"videos": [{"id": i, "name": name} for name, i in video_ids.items()]} if video_ids else {}),
-        "images": [
-            {"id": i, "file_name": name, "width": image.width, "height": image.height, **_place(image, video_ids)}
-            for i, (name, image) in enumerate(zip(references, dataset.images), start=1)
-        ],
-        "annotations": annotations,
-        "categories": [{"id": i, "name": name, "supercategory": ""} for name, i in ids.items()],
-    }
 
 
 def in_ids_of(truth: dict[str, Any], results: Sequence[Mapping[str, Any]], dataset: Dataset) -> list[dict[str, Any]]:
@@ -126,41 +95,74 @@ def in_ids_of(truth: dict[str, Any], results: Sequence[Mapping[str, Any]], datas
 
 
 def files(folder: Path) -> list[Path]:
-    """JSON files right in a folder that hold a COCO data set."""
-    found = sorted(folder.glob("*.json"), key=lambda path: natural_key(path.name))
-    return [path for path in found if not path.name.startswith(".") and _looks_like_coco(path)]
+    """JSON files that hold a COCO data set: right in a folder, or in its ``annotations`` as CVAT has them."""
+    for place in (folder, folder / "annotations"):
+        found = sorted(place.glob("*.json"), key=lambda path: natural_key(path.name))
+        told = [path for path in found if not path.name.startswith(".") and looks_like_coco(path)]
+        if told:
+            return told
+    return []
 
 
-def _looks_like_coco(path: Path) -> bool:
-    # A quick look for the keys; a file that has them but is broken is refused in words when it is read.
-    text = path.read_bytes()
-    return all(f'"{key}"'.encode() in text for key in ("images", "annotations", "categories"))
+def looks_like_coco(path: Path) -> bool:
+    """Whether a JSON file has COCO's keys."""
+    return holds_keys(path, "images", "annotations", "categories")
 
 
-def _scan_file(path: Path, images: Path | None) -> Reading:
+def _scan_file(path: Path, folders: Sequence[Path]) -> Reading:
     try:
         data = load(path)
     except DataError as error:
         return Reading((), (), (Finding("unreadable label file", "error", path, sentence(error)),))
     names = {item["id"]: clean_name(item["name"]) for item in data["categories"]}
-    boxes: dict[int, list[Box]] = defaultdict(list)
+    objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for item in data["annotations"]:
-        boxes[item["image_id"]].append(_box(item, names))
-
+        objects[item["image_id"]].append(item)
     strips = {item["id"]: clean_name(item["name"]) for item in data.get("videos", [])}
 
+    find = ImageFinder(path, folders, told=_told_folder(data))
     findings: list[Finding] = []
     entries: list[Entry] = []
-    find = _Finder(path, images)
     for item in data["images"]:
-        image = sized(find(item["file_name"]), tuple(boxes[item["id"]]), findings)
+        try:
+            image_path = find(item["file_name"])
+        except DataError as error:
+            findings.append(Finding("same name twice", "error", path, f"{item['file_name']}: {sentence(error)}"))
+            continue
+        image = sized(image_path, (), findings)
         if image is None:
             continue
-        image = replace(image, frame=_frame(item, strips))
+        boxes = tuple(_box(each, names, image) for each in objects[item["id"]])
+        image = replace(image, boxes=boxes, frame=_frame(item, strips))
         entries.append(Entry(image, path, path.stem))
-        told = size_mismatch(path, image, (item.get("width", image.width), item.get("height", image.height)))
+        told = size_mismatch(path, image, _told_size(item, image))
         findings += [told] if told else []
+    if len(findings) > 1 and all(finding.kind == "missing image" for finding in findings):
+        findings = [_no_image(path, find, findings)]
+    findings += [*about_names(path, find), *about_shapes(path, data)]
     return Reading(tuple(entries), tuple(names.values()), tuple(findings))
+
+
+def _told_folder(data: Mapping[str, Any]) -> str | None:
+    """Where the file says that its names start from; only drafts of this library tell."""
+    info = data.get("info")
+    told = info.get(IMAGE_ROOT) if isinstance(info, dict) else None
+    return told if isinstance(told, str) and "\0" not in told else None
+
+
+def _told_size(item: Mapping[str, Any], image: Image) -> tuple[float, float]:
+    width, height = item.get("width"), item.get("height")
+    return image.width if width is None else width, image.height if height is None else height
+
+
+def _no_image(path: Path, find: ImageFinder, missing: Sequence[Finding]) -> Finding:
+    """One finding in place of one an image, where the labels came without any."""
+    first = missing[0].path.name
+    message = (
+        f"none of its {len(missing):,} images is there ({first} was looked for in "
+        f"{', '.join(map(str, dict.fromkeys(find.places)))}); name the images' folder, too, after this file"
+    )
+    return Finding("missing image", "error", path, message, [finding.path for finding in missing])
 
 
 def _merged(readings: Sequence[Reading]) -> Reading:
@@ -187,10 +189,14 @@ def _frames_twice(entries: Sequence[Entry]) -> list[Finding]:
     return findings
 
 
-def _box(item: dict[str, Any], names: dict[int, str]) -> Box:
+def _box(item: dict[str, Any], names: dict[int, str], image: Image) -> Box:
     x, y, width, height = (float(value) for value in item["bbox"])
     xyxy: Xyxy = (x, y, x + width, y + height)
-    return Box(names[item["category_id"]], xyxy, bool(item.get("difficult", 0)), bool(item.get("iscrowd", 0)))
+    turn = turned_by(item)
+    if turn and width > 0 and height > 0:  # else the audit says what is wrong with it
+        xyxy = upright_around(xyxy, turn, image.width, image.height)
+    flags = bool(item.get("difficult", 0)), bool(item.get("iscrowd", 0))
+    return Box(names[item["category_id"]], xyxy, *flags, score_of(item.get("score")))
 
 
 def _frame(item: dict[str, Any], strips: dict[int, str]) -> Frame | None:
@@ -199,52 +205,3 @@ def _frame(item: dict[str, Any], strips: dict[int, str]) -> Frame | None:
     origin = item.get("origin_xy")
     origin_xy = None if origin is None else (float(origin[0]), float(origin[1]))
     return Frame(strips[item["video_id"]], item["frame_id"], origin_xy, clean_name(item.get("condition", "clean")))
-
-
-def _place(image: Image, video_ids: Mapping[str, int]) -> dict[str, Any]:
-    """The keys that only a frame of a strip has."""
-    frame = image.frame
-    if frame is None:
-        return {}
-    place: dict[str, Any] = {"video_id": video_ids[frame.strip], "frame_id": frame.number, "condition": frame.condition}
-    if frame.origin_xy is not None:
-        place["origin_xy"] = [_plain(value) for value in frame.origin_xy]
-    return place
-
-
-class _Finder:
-    """Where the images of one JSON file lie: the first place that holds an image serves for all after it."""
-
-    def __init__(self, json_file: Path, images: Path | None) -> None:
-        here = json_file.parent.resolve()
-        subset = json_file.stem.rpartition("_")[2]  # COCO's own annotations/instances_train2017.json
-        near = [here, here / "images", here.parent, here.parent / "images", here.parent / subset]
-        self.places = [images.resolve()] if images else near
-
-    def __call__(self, file_name: str) -> Path:
-        for name in dict.fromkeys([file_name, file_name.replace("\\", "/")]):
-            for position, place in enumerate(self.places):
-                path = Path(os.path.normpath(place / name))
-                if path.exists():
-                    self.places.insert(0, self.places.pop(position))
-                    return path
-        return Path(os.path.normpath(self.places[0] / file_name))
-
-
-def _references(paths: Sequence[Path], root: Path) -> list[str]:
-    """File names relative to ``root`` with forward slashes; absolute where no relative path leads there."""
-    base = root.resolve()
-    prefixes: dict[Path, Path] = {}
-    for folder in {path.parent for path in paths}:
-        # The folder's links are followed, the image's own are not: a link may carry the name that labels go by.
-        real = folder.resolve()
-        try:
-            prefixes[folder] = Path(os.path.relpath(real, base))
-        except ValueError:  # on another drive of Windows
-            prefixes[folder] = real
-    return [(prefixes[path.parent] / path.name).as_posix() for path in paths]
-
-
-def _plain(value: float) -> float | int:
-    """Whole numbers without a decimal point."""
-    return int(value) if value == int(value) else float(value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import DataError
+from .json_text import kind, load_json
 
 FIX = "correct the file or write it anew with `detect convert`"
 
@@ -19,16 +19,7 @@ def load(path: Path) -> dict[str, Any]:
         DataError: missing, no JSON, a key or type that is wrong, an id used twice or pointing nowhere,
             a number that is not finite.
     """
-    try:
-        data = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise DataError("no such file", where=path, fix="check the path") from None
-    except OSError as error:
-        raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None
-    except RecursionError:
-        raise DataError("the JSON is nested too deeply", where=path, fix=FIX) from None
-    except ValueError as error:  # broken JSON, broken encoding, NaN, a number of thousands of digits
-        raise DataError(f"the JSON can't be read ({error})", where=path, fix=FIX) from None
+    data = load_json(path, fix=FIX)
     try:
         check(data)
     except ValueError as error:
@@ -39,7 +30,7 @@ def load(path: Path) -> dict[str, Any]:
 def check(data: Any) -> None:
     """Raise ValueError, in words, for the first thing that makes ``data`` unusable as a COCO data set."""
     if not isinstance(data, dict):
-        raise ValueError(f"the outermost value is {_kind(data)}, not an object with images, annotations and categories")
+        raise ValueError(f"the outermost value is {kind(data)}, not an object with images, annotations and categories")
     images, categories, annotations = (_records(data, key) for key in ("images", "categories", "annotations"))
     image_ids = _ids(images, "images")
     category_ids = _ids(categories, "categories")
@@ -49,7 +40,7 @@ def check(data: Any) -> None:
         if not isinstance(name, str) or not name.strip() or "\0" in name:
             raise ValueError(f"images[{i}] has no file_name")
         for key in ("width", "height"):
-            if key in item:
+            if item.get(key) is not None:  # null is what Label Studio tells of pictures it has not seen
                 _finite(item[key], f"images[{i}].{key}")
     _names(categories, "categories")
     _frames(data, images)
@@ -82,17 +73,17 @@ def _frames(data: dict[str, Any], images: list[dict[str, Any]]) -> None:
         if video is None:
             raise ValueError(f"images[{i}] has a frame_id, but no video_id to say which strip it is of")
         if not _is_id(video) or video not in video_ids:
-            raise ValueError(f"images[{i}].video_id is {_kind(video)}, which none of the videos has")
+            raise ValueError(f"images[{i}].video_id is {kind(video)}, which none of the videos has")
         if not _is_id(frame) or not 0 <= frame <= 1e9:
-            raise ValueError(f"images[{i}].frame_id is {_kind(frame)}, not a whole number from 0 on")
+            raise ValueError(f"images[{i}].frame_id is {kind(frame)}, not a whole number from 0 on")
         first = taken.setdefault((video, frame), i)
         if first != i:
             raise ValueError(f"images[{first}] and images[{i}] are both frame {frame} of video {video}")
         condition, origin = item.get("condition", "clean"), item.get("origin_xy")
         if not isinstance(condition, str) or not condition.strip():
-            raise ValueError(f"images[{i}].condition is {_kind(condition)}, not a word such as 'clean'")
+            raise ValueError(f"images[{i}].condition is {kind(condition)}, not a word such as 'clean'")
         if origin is not None and (not isinstance(origin, list) or len(origin) != 2):
-            raise ValueError(f"images[{i}].origin_xy is {_kind(origin)}, not a list of the two numbers x, y")
+            raise ValueError(f"images[{i}].origin_xy is {kind(origin)}, not a list of the two numbers x, y")
         for value in origin or ():
             _finite(value, f"images[{i}].origin_xy")
 
@@ -100,14 +91,14 @@ def _frames(data: dict[str, Any], images: list[dict[str, Any]]) -> None:
 def _annotation(item: dict[str, Any], where: str, image_ids: set[int], category_ids: set[int]) -> None:
     for key, known in (("image_id", image_ids), ("category_id", category_ids)):
         if not _is_id(item.get(key)):
-            raise ValueError(f"{where}.{key} is {_kind(item.get(key))}, not a whole number")
+            raise ValueError(f"{where}.{key} is {kind(item.get(key))}, not a whole number")
         if item[key] not in known:
             raise ValueError(
                 f"{where}.{key} is {item[key]}, which none of the {'images' if key == 'image_id' else 'categories'} has"
             )
     bbox = item.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4:
-        raise ValueError(f"{where}.bbox is {_kind(bbox)}, not a list of the four numbers x, y, width, height")
+        raise ValueError(f"{where}.bbox is {kind(bbox)}, not a list of the four numbers x, y, width, height")
     for value in bbox:
         _finite(value, f"{where}.bbox")
     if "area" in item:
@@ -122,10 +113,10 @@ def _records(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
         raise ValueError(f"the key {key!r} is missing")
     records = data[key]
     if not isinstance(records, list):
-        raise ValueError(f"{key} is {_kind(records)}, not a list")
+        raise ValueError(f"{key} is {kind(records)}, not a list")
     for i, item in enumerate(records):
         if not isinstance(item, dict):
-            raise ValueError(f"{key}[{i}] is {_kind(item)}, not an object")
+            raise ValueError(f"{key}[{i}] is {kind(item)}, not an object")
     return records
 
 
@@ -136,7 +127,7 @@ def _ids(records: list[dict[str, Any]], key: str, *, optional: bool = False) -> 
             continue
         value = item.get("id")
         if not _is_id(value):
-            raise ValueError(f"{key}[{i}].id is {_kind(value)}, not a whole number")
+            raise ValueError(f"{key}[{i}].id is {kind(value)}, not a whole number")
         if value in ids:
             raise ValueError(f"{key}[{i}].id is {value}, which an earlier one has too")
         ids.add(value)
@@ -149,21 +140,8 @@ def _is_id(value: Any) -> TypeGuard[int]:
 
 def _finite(value: Any, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{where} holds {_kind(value)}, not a number")
+        raise ValueError(f"{where} holds {kind(value)}, not a number")
     if abs(value) > 1e9 or not math.isfinite(value):  # also keeps float() of a giant integer from overflowing
         raise ValueError(
             f"{where} holds {value if isinstance(value, float) else 'a giant number'}, which can't be right"
         )
-
-
-def _kind(value: Any) -> str:
-    """A value in words, short enough for a sentence."""
-    if value is None:
-        return "missing"
-    names = {bool: "a truth value", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
-    text = repr(value)
-    return f"{names.get(type(value), 'something else')} ({text if len(text) <= 40 else text[:37] + '...'})"
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number that JSON knows")

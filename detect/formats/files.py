@@ -90,6 +90,22 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+def references(paths: Sequence[Path], root: Path) -> list[str]:
+    """File names relative to ``root`` with forward slashes; absolute where no relative path leads there."""
+    # The folder's links are followed, the image's own are not: a link may carry the name that labels go by.
+    prefixes = {folder: relative(folder, root) for folder in {path.parent for path in paths}}
+    return [(prefixes[path.parent] / path.name).as_posix() for path in paths]
+
+
+def relative(folder: Path, root: Path) -> Path:
+    """The way from ``root`` to a folder, links followed; the folder itself where no relative path leads there."""
+    real = folder.resolve()
+    try:
+        return Path(os.path.relpath(real, root.resolve()))
+    except ValueError:  # on another drive of Windows
+        return real
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text in one go: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,8 @@ from ..errors import DataError
 from ..images import read_size
 from ..records import Box, Dataset, Finding, Image
 
+PARTS = ("train", "val", "valid", "validation", "test")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -77,6 +79,18 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite number")
     return value
+
+
+def score_of(value: object) -> float | None:
+    """The score of a draft; None where a file says something else by this word."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        return None
+    return float(value)
+
+
+def part_of(path: Path) -> str:
+    """The innermost folder that is named like a part, "" if there is none."""
+    return next((name.lower() for name in reversed(path.parent.parts) if name.lower() in PARTS), "")
 
 
 def sized(path: Path, boxes: tuple[Box, ...], findings: list[Finding], *others: Path) -> Image | None:

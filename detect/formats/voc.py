@@ -15,11 +15,10 @@ from ..errors import DataError
 from ..images import SUFFIXES
 from ..records import Box, Dataset, Finding, Image, Xyxy
 from .files import copy, new_folder, stem, unique_names, walk, write_text
-from .reading import Entry, Reading, clean_name, number, sentence, size_mismatch, sized
+from .reading import Entry, Reading, clean_name, number, part_of, score_of, sentence, size_mismatch, sized
 from .xml_text import parse, text_of
 
 IMAGES, ANNOTATIONS = "IMAGES", "ANNOTATIONS"
-PARTS = ("train", "val", "valid", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def scan(sources: Sequence[Path]) -> Reading:
         image = sized(image_path, annotation.boxes, findings, label_file) if annotation else None
         if annotation is None or image is None:
             continue
-        entries.append(Entry(image, label_file, _part(image_path)))
+        entries.append(Entry(image, label_file, part_of(image_path)))
         findings += _told_otherwise(annotation, label_file, image)
     return Reading(tuple(entries), (), tuple(findings))
 
@@ -78,7 +77,7 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
     """Write ``out/<part>/ANNOTATIONS/*.xml`` and copy the images to ``out/<part>/IMAGES``.
 
     Boxes are rounded to whole pixels, of which each keeps at least one. Images get another name where two
-    would have the same. COCO's iscrowd is kept as an extra element.
+    would have the same. COCO's iscrowd is kept as an extra element, the score of a draft as an attribute.
 
     Returns:
         The folder of each part.
@@ -116,15 +115,12 @@ def to_xml(image: Image, filename: str) -> str:
         if box.crowd:
             _add(item, "iscrowd", 1)
         corners = ElementTree.SubElement(item, "bndbox")
-        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), _inclusive(box.xyxy)):
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), _inclusive(box.xyxy, image)):
             _add(corners, key, value)
+        if box.score is not None:
+            _add_score(item, box.score)
     ElementTree.indent(root, "\t")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def _part(path: Path) -> str:
-    """The innermost folder that is named like a part, "" if there is none."""
-    return next((name.lower() for name in reversed(path.parent.parts) if name.lower() in PARTS), "")
 
 
 def _by_stem(paths: list[Path], what: str, findings: list[Finding]) -> dict[str, Path | None]:
@@ -191,7 +187,8 @@ def _box(item: ElementTree.Element) -> Box:
         except ValueError as error:
             raise ValueError(f"<{key}> of {label}: {error}") from None
     x1, y1, x2, y2 = corners
-    return Box(label, (x1 - 1, y1 - 1, x2, y2), _flag(item, "difficult"), _flag(item, "iscrowd"))
+    flags = _flag(item, "difficult"), _flag(item, "iscrowd")
+    return Box(label, (x1 - 1, y1 - 1, x2, y2), *flags, _score(item))
 
 
 def _flag(item: ElementTree.Element, key: str) -> bool:
@@ -220,9 +217,28 @@ def _told_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Fi
     return findings
 
 
-def _inclusive(xyxy: Xyxy) -> tuple[int, int, int, int]:
+def _inclusive(xyxy: Xyxy, image: Image) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = (math.floor(value + 0.5) for value in xyxy)
+    # Less than a pixel at the right or lower border would be rounded out of the image.
+    x1, y1 = min(x1, image.width - 1), min(y1, image.height - 1)
     return x1 + 1, y1 + 1, max(x2, x1 + 1), max(y2, y1 + 1)
+
+
+def _add_score(item: ElementTree.Element, score: float) -> None:
+    """As CVAT writes and reads the attributes of an object."""
+    attribute = ElementTree.SubElement(ElementTree.SubElement(item, "attributes"), "attribute")
+    _add(attribute, "name", "score")
+    _add(attribute, "value", score)
+
+
+def _score(item: ElementTree.Element) -> float | None:
+    for attribute in item.findall("attributes/attribute"):
+        if text_of(attribute, "name") == "score":
+            try:
+                return score_of(number(text_of(attribute, "value")))
+            except ValueError:
+                return None
+    return None
 
 
 def _add(parent: ElementTree.Element, tag: str, value: object) -> None:

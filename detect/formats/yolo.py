@@ -13,7 +13,7 @@ from ..images import SUFFIXES
 from ..records import Box, Dataset, Finding, Image
 from ..yaml_text import load_yaml
 from .files import copy, new_folder, unique_names, walk, write_text
-from .reading import Entry, Reading, clean_name, number, sentence, sized
+from .reading import Entry, Reading, clean_name, number, score_of, sentence, sized
 
 DECIMALS = 10  # whole pixels come back exactly from images of any size
 
@@ -46,10 +46,15 @@ def scan(sources: Sequence[Path]) -> Reading:
     return Reading(tuple(entries), tuple(categories), tuple(findings))
 
 
-def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
+def write(parts: Mapping[str, Dataset], out: Path, *, scores: bool = False) -> dict[str, Path]:
     """Write ``out/labels/<part>/*.txt`` and data.yaml, and copy the images to ``out/images/<part>``.
 
     Flags for difficult and crowd objects are lost: the format has no place for them.
+
+    Args:
+        parts: data sets by name.
+        out: folder to write to.
+        scores: tell the score of a draft in a sixth column, which many tools refuse; without it, it is lost.
 
     Returns:
         The folder of each part's labels.
@@ -65,7 +70,7 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
         ids = {name: i for i, name in enumerate(dataset.categories)}
         for image, name in zip(dataset.images, unique_names([image.path for image in dataset.images])):
             copy(image.path, out / "images" / part / name)
-            lines = [_line(box, ids[box.label], image) for box in image.boxes]
+            lines = [_line(box, ids[box.label], image, scores) for box in image.boxes]
             write_text((out / "labels" / part / name).with_suffix(".txt"), "".join(lines))
     content = {part: f"images/{part}" for part in parts} | {"names": dict(enumerate(categories))}
     write_text(out / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -173,17 +178,20 @@ def _boxes(path: Path, image: Image, names: list[str], findings: list[Finding]) 
 
 
 def _box(words: list[str], image: Image, names: list[str]) -> Box:
-    if len(words) != 5:
-        hint = ", as of a polygon or a prediction" if len(words) > 5 else ""
+    if len(words) not in (5, 6):
+        hint = ", as of a polygon" if len(words) > 6 else ""
         raise ValueError(f"it has {len(words)} numbers{hint}, not the five of class, centre and size")
+    score = score_of(number(words[5])) if len(words) == 6 else None
+    if len(words) == 6 and score is None:
+        raise ValueError(f"its sixth number is {words[5]}, not a score from 0 to 1")
     label = number(words[0])
     if label != int(label) or not 0 <= label < len(names):
         raise ValueError(f"class {words[0]} is none of 0 to {len(names) - 1}")
-    cx, cy, width, height = (number(word) for word in words[1:])
-    decimals = max(_decimals(word) for word in words[1:])
+    cx, cy, width, height = (number(word) for word in words[1:5])
+    decimals = max(_decimals(word) for word in words[1:5])
     x1, x2 = (_snapped((cx + side * width / 2) * image.width, decimals, image.width) for side in (-1, 1))
     y1, y2 = (_snapped((cy + side * height / 2) * image.height, decimals, image.height) for side in (-1, 1))
-    return Box(names[int(label)], (x1, y1, x2, y2))
+    return Box(names[int(label)], (x1, y1, x2, y2), score=score)
 
 
 def _decimals(word: str) -> int:
@@ -199,8 +207,9 @@ def _snapped(value: float, decimals: int, pixels: int) -> float:
     return float(round(value)) if abs(value - round(value)) <= doubt else value
 
 
-def _line(box: Box, label: int, image: Image) -> str:
+def _line(box: Box, label: int, image: Image, scores: bool) -> str:
     x1, y1, x2, y2 = box.xyxy
     width, height = image.width, image.height
     values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-    return " ".join([str(label), *(f"{value:.{DECIMALS}f}" for value in values)]) + "\n"
+    score = [f"{box.score:g}"] if scores and box.score is not None else []
+    return " ".join([str(label), *(f"{value:.{DECIMALS}f}" for value in values), *score]) + "\n"

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from ..evaluation.doubts import Doubt
-from ..formats.files import write_text
+from ..formats import coco
+from ..formats.coco_images import common_folder, leads_out
+from ..formats.files import references, relative, write_text
 from .doubt_words import counts, file_of, in_words
 from .doubts_page import to_html
 from .markdown import markdown_table, plain_text
@@ -49,7 +51,7 @@ def write_doubts(
     contents = {
         "doubts.html": to_html(doubts, truth, pictures=pictures, meta=meta, warnings=warnings),
         "doubts.md": to_markdown(doubts, truth, meta=meta, warnings=warnings),
-        "doubts.json": json.dumps(to_coco(doubts, truth), indent=1, allow_nan=False) + "\n",
+        "doubts.json": json.dumps(to_coco(doubts, truth, pictures=pictures, out=out), indent=1, allow_nan=False) + "\n",
     }
     try:
         for name, text in contents.items():
@@ -60,14 +62,26 @@ def write_doubts(
     return DoubtPaths(*(out / name for name in contents))
 
 
-def to_coco(doubts: Sequence[Doubt], truth: dict[str, Any]) -> dict[str, Any]:
-    """COCO with the proposed boxes as annotations, by rank, and the images they are in; ids are the truth's.
+def to_coco(
+    doubts: Sequence[Doubt],
+    truth: dict[str, Any],
+    *,
+    pictures: Mapping[Any, Path] | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """COCO with the proposed boxes as annotations, by rank, and the images they are in.
+
+    Ids are the truth's; where one of its categories has id 0, which CVAT takes for no label, all are one higher.
+    Images have the names that they have there, unless one leads out of its folder or is absolute: annotation tools know
+    no such name, so then all are told from the folder that holds them. Either way ``image_root`` in ``info`` tells
+    where names start from, as seen from ``out``.
 
     Beyond COCO's own keys each annotation has ``rank``, ``reason``, ``score``, ``note``, ``detection_score``,
     ``label_id``, ``label_category_id``, ``label_bbox`` and ``iou`` (null where there is none), and under
     ``attributes``, which annotation tools show, reason and note.
     """
-    ids = {str(each.get("name", each["id"])): each["id"] for each in truth["categories"]}
+    shift = int(any(each["id"] == 0 for each in truth["categories"]))
+    ids = {str(each.get("name", each["id"])): _shifted(each["id"], shift) for each in truth["categories"]}
     annotations = []
     for rank, doubt in enumerate(doubts, start=1):
         label = None if doubt.label is None else truth["annotations"][doubt.label]
@@ -89,19 +103,40 @@ def to_coco(doubts: Sequence[Doubt], truth: dict[str, Any]) -> dict[str, Any]:
                 "note": note,
                 "detection_score": doubt.detection_score,
                 "label_id": None if label is None else label.get("id"),
-                "label_category_id": None if label is None else label["category_id"],
+                "label_category_id": None if label is None else _shifted(label["category_id"], shift),
                 "label_bbox": None if label is None else list(label["bbox"]),
                 "iou": doubt.iou,
                 "attributes": {"reason": doubt.reason, "note": note},
             }
         )
     doubted = {doubt.image.id for doubt in doubts}
+    names, root = _names(truth, pictures or {})
+    told = {} if root is None or out is None else {coco.IMAGE_ROOT: relative(root, out).as_posix()}
     return {
-        "info": {"description": "Doubtful labels: what a detector proposes in their place"},
-        "images": [image for image in truth["images"] if image["id"] in doubted],
+        "info": {"description": "Doubtful labels: what a detector proposes in their place", **told},
+        "images": [{**each, "file_name": names[each["id"]]} for each in truth["images"] if each["id"] in doubted],
         "annotations": annotations,
-        "categories": truth["categories"],
+        "categories": [{**each, "id": _shifted(each["id"], shift)} for each in truth["categories"]],
     }
+
+
+def _shifted(category_id: Any, shift: int) -> Any:
+    return category_id + shift if shift else category_id
+
+
+def _names(truth: dict[str, Any], pictures: Mapping[Any, Path]) -> tuple[dict[Any, str], Path | None]:
+    """Image id -> a name that annotation tools can know it by, and the folder that these names start from."""
+    names = {each["id"]: str(each.get("file_name", "")) for each in truth["images"]}
+    known = {i: pictures[i] for i in names if i in pictures}
+    if any(leads_out(name) for name in names.values()):
+        root = common_folder(list(known.values())) if len(known) == len(names) else None
+        if root is not None:
+            return dict(zip(known, references(list(known.values()), root))), root
+    for i, path in known.items():
+        parts = Path(names[i]).parts
+        if path.parts[-len(parts) :] == parts:
+            return names, path.parents[len(parts) - 1]
+    return names, None
 
 
 def to_markdown(

@@ -1,0 +1,116 @@
+"""``detect drafts``: detections that are there already, as draft labels for an annotation tool."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .console import shown
+from .contestants import read_json, runs_of
+from .drafting import Drafts, add_draft_arguments, check_draft_arguments
+from .operating import DEFAULT_THRESHOLD, kept, lowest_scores, obeyed
+from .verb import UsageError, Verb
+
+if TYPE_CHECKING:
+    from ..records import Detections, Image
+    from .operating import Lowest
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("detections", type=Path, metavar="RUN", help="judged run, or a JSON file of COCO results")
+    parser.add_argument("--data", type=Path, metavar="JSON", help="COCO file of the images (default: those judged on)")
+    add_draft_arguments(parser, required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help=f"lowest score to draft (default: as the run's thresholds.json says, else {DEFAULT_THRESHOLD})",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
+    check_draft_arguments(args)
+    runs = runs_of(args.detections)
+    if len(runs) > 1:
+        raise UsageError(f"{args.detections} holds {len(runs)} runs", fix="name one of them, or its detections.json")
+    data = args.data or runs[0].labels
+    if data is None:
+        raise UsageError("nothing says which images these are of", fix="name their COCO file with --data")
+    lowest = _lowest(runs[0].detections, args.threshold)
+    drafts = Drafts()
+    found, images = _detections(runs[0].detections, data)
+    for image, each in zip(images, found):
+        scored = each if isinstance(lowest, float) else lowest.calibrated(each)
+        drafts.add(image.path, image.width, image.height, kept(scored, lowest))
+    drafts.write(found[0].categories if found else (), args, lowest, source=shown(runs[0].detections), to=sys.stdout)
+    return 0
+
+
+def _detections(detections: Path, data: Path) -> tuple[list[Detections], Sequence[Image]]:
+    """COCO results as detections of each image of a COCO file, best first, and these images.
+
+    Raises:
+        DataError: a file that can't be read, results that are not of these images, or an image that is not there.
+    """
+    import numpy as np
+
+    from ..boxes import xywh_to_xyxy
+    from ..evaluation.records import rows_by_image
+    from ..evaluation.validation import check_detections, check_truth
+    from ..formats import coco
+    from ..formats.reading import clean_name
+    from ..records import Detections
+
+    images, truth = coco.read(data).images, coco.load(data)
+    labels = check_truth(truth)
+    found = check_detections(read_json(detections, fix="give COCO results"), labels)
+    categories = tuple(clean_name(name) for name in labels.categories)
+    rows_of = dict(zip((image.id for image in labels.images), rows_by_image(found.image, len(labels.images))))
+    by_image = []
+    for item in truth["images"]:
+        rows = rows_of[item["id"]]
+        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+        boxes_xyxy = xywh_to_xyxy(found.boxes_xywh[rows]).astype(np.float32)
+        scores, labels_of = found.scores[rows].astype(np.float32), found.category[rows] + 1
+        by_image.append(Detections(boxes_xyxy, scores, labels_of, categories))
+    return by_image, images
+
+
+def _lowest(detections: Path, asked: float | None) -> Lowest:
+    """What was asked for, else the thresholds that belong to these detections, else the usual one."""
+    from ..thresholds import thresholds_beside
+
+    report = detections.with_name("report.json")
+    told = read_json(report) if report.is_file() else None
+    meta = told.get("meta") if isinstance(told, dict) else None
+    if isinstance(meta, dict) and meta.get("weights"):
+        judged = Path(str(meta["weights"]))  # as seen from where it was judged; the run may have moved since
+        for weights in (judged, *(folder / judged.name for folder in list(detections.resolve().parents)[:2])):
+            if weights.is_file():
+                return lowest_scores(weights, asked)
+    beside = thresholds_beside(detections)
+    if beside is not None and beside.weights_sha256 is None:  # chosen for anybody's detections, and these are they
+        return obeyed(beside, asked)
+    return DEFAULT_THRESHOLD if asked is None else asked
+
+
+DRAFTS = Verb(
+    summary="Turn detections that are there already into draft labels for an annotation tool.",
+    details=(
+        "The detections are those of a judged run, or anybody's COCO results. All images of the COCO file that they\n"
+        "are of are written, also those without a detection. Pascal-VOC, YOLO and LabelMe get copies of the images.\n"
+        "For images that were never detected on: detect infer IMAGES --to FORMAT."
+    ),
+    examples=[
+        "drafts runs/neu --to coco --out drafts",
+        "drafts theirs.json --data data/neu/val.json --threshold 0.3 --to labelme --out drafts",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,133 @@
+"""Where the images of a COCO file lie, whatever tool wrote their names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PureWindowsPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from ..errors import DataError
+from ..images import SUFFIXES
+from ..records import Finding
+from .files import walk
+
+# What Label Studio puts before the name of a file that was uploaded to it.
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters at least: "C:" is a drive of Windows
+
+
+class ImageFinder:
+    """Finds the images of one JSON file.
+
+    A name is tried as it stands: in the folders given, where the file itself says, and in those that tools use around
+    it. The first place that holds an image is tried first from then on. Where none has it, the last part of the name
+    counts alone, as Label Studio tells ``/data/upload/1/0a1b2c3d-plate.jpg`` of ``images/0a1b2c3d-plate.jpg``, and at
+    last that part without what an upload has put before it.
+
+    Attributes:
+        loosely: name in the file -> image that was found by the last part of it.
+    """
+
+    def __init__(self, json_file: Path, folders: Sequence[Path] = (), *, told: str | None = None) -> None:
+        here = json_file.parent.resolve()
+        subset = json_file.stem.rpartition("_")[2]  # COCO's annotations/instances_train2017.json, CVAT's ..._default
+        near = [here, here / "images", here.parent, here.parent / "images", here.parent / subset]
+        said = [here / told] if told else []
+        self.folders = [folder.resolve() for folder in folders]
+        self.places = [*self.folders, *said, *near, here.parent / "images" / subset]
+        self.loosely: dict[str, Path] = {}
+        self._below: dict[str, list[Path]] | None = None
+
+    def __call__(self, file_name: str) -> Path:
+        """The image; where there is none, the path at which it was looked for first.
+
+        Raises:
+            DataError: several files could be meant.
+        """
+        for name in dict.fromkeys([file_name, file_name.replace("\\", "/")]):
+            found = self._at(name)
+            if found is not None:
+                return found
+        last = last_part(file_name)
+        for name in dict.fromkeys([last, _UPLOADED.sub("", last, count=1)]):
+            found = self._at(name) or self._anywhere(name)
+            if found is not None:
+                self.loosely[file_name] = found
+                return found
+        return Path(os.path.normpath(self.places[0] / file_name))
+
+    def _at(self, name: str) -> Path | None:
+        for position, place in enumerate(self.places):
+            path = Path(os.path.normpath(place / name))
+            if _is_there(path):
+                self.places.insert(0, self.places.pop(position))
+                return path
+        return None
+
+    def _anywhere(self, name: str) -> Path | None:
+        """The one file of this name below the folders that were given."""
+        if self._below is None:
+            self._below = defaultdict(list)
+            for path in walk(self.folders, SUFFIXES):
+                self._below[path.name].append(path)
+        found = self._below.get(name, [])
+        if len(found) > 1:
+            places = ", ".join(str(path) for path in found[:3])
+            fix = "give the folder of this file's images alone"
+            raise DataError(f"{len(found)} files are named {name} ({places})", where=name, fix=fix)
+        return found[0] if found else None
+
+
+def last_part(file_name: str) -> str:
+    """The file's own name in a path of any system, a URL, or a query: ``/data/local-files/?d=coil/plate.jpg``."""
+    name = file_name.replace("\\", "/")
+    if _REMOTE.match(name) or "/?" in name:
+        parts = urlsplit(name)
+        told = parse_qs(parts.query).get("d")
+        name = told[0].replace("\\", "/") if told else unquote(parts.path)
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def about_names(json_file: Path, finder: ImageFinder) -> list[Finding]:
+    """What to say of images that were found by the last part of their names alone."""
+    findings: list[Finding] = []
+    entries: dict[Path, list[str]] = defaultdict(list)
+    for name, path in finder.loosely.items():
+        entries[path].append(name)
+    for path, names in entries.items():
+        if len(names) > 1:
+            message = f"{' and '.join(names[:3])} both lead to {path}; give the folder that has all images"
+            findings.append(Finding("same name twice", "error", json_file, message, (path,)))
+    if entries:
+        name, path = next(iter(finder.loosely.items()))
+        count = "1 image is" if len(finder.loosely) == 1 else f"{len(finder.loosely):,} images are"
+        message = f"{count} not where the file says and taken by name: {path} for {name}; check that they are the ones"
+        findings.append(Finding("image taken by name", "note", json_file, message))
+    return findings
+
+
+def leads_out(file_name: str) -> bool:
+    """Whether a name is absolute or has a ``..``, so that no annotation tool knows an image by it."""
+    parts = PureWindowsPath(file_name).parts  # both kinds of slashes, and drives
+    return file_name.startswith(("/", "\\")) or ".." in parts or bool(PureWindowsPath(file_name).drive)
+
+
+def common_folder(paths: Sequence[Path]) -> Path | None:
+    """The folder that holds all of these images, links followed; None without an image, or on several drives.
+
+    Annotation tools know an image by its path from such a folder on: no name that they have starts with ``..``.
+    """
+    try:
+        return Path(os.path.commonpath([folder.resolve() for folder in {path.parent for path in paths}]))
+    except ValueError:
+        return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a URL may be longer than a file name can be
+        return False
