@@ -1,7 +1,7 @@
 """What annotation tools make of drafts and doubts, and we of their exports, with their own code.
 
-Each test is skipped where its tool is not installed: ``pip install datumaro label-studio-sdk labelme supervision`` into
-an environment of its own that has this library too, then ``pytest tests/test_exchange_tools.py -rs``.
+Each test is skipped where its tool is not installed: ``pip install datumaro label-studio-sdk labelme supervision
+fiftyone`` into an environment of its own that has this library too, then ``pytest tests/test_exchange_tools.py -rs``.
 """
 
 from __future__ import annotations
@@ -232,6 +232,26 @@ def test_labelme_opens_drafts_and_we_what_it_saves(drafted: list[Image], tmp_pat
     read = FORMATS["labelme"].read(place)
     saved = {image.path.read_bytes(): image.boxes for image in read.images}
     assert saved == {image.path.read_bytes(): image.boxes for image in drafted}
+
+
+def test_fiftyone_reads_drafts(
+    drafts_json: Path, drafted: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIFTYONE_DISABLE_SERVICES", "1")  # its importer needs no database
+    readers = pytest.importorskip("fiftyone.utils.coco")
+    importer = readers.COCODetectionDatasetImporter(
+        data_path=str(tmp_path / "new"), labels_path=str(drafts_json), label_types=["detections"]
+    )
+    with importer:
+        read = {path: labels.detections if labels else [] for path, _, labels in importer}
+    assert {
+        Path(path).read_bytes(): [(each.label, each.confidence) for each in found] for path, found in read.items()
+    } == {image.path.read_bytes(): [(box.label, box.score) for box in image.boxes] for image in drafted}
+    for path, found in read.items():
+        (image,) = (each for each in drafted if each.path.read_bytes() == Path(path).read_bytes())
+        for one, box in zip(found, image.boxes):
+            x1, y1, x2, y2 = box.xyxy
+            assert one.bounding_box == pytest.approx([x1 / 64, y1 / 48, (x2 - x1) / 64, (y2 - y1) / 48])
 
 
 def snippet(title: str) -> str:
