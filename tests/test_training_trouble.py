@@ -7,16 +7,18 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny_detector import tiny_detector
 
 from detect.config import AugmentConfig
-from detect.data import Augment, DetectionDataset, TrainingLoader, read_dataset
+from detect.data import Augment, DetectionDataset, TrainingLoader, read_dataset, shortage_told
 from detect.data import loader as loading
 from detect.engine import steps, train
-from detect.engine.shortage import shortage_told
 from detect.errors import ConfigError, DataError, MemoryShortageError
+from detect.prediction import detect_images
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -123,6 +125,13 @@ class TestMemory:
             MemoryShortageError, match=r"data\.workers: the system ended a loader process, mostly as .*; lower"
         ):
             train(tiny_config(data, data / "run", data={"workers": 1}))
+
+    def test_so_does_detection(self) -> None:
+        detector = tiny_detector().eval()
+        detector.backbone.forward = lambda x: torch.empty(1 << 50)
+        with pytest.raises(MemoryShortageError) as caught:
+            detect_images(detector, [np.zeros((48, 64), np.uint8), np.zeros((32, 64), np.uint8)], ("a", "b"))
+        assert caught.match(r"memory ran out in detection on 2 images of up to 64x48 px on cpu, 4503599627370496 bytes")
 
     def test_shared_memory_is_told_apart(self) -> None:
         text = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ..."

@@ -10,7 +10,7 @@ import torch
 
 from ..checkpoint import Checkpoint, save_checkpoint
 from ..config import Config
-from ..data import DetectionDataset, SeededLoader, read_dataset
+from ..data import DetectionDataset, SeededLoader, read_dataset, shortage_told
 from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
 from ..models import level_strides, load_pretrained, parts
@@ -21,10 +21,9 @@ from .console import EpochBar, TrainingConsole, epoch_line
 from .design import design_detector
 from .exactness import exact_arithmetic
 from .folder import RunFolder
-from .loading import check_batches, training_loader
+from .loading import check_batches, step_needs, training_loader
 from .optim import build_optimizer, learning_rate, resolve_precision
 from .seeds import epoch_seed, weights_seed
-from .shortage import shortage_told, step_needs
 from .steps import BadStepError, Stepper
 from .validation import Validator
 

@@ -1,4 +1,4 @@
-"""Memory that runs out in a training, told with the settings that need less of it."""
+"""Memory that runs out, told with what needs less of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..config import Config
 from ..errors import MemoryShortageError
 
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "alloc_failed")
@@ -33,17 +32,6 @@ def shortage_told(doing: str, fix: str) -> Iterator[None]:
         if told is None:
             raise
         raise told from None
-
-
-def step_needs(config: Config) -> str:
-    """The settings that decide how much memory a training step takes, with their values, the strongest first."""
-    model = config.model
-    size = "the images' own" if model.input_size is None else str(model.input_size)
-    return (
-        f"lower train.batch_size (it is {config.train.batch_size}), model.input_size ({size}), "
-        f"model.roi.batch_per_image ({model.roi.batch_per_image}) or model.rpn.proposals_train "
-        f"({model.rpn.proposals_train}), and start anew"
-    )
 
 
 def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> MemoryShortageError | None:
