@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pydantic import ValidationError
@@ -16,6 +15,7 @@ from torchvision.models.detection import FasterRCNN
 
 from .config import ModelConfig
 from .errors import CheckpointError
+from .formats.whole import whole_file
 from .models import Shapes, build_detector
 
 SCHEMA = 1
@@ -86,7 +86,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write to a file beside ``path``, flush it to disk, then rename it into place.
+    """Write a ``whole_file`` that lasts: after a crash or a power cut there is the checkpoint before or this one.
 
     Raises:
         CheckpointError: the disk is full or can't be written; a checkpoint that was there is untouched.
@@ -99,18 +99,26 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
         "training": checkpoint.training,
     }
-    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        with unfinished.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        with whole_file(path, lasting=True) as file:
+            save_tensors(content, file)
     except OSError as error:
-        fix = "free some space or choose another run.dir; the checkpoint before it is untouched"
+        fix = "free some space or mend the permissions; the checkpoint before is untouched, and --resume goes on there"
         raise CheckpointError(f"can't write the checkpoint ({error.strerror})", where=path, fix=fix) from None
-    finally:
-        unfinished.unlink(missing_ok=True)  # also when Ctrl-C falls into the writing
+
+
+def save_tensors(content: Any, file: BinaryIO) -> None:
+    """``torch.save`` into an open file.
+
+    Raises:
+        OSError: the disk is full, say, which torch tells as a mistake in its own archive.
+    """
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> Checkpoint:

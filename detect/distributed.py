@@ -62,6 +62,14 @@ class Team:
         dist.all_reduce(total)
         return dict(zip(values, (total / self.size).tolist()))
 
+    def gathered(self, value: Any) -> list[Any]:
+        """Each process's value, a plain Python one or a CPU tensor, by rank, on every process."""
+        if self.size == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, value)
+        return gathered
+
     def told(self, value: Any) -> Any:
         """The leader's value, a plain Python one, on every process."""
         if self.size == 1:

@@ -36,4 +36,8 @@ class CheckpointError(DetectError):
 
 
 class DivergenceError(DetectError):
-    """Training that produced a loss which is not a finite number."""
+    """Training that produced a loss or a gradient which is no finite number, or an absurdly large loss."""
+
+
+class MemoryShortageError(DetectError):
+    """Memory that ran out; names the settings that need less of it."""

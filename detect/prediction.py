@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from .data import DetectionDataset, to_tensor, unit_range
+from .data import DetectionDataset, shortage_told, to_tensor, unit_range
 from .errors import ConfigError
 from .images import Pixels
 from .records import Detections
@@ -50,9 +50,17 @@ def detect_images(
         images: uint8 or uint16, [height, width] or [height, width, 3] as the model's channels ask.
         categories: the model's category names.
         proposals: how many the box head looks at in each image; None: as many as the model was built for.
+
+    Raises:
+        MemoryShortageError: the device has too little memory for them.
     """
     device = next(model.parameters()).device
-    with nullcontext() if proposals is None else _limited_to(proposals, model):
+    height, width = max((pixels.shape[:2] for pixels in images), default=(0, 0), key=lambda size: size[0] * size[1])
+    fix = "cut large images into tiles, or take a device with more memory"
+    with (
+        shortage_told(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix),
+        nullcontext() if proposals is None else _limited_to(proposals, model),
+    ):
         outputs = model([to_tensor(unit_range(pixels)).to(device) for pixels in images])
     return [to_detections(output, categories) for output in outputs]
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from test_training import assert_same_run
 from tiny import tiny_config, write_tiny
 
 from detect.checkpoint import load_checkpoint
+from detect.commands import processes
 from detect.config import to_yaml
 from detect.data.loader import EpochSampler
 from detect.distributed import Team
+from detect.engine.lock import RunLock
 from detect.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,23 +70,95 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_processes_leave_one_run_and_resume_it(data: Path, tmp_path: Path) -> None:
-    run = configured(data, tmp_path / "pair")
-    done = detect_train(run, "train.epochs=2")
+@pytest.fixture(scope="module")
+def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four epochs by two processes."""
+    run = configured(data, tmp_path_factory.mktemp("runs") / "pair")
+    done = detect_train(run)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run: ") == 1  # one of them speaks
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [4, 8]  # 16 images in batches of 4, two each
+    return run
+
+
+def test_two_processes_leave_one_run(pair: Path) -> None:
+    lines = [json.loads(line) for line in (pair / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 12, 16]  # 16 images in batches of 4, two each
     assert lines[-1]["val"]["AP"] is not None
-    saved = load_checkpoint(run / "last.pt")
-    assert saved.epoch == 2
+    saved = load_checkpoint(pair / "last.pt")
+    assert saved.epoch == 4
     assert all(np.isfinite(value.float().numpy()).all() for value in saved.weights.values())
 
-    again = detect_train(run, "train.epochs=2")
+    again = detect_train(pair)
     assert again.returncode == 2
     assert again.stderr.count("the folder already holds a run") == 1
     assert "Traceback" not in again.stderr
-    assert detect_train(run, "train.epochs=2", "--resume").returncode == 0
+    assert detect_train(pair, "--resume").returncode == 0
+
+
+def is_free(run: Path) -> bool:
+    """Whether no training writes there any more."""
+    try:
+        with RunLock(run) as lock:
+            return lock.take()
+    except ConfigError:
+        return False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills the POSIX way")
+def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path: Path, pair: Path) -> None:
+    run = configured(data, tmp_path / "killed")
+    command = [sys.executable, "-m", "detect", "train", str(run), "train.processes=2"]
+    starter = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not (run / "last.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    starter.kill()  # its processes aren't told
+    starter.wait()
+    while not is_free(run) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert load_checkpoint(run / "last.pt").epoch < 4
+    done = detect_train(run, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(run, pair)
+
+
+_SPOILT = """
+import math, os, sys
+from detect.commands import main
+from detect.models.heads import DetectionHeads
+losses, calls = DetectionHeads.losses, []
+def spoilt(self, *arguments):
+    calls.append(1)
+    found = losses(self, *arguments)
+    bad = os.environ["RANK"] == "1" and len(calls) in (2, 3)
+    return {**found, "loss_box_reg": found["loss_box_reg"] * math.nan} if bad else found
+DetectionHeads.losses = spoilt
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path) -> None:
+    run = configured(data, tmp_path / "run")
+    arguments = ["train", str(run), "train.epochs=1", "train.on_bad_step=skip", "augment.mosaic=0"]
+    port = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(processes._free_port())}
+    team = [
+        subprocess.Popen(
+            [sys.executable, "-c", _SPOILT, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **port, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    told = [process.communicate(timeout=240)[0] for process in team]
+    assert [process.returncode for process in team] == [0, 0], told
+    assert told[0].count("skipped a step: loss_box_reg is no finite number in epoch 1, step") == 2
+    (line,) = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert line["skipped"] == 2
+    saved = torch.load(run / "bad_steps" / "epoch1_step2.pt")
+    assert len(set(saved["files"])) == 4  # both shares of the batch
 
 
 def test_a_batch_too_small_for_the_team_is_told_once(data: Path, tmp_path: Path) -> None:

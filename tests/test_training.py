@@ -54,6 +54,11 @@ def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(steps.Stepper, "step", interrupted)
 
 
+def environment_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "environment.json").read_text())
+    return found
+
+
 def read_log(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
@@ -103,7 +108,7 @@ class TestRunFolder:
         assert [line["step"] for line in lines] == [4, 8, 12, 16]
         assert [line["val"] is not None for line in lines] == [False, True, False, True]
         for line in lines:
-            keys = ("epoch", "epochs", "step", "lr", "loss", "losses", "images_per_s", "seconds", "val")
+            keys = ("epoch", "epochs", "step", "lr", "loss", "losses", "skipped", "images_per_s", "seconds", "val")
             assert tuple(line) == keys
             assert set(line["losses"]) == {
                 "loss_classifier",
@@ -130,6 +135,16 @@ class TestRunFolder:
             train(tiny_config(data, unbroken))
         assert {path.name: path.read_bytes() for path in unbroken.iterdir()} == before
 
+    def test_weights_that_lie_there_are_not_written_over(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        shutil.copy(unbroken / "best.pt", tmp_path / "run")
+        for resume in (False, True):
+            with pytest.raises(
+                ConfigError, match=r"run: the folder holds a best\.pt, and no last\.pt to go on from; move"
+            ):
+                train(tiny_config(data, tmp_path / "run"), resume=resume)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["best.pt"]
+
     def test_a_place_that_cannot_be_written_is_named(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigError, match=r"file/run: can't write there \(Not a directory\); choose another"):
@@ -152,14 +167,15 @@ class TestResume:
         assert_same_run(tmp_path / "run", unbroken)
         assert len(json.loads((tmp_path / "run" / "environment.json").read_text())["resumed"]) == 1
 
-    def test_interrupted_between_best_and_last(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("name", "left"), [("last.pt", 1), ("best.pt", 2)])
+    def test_interrupted_before_a_checkpoint(
+        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, left: int
     ) -> None:
-        """best.pt and the log are an epoch ahead of last.pt then."""
+        """The log is an epoch ahead of last.pt then, or last.pt ahead of best.pt."""
         save = trainer.save_checkpoint
 
         def interrupted(path: Path, checkpoint: Any) -> None:
-            if path.name == "last.pt" and checkpoint.epoch == 2:
+            if path.name == name and checkpoint.epoch == 2:
                 raise KeyboardInterrupt
             save(path, checkpoint)
 
@@ -168,8 +184,51 @@ class TestResume:
             with pytest.raises(KeyboardInterrupt):
                 train(tiny_config(data, tmp_path / "run"))
         assert len(read_log(tmp_path / "run")) == 2
+        assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == left
         train(tiny_config(data, tmp_path / "run"), resume=True)
         assert_same_run(tmp_path / "run", unbroken)
+
+    def test_the_best_epoch_is_kept_even_if_the_run_ends_with_it(
+        self, unbroken: Path, tmp_path: Path, data: Path
+    ) -> None:
+        """Killed between the last two writes, there is no epoch left to train and best.pt is still to be written."""
+        shutil.copytree(unbroken, tmp_path / "run")
+        (tmp_path / "run" / "best.pt").unlink()
+        last = load_checkpoint(tmp_path / "run" / "last.pt")
+        assert last.training is not None
+        last.training["best_epoch"] = last.epoch
+        trainer.save_checkpoint(tmp_path / "run" / "last.pt", last)
+        train(tiny_config(data, tmp_path / "run"), resume=True)
+        best = load_checkpoint(tmp_path / "run" / "best.pt")
+        assert (best.epoch, best.training) == (4, None)
+        assert best.metrics == last.metrics
+        assert_same(best.weights, last.weights)
+
+    def test_what_a_killed_process_was_writing_goes(self, unbroken: Path, tmp_path: Path, data: Path) -> None:
+        shutil.copytree(unbroken, tmp_path / "run")
+        for name in (".last.pt.77.part", ".log.jsonl.77.part"):
+            (tmp_path / "run" / name).write_bytes(b"half")
+        train(tiny_config(data, tmp_path / "run"), resume=True)
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in unbroken.iterdir()}
+
+    def test_a_checkpoint_of_an_older_version_goes_on(self, half: Path, data: Path) -> None:
+        last = load_checkpoint(half / "last.pt")
+        assert last.training is not None
+        for key in ("best_epoch", "losses_before", "bad_steps_in_a_row"):
+            del last.training[key]
+        trainer.save_checkpoint(half / "last.pt", last)
+        train(tiny_config(data, half), resume=True)
+
+    def test_another_machine_is_told(self, half: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        environment = json.loads((half / "environment.json").read_text())
+        environment["machine"]["threads"] = 64
+        environment["versions"]["torch"] = "1.0"
+        (half / "environment.json").write_text(json.dumps(environment))
+        train(tiny_config(data, half), resume=True)
+        now = environment_of(half)["versions"]["torch"]
+        assert f"note: torch 1.0 -> {now}, threads 64 -> 1: the run goes on well, but" in capsys.readouterr().out
+        train(tiny_config(data, half), resume=True)
+        assert "note:" not in capsys.readouterr().out
 
     def test_interrupted_before_the_first_checkpoint(
         self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -221,9 +280,12 @@ class TestResume:
             train(tiny_config(data, half), resume=True)
 
 
-def test_the_same_seed_gives_the_same_weights_in_another_process(unbroken: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "detect", "train", str(unbroken / "config.yaml"), f"run.dir={tmp_path / 'run'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_seed_gives_the_same_weights_in_another_process(unbroken: Path, tmp_path: Path, workers: int) -> None:
+    changes = [f"run.dir={tmp_path / 'run'}", f"data.workers={workers}"]
+    command = [sys.executable, "-m", "detect", "train", str(unbroken / "config.yaml"), *changes]
+    hashes = {"PYTHONHASHSEED": str(workers + 1)}  # sets and dicts have another order
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **hashes}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path / "run", unbroken)
@@ -259,6 +321,28 @@ def test_the_last_epochs_see_whole_images(data: Path, tmp_path: Path, monkeypatc
     changes = {"train": {"epochs": 3}, "augment": {"mosaic": 1, "mosaic_off_epochs": 2}}
     train(tiny_config(data, tmp_path / "run", data={"val": None}, **changes))
     assert len(calls) == 16  # the first epoch's images
+
+
+def test_a_cpu_sums_in_one_order_and_the_setting_ends_with_the_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, seen = steps.Stepper.step, set()
+
+    def watched(self: Any, *arguments: Any) -> Any:
+        enabled = torch.are_deterministic_algorithms_enabled()
+        seen.add((enabled, torch.is_deterministic_algorithms_warn_only_enabled()))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(steps.Stepper, "step", watched)
+    torch.use_deterministic_algorithms(False)
+    for deterministic, expected in ((False, (True, True)), (True, (True, False))):
+        config = tiny_config(
+            data, tmp_path / f"run{deterministic}", train={"epochs": 1, "deterministic": deterministic}
+        )
+        train(config)
+        assert seen == {expected}
+        seen.clear()
+        assert not torch.are_deterministic_algorithms_enabled()
 
 
 class TestWithoutValidation:
@@ -304,9 +388,9 @@ class TestRefusals:
             return {**found, "loss_box_reg": found["loss_box_reg"] * float("nan")} if len(calls) == 6 else found
 
         monkeypatch.setattr(DetectionHeads, "losses", broken)
-        named = r"loss_box_reg is no finite number in epoch 2 on (train_\d\d\.bmp(, )?){4}; look at these images"
+        named = r"loss_box_reg is no finite number in epoch 2, step 2 on (train_\d\d\.bmp(, )?){4}; the batch is in"
         with pytest.raises(DivergenceError, match=named):
-            train(tiny_config(data, tmp_path / "run"))
+            train(tiny_config(data, tmp_path / "run", augment={"mosaic": 0}))
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 1
 
     def test_a_gradient_that_is_no_number_is_not_applied(
@@ -323,7 +407,7 @@ class TestRefusals:
 
         monkeypatch.setattr(DetectionHeads, "losses", broken)
         for clip_norm in (5.0, None):
-            with pytest.raises(DivergenceError, match=r"the gradient is no finite number in epoch 1 on train_"):
+            with pytest.raises(DivergenceError, match=r"the gradient is no finite number in epoch 1, step 1 on train"):
                 train(tiny_config(data, tmp_path / "run", train={"clip_norm": clip_norm}))
 
 

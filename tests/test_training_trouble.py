@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny_detector import tiny_detector
 
 from detect.config import AugmentConfig
-from detect.data import Augment, DetectionDataset, TrainingLoader, read_dataset
-from detect.engine import train
-from detect.errors import ConfigError, DataError
+from detect.data import Augment, DetectionDataset, TrainingLoader, read_dataset, shortage_told
+from detect.data import loader as loading
+from detect.engine import steps, train
+from detect.errors import ConfigError, DataError, MemoryShortageError
+from detect.prediction import detect_images
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -47,3 +54,93 @@ def test_a_batch_too_small_to_be_normalised_is_told(tmp_path: Path, model: dict[
     )
     with pytest.raises(ConfigError, match=r"train\.batch_size: a batch is too small to be normalised.*; raise it"):
         train(config)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_is_damaged_while_a_training_reads_it_ends_the_training_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    write_tiny(tmp_path, "train", images=8, seed=0)
+    step, damaged = steps.Stepper.step, tmp_path / "train" / "train_03.bmp"
+
+    def damaging(self: Any, *arguments: Any) -> Any:
+        damaged.write_bytes(b"no image")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(steps.Stepper, "step", damaging)
+    config = tiny_config(
+        tmp_path, tmp_path / "run", data={"val": None, "cache": False, "workers": workers}, augment={"mosaic": 0}
+    )
+    with pytest.raises(DataError) as caught:
+        train(config)
+    assert str(caught.value).startswith(f"{damaged}: the image can't be read (its content is no image); give a BMP")
+
+
+class TestMemory:
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> Path:
+        """Eight images, two steps an epoch."""
+        write_tiny(tmp_path, "train", images=8, seed=0)
+        write_tiny(tmp_path, "val", images=4, seed=1)
+        return tmp_path
+
+    def test_a_step_names_the_settings(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(steps.Stepper, "_losses", lambda self, batch: torch.empty(1 << 50))
+        with pytest.raises(MemoryShortageError) as caught:
+            train(tiny_config(data, data / "run"))
+        assert str(caught.value) == (
+            "memory ran out in a step of epoch 1, 4503599627370496 bytes more were wanted; lower train.batch_size "
+            "(it is 4), model.input_size (the images' own), model.roi.batch_per_image (16) or "
+            "model.rpn.proposals_train (40), and start anew"
+        )
+
+    def test_so_does_a_gpu(self) -> None:
+        text = "CUDA out of memory. Tried to allocate 2.34 GiB. GPU 0 has a total capacity of 7.79 GiB of which ..."
+        expected = pytest.raises(MemoryShortageError, match=r"in a step, 2\.34 GiB more were wanted; buy")
+        with expected, shortage_told("a step", "buy"):
+            raise torch.OutOfMemoryError(text)
+
+    def test_so_do_reading_and_judging(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from detect.engine.validation import Validator
+
+        def none(*arguments: Any) -> None:
+            raise MemoryError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DetectionDataset, "preload", none)
+            with pytest.raises(
+                MemoryShortageError, match=r"memory ran out in reading the images; set data\.cache=false"
+            ):
+                train(tiny_config(data, data / "run"))
+        monkeypatch.setattr(Validator, "__call__", none)
+        with pytest.raises(MemoryShortageError, match=r"memory ran out in judging epoch 2; lower model\.input_size"):
+            train(tiny_config(data, data / "run"))
+
+    def test_a_loader_process_that_the_system_ends_is_told(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def ended(self: Any, key: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(loading._Augmented, "__getitem__", ended)
+        with pytest.raises(
+            MemoryShortageError, match=r"data\.workers: the system ended a loader process, mostly as .*; lower"
+        ):
+            train(tiny_config(data, data / "run", data={"workers": 1}))
+
+    def test_so_does_detection(self) -> None:
+        detector = tiny_detector().eval()
+        detector.backbone.forward = lambda x: torch.empty(1 << 50)
+        with pytest.raises(MemoryShortageError) as caught:
+            detect_images(detector, [np.zeros((48, 64), np.uint8), np.zeros((32, 64), np.uint8)], ("a", "b"))
+        assert caught.match(r"memory ran out in detection on 2 images of up to 64x48 px on cpu, 4503599627370496 bytes")
+
+    def test_shared_memory_is_told_apart(self) -> None:
+        text = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ..."
+        expected = pytest.raises(MemoryShortageError, match=r"shared memory ran out, in .*; set data\.workers=0")
+        with expected, shortage_told("a step", ""):
+            raise RuntimeError(text)
+
+    def test_other_mistakes_keep_their_traceback(self) -> None:
+        for error in (RuntimeError("shapes differ"), OSError(5, "I/O error"), ValueError("out of memory")):
+            with pytest.raises(type(error)) as caught, shortage_told("a step", ""):
+                raise error
+            assert caught.value is error

@@ -154,6 +154,4 @@ def _train(config: Config) -> str | None:
         train(config, resume=True)
     except DetectError as error:
         return str(error)
-    except torch.OutOfMemoryError as error:
-        return f"the device has too little memory ({str(error).partition('. ')[0]}); lower train.batch_size for all"
     return None

@@ -47,7 +47,7 @@ CLOSED_PIPE_EXIT = 141  # 128 + SIGPIPE
 _DISK_TROUBLE = {
     getattr(errno, name)
     for name in (
-        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "ELOOP"),
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ELOOP"),
         *("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG"),
     )
     if hasattr(errno, name)

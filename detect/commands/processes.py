@@ -8,13 +8,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 
 from .verb import INTERRUPTED_EXIT
 
 _POLL_S = 0.1
+_WATCH_S = 0.5
 _GRACE_S = 5
+_PARENT = "DETECT_PARENT"  # a process started by run_together finds here who waits for it
 
 
 def is_alone() -> bool:
@@ -42,7 +45,7 @@ def run_together(arguments: Sequence[str], count: int) -> int:
     with tempfile.TemporaryFile("w+") as aside:
         team = []
         for rank in range(count):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
             environment = {"OMP_NUM_THREADS": threads, **os.environ, **shared, **own}
             out, err = (None, None) if rank == 0 else (subprocess.DEVNULL, aside)
             team.append(subprocess.Popen(command, env=environment, stdout=out, stderr=err))
@@ -63,6 +66,20 @@ def run_together(arguments: Sequence[str], count: int) -> int:
             aside.seek(0)
             sys.stderr.write(aside.read())
         return code
+
+
+def end_with_parent() -> None:
+    """End a process of ``run_together`` soon after that has been killed, which would leave it training unseen."""
+    parent = os.environ.get(_PARENT)
+    if parent is None or os.name != "posix":  # elsewhere a process keeps its parent's number for ever
+        return
+
+    def watch() -> None:
+        while str(os.getppid()) == parent:
+            time.sleep(_WATCH_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _first_failure(team: Sequence[subprocess.Popen[bytes]]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import command, shown
-from .processes import is_alone, is_follower, run_together
+from .processes import end_with_parent, is_alone, is_follower, run_together
 from .verb import Verb
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def _run(args: argparse.Namespace) -> int:
     if config.train.processes > 1 and is_alone():
         resume = ["--resume"] if args.resume else []
         return run_together(["train", str(args.config), *_overrides(args), *resume], config.train.processes)
+    end_with_parent()
     from ..engine import train  # after the configuration is known to be right: torch takes seconds to load
 
     run_dir = train(config, resume=args.resume)

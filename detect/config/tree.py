@@ -153,7 +153,10 @@ class TrainConfig(Section):
     device: str = "auto"
     processes: Positive = 1  # on this machine, each with its share of every batch; torchrun starts them on several
     seed: Count = 0
-    deterministic: bool = False
+    deterministic: bool = False  # on a GPU too, where it is slower; on a CPU the same seed always gives the same
+    on_bad_step: Literal["stop", "skip"] = "stop"  # at a loss or gradient that is no number, or an absurd loss
+    absurd_loss: Annotated[float, Field(gt=1)] | None = 20.0  # so many times the median of the steps before; None: none
+    skips_in_a_row: Count = 5  # after as many skipped steps, one more stops the training
     val_every: Positive = 5  # epochs between validations; the last epoch is always judged
     early_stop: Count = 0  # validations without a better score before stopping; 0: never
     best_metric: Literal["AP", "AP50", "AP75"] = "AP50"

@@ -3,6 +3,7 @@
 from .dataset import DetectionDataset, Sample, as_channels, read_dataset, unit_range
 from .loader import Batch, SeededLoader, TrainingLoader, to_tensor
 from .sequences import ClipLoader, strips
+from .shortage import shortage_told
 from .transforms import Augment
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "TrainingLoader",
     "as_channels",
     "read_dataset",
+    "shortage_told",
     "strips",
     "to_tensor",
     "unit_range",

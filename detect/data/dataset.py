@@ -24,12 +24,14 @@ class Sample:
         boxes_xyxy: float32[N, 4], pixels.
         labels: int64[N], 1-based category ids.
         motion_xy: how far the surface has moved since the frame before, right and down, pixels; 0, 0 for a still.
+        mixed_in: positions of other images that a mosaic took in.
     """
 
     pixels: NDArray[np.float32]
     boxes_xyxy: NDArray[np.float32]
     labels: NDArray[np.int64]
     motion_xy: tuple[float, float] = (0.0, 0.0)
+    mixed_in: tuple[int, ...] = ()
 
 
 class DetectionDataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -29,6 +29,7 @@ class Batch:
         images: FloatTensor[channels, height, width] each, 0 to 1.
         targets: a dict each of boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
         indices: position of each image in the data set.
+        mixed_in: positions of the images that a mosaic mixed into each.
         clip_length: so many images in a row are consecutive frames of one strip.
         motion_xy: FloatTensor[images, 2], pixels (right, down) that the surface moved since the frame before; a clip's
             first frame has the motion of its second. None for single images.
@@ -37,6 +38,7 @@ class Batch:
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
     indices: list[int]
+    mixed_in: list[tuple[int, ...]]
     clip_length: int = 1
     motion_xy: Tensor | None = None
 
@@ -51,7 +53,8 @@ class Batch:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         targets = [{key: change(value) for key, value in target.items()} for target in self.targets]
         motion_xy = None if self.motion_xy is None else change(self.motion_xy)
-        return Batch([change(image) for image in self.images], targets, self.indices, self.clip_length, motion_xy)
+        images = [change(image) for image in self.images]
+        return replace(self, images=images, targets=targets, motion_xy=motion_xy)
 
 
 # What a source of samples gives for (epoch, index): an image's position and sample, or those of each frame of a clip.
@@ -171,11 +174,17 @@ class _Augmented(TorchDataset[Item]):
         epoch, index = key
         rng = np.random.default_rng((self.seed, _IMAGE, epoch, index))
         chain = self.plain if epoch >= self.plain_from else self.augment
+        mixed_in: list[int] = []
+
+        def another() -> Sample:
+            mixed_in.append(int(rng.integers(len(self.dataset))))
+            return self.dataset[mixed_in[-1]]
+
         try:
-            sample = chain(self.dataset[index], rng, lambda: self.dataset[int(rng.integers(len(self.dataset)))])
+            sample = chain(self.dataset[index], rng, another)
         except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
             return error
-        return [(index, sample)]
+        return [(index, replace(sample, mixed_in=tuple(mixed_in)))]
 
 
 def _one_thread(worker: int) -> None:
@@ -192,7 +201,8 @@ def _collate(items: list[Item]) -> Batch | DataError:
     targets = [{"boxes": torch.from_numpy(s.boxes_xyxy), "labels": torch.from_numpy(s.labels)} for _, s in frames]
     length = len(frames) // len(items)
     motion_xy = torch.tensor([sample.motion_xy for _, sample in frames]) if length > 1 else None
-    return Batch(images, targets, [index for index, _ in frames], length, motion_xy)
+    indices, mixed_in = [index for index, _ in frames], [sample.mixed_in for _, sample in frames]
+    return Batch(images, targets, indices, mixed_in, length, motion_xy)
 
 
 def to_tensor(pixels: NDArray[np.float32]) -> Tensor:

@@ -79,6 +79,8 @@ def epoch_line(line: dict[str, Any]) -> str:
         f"epoch {line['epoch']:>{len(str(line['epochs']))}}/{line['epochs']}  loss {line['loss']:.3f}"
         f"  {line['images_per_s']:.1f} images/s  {line['seconds']:.0f} s"
     )
+    if line["skipped"]:
+        text += f"  {line['skipped']} skipped"
     if line["val"]:
         text += "  " + "  ".join(f"{k} {line['val'][k]:.3f}" for k in ("AP", "AP50") if line["val"].get(k) is not None)
     return text

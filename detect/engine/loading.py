@@ -72,5 +72,16 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
     )
 
 
+def step_needs(config: Config) -> str:
+    """The settings that decide how much memory a training step takes, with their values, the strongest first."""
+    model = config.model
+    size = "the images' own" if model.input_size is None else str(model.input_size)
+    return (
+        f"lower train.batch_size (it is {config.train.batch_size}), model.input_size ({size}), "
+        f"model.roi.batch_per_image ({model.roi.batch_per_image}) or model.rpn.proposals_train "
+        f"({model.rpn.proposals_train}), and start anew"
+    )
+
+
 def _augment(config: AugmentConfig) -> Augment:
     return Augment(**config.model_dump(exclude={"mosaic_off_epochs"}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
@@ -14,10 +13,11 @@ from ..distributed import Team
 from ..errors import ConfigError
 from ..models import StripDetector
 from .ema import Ema
+from .loss_watch import LossWatch
 
 
-class NotFiniteError(Exception):
-    """A loss or the gradient stopped being a number; the message names which."""
+class BadStepError(Exception):
+    """A loss or the gradient that can't be learned from; the message says which and why."""
 
 
 class Stepper:
@@ -29,6 +29,7 @@ class Stepper:
         optimizer: of ``model``'s parameters.
         ema_decay: of the weight average.
         clip_norm: largest norm of the gradient; None: no limit.
+        absurd_loss: of so many times the usual a loss is bad; None: never.
         precision: "float32", or "bfloat16" for autocast.
         device: where ``model`` is.
         team: the processes that learn together, each from its share of every batch.
@@ -42,6 +43,7 @@ class Stepper:
         *,
         ema_decay: float,
         clip_norm: float | None,
+        absurd_loss: float | None,
         precision: str,
         device: torch.device,
         team: Team,
@@ -49,30 +51,41 @@ class Stepper:
         self.model, self.judged, self.optimizer = model.train(), judged.eval(), optimizer
         self.ema = Ema(model, ema_decay)
         self.clip_norm, self.precision, self.device = clip_norm, precision, device
+        self.watch = LossWatch(absurd_loss)
         self.team, self._learner = team, team.wrapped(self.model, rests=isinstance(model, StripDetector))
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """Learn from one batch at a learning rate; returns each loss, averaged over the team.
 
         Raises:
-            NotFiniteError: a loss or the gradient is no finite number; the weights are as before the step.
+            BadStepError: a loss or the gradient is no finite number, or the loss is absurd; weights and statistics are
+                as before the step.
             ConfigError: the batch is too small to be normalised.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         losses = self._losses(batch.to(self.device))
         values = self.team.mean({name: float(value.detach()) for name, value in losses.items()})
-        broken = [name for name, value in values.items() if not np.isfinite(value)]
-        if broken:
-            raise NotFiniteError(", ".join(broken))
+        fault = self.watch.fault(values) or self._descend(losses)
+        if fault is not None:
+            self.optimizer.zero_grad(set_to_none=True)
+            for buffer, before in zip(self.model.buffers(), statistics):
+                buffer.copy_(before)
+            raise BadStepError(fault)
+        self.ema.update(self.model)
+        self.watch.learned(values)
+        return values
+
+    def _descend(self, losses: dict[str, Tensor]) -> str | None:
+        """Move the weights down the gradient, unless something is wrong with it: what, in words."""
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or float("inf"))
         if not torch.isfinite(norm):  # one such step would spoil every weight
-            raise NotFiniteError("the gradient")
+            return "the gradient is no finite number"
         self.optimizer.step()
-        self.ema.update(self.model)
-        return values
+        return None
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         try:
@@ -103,6 +116,7 @@ class Stepper:
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema_updates": self.ema.updates,
+            "losses_before": self.watch.state(),
         }
 
     def restore(self, state: dict[str, Any], averaged: dict[str, Tensor]) -> None:
@@ -111,3 +125,4 @@ class Stepper:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.weights = {name: value.to(self.device) for name, value in averaged.items()}
         self.ema.updates = state["ema_updates"]
+        self.watch = LossWatch(self.watch.absurd, state.get("losses_before", ()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,22 @@ from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config import Config
-from ..data import Batch, DetectionDataset, SeededLoader, read_dataset
+from ..data import DetectionDataset, SeededLoader, read_dataset, shortage_told
 from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
 from ..models import load_pretrained, parts, proposal_strides
 from ..prediction import resolve_device
+from .bad_steps import BadSteps, Moment
 from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
 from .design import design_detector
+from .exactness import exact_arithmetic
 from .folder import RunFolder
 from .initial import take_weights
-from .loading import check_batches, training_loader
+from .loading import check_batches, step_needs, training_loader
 from .optim import build_optimizer, learning_rate, resolve_precision
 from .seeds import epoch_seed, weights_seed
-from .steps import NotFiniteError, Stepper
+from .steps import BadStepError, Stepper
 from .validation import Validator
 
 
@@ -41,25 +42,24 @@ def train(config: Config, *, resume: bool = False) -> Path:
 
     Raises:
         DetectError: data, configuration or run folder can't be used; says which and why.
-        DivergenceError: the loss stopped being a number.
+        DivergenceError: a loss or the gradient stopped being a number, or the loss exploded.
+        MemoryShortageError: the device or the machine has too little memory.
     """
-    device = local_device(resolve_device(config.train.device))
-    with joined(device) as team:
-        return _Training(config, device, team, resume=resume).run()
+    device, folder = local_device(resolve_device(config.train.device)), RunFolder(config.run.dir)
+    with exact_arithmetic(device, wanted=config.train.deterministic), joined(device) as team, folder.lock:
+        return _Training(config, device, team, folder, resume=resume).run()
 
 
 class _Training:
     """One run from its data to its last epoch; built once, run once."""
 
-    def __init__(self, config: Config, device: torch.device, team: Team, *, resume: bool) -> None:
-        self.config, self.device, self.team = config, device, team
+    def __init__(self, config: Config, device: torch.device, team: Team, folder: RunFolder, *, resume: bool) -> None:
+        self.config, self.device, self.team, self.folder = config, device, team, folder
         self.console = TrainingConsole(quiet=not team.leads)
         check_batches(config, team)
         self.precision = resolve_precision(config.train.precision, self.device)
-        if config.train.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses to multiply on a GPU
-        torch.use_deterministic_algorithms(config.train.deterministic)
-        self.folder = RunFolder(config.run.dir)
+        if team.leads and folder.dir.is_dir():
+            self._warn(folder.take())  # before anything in it is read, as who holds it may be changing it
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
@@ -68,7 +68,7 @@ class _Training:
             )  # likewise: a backbone that can't be built is named now
         self._read_data()
         if saved is None and team.leads:
-            self.folder.start(config)
+            self._warn(self.folder.start(config))
             self._say_start()
         self.detector = (
             saved.detector
@@ -94,18 +94,31 @@ class _Training:
             optimizer,
             ema_decay=config.train.ema_decay,
             clip_norm=config.train.clip_norm,
+            absurd_loss=config.train.absurd_loss,
             precision=self.precision,
             device=self.device,
             team=team,
         )
-        self.epoch, self.best_score, self.stale = 0, -1.0, 0
+        self.bad_steps = BadSteps(
+            folder.dir,
+            self.dataset,
+            team,
+            action=config.train.on_bad_step,
+            in_a_row=config.train.skips_in_a_row,
+            say=self.console.say,
+        )
+        self.epoch, self.best_score, self.best_epoch, self.stale = 0, -1.0, 0, 0
         if saved is not None:
             self._restore(saved)
             if team.leads:
-                self.folder.cut_log(self.epoch)
+                self.folder.rewind(saved)
         if team.leads:
             paths = [p for p in (config.data.train, config.data.val) if p is not None]
-            self.folder.write_environment(device=self.device, precision=self.precision, processes=team.size, data=paths)
+            changes = self.folder.write_environment(
+                device=self.device, precision=self.precision, processes=team.size, data=paths
+            )
+            if changes:
+                self._warn(f"{', '.join(changes)}: the run goes on well, but may differ in the last bits of its sums")
         self.console.parts(parts(model))
 
     def run(self) -> Path:
@@ -117,11 +130,13 @@ class _Training:
             board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
         with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
             while self.epoch < config.train.epochs and not self._is_stale():
-                line = self._train_epoch(loader, self.epoch + 1, bar)
+                with shortage_told(f"a step of epoch {self.epoch + 1}", step_needs(config)):
+                    line = self._train_epoch(loader, self.epoch + 1, bar)
                 self.epoch += 1
                 if self._is_judged(self.epoch):
                     bar.judging(self.epoch)
-                    line["val"] = self._judge()
+                    with shortage_told(f"judging epoch {self.epoch}", "lower model.input_size, or cut large images"):
+                        line["val"] = self._judge()
                 self._keep(line)
                 if board is not None:
                     board.add(line)
@@ -146,8 +161,13 @@ class _Training:
         if data.val is not None:
             held_out = read_dataset(data.val, role="data.val", categories=records.categories)
             self.validator = Validator(held_out, channels=data.channels, cache=data.cache)
-        for images in [self.dataset, *([self.validator.images] if self.validator else [])]:
-            images.preload()  # a file that can't be read is named now, not in the middle of an epoch
+        with shortage_told("reading the images", "set data.cache=false, which reads them anew in every epoch"):
+            for images in [self.dataset, *([self.validator.images] if self.validator else [])]:
+                images.preload()  # a file that can't be read is named now, not in the middle of an epoch
+
+    def _warn(self, sentence: str | None) -> None:
+        if sentence is not None:
+            self.console.say(f"note: {sentence}")
 
     def _say_start(self) -> None:
         boxes = len(self.dataset.boxes_wh())
@@ -162,7 +182,7 @@ class _Training:
         config, steps = self.config.train, len(loader)
         torch.manual_seed(epoch_seed(config.seed, epoch, self.team.rank))
         sums: dict[str, float] = {}
-        started, images, rate = time.perf_counter(), 0, 0.0
+        started, images, rate, learned = time.perf_counter(), 0, 0.0, 0
         for i, batch in enumerate(loader.epoch(epoch)):
             step = (epoch - 1) * steps + i
             rate = learning_rate(
@@ -170,14 +190,20 @@ class _Training:
             )
             try:
                 losses = self.stepper.step(batch, rate)
-            except NotFiniteError as error:
-                raise self._divergence(str(error), batch) from None
+            except BadStepError as error:
+                self.bad_steps.meet(str(error), batch, Moment(epoch, i + 1))
+                continue
+            self.bad_steps.learned()
+            learned += 1
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
             images += len(batch.images) * self.team.size
             bar.step(epoch, images / (time.perf_counter() - started), sum(losses.values()))
+        if not learned:
+            fix = "look at the batches in bad_steps of the run folder, or lower train.lr"
+            raise DivergenceError(f"no step of epoch {epoch} could be learned from", fix=fix)
         seconds = time.perf_counter() - started
-        means = {name: round(total / steps, 6) for name, total in sums.items()}
+        means = {name: round(total / learned, 6) for name, total in sums.items()}
         return {
             "epoch": epoch,
             "epochs": config.epochs,
@@ -185,15 +211,11 @@ class _Training:
             "lr": rate,
             "loss": round(sum(means.values()), 6),
             "losses": means,
+            "skipped": steps - learned,
             "images_per_s": round(images / seconds, 2),
             "seconds": round(seconds, 2),
             "val": None,
         }
-
-    def _divergence(self, what: str, batch: Batch) -> DivergenceError:
-        names = ", ".join(self.dataset.path(i).name for i in batch.indices)
-        fix = "look at these images and their boxes with 'detect audit', or lower train.lr"
-        return DivergenceError(f"{what} is no finite number in epoch {self.epoch + 1} on {names}", fix=fix)
 
     def _is_judged(self, epoch: int) -> bool:
         config = self.config.train
@@ -208,25 +230,38 @@ class _Training:
         return metrics
 
     def _keep(self, line: dict[str, Any]) -> None:
-        """Log and checkpoints of an epoch; every process knows the best score, the leader writes."""
+        """Log and checkpoints of an epoch; every process knows the best score, the leader writes.
+
+        In this order, a process that is killed anywhere in between leaves a folder that ``RunFolder.rewind`` can mend.
+        """
         metrics = line["val"]
         improved = False
         if metrics is not None:
             score = metrics[self.config.train.best_metric] or 0.0
             improved = score > self.best_score
             self.stale = 0 if improved else self.stale + 1
-            self.best_score = max(score, self.best_score)
+            if improved:
+                self.best_score, self.best_epoch = score, self.epoch
         if not self.team.leads:
             return
         self.folder.append_log(line)
         weights = self.stepper.ema.weights
+        state = {
+            **self.stepper.state(),
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "stale": self.stale,
+            "bad_steps_in_a_row": self.bad_steps.row,
+        }
+        save_checkpoint(self.folder.last, Checkpoint(self.detector, weights, self.epoch, metrics or {}, state))
         if improved:
             save_checkpoint(self.folder.best, Checkpoint(self.detector, weights, self.epoch, metrics))
-        state = {**self.stepper.state(), "best_score": self.best_score, "stale": self.stale}
-        save_checkpoint(self.folder.last, Checkpoint(self.detector, weights, self.epoch, metrics or {}, state))
 
     def _restore(self, saved: Checkpoint) -> None:
         assert saved.training is not None
-        self.stepper.restore(saved.training, saved.weights)
-        self.best_score, self.stale, self.epoch = saved.training["best_score"], saved.training["stale"], saved.epoch
+        state = saved.training
+        self.stepper.restore(state, saved.weights)
+        self.best_score, self.stale, self.epoch = state["best_score"], state["stale"], saved.epoch
+        self.best_epoch = state.get("best_epoch", 0)  # older checkpoints have neither
+        self.bad_steps.row = state.get("bad_steps_in_a_row", 0)
         self.console.say(f"resuming {self.folder.dir} after epoch {self.epoch} of {self.config.train.epochs}")

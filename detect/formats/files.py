@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .whole import whole_file
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -106,15 +107,11 @@ def relative(folder: Path, root: Path) -> Path:
         return real
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text in one go: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def write_text(path: Path, text: str, *, lasting: bool = False) -> None:
+    """Write UTF-8 text as a ``whole_file``."""
+    content = text.encode()
+    with whole_file(path, lasting=lasting) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
@@ -152,9 +149,9 @@ def new_folder(out: Path, names: Sequence[str]) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file's content, not its read-only flag, making the folder."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    """Copy a file's content, not its read-only flag, as a ``whole_file``."""
+    with source.open("rb") as original, whole_file(target) as file:
+        shutil.copyfileobj(original, file)
 
 
 def _numbered(name: str) -> Iterator[str]:

@@ -1,0 +1,54 @@
+"""Memory that runs out, told with what needs less of it."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import MemoryShortageError
+
+_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "alloc_failed")
+_WANTED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
+_SHARED = ("shared memory object", "unable to write to file </torch_", "killed by signal: bus error")
+
+
+@contextmanager
+def shortage_told(doing: str, fix: str) -> Iterator[None]:
+    """Where memory runs out, of a GPU or of the machine, say so in one sentence.
+
+    Args:
+        doing: what needed it, as in "a training step".
+        fix: what the user can change.
+
+    Raises:
+        MemoryShortageError: it ran out, or the system ended a loader process, which mostly has the same reason.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        told = _shortage(error, doing, fix)
+        if told is None:
+            raise
+        raise told from None
+
+
+def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> MemoryShortageError | None:
+    """The error in words; None if it has another reason."""
+    text = str(error)
+    if any(sign in text.lower() for sign in _SHARED):
+        found = "shared memory ran out, in which loader processes hand over their batches"
+        remedy = "set data.workers=0, or give the container more of it (docker: --shm-size=4g)"
+        return MemoryShortageError(found, fix=remedy)
+    if text.startswith("DataLoader worker"):
+        reason = text.partition(". ")[0].rstrip(".")
+        found = f"the system ended a loader process, mostly as memory ran out ({reason})"
+        remedy = "lower data.workers, or set data.cache=false; --resume goes on with it"
+        return MemoryShortageError(found, where="data.workers", fix=remedy)
+    lacking = error.errno == errno.ENOMEM if isinstance(error, OSError) else any(s in text.lower() for s in _SIGNS)
+    if not lacking and not isinstance(error, MemoryError):
+        return None
+    wanted = _WANTED.search(text)
+    more = f", {wanted[1]} more were wanted" if wanted else ""
+    return MemoryShortageError(f"memory ran out in {doing}{more}", fix=fix)
