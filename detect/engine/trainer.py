@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ from .steps import BadStepError, Stepper
 from .validation import Validator
 
 
-def train(config: Config, *, resume: bool = False) -> Path:
-    """Train a detector from random weights, or go on with an interrupted run.
+def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> Path:
+    """Train a detector, or go on with an interrupted run.
 
     Args:
         config: the resolved configuration.
         resume: continue ``config.run.dir`` from its last epoch; a folder without a checkpoint starts anew.
+        on_epoch: gets each line of the log once its checkpoint is written; what it raises ends the training there.
 
     Returns:
         The run folder, with config.yaml, environment.json, log.jsonl, last.pt and, with validation data, best.pt.
@@ -47,7 +49,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
     """
     device, folder = local_device(resolve_device(config.train.device)), RunFolder(config.run.dir)
     with exact_arithmetic(device, wanted=config.train.deterministic), joined(device) as team, folder.lock:
-        return _Training(config, device, team, folder, resume=resume).run()
+        return _Training(config, device, team, folder, resume=resume).run(on_epoch)
 
 
 class _Training:
@@ -63,9 +65,7 @@ class _Training:
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
-            proposal_strides(
-                config.model, config.data.channels
-            )  # likewise: a backbone that can't be built is named now
+            proposal_strides(config.model, config.data.channels)  # names a backbone that can't be built, likewise now
         self._read_data()
         if saved is None and team.leads:
             self._warn(self.folder.start(config))
@@ -121,7 +121,7 @@ class _Training:
                 self._warn(f"{', '.join(changes)}: the run goes on well, but may differ in the last bits of its sums")
         self.console.parts(parts(model))
 
-    def run(self) -> Path:
+    def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> Path:
         """All epochs that are left."""
         config = self.config
         loader = training_loader(config, self.dataset, device=self.device, team=self.team)
@@ -141,6 +141,8 @@ class _Training:
                 if board is not None:
                     board.add(line)
                 self.console.say(epoch_line(line))
+                if on_epoch is not None:
+                    on_epoch(line)
         if self._is_stale():
             self.console.say(f"stopped early: no better {config.train.best_metric} in {self.stale} validations")
         return self.folder.dir
