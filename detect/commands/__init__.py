@@ -19,6 +19,7 @@ from .doubts import DOUBTS
 from .evaluate import EVALUATE
 from .infer import INFER
 from .sample import SAMPLE
+from .search import SEARCH
 from .train import TRAIN
 from .verb import INTERRUPTED_EXIT, UsageError, Verb, VerbGroup
 
@@ -34,6 +35,7 @@ VERBS: dict[str, Verb | VerbGroup] = {
     "doubts": DOUBTS,
     "infer": INFER,
     "bench": BENCH,
+    "search": SEARCH,
 }
 
 _HELP = ("-h", "--help", "help")
