@@ -26,7 +26,7 @@ LAYERS = [
     {"streaming"},
     {"engine", "inference"},
     {"report"},
-    {"bench"},
+    {"bench", "search"},
     {"commands"},
     {"__main__", "__init__"},
 ]

@@ -20,6 +20,7 @@ from .drafts import DRAFTS
 from .evaluate import EVALUATE
 from .infer import INFER
 from .sample import SAMPLE
+from .search import SEARCH
 from .train import TRAIN
 from .verb import INTERRUPTED_EXIT, UsageError, Verb, VerbGroup
 
@@ -36,6 +37,7 @@ VERBS: dict[str, Verb | VerbGroup] = {
     "infer": INFER,
     "drafts": DRAFTS,
     "bench": BENCH,
+    "search": SEARCH,
 }
 
 _HELP = ("-h", "--help", "help")

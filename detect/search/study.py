@@ -1,0 +1,234 @@
+"""The study on disk: what was tried and how it scored; any number of workers go on with it, also after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from ..engine import train
+from ..engine.folder import RunFolder
+from ..errors import ConfigError, DetectError
+from ..formats.files import write_json
+from .space import Range, Space
+
+_STARTUP = 8  # trials at random before the first that looks at earlier ones, or is pruned
+
+
+class Pruned(Exception):
+    """The trial scores below the median of the others so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial of a study.
+
+    Attributes:
+        number: from 0.
+        state: "complete", "pruned", "failed" or "running".
+        chosen: dotted key -> value, as YAML text.
+        score: the metric, 0 to 1; of a pruned one the last that was seen; None before any.
+        reason: why it failed.
+        folder: holds a run folder a seed.
+    """
+
+    number: int
+    state: str
+    chosen: dict[str, str]
+    score: float | None
+    reason: str | None
+    folder: Path
+
+
+def search(space: Space, out: Path, *, trials: int, seed: int, prune: bool, say: Callable[[str], None]) -> list[Trial]:
+    """Try until the study holds so many trials; trials that a dead worker of this machine left are finished first.
+
+    The values of a trial follow from the seed, its number and the trials before it (a tree-structured Parzen
+    estimator, Bergstra et al. 2011; eight at random first).
+
+    Args:
+        space: what is varied.
+        out: folder of the study; several workers may share it, over a network too.
+        trials: in all, with those of earlier calls and of other workers.
+        seed: of the choices.
+        prune: end a trial whose score is below the median of the others after as many epochs.
+        say: gets a line a trial.
+
+    Returns:
+        All trials of the study, the best first.
+
+    Raises:
+        ConfigError: the folder holds another search.
+    """
+    worker = _Worker(space, out, seed=seed, prune=prune, say=say)
+    while (number := worker.abandoned()) is not None:
+        worker.run(number, None)
+    while (begun := worker.begin(trials)) is not None:
+        worker.run(begun.number, begun)
+    return worker.all_trials()
+
+
+class _Worker:
+    def __init__(self, space: Space, out: Path, *, seed: int, prune: bool, say: Callable[[str], None]) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.space, self.out, self.seed, self.prune, self.say = space, out, seed, prune, say
+        self.me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
+        storage = JournalStorage(JournalFileBackend(str(out / "study.log")))
+        with self._alone():
+            self.study = optuna.create_study(
+                storage=storage,
+                study_name="search",
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
+            )
+            told = self.study.user_attrs.get("search")
+            if told is None:
+                self.study.set_user_attr("search", space.described())
+            elif told != space.described():
+                found = "the folder holds another search (base, keys, metric or seeds differ)"
+                raise ConfigError(found, where=out, fix="choose another --out, or ask for the same")
+
+    def begin(self, most: int) -> optuna.Trial | None:
+        """The next trial, its values chosen; None if there are enough."""
+        with self._alone():
+            number = len(self.study.get_trials(deepcopy=False))
+            if number >= most:
+                return None
+            mixed = self.seed * 1_000_003 + number  # so that a study that was interrupted chooses as one that was not
+            self.study.sampler = optuna.samplers.TPESampler(seed=mixed % 2**32, n_startup_trials=_STARTUP)
+            trial = self.study.ask()
+            for key, values in self.space.keys.items():
+                _suggest(trial, key, values)
+            self._claim(trial.number)
+            return trial
+
+    def abandoned(self) -> int | None:
+        """A trial whose worker on this machine is gone, now this one's."""
+        with self._alone():
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                worker = _read_json(self._folder(trial.number) / "worker.json")
+                if worker is None or (worker["host"] == self.me["host"] and not _is_alive(worker["pid"])):
+                    self._claim(trial.number)
+                    return trial.number
+        return None
+
+    def run(self, number: int, trial: optuna.Trial | None) -> None:
+        """Train a trial and tell the study; one that fails is told with its reason."""
+        folder = self._folder(number)
+        frozen = self.study.get_trials(deepcopy=False)[number]
+        chosen = ", ".join(f"{key}={value}" for key, value in _texts(frozen).items())
+        self.say(f"trial {number}: {chosen}")
+        try:
+            score = self._score(frozen, folder, trial)
+        except Pruned:
+            self.study.tell(number, state=TrialState.PRUNED)
+            self.say(f"trial {number}: pruned, below the median of the others")
+        except DetectError as error:
+            (folder / "failed.txt").write_text(f"{error}\n", encoding="utf-8")
+            self.study.tell(number, state=TrialState.FAIL)
+            self.say(f"trial {number}: failed: {error}")
+        else:
+            self.study.tell(number, score)
+            self.say(f"trial {number}: {self.space.metric} {score:.3f}")
+
+    def all_trials(self) -> list[Trial]:
+        """The best first, then those without a score, by number."""
+        trials = [self._told(each) for each in self.study.get_trials(deepcopy=False)]
+        return sorted(trials, key=lambda each: (each.state != "complete", -(each.score or 0), each.number))
+
+    def _score(self, trial: FrozenTrial, folder: Path, live: optuna.Trial | None) -> float:
+        scores = []
+        for seed in range(self.space.seeds):
+            run = folder / f"seed{seed}"
+            config = self.space.config(_texts(trial), run, seed)
+            run.mkdir(parents=True, exist_ok=True)
+            watched = live if seed == 0 and self.prune else None
+            with (run / "output.txt").open("a", encoding="utf-8") as output, redirect_stdout(output):
+                train(config, resume=True, on_epoch=partial(self._look, watched))
+            scores.append(float(RunFolder(run).read_log()[-1]["val"][self.space.metric]))
+        return sum(scores) / len(scores)
+
+    def _look(self, live: optuna.Trial | None, line: dict[str, Any]) -> None:
+        if live is None or line["val"] is None:
+            return
+        live.report(line["val"][self.space.metric], line["epoch"])
+        if line["epoch"] < line["epochs"] and live.should_prune():
+            raise Pruned
+
+    def _told(self, trial: FrozenTrial) -> Trial:
+        folder = self._folder(trial.number)
+        failed = folder / "failed.txt"
+        reason = failed.read_text("utf-8").strip() if trial.state is TrialState.FAIL and failed.exists() else None
+        seen = trial.intermediate_values
+        score = trial.value if trial.state is TrialState.COMPLETE else seen[max(seen)] if seen else None
+        return Trial(trial.number, _STATES[trial.state], _texts(trial), score, reason, folder)
+
+    def _folder(self, number: int) -> Path:
+        return self.out / f"trial{number:04d}"
+
+    def _claim(self, number: int) -> None:
+        self._folder(number).mkdir(parents=True, exist_ok=True)
+        write_json(self._folder(number) / "worker.json", self.me)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = JournalFileOpenLock(str(self.out / "study"))
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "running",
+}
+
+
+def _suggest(trial: optuna.Trial, key: str, values: Range | tuple[str, ...]) -> None:
+    if not isinstance(values, Range):
+        trial.suggest_categorical(key, values)
+    elif isinstance(values.low, int) and isinstance(values.high, int) and isinstance(values.step or 1, int):
+        trial.suggest_int(key, values.low, values.high, log=values.log, step=int(values.step or 1))
+    else:
+        trial.suggest_float(key, values.low, values.high, log=values.log, step=values.step)
+
+
+def _texts(trial: FrozenTrial) -> dict[str, str]:
+    """Dotted key -> value as YAML text."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in trial.params.items()}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return told
