@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +17,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..engine import train
 from ..engine.folder import RunFolder
+from ..engine.lock import RunLock
 from ..errors import ConfigError, DetectError
-from ..formats.files import write_json
+from ..formats.files import write_text
 from .space import Range, Space
 
+_REASON = "failed.txt"
 _STARTUP = 8  # trials at random before the first that looks at earlier ones, or is pruned
 
 
@@ -72,11 +72,22 @@ def search(space: Space, out: Path, *, trials: int, seed: int, prune: bool, say:
         ConfigError: the folder holds another search.
     """
     worker = _Worker(space, out, seed=seed, prune=prune, say=say)
-    while (number := worker.abandoned()) is not None:
-        worker.run(number, None)
+    while (left := worker.abandoned()) is not None:
+        with left.lock:
+            worker.run(left)
     while (begun := worker.begin(trials)) is not None:
-        worker.run(begun.number, begun)
+        with begun.lock:
+            worker.run(begun)
     return worker.all_trials()
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A trial that this worker holds."""
+
+    number: int
+    lock: RunLock
+    live: optuna.Trial | None  # None: it was begun by another worker, and is not pruned
 
 
 class _Worker:
@@ -84,7 +95,6 @@ class _Worker:
         out.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.space, self.out, self.seed, self.prune, self.say = space, out, seed, prune, say
-        self.me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
         storage = JournalStorage(JournalFileBackend(str(out / "study.log")))
         with self._alone():
             self.study = optuna.create_study(
@@ -101,7 +111,7 @@ class _Worker:
                 found = "the folder holds another search (base, keys, metric or seeds differ)"
                 raise ConfigError(found, where=out, fix="choose another --out, or ask for the same")
 
-    def begin(self, most: int) -> optuna.Trial | None:
+    def begin(self, most: int) -> _Begun | None:
         """The next trial, its values chosen; None if there are enough."""
         with self._alone():
             number = len(self.study.get_trials(deepcopy=False))
@@ -112,32 +122,29 @@ class _Worker:
             trial = self.study.ask()
             for key, values in self.space.keys.items():
                 _suggest(trial, key, values)
-            self._claim(trial.number)
-            return trial
+            return _Begun(trial.number, self._locked(trial.number), trial)
 
-    def abandoned(self) -> int | None:
-        """A trial whose worker on this machine is gone, now this one's."""
+    def abandoned(self) -> _Begun | None:
+        """A trial that nobody works on any more."""
         with self._alone():
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                worker = _read_json(self._folder(trial.number) / "worker.json")
-                if worker is None or (worker["host"] == self.me["host"] and not _is_alive(worker["pid"])):
-                    self._claim(trial.number)
-                    return trial.number
+                with suppress(ConfigError):  # a worker holds it
+                    return _Begun(trial.number, self._locked(trial.number), None)
         return None
 
-    def run(self, number: int, trial: optuna.Trial | None) -> None:
+    def run(self, begun: _Begun) -> None:
         """Train a trial and tell the study; one that fails is told with its reason."""
-        folder = self._folder(number)
-        frozen = self.study.get_trials(deepcopy=False)[number]
-        chosen = ", ".join(f"{key}={value}" for key, value in _texts(frozen).items())
+        number, folder = begun.number, self._folder(begun.number)
+        trial = self.study.get_trials(deepcopy=False)[number]
+        chosen = ", ".join(f"{key}={value}" for key, value in _texts(trial).items())
         self.say(f"trial {number}: {chosen}")
         try:
-            score = self._score(frozen, folder, trial)
+            score = self._score(trial, folder, begun.live)
         except Pruned:
             self.study.tell(number, state=TrialState.PRUNED)
             self.say(f"trial {number}: pruned, below the median of the others")
         except DetectError as error:
-            (folder / "failed.txt").write_text(f"{error}\n", encoding="utf-8")
+            write_text(folder / _REASON, f"{error}\n")
             self.study.tell(number, state=TrialState.FAIL)
             self.say(f"trial {number}: failed: {error}")
         else:
@@ -170,8 +177,8 @@ class _Worker:
 
     def _told(self, trial: FrozenTrial) -> Trial:
         folder = self._folder(trial.number)
-        failed = folder / "failed.txt"
-        reason = failed.read_text("utf-8").strip() if trial.state is TrialState.FAIL and failed.exists() else None
+        failed = trial.state is TrialState.FAIL and (folder / _REASON).exists()
+        reason = (folder / _REASON).read_text("utf-8").strip() if failed else None
         seen = trial.intermediate_values
         score = trial.value if trial.state is TrialState.COMPLETE else seen[max(seen)] if seen else None
         return Trial(trial.number, _STATES[trial.state], _texts(trial), score, reason, folder)
@@ -179,9 +186,11 @@ class _Worker:
     def _folder(self, number: int) -> Path:
         return self.out / f"trial{number:04d}"
 
-    def _claim(self, number: int) -> None:
+    def _locked(self, number: int) -> RunLock:
         self._folder(number).mkdir(parents=True, exist_ok=True)
-        write_json(self._folder(number) / "worker.json", self.me)
+        lock = RunLock(self._folder(number))
+        lock.take()
+        return lock
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -214,21 +223,3 @@ def _suggest(trial: optuna.Trial, key: str, values: Range | tuple[str, ...]) -> 
 def _texts(trial: FrozenTrial) -> dict[str, str]:
     """Dotted key -> value as YAML text."""
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in trial.params.items()}
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        told: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return told
