@@ -71,7 +71,10 @@ def test_what_is_imported_is_required_and_the_reverse() -> None:
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 imported.add(node.module.split(".")[0])
     required = {IMPORTED_AS.get(requirement.name, requirement.name) for requirement in runtime()}
-    assert imported - set(sys.stdlib_module_names) - {"detect"} == required
+    foreign = imported - set(sys.stdlib_module_names) - {"detect"}
+    extras = {name: text for name, text in setup()["options.extras_require"].items() if name != "dev"}
+    optional = {requirement.name for requirement in requirements(*extras.values())}
+    assert foreign - optional == required
 
 
 @pytest.fixture(scope="module")
