@@ -141,6 +141,8 @@ class Finding:
         path: the file it is about.
         message: what was found and what to do, in one sentence.
         others: further files concerned (the twin of a duplicate, say).
+        image: the picture to look at, where ``path`` is a label file.
+        boxes_xyxy: the places in it that are meant, in pixels.
     """
 
     kind: str
@@ -148,6 +150,8 @@ class Finding:
     path: Path
     message: str
     others: Sequence[Path] = field(default_factory=tuple)
+    image: Path | None = None
+    boxes_xyxy: Sequence[Xyxy] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -157,4 +161,6 @@ class Finding:
             "path": str(self.path),
             "message": self.message,
             "others": [str(p) for p in self.others],
+            "image": None if self.image is None else str(self.image),
+            "boxes_xyxy": [list(box) for box in self.boxes_xyxy],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ from detect.config import AugmentConfig
 from detect.data import Augment, DetectionDataset, TrainingLoader, read_dataset, shortage_told
 from detect.data import loader as loading
 from detect.engine import steps, train
+from detect.engine.soundness import warnings_about
 from detect.errors import ConfigError, DataError, MemoryShortageError
 from detect.prediction import detect_images
 
@@ -144,3 +146,41 @@ class TestMemory:
             with pytest.raises(type(error)) as caught, shortage_told("a step", ""):
                 raise error
             assert caught.value is error
+
+
+def spoilt(folder: Path, part: str, bbox: list[float]) -> None:
+    """Another box for the first label of a part."""
+    path = folder / f"{part}.json"
+    data = json.loads(path.read_text())
+    data["annotations"][0]["bbox"] = bbox
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_labels_with_errors_are_refused(tmp_path: Path, part: str) -> None:
+    write_tiny(tmp_path, "train", images=8, seed=0)
+    write_tiny(tmp_path, "val", images=4, seed=1)
+    spoilt(tmp_path, part, [50, 50, 30, 30])
+    with pytest.raises(DataError, match=r"1 error in the labels, the first is: box 1 .* outside its 64 x 64") as caught:
+        train(tiny_config(tmp_path, tmp_path / "run"))
+    assert str(caught.value).startswith(f"{tmp_path / part}.json: ")
+    assert f"'detect audit {tmp_path / part}.json' lists all of them" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_an_audit_warns_of_is_told_in_two_lines(tmp_path: Path) -> None:
+    data = write_tiny(tmp_path, "train", images=8, seed=0), write_tiny(tmp_path, "val", images=4, seed=1)
+    assert warnings_about(*data, images=12) == []
+    assert warnings_about(data[0], None, images=8) == []
+    (tmp_path / "val" / "val_00.bmp").write_bytes((tmp_path / "train" / "train_03.bmp").read_bytes())
+    labels = json.loads(data[0].read_text())
+    again = {**labels["annotations"][0], "id": 99}
+    data[0].write_text(json.dumps({**labels, "annotations": [*labels["annotations"], again]}))
+    told = warnings_about(*data, images=12)
+    assert len(told) == 2
+    assert "duplicate box: 1" in told[0]
+    assert "duplicate across parts: 1" in told[0]
+    assert f"see 'detect audit {data[0]} --against {data[1]}'" in told[0]
+    assert told[1] == "check this: 1 scene stands in training and validation: scores will look better than they are"
+    (line,) = warnings_about(*data, images=1_000_000)
+    assert line.startswith("1,000,000 images are too many to compare at every start")

@@ -1,4 +1,4 @@
-"""What is wrong in a data set: its boxes, its pixels, its class names, its duplicates."""
+"""What is wrong in a data set: boxes, pixels, class names, duplicates, missing labels, parts that differ."""
 
 from __future__ import annotations
 
@@ -10,26 +10,39 @@ from typing import Literal
 from ..errors import DataError
 from ..records import Finding, Image
 from .boxes import check_boxes
-from .duplicates import Twins, find_twins, group_ids
+from .duplicates import Link, Twins, compare_all, find_twins, group_ids
+from .missing import Missing, missing_in_copies, missing_in_strips
 from .pixels import Fingerprint, fingerprints
 from .report import AuditReport, LeftOut, Part
+from .seeming import check_habits, check_missing, check_shifts
+from .shifts import Shift, find_shifts
 from .table import audit_table
 
 __all__ = [
     "AuditReport",
     "Fingerprint",
     "LeftOut",
+    "Link",
+    "Missing",
     "Part",
+    "Shift",
     "Twins",
     "audit_table",
     "check_boxes",
     "check_drafts",
+    "check_habits",
+    "check_missing",
     "check_names",
     "check_no_objects",
+    "check_shifts",
     "check_twins",
+    "compare_all",
+    "find_shifts",
     "find_twins",
     "fingerprints",
     "group_ids",
+    "missing_in_copies",
+    "missing_in_strips",
     "unreadable",
 ]
 

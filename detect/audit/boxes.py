@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 from ..records import Box, Finding, Image, Xyxy
 
@@ -23,22 +24,26 @@ def check_boxes(image: Image, label_file: Path, known: Collection[str] | None) -
         Pairs of the box's position in ``image.boxes`` and what is wrong with it.
     """
     found: list[tuple[int, Finding]] = []
+
+    def add(kind: str, severity: Literal["error", "warning"], says: str) -> None:
+        message = f"box {i + 1} ({box.label}) of {image.path.name}{says}"
+        found.append((i, Finding(kind, severity, label_file, message, image=image.path, boxes_xyxy=(box.xyxy,))))
+
     earlier: dict[Xyxy, tuple[int, str]] = {}
     for i, box in enumerate(image.boxes):
-        named = f"box {i + 1} ({box.label}) of {image.path.name}"
         if known is not None and box.label not in known:
-            found.append((i, Finding("unknown class", "error", label_file, f"{named}: {_unknown(box.label, known)}")))
+            add("unknown class", "error", f": {_unknown(box.label, known)}")
         wrong = _geometry(box, image)
         if wrong:
             kind, message = wrong
-            found.append((i, Finding(kind, "error", label_file, f"{named} {message}; correct or remove it")))
+            add(kind, "error", f" {message}; correct or remove it")
         if box.xyxy in earlier:
             first, label = earlier[box.xyxy]
             if label == box.label:
                 kind, message = "duplicate box", f"repeats box {first + 1} exactly; remove one"
             else:
                 kind, message = "two classes on one box", f"covers exactly box {first + 1}, a {label}; decide for one"
-            found.append((i, Finding(kind, "warning", label_file, f"{named} {message}")))
+            add(kind, "warning", f" {message}")
         else:
             earlier[box.xyxy] = i, box.label
     return found
@@ -46,6 +51,8 @@ def check_boxes(image: Image, label_file: Path, known: Collection[str] | None) -
 
 def _geometry(box: Box, image: Image) -> tuple[str, str] | None:
     x1, y1, x2, y2 = box.xyxy
+    if x2 > x1 and y2 > y1 and x1 >= 0 and y1 >= 0 and x2 <= image.width and y2 <= image.height:
+        return None
     span = f"spans x {x1:g} to {x2:g} and y {y1:g} to {y2:g}"
     if x2 < x1 or y2 < y1:
         return "inverted box", f"{span}, so it ends before it begins"

@@ -16,9 +16,28 @@ from .pixels import Fingerprint
 # pixel, scaling, less light or contrast keep 0.74 or more, and all are found; of those after JPEG of quality 20, a
 # shift by 3 pixels or overexposure 96 % and more. The most alike strangers have 0.62, in any of the eight turns.
 ALIKE = 0.7
+_STRANGERS = 0.5  # less alike than this, a pair is not worth a look
 _COARSE = 0.7  # at half the side, where copies keep more and strangers share more; only picks candidates
 _BLOCK = 1024  # rows compared at once
 _PAIRS = 8192  # candidates looked at closely at once
+
+
+class Link(NamedTuple):
+    """Two images that were compared.
+
+    Attributes:
+        first, second: their positions.
+        likeness: 0 to 1; 1 if exact.
+        exact: they have equal pixels.
+        turn: what makes the second look like the first: mirrored left to right (turn & 1), then top to bottom (& 2),
+            then along the diagonal (& 4).
+    """
+
+    first: int
+    second: int
+    likeness: float
+    exact: bool = False
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +49,48 @@ class Twins:
         exact: all have equal pixels.
         likeness: the weakest link between them, 0 to 1; 1 if exact.
         turned: some are mirrored or turned by quarters against others.
+        links: the pairs that make them a group, the most alike first.
     """
 
     members: tuple[int, ...]
     exact: bool
     likeness: float
     turned: bool = False
-
-
-class _Link(NamedTuple):
-    first: int
-    second: int
-    likeness: float
-    exact: bool = False
-    turned: bool = False
+    links: tuple[Link, ...] = ()
 
 
 def find_twins(prints: Sequence[Fingerprint]) -> list[Twins]:
-    """Groups of two or more images that show the same; what is linked over a third image is one group.
+    """Groups of two or more images that show the same; what is linked over a third image is one group."""
+    return compare_all(prints)[0]
+
+
+def compare_all(prints: Sequence[Fingerprint], *, strangers: int = 0) -> tuple[list[Twins], list[Link]]:
+    """Groups of images that show the same, and the most alike of the pairs that were taken for different scenes.
 
     Images are compared by the direction and, softly, the strength of their brightness edges on a small gray
     version (the idea of a difference hash, with a correlation in place of the count of equal bits), so that
     neither exposure nor one bright scratch decides alone; mirrored and turned by quarters too, since data is
     passed on augmented. An image without any edge only equals its exact copies.
+
+    Args:
+        prints: of all images.
+        strangers: how many such pairs to tell, no image twice, the most alike first; they show how clear the line is.
     """
     first_of: dict[bytes, int] = {}
-    links: list[_Link] = []
+    links: list[Link] = []
     for i, item in enumerate(prints):
         j = first_of.setdefault(item.digest, i)
         if j != i:
-            links.append(_Link(j, i, 1.0, exact=True))
+            links.append(Link(j, i, 1.0, exact=True))
     distinct = sorted(first_of.values())
+    found: list[Link] = []
     if len(distinct) > 1:
         small = np.stack([prints[i].small for i in distinct])
-        links += [link._replace(first=distinct[link.first], second=distinct[link.second]) for link in _near(small)]
-    return _groups(links, len(prints))
+        least = _STRANGERS if strangers else ALIKE
+        near = (link._replace(first=distinct[link.first], second=distinct[link.second]) for link in _near(small, least))
+        found = sorted(near, key=lambda link: (-link.likeness, link.first, link.second))
+    links += [link for link in found if link.likeness > ALIKE]
+    return _groups(links, len(prints)), _most_alike((link for link in found if link.likeness <= ALIKE), strangers)
 
 
 def group_ids(count: int, twins: Sequence[Twins], strips: Iterable[Sequence[int]] = ()) -> list[int]:
@@ -79,12 +105,23 @@ def group_ids(count: int, twins: Sequence[Twins], strips: Iterable[Sequence[int]
     return [together.root(i) for i in range(count)]
 
 
-def _near(small: NDArray[np.float32]) -> list[_Link]:
-    """Pairs of rows of float32[N, side, side] that are alike, each as it is most alike."""
+def _most_alike(links: Iterable[Link], count: int) -> list[Link]:
+    """The first pairs, each image in one of them only: an image of nearly nothing is a bit like many."""
+    told: list[Link] = []
+    seen: set[int] = set()
+    for link in links:
+        if len(told) < count and not seen & {link.first, link.second}:
+            told.append(link)
+            seen |= {link.first, link.second}
+    return told
+
+
+def _near(small: NDArray[np.float32], least: float) -> list[Link]:
+    """Pairs of rows of float32[N, side, side] with a likeness above ``least``, each as it is most alike."""
     halved = small.reshape(len(small), small.shape[1] // 2, 2, small.shape[2] // 2, 2).mean(axis=(2, 4))
     coarse = _edges(halved)
     rows = _flat(coarse)
-    best: dict[tuple[int, int], _Link] = {}
+    best: dict[tuple[int, int], Link] = {}
     for turn in range(8):
         columns = _flat(_turned(coarse, turn))
         for start in range(0, len(rows), _BLOCK):
@@ -96,8 +133,8 @@ def _near(small: NDArray[np.float32]) -> list[_Link]:
                 fine = _edges(small[candidates])
                 alike = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_turned(fine, turn))[right])
                 for i, j, like in zip(candidates[left], candidates[right], alike):
-                    if like > max(ALIKE, best[i, j].likeness if (i, j) in best else 0):
-                        best[i, j] = _Link(int(i), int(j), float(like), turned=turn > 0)
+                    if like > max(least, best[i, j].likeness if (i, j) in best else 0):
+                        best[i, j] = Link(int(i), int(j), float(like), turn=turn)
     return list(best.values())
 
 
@@ -148,11 +185,11 @@ class _Union:
         self.parent[high] = low
 
 
-def _groups(links: Sequence[_Link], count: int) -> list[Twins]:
+def _groups(links: Sequence[Link], count: int) -> list[Twins]:
     together = _Union(count)
     for link in links:
         together.join(link.first, link.second)
-    inside: dict[int, list[_Link]] = defaultdict(list)
+    inside: dict[int, list[Link]] = defaultdict(list)
     for link in links:
         inside[together.root(link.first)].append(link)
     return [
@@ -160,7 +197,8 @@ def _groups(links: Sequence[_Link], count: int) -> list[Twins]:
             members=tuple(sorted({i for link in group for i in (link.first, link.second)})),
             exact=all(link.exact for link in group),
             likeness=min(link.likeness for link in group),
-            turned=any(link.turned for link in group),
+            turned=any(link.turn for link in group),
+            links=tuple(sorted(group, key=lambda link: -link.likeness)),
         )
         for _, group in sorted(inside.items())
     ]

@@ -26,10 +26,13 @@ class Fingerprint:
     Attributes:
         digest: of all gray values and the size; equal for equal pixels, whatever the file format.
         small: float32[32, 32], mean gray value of each tile.
+        brightness, contrast: mean and standard deviation of the gray values; 1 is the brightest of the file's depth.
     """
 
     digest: bytes
     small: NDArray[np.float32]
+    brightness: float = 0.0
+    contrast: float = 0.0
 
 
 def fingerprints(paths: Sequence[Path]) -> list[Fingerprint | DataError]:
@@ -48,4 +51,6 @@ def _fingerprint(path: Path) -> Fingerprint | DataError:
     digest.update(np.ascontiguousarray(gray).data)
     picture = Pillow.fromarray(gray if gray.dtype == np.uint8 else gray.astype(np.float32))
     small = picture.resize((SIDE, SIDE), Pillow.Resampling.BOX)
-    return Fingerprint(digest.digest(), np.asarray(small, dtype=np.float32))
+    white = float(np.iinfo(gray.dtype).max)
+    mean, spread = float(gray.mean()) / white, float(gray.std(dtype=np.float64)) / white
+    return Fingerprint(digest.digest(), np.asarray(small, dtype=np.float32), mean, spread)

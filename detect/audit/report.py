@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..records import Finding, Image
+from .duplicates import Link, Twins
+from .missing import Missing
+from .shifts import Shift
 
 SCHEMA = 1
 
@@ -66,11 +69,23 @@ class AuditReport:
         parts: counts by name of part.
         findings: errors first, then warnings, then notes.
         left_out: what of the source is in no part, and why.
+        images: all that could be read; what follows counts their positions.
+        members: positions of the images by part, each where it is judged.
+        twins: images that show the same.
+        strangers: the most alike pairs that were taken for different scenes.
+        missing: labels that copies and other frames of a strip have.
+        shifts: every comparison of two parts, the surest difference first.
     """
 
     parts: Mapping[str, Part]
     findings: tuple[Finding, ...]
     left_out: tuple[LeftOut, ...] = ()
+    images: tuple[Image, ...] = ()
+    members: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    twins: tuple[Twins, ...] = ()
+    strangers: tuple[Link, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -78,7 +93,7 @@ class AuditReport:
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values: ``schema``, ``parts``, ``counts`` of findings by kind, ``findings``, ``left_out``."""
+        """Plain JSON values: ``schema``, ``parts``, ``counts`` of findings by kind, and lists of all the others."""
         return {
             "schema": SCHEMA,
             "parts": {
@@ -95,4 +110,11 @@ class AuditReport:
             "counts": dict(Counter(finding.kind for finding in self.findings)),
             "findings": [finding.as_dict() for finding in self.findings],
             "left_out": [item.as_dict() for item in self.left_out],
+            "shifts": [shift.as_dict() for shift in self.shifts],
+            "duplicates": [self._pair(link) for group in self.twins for link in group.links],
+            "strangers": [self._pair(link) for link in self.strangers],
         }
+
+    def _pair(self, link: Link) -> dict[str, Any]:
+        paths = [str(self.images[i].path) for i in (link.first, link.second)]
+        return {"images": paths, "likeness": round(link.likeness, 4), "exact": link.exact, "turned": link.turn > 0}

@@ -1,4 +1,4 @@
-"""``detect audit``: what is wrong in labelled data, file by file."""
+"""``detect audit``: what is wrong in labelled data, file by file, and how its parts differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .console import print_rich
+from .console import print_rich, shown
 from .verb import Verb, names
 
 FORMAT_NAMES = ("voc", "coco", "yolo", "labelme")
@@ -32,6 +32,18 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
+    parser.add_argument(
+        "--split", metavar="PARTS", help="parts to compare, as detect convert makes them: train=1-200,val=201-240"
+    )
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="another data set, in any format, to compare with; may be given several times",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures of all this")
     parser.add_argument("--all", action="store_true", help="show every finding instead of a few of each kind")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -40,27 +52,51 @@ def _run(args: argparse.Namespace) -> int:
     from ..audit import audit_table
     from ..conversion import audit_sources
 
-    report = audit_sources(args.sources, source=args.source, categories=args.classes)
+    report = audit_sources(
+        args.sources, source=args.source, categories=args.classes, split=args.split, against=args.against
+    )
     if args.json:
         print(json.dumps(report.as_dict(), ensure_ascii=False, indent=1))
     elif args.all:
         print_rich(audit_table(report, each=len(report.findings), every_error=len(report.findings)))
     else:
         print_rich(audit_table(report))
+    if args.html is not None:
+        from ..report.audit_page import write_audit_page
+
+        write_audit_page(report, args.html, meta=_meta(args))
+        print(f"wrote {shown(args.html)}", file=sys.stderr if args.json else sys.stdout)
     if not report.errors:
         return 0
     errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"
-    print(f"detect: {errors} in the data; a conversion would stop there", file=sys.stderr)
+    print(f"detect: {errors} in the data; a conversion or a training would stop there", file=sys.stderr)
     return 2
 
 
+def _meta(args: argparse.Namespace) -> dict[str, str]:
+    """Where the page comes from."""
+    told = {"data": ", ".join(map(str, args.sources))}
+    if args.split is not None:
+        told["split"] = args.split
+    if args.against:
+        told["compared with"] = ", ".join(map(str, args.against))
+    return told
+
+
 AUDIT = Verb(
-    summary="Look through labelled data: what is wrong, file by file, and what to do.",
+    summary="Look through labelled data: what is wrong, file by file, and whether its parts are alike.",
     details=(
-        "Nothing is written. The exit code is 2 if there are errors; warnings and notes leave it at 0. Duplicates are\n"
-        "found in the pixels, over all folders given."
+        "Nothing is written, but for the page that --html asks for. The exit code is 2 if there are errors; warnings\n"
+        "and notes leave it at 0. Duplicates are found in the pixels, over all data given. Parts (COCO files, folders\n"
+        "of YOLO, several folders, those of --split) and other data sets are compared: classes, sizes and light, by\n"
+        "tests that know how images differ by chance."
     ),
-    examples=["audit path/to/neu-det", "audit data/neu/train.json data/neu/val.json --all"],
+    examples=[
+        "audit path/to/neu-det",
+        "audit path/to/neu-det --split train=1-200,val=201-240 --html audit.html",
+        "audit data/neu/train.json data/neu/val.json --all",
+        "audit path/to/mine --against path/to/theirs",
+    ],
     add_arguments=_add_arguments,
     run=_run,
 )

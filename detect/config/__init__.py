@@ -2,7 +2,17 @@
 
 from .backbones import BackboneConfig, CspConfig
 from .reading import differing_keys, load_config, parse_config, to_yaml
-from .tree import AnchorConfig, AugmentConfig, Config, FpnConfig, MemoryConfig, ModelConfig, RoiConfig, ScanConfig
+from .tree import (
+    AnchorConfig,
+    AugmentConfig,
+    Config,
+    DataConfig,
+    FpnConfig,
+    MemoryConfig,
+    ModelConfig,
+    RoiConfig,
+    ScanConfig,
+)
 
 __all__ = [
     "AnchorConfig",
@@ -10,6 +20,7 @@ __all__ = [
     "BackboneConfig",
     "Config",
     "CspConfig",
+    "DataConfig",
     "FpnConfig",
     "MemoryConfig",
     "ModelConfig",

@@ -25,6 +25,8 @@ class DataConfig(Section):
     val: Path | None = None  # COCO JSON; None: no validation, no best checkpoint
     channels: Literal[1, 3] = 1  # 1: gray all the way; 3: RGB
     cache: bool = True  # keep decoded images in memory, in the depth of their files
+    cache_gb: Annotated[float, Field(gt=0)] | None = None  # most memory for that; None: half of what is free
+    window: Positive | None = None  # side in pixels of the parts that larger images are trained on; None: whole images
     workers: Count | Literal["auto"] = "auto"  # loader processes; auto: none on CPU
 
 

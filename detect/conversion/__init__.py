@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import audit
-from ..audit import AuditReport, LeftOut, Part
+from ..audit import AuditReport, LeftOut
 from ..errors import DataError
-from ..formats import WRITERS, Entry
+from ..formats import WRITERS
 from ..formats.files import stem, write_json
 from ..formats.losses import losses
 from ..records import Dataset, Finding
 from ..split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
 from .checking import Checked, Difficult, check
-from .strips import frames_by_strip, refuse_torn, torn
+from .reporting import parts_by_source, parts_of_source, report_on
+from .strips import frames_by_strip, refuse_torn
 
 __all__ = ["Conversion", "Difficult", "LabelError", "audit_sources", "convert"]
-
-_RANK = {"error": 0, "warning": 1, "note": 2}
 
 
 class LabelError(DataError):
@@ -95,7 +94,7 @@ def convert(
 
     checked = check(sources, source, categories, difficult)
     if any(finding.severity == "error" for finding in checked.findings) and not skip_bad:
-        report = _report(checked, {"all": range(len(checked.entries))}, checked.findings, [])
+        report = report_on(checked, {"all": range(len(checked.entries))}, checked.findings, [])
         _write_report(report, out)
         raise LabelError(report, out / "audit.json")
     if not checked.entries:
@@ -112,22 +111,40 @@ def convert(
         for name, members in positions.items()
     }
     findings = [*checked.findings, *_unplaced(rest), *losses(parts, target, out)]
-    report = _report(checked, positions, findings, left_out)
+    drawn = folds is not None or isinstance(wanted, Fractions)
+    report = report_on(checked, positions, findings, left_out, compare=not drawn)
     files = WRITERS[target](parts, out)
     _write_report(report, out)
     return Conversion(files, parts, report.findings, report.left_out, report)
 
 
 def audit_sources(
-    sources: Sequence[Path], *, source: str | None = None, categories: Sequence[str] | None = None
+    sources: Sequence[Path],
+    *,
+    source: str | None = None,
+    categories: Sequence[str] | None = None,
+    split: str | None = None,
+    against: Sequence[Path] = (),
 ) -> AuditReport:
-    """Check labels and images without writing anything; arguments as for ``convert``.
+    """Check labels and images without writing anything, and compare their parts.
+
+    Args:
+        sources, source, categories: as for ``convert``.
+        split: parts to compare, as for ``convert``. Without it they are those of the source (COCO files, folders of
+            YOLO and those called train or validation), and where several sources hold images, the sources.
+        against: further data sets, each read by itself in whatever format, and compared with the first.
 
     Raises:
-        DataError: a source is missing or in none of the formats.
+        DataError: a source is missing or in none of the formats, or the split can't be used.
     """
-    checked = check(sources, source, categories, "keep")
-    return _report(checked, _own_parts(checked.entries), checked.findings, ())
+    wanted = parse_split(split) if split is not None else None
+    if wanted is not None and against:
+        raise DataError("a split is of one data set, and others are given", fix="compare with others without it")
+    checked = check(sources, source, categories, "keep", others=against)
+    if wanted is None:
+        return report_on(checked, parts_by_source(checked, sources, against), checked.findings, ())
+    positions, rest = _divide(checked, wanted, None, 0)
+    return report_on(checked, positions, [*checked.findings, *_unplaced(rest)], ())
 
 
 def _divide(
@@ -145,7 +162,7 @@ def _divide(
         return by_fraction(labels, wanted, groups=groups, seed=seed), []
     if folds is not None:
         return into_folds(labels, folds, groups=groups, seed=seed), []
-    return {"all": range(len(images))} if checked.source == "voc" else _own_parts(checked.entries), []
+    return {"all": range(len(images))} if checked.source == "voc" else parts_of_source(checked.entries), []
 
 
 def _unplaced(paths: Sequence[Path]) -> list[Finding]:
@@ -154,29 +171,6 @@ def _unplaced(paths: Sequence[Path]) -> list[Finding]:
     some = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
     message = f"{len(paths):,} images have a number that the split gives to no part: {some}; widen a range to use them"
     return [Finding("image in no part", "warning", paths[0], message, paths[1:])]
-
-
-def _own_parts(entries: Sequence[Entry]) -> dict[str, Sequence[int]]:
-    """The parts that the source itself is divided into, if there are at least two."""
-    names = list(dict.fromkeys(entry.part for entry in entries))
-    if len(names) < 2:
-        return {"all": range(len(entries))}
-    return {name or "rest": [i for i, entry in enumerate(entries) if entry.part == name] for name in names}
-
-
-def _report(
-    checked: Checked, positions: Mapping[str, Sequence[int]], findings: Sequence[Finding], left_out: Sequence[LeftOut]
-) -> AuditReport:
-    images = [entry.image for entry in checked.entries]
-    counts = {name: Part.of([images[i] for i in ids], checked.categories) for name, ids in positions.items()}
-    homes = positions
-    if sum(map(len, positions.values())) > len(images):  # folds: what counts is where an image is judged
-        homes = {name: ids for name, ids in positions.items() if name.endswith("_val")}
-    part_of = {i: name for name, ids in homes.items() for i in ids}
-    about_twins = audit.check_twins(checked.twins, [image.path for image in images], part_of)
-    about_strips = torn(images, homes)
-    ordered = sorted([*findings, *about_twins, *about_strips], key=lambda finding: _RANK[finding.severity])
-    return AuditReport(counts, tuple(ordered), tuple(left_out))
 
 
 def _write_report(report: AuditReport, out: Path) -> None:

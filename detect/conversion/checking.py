@@ -5,36 +5,85 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .. import audit
-from ..audit import LeftOut, Twins
+from ..audit import Fingerprint, LeftOut, Link, Twins
 from ..errors import DataError
 from ..formats import FORMATS, Entry, recognise
 from ..images import SUFFIXES
-from ..records import Finding
-from .strips import scenes
+from ..records import Finding, Image
+from .strips import apart, scenes
 
 Difficult = Literal["keep", "ignore", "drop"]
+_STRANGERS = 12  # pairs just below the line that are told
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Entries without what is wrong in them, and everything that was found."""
+    """Entries without what is wrong in them, and everything that was found; ``data_sets`` numbers that of each."""
 
     source: str
     entries: list[Entry]
     categories: tuple[str, ...]
     findings: list[Finding]
     left_out: list[LeftOut]
+    prints: list[Fingerprint]
+    data_sets: list[int]
     twins: list[Twins]
+    strangers: list[Link]
+
+    @property
+    def images(self) -> list[Image]:
+        """Those of the entries."""
+        return [entry.image for entry in self.entries]
 
 
 def check(
-    sources: Sequence[Path], source: str | None, categories: Sequence[str] | None, difficult: Difficult
+    sources: Sequence[Path],
+    source: str | None,
+    categories: Sequence[str] | None,
+    difficult: Difficult,
+    *,
+    others: Sequence[Path] = (),
 ) -> Checked:
-    """Read everything, look at every pixel and box once, and set aside what has errors."""
+    """Read everything, look at every pixel and box once, and set aside what has errors.
+
+    Args:
+        sources: read together as one data set.
+        source: its format; None looks at the sources.
+        categories: the classes in the order of their ids; None takes all, in alphabetical order.
+        difficult: what becomes of objects flagged so.
+        others: further data sets, each read by itself, in whatever format.
+    """
+    looks = [_look(sources, source, categories, difficult), *(_look([o], None, categories, difficult) for o in others)]
+    entries, findings, left_out, prints = (list(chain(*each)) for each in zip(*(look[1:5] for look in looks)))
+    used = {box.label for entry in entries for box in entry.image.boxes}
+    names = _known(categories) or tuple(sorted({*chain(*(look.categories for look in looks)), *used}))
+    if entries:
+        findings += audit.check_names(names, entries[0].label_file)
+        findings += audit.check_drafts([(entry.image, entry.label_file) for entry in entries])
+    images = [entry.image for entry in entries]
+    twins, strangers = audit.compare_all(prints, strangers=_STRANGERS)
+    twins, strangers = scenes(twins, images), [link for link in strangers if apart(link, images)]
+    data_sets = [number for number, look in enumerate(looks) for _ in look.entries]
+    return Checked(looks[0].source, entries, names, findings, left_out, prints, data_sets, twins, strangers)
+
+
+class _Look(NamedTuple):
+    """One data set."""
+
+    source: str
+    entries: list[Entry]
+    findings: list[Finding]
+    left_out: list[LeftOut]
+    prints: list[Fingerprint]
+    categories: tuple[str, ...]
+
+
+def _look(sources: Sequence[Path], source: str | None, categories: Sequence[str] | None, difficult: Difficult) -> _Look:
     name = source if source is not None else recognise(sources)
     if name not in FORMATS:
         raise DataError(f"there is no format {name!r} to read", fix=f"choose one of {', '.join(FORMATS)}")
@@ -71,14 +120,7 @@ def check(
         kept = dataclasses.replace(image, boxes=tuple(boxes))
         entries.append(dataclasses.replace(entry, image=kept))
         prints.append(seen)
-
-    used = {box.label for entry in entries for box in entry.image.boxes}
-    names = known or tuple(sorted({*reading.categories, *used}))
-    if entries:
-        findings += audit.check_names(names, entries[0].label_file)
-        findings += audit.check_drafts([(entry.image, entry.label_file) for entry in entries])
-    twins = scenes(audit.find_twins(prints), [entry.image for entry in entries])
-    return Checked(name, entries, names, findings, left_out, twins)
+    return _Look(name, entries, findings, left_out, prints, reading.categories)
 
 
 def _known(categories: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..audit import Twins
+from ..audit import Link, Twins
 from ..errors import DataError
 from ..records import Finding, Image
 
@@ -27,8 +27,16 @@ def scenes(twins: Sequence[Twins], images: Sequence[Image]) -> list[Twins]:
         seen = [i for i in group.members if not ((frame := images[i].frame) and frame.condition == "dropped")]
         places = {frame.strip if (frame := images[i].frame) else i for i in seen}
         if len(places) > 1:
-            meant.append(replace(group, members=tuple(seen)))
+            links = tuple(link for link in group.links if apart(link, images))
+            meant.append(replace(group, members=tuple(seen), links=links))
     return meant
+
+
+def apart(link: Link, images: Sequence[Image]) -> bool:
+    """Whether a pair means something, as in ``scenes``."""
+    one, other = images[link.first].frame, images[link.second].frame
+    dropped = any(frame is not None and frame.condition == "dropped" for frame in (one, other))
+    return not dropped and (one is None or other is None or one.strip != other.strip)
 
 
 def refuse_torn(images: Sequence[Image], parts: Mapping[str, Sequence[int]]) -> None:

@@ -13,6 +13,7 @@ from ..formats import coco
 from ..images import Pixels, read_image, to_gray, to_rgb
 from ..records import Dataset
 from ..split import evenly
+from .packed import PackedBoxes, PackedImages
 
 
 @dataclass(slots=True)
@@ -44,47 +45,70 @@ class DetectionDataset:
     """
 
     def __init__(self, dataset: Dataset, *, channels: int, cache: bool = True) -> None:
-        ids = dataset.category_ids()
-        self.images = dataset.images
+        self.images = PackedImages(dataset.images)
         self.categories = dataset.categories
         self.channels = channels
-        self._cache: dict[int, Pixels] | None = {} if cache else None
-        kept = [[box for box in image.boxes if not box.crowd] for image in dataset.images]
-        self._boxes = [np.array([b.xyxy for b in boxes], np.float32).reshape(-1, 4) for boxes in kept]
-        self._labels = [np.array([ids[b.label] for b in boxes], np.int64) for boxes in kept]
+        self._boxes = PackedBoxes(dataset)
+        self._room = np.inf if cache else 0.0  # bytes for images that are not kept yet
+        self._cache: dict[int, Pixels] = {}
 
     def __len__(self) -> int:
         return len(self.images)
 
     def path(self, index: int) -> Path:
         """The file of image ``index``."""
-        return self.images[index].path
+        return self.images.path(index)
 
     def pixels(self, index: int) -> Pixels:
         """uint8 or uint16, [height, width] or [height, width, 3]."""
-        if self._cache is None:
-            return self._read(index)
-        if index not in self._cache:
-            self._cache[index] = self._read(index)
-        return self._cache[index]
+        kept = self._cache.get(index)
+        if kept is not None:
+            return kept
+        pixels = self._read(index)
+        if pixels.nbytes <= self._room:
+            self._room -= pixels.nbytes
+            self._cache[index] = pixels
+        return pixels
 
-    def preload(self) -> None:
-        """Read every image once; without a cache this only proves that each can be read."""
+    def decoded_bytes(self) -> int:
+        """What all images take in memory, if they are as deep as the first one."""
+        depth = self._read(0).itemsize if len(self) else 1
+        return int(self.images.sizes_wh.prod(axis=1, dtype=np.int64).sum()) * self.channels * depth
+
+    def preload(self, most_bytes: float | None = None) -> int:
+        """Read every image once, which proves that each can be read; how many are kept in memory.
+
+        Args:
+            most_bytes: of kept images; those that don't fit any more are read anew each time. None: no limit.
+        """
+        if most_bytes is not None:
+            self._room = min(self._room, max(0.0, most_bytes))
         for index in range(len(self)):
             self.pixels(index)
+        self._room = 0.0  # what a loader process reads later would be there once a process
+        return len(self._cache)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the images kept in memory take."""
+        return sum(pixels.nbytes for pixels in self._cache.values())
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(unit_range(self.pixels(index)), self._boxes[index], self._labels[index])
+        return Sample(unit_range(self.pixels(index)), *self._boxes.of(index))
+
+    def boxes_of(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Corners, float32[N, 4] in pixels, and labels, int64[N], of one image."""
+        return self._boxes.of(index)
 
     def boxes_wh(self) -> NDArray[np.float32]:
         """Width and height of every box in pixels, float32[boxes, 2]."""
-        boxes = np.concatenate(self._boxes) if self._boxes else np.zeros((0, 4), np.float32)
-        return boxes[:, 2:] - boxes[:, :2]
+        return self._boxes.xyxy[:, 2:] - self._boxes.xyxy[:, :2]
 
     def resize_factors(self, input_size: int | None) -> NDArray[np.float32]:
         """For every box, the factor that its image is resized by so that its shorter side is ``input_size``."""
-        factors = [1.0 if input_size is None else input_size / min(i.width, i.height) for i in self.images]
-        return np.repeat(np.array(factors, np.float32), [len(boxes) for boxes in self._boxes])
+        shorter = self.images.sizes_wh.min(axis=1) if len(self) else np.zeros(0)
+        factors = np.ones(len(self)) if input_size is None else input_size / shorter
+        return np.repeat(factors.astype(np.float32), self._boxes.counts)
 
     def normalisation(self, limit: int = 500) -> tuple[list[float], list[float]]:
         """Mean and standard deviation a channel, in 0 to 1, over at most ``limit`` evenly spaced images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..errors import DataError
 from .dataset import DetectionDataset, Sample
 from .transforms import Augment
+from .windows import Windows
 
 _SHUFFLE, _IMAGE = 0, 1  # streams of random numbers that must not meet
 
@@ -139,7 +141,7 @@ class TrainingLoader(SeededLoader):
     """Batches of single images.
 
     Args:
-        dataset: pixels and boxes.
+        dataset: pixels and boxes, or the windows of its images that take the place of images here.
         augment: the chain of random changes.
         plain: the chain of the last epochs, without mosaic; used from ``plain_from`` on.
         plain_from: first epoch (1-based) of the plain chain.
@@ -150,7 +152,7 @@ class TrainingLoader(SeededLoader):
 
     def __init__(
         self,
-        dataset: DetectionDataset,
+        dataset: DetectionDataset | Windows,
         *,
         augment: Augment,
         plain: Augment,
@@ -166,7 +168,9 @@ class TrainingLoader(SeededLoader):
 
 
 class _Augmented(TorchDataset[Item]):
-    def __init__(self, dataset: DetectionDataset, augment: Augment, plain: Augment, plain_from: int, seed: int):
+    def __init__(
+        self, dataset: DetectionDataset | Windows, augment: Augment, plain: Augment, plain_from: int, seed: int
+    ):
         self.dataset, self.augment, self.plain = dataset, augment, plain
         self.plain_from, self.seed = plain_from, seed
 
@@ -177,17 +181,25 @@ class _Augmented(TorchDataset[Item]):
         mixed_in: list[int] = []
 
         def another() -> Sample:
-            mixed_in.append(int(rng.integers(len(self.dataset))))
-            return self.dataset[mixed_in[-1]]
+            image, sample = self._drawn(int(rng.integers(len(self.dataset))), rng)
+            mixed_in.append(image)
+            return sample
 
         try:
-            sample = chain(self.dataset[index], rng, another)
+            image, sample = self._drawn(index, rng)
+            sample = chain(sample, rng, another)
         except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
             return error
-        return [(index, replace(sample, mixed_in=tuple(mixed_in)))]
+        return [(image, replace(sample, mixed_in=tuple(mixed_in)))]
+
+    def _drawn(self, index: int, rng: np.random.Generator) -> tuple[int, Sample]:
+        if isinstance(self.dataset, Windows):
+            return self.dataset.draw(index, rng)
+        return index, self.dataset[index]
 
 
 def _one_thread(worker: int) -> None:
+    gc.freeze()  # else its first collection would write to all that was shared with the process it comes from
     cv2.setNumThreads(0)  # there are as many processes as wanted already; a forked thread pool may also hang
 
 

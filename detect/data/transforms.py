@@ -79,6 +79,12 @@ def mosaic(samples: list[Sample], scale: tuple[float, float], min_visible: float
     return _window(whole, (left, top, left + window_w, top + window_h), (width, height), min_visible)
 
 
+def resized(sample: Sample, size_wh: tuple[int, int]) -> Sample:
+    """The whole sample with another width and height."""
+    height, width = sample.pixels.shape[:2]
+    return _window(sample, (0, 0, width, height), size_wh, 0)
+
+
 def flip(sample: Sample, *, axis: int) -> Sample:
     """Mirror left-right (axis 1) or top-bottom (axis 0)."""
     extent = sample.pixels.shape[axis]

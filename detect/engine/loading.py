@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import torch
 
 from ..config import AugmentConfig, Config
-from ..data import Augment, ClipLoader, DetectionDataset, SeededLoader, TrainingLoader
+from ..data import Augment, ClipLoader, DetectionDataset, SeededLoader, TrainingLoader, Windows
 from ..distributed import Team
 from ..errors import ConfigError
 
 
 def check_batches(config: Config, team: Team) -> None:
-    """Refuse a memory that has nothing to learn from, and batches of broken clips or uneven shares.
+    """Refuse a memory that has nothing to learn from, batches of broken clips or uneven shares, windows of clips.
 
     Raises:
         ConfigError: any of these.
@@ -25,6 +26,12 @@ def check_batches(config: Config, team: Team) -> None:
     if batch_size % length:
         found = f"batches of {batch_size} images can't hold whole clips of {length} frames"
         raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {length}")
+    if config.data.window is not None and length > 1:
+        found = "clips are whole frames, and windows of images are asked for"
+        raise ConfigError(found, where="data.window", fix="leave it out, or set clips.length=1")
+    if config.data.window is not None and config.model.input_size is not None:
+        found = "windows and whole images would be resized by different factors"
+        raise ConfigError(found, where="model.input_size", fix="leave it out where data.window is set")
     team.check_shares(batch_size // length)
 
 
@@ -59,10 +66,14 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
             workers=workers,
             pin=pin,
         )
+    images: DetectionDataset | Windows = dataset
+    if config.data.window is not None:  # crops are drawn with the windows, which keep defects whole
+        images = Windows(dataset, config.data.window, crop=config.augment.crop, crop_min=config.augment.crop_min)
+        augment = _augment(config.augment.model_copy(update={"crop": 0.0}))
     return TrainingLoader(
-        dataset,
+        images,
         augment=augment,
-        plain=_augment(config.augment.model_copy(update={"mosaic": 0.0})),
+        plain=replace(augment, mosaic=0.0),
         plain_from=config.train.epochs - config.augment.mosaic_off_epochs + 1,
         batch_size=at_once,
         seed=seed,

@@ -12,7 +12,7 @@ from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config import Config
-from ..data import DetectionDataset, SeededLoader, read_dataset, shortage_told
+from ..data import SeededLoader, Windows, shortage_told
 from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
 from ..models import load_pretrained, parts, proposal_strides
@@ -26,9 +26,10 @@ from .folder import RunFolder
 from .initial import take_weights
 from .loading import check_batches, step_needs, training_loader
 from .optim import build_optimizer, learning_rate, resolve_precision
+from .reading import read_data
 from .seeds import epoch_seed, weights_seed
+from .soundness import warnings_about
 from .steps import BadStepError, Stepper
-from .validation import Validator
 
 
 def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> Path:
@@ -66,7 +67,7 @@ class _Training:
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
             proposal_strides(config.model, config.data.channels)  # names a backbone that can't be built, likewise now
-        self._read_data()
+        self.dataset, self.validator = read_data(config.data, processes=team.size, say=self.console.say)
         if saved is None and team.leads:
             self._warn(self.folder.start(config))
             self._say_start()
@@ -155,26 +156,20 @@ class _Training:
         known = ", ".join(taken.categories) or "none of its categories"
         self.console.say(f"weights: {taken.share:.1%} of the parameters are those of {where}, which knew {known}")
 
-    def _read_data(self) -> None:
-        data = self.config.data
-        records = read_dataset(data.train, role="data.train", only=data.train_images)
-        self.dataset = DetectionDataset(records, channels=data.channels, cache=data.cache)
-        self.validator = None
-        if data.val is not None:
-            held_out = read_dataset(data.val, role="data.val", categories=records.categories)
-            self.validator = Validator(held_out, channels=data.channels, cache=data.cache)
-        with shortage_told("reading the images", "set data.cache=false, which reads them anew in every epoch"):
-            for images in [self.dataset, *([self.validator.images] if self.validator else [])]:
-                images.preload()  # a file that can't be read is named now, not in the middle of an epoch
-
     def _warn(self, sentence: str | None) -> None:
         if sentence is not None:
             self.console.say(f"note: {sentence}")
 
     def _say_start(self) -> None:
+        data, judged_on = self.config.data, len(self.validator.images) if self.validator else 0
+        for line in warnings_about(data.train, data.val, len(self.dataset) + judged_on):
+            self.console.say(line)
         boxes = len(self.dataset.boxes_wh())
         judged = f"judged on {len(self.validator.images):,}" if self.validator else "not judged: data.val is unset"
         self.console.say(f"training on {len(self.dataset):,} images with {boxes:,} boxes, {judged}")
+        if data.window is not None:
+            windows = len(Windows(self.dataset, data.window))
+            self.console.say(f"an epoch is {windows:,} windows of {data.window} x {data.window} pixels or less")
         threads = torch.get_num_threads()
         self.console.say(f"{self.device}, {self.precision}, {threads} thread{'s' if threads > 1 else ''}")
         size = self.config.model.input_size

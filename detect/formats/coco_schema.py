@@ -45,7 +45,8 @@ def check(data: Any) -> None:
     _names(categories, "categories")
     _frames(data, images)
     for i, item in enumerate(annotations):
-        _annotation(item, f"annotations[{i}]", image_ids, category_ids)
+        if not _plainly_right(item, image_ids, category_ids):
+            _annotation(item, f"annotations[{i}]", image_ids, category_ids)
 
 
 def _names(records: list[dict[str, Any]], key: str) -> None:
@@ -86,6 +87,22 @@ def _frames(data: dict[str, Any], images: list[dict[str, Any]]) -> None:
             raise ValueError(f"images[{i}].origin_xy is {kind(origin)}, not a list of the two numbers x, y")
         for value in origin or ():
             _finite(value, f"images[{i}].origin_xy")
+
+
+def _plainly_right(item: dict[str, Any], image_ids: set[int], category_ids: set[int]) -> bool:
+    """The usual case at a glance, as there may be millions; whatever else there is has to be looked at closely."""
+    bbox, area = item.get("bbox"), item.get("area", 0)
+    return (
+        type(item.get("image_id")) is int
+        and type(item.get("category_id")) is int
+        and item["image_id"] in image_ids
+        and item["category_id"] in category_ids
+        and type(bbox) is list
+        and len(bbox) == 4
+        and all((type(value) is float or type(value) is int) and -1e9 <= value <= 1e9 for value in (*bbox, area))
+        and item.get("iscrowd", 0) in (0, 1)
+        and item.get("difficult", 0) in (0, 1)
+    )
 
 
 def _annotation(item: dict[str, Any], where: str, image_ids: set[int], category_ids: set[int]) -> None:

@@ -1,0 +1,178 @@
+"""The page of an audit: what it says and shows, that it needs nothing from outside, and that it never breaks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labelled_data import pair, pixels, steel
+from PIL import Image as Pillow
+
+import detect as detect_package
+from detect.audit import AuditReport
+from detect.conversion import audit_sources
+from detect.records import Finding
+from detect.report.audit_page import to_html
+from detect.report.audit_words import gist, kinds, listed
+from detect.report.histograms import doubling_edges, histogram, shares
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    """A scene in both parts whose copy lacks a label, a box drawn twice, one outside, an unreadable picture."""
+    root = steel(tmp_path / "steel", classes=("crazing", "scratches"), each=8)
+    pair(root, "crazing_3", [("crazing", 5, 5, 25, 25), ("crazing", 40, 10, 60, 30)], seed=11)
+    pair(root, "crazing_7", [("crazing", 5, 5, 25, 25)], seed=11)
+    copy = root / "IMAGES" / "crazing_7.png"
+    Pillow.fromarray((pixels(11) * 0.9).astype("uint8")).save(copy)
+    pair(root, "scratches_2", [("scratches", 5, 5, 25, 25)] * 2)
+    pair(root, "scratches_5", [("scratches", 5, 5, 25, 25), ("scratches", 50, 40, 70, 60)])
+    broken = root / "IMAGES" / "scratches_6.png"
+    broken.write_bytes(broken.read_bytes()[:-300])
+    return root
+
+
+def page_of(root: Path, **kwargs: Any) -> str:
+    report = audit_sources([root], split="train=1-4,val=5-8", **kwargs)
+    return to_html(report, meta={"data": str(root)})
+
+
+def section(page: str, name: str) -> str:
+    return page.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+
+
+def test_the_page_shows_what_was_found(faulty: Path) -> None:
+    page = page_of(faulty)
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("<main>")[2]))
+    assert "2 errors would stop a conversion or a training. 1 scene stands in more than one part." in words
+    assert "1 label looks missing" in words
+    pairs = section(page, "copies")
+    assert "crazing_3.png" in pairs
+    assert "crazing_7.png" in pairs
+    assert 'class="card alert"' in pairs
+    lacking = section(page, "missing")
+    assert "crazing is labelled in the copy beside it" in lacking
+    assert "detect doubts" in lacking
+    boxes = section(page, "boxes")
+    assert boxes.index("box outside image") < boxes.index("duplicate box")  # errors first
+    listing = section(page, "all")
+    for row in ("scratches_6.png", "scratches_5.xml", "scratches_2.xml", "crazing_7.xml"):
+        assert row in listing
+    # one for each picture of each card: two copies, two with and without a label, two boxes
+    assert page.count("data:image/jpeg;base64,") == 6
+
+
+def test_parts_stand_beside_each_other(faulty: Path) -> None:
+    beside = section(page_of(faulty), "parts")
+    assert beside.count('class="chart"') == 2  # a histogram a class
+    assert re.search(r"crazing</dt><dd><div.*8 in 4|crazing</dt>.*5 in 4", beside)
+    assert "may be chance" in beside
+    assert "permutation test" in beside
+    alone = section(to_html(audit_sources([faulty]), meta={}), "parts")
+    assert "What is in it" in alone
+    assert "permutation test" not in alone
+
+
+def test_the_page_needs_nothing_from_outside_and_escapes_what_came_from_there(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    root = steel(tmp_path / "steel", classes=("crazing",), each=3)
+    pair(root, "crazing_4", [("&lt;script&gt;alert(1)&lt;/script&gt;", 5, 5, 25, 25)])
+    page = to_html(audit_sources([root]), meta={"data": evil})
+    assert evil not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<script") == 1
+    assert not re.search(r"https?://|@import|url\(", re.sub(r"base64,[^\"]*", "", page))
+    for piece in ("default-src 'none'", "prefers-color-scheme: dark", "@media print", 'name="viewport"'):
+        assert piece in page
+    assert 'tabindex="0"' in page or "figure" not in section(page, "copies")
+
+
+def test_clean_and_empty_data_make_a_page_too(tmp_path: Path) -> None:
+    page = to_html(audit_sources([steel(tmp_path / "steel")]), meta={})
+    assert "Nothing to complain about." in page
+    assert "No two pictures show the same scene" in page
+    bare = tmp_path / "bare"
+    for n in range(3):
+        pair(bare, f"plain_{n}")
+    assert "image without objects" in to_html(audit_sources([bare]), meta={})
+
+
+def test_pictures_that_vanish_leave_their_boxes(faulty: Path) -> None:
+    report = audit_sources([faulty], split="train=1-4,val=5-8")
+    for path in (faulty / "IMAGES").iterdir():
+        path.unlink()
+    page = to_html(report, meta={})
+    assert "data:image" not in page
+    assert "6 pictures not shown" in page
+    assert "no picture" in page
+
+
+def test_a_page_that_cannot_be_written_is_told(faulty: Path, detect: Callable[..., Any]) -> None:
+    outcome = detect("audit", faulty, "--html", faulty / "IMAGES" / "crazing_1.png" / "page.html")
+    assert outcome.code == 2
+    assert "can't be written" in outcome.err or "Not a directory" in outcome.err
+
+
+def test_the_verb_writes_it_and_json_stays_alone(faulty: Path, tmp_path: Path, detect: Callable[..., Any]) -> None:
+    page = tmp_path / "out" / "audit.html"
+    outcome = detect("audit", faulty, "--split", "train=1-4,val=5-8", "--html", page, "--json")
+    assert outcome.code == 2
+    assert json.loads(outcome.out)["counts"]["label looks missing"] == 1
+    assert "wrote" in outcome.err
+    assert "train=1-4,val=5-8" in page.read_text()
+
+
+def test_many_cards_are_cut_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from detect.report import audit_pictures
+
+    monkeypatch.setattr(audit_pictures, "_MOST_CARDS", 2)
+    root = tmp_path / "steel"
+    for n in range(5):
+        pair(root, f"crazing_{n}", [("crazing", 5, 5, 25, 25)] * 2)
+    page = to_html(audit_sources([root]), meta={})
+    assert page.count('<figure class="card"') == 2
+    assert "3 cards left out" in page
+    monkeypatch.setattr(audit_pictures, "_MOST_BYTES", 1)
+    assert "1 picture not shown" in to_html(audit_sources([root]), meta={})
+
+
+def test_words(faulty: Path) -> None:
+    report = audit_sources([faulty], split="train=1-4,val=5-8")
+    rows = kinds(report)
+    assert [row.severity for row in rows] == sorted(
+        (row.severity for row in rows), key=["error", "warning", "note"].index
+    )
+    assert all(row.says for row in rows)
+    assert "No difference between the parts goes beyond chance" in gist(report)
+    assert gist(replace(report, parts={}, findings=())) == "Nothing stops a training."
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(list("abcdefgh")) == "a, b, c, d, e and 3 more"
+
+
+def test_every_kind_of_finding_is_explained() -> None:
+    package = Path(detect_package.__file__).parent
+    told = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    names = {*re.findall(r"Finding\(\s*\"([^\"]+)\"", told), "box outside image", "label looks missing", "parts differ"}
+    assert len(names) > 25
+    report = AuditReport({}, tuple(Finding(name, "note", Path("a"), "") for name in names))
+    assert [row.name for row in kinds(report) if not row.says] == []
+
+
+def test_histograms_hold_every_value() -> None:
+    for values in ([5.0], [3.0, 700.0], [1.0, 64.0], [0.3, 30000.0]):
+        edges = doubling_edges(values)
+        assert edges[0] <= min(values)
+        assert edges[-1] > max(values)
+        assert 2 <= len(edges) <= 17
+        assert sum(shares(values, edges)) == pytest.approx(1)
+    chart = histogram("<b>", [8, 16, 32], [("train", [0.5, 0.5]), ("val", [0, 1.0])], x_label="px")
+    assert chart.count('class="bar') == 3
+    assert "<b>" not in chart
+    assert "val: 100.0 % from 16 to 32 px" in chart
+    assert histogram("none", [8, 16], [], x_label="px").startswith("<svg")

@@ -1,0 +1,302 @@
+"""Data sets of many records and images of many pixels: packed boxes, a cache with a limit, windows of strips."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import TINY_MODEL, tiny_config, write_tiny
+
+from detect.data import DetectionDataset, TrainingLoader, Windows
+from detect.data.memory import free_bytes
+from detect.data.packed import PackedImages
+from detect.data.windows import cuts, find_place
+from detect.engine import train
+from detect.engine.caching import cache_room, fill
+from detect.errors import ConfigError
+from detect.images import write_image
+from detect.records import Box, Dataset, Frame, Image
+
+Corners = tuple[float, float, float, float]
+
+
+class Blank(DetectionDataset):
+    """A data set whose pixels are made when asked for: the first two channels tell column and row."""
+
+    def pixels(self, index: int) -> np.ndarray:
+        width, height = self.images.sizes_wh[index].tolist()
+        made = np.zeros((height, width, 3), np.uint16)
+        made[..., 0], made[..., 1] = np.arange(width), np.arange(height)[:, None]
+        return made
+
+
+def place_of(pixels: np.ndarray) -> np.ndarray:
+    """Where in its image a window lies."""
+    return np.rint(pixels[0, 0, :2] * np.iinfo(np.uint16).max)
+
+
+def blank(*boxes: Sequence[Corners], size: tuple[int, int] = (16384, 1024)) -> Blank:
+    images = [
+        Image(Path(f"{i}.png"), *size, tuple(Box("dent", box) for box in of_image)) for i, of_image in enumerate(boxes)
+    ]
+    return Blank(Dataset(tuple(images), ("dent",)), channels=3)
+
+
+def scattered(rng: np.random.Generator, size: tuple[int, int], cell: int = 128) -> list[Corners]:
+    """One box in every other cell of a chessboard, up to the size of a cell."""
+    found = []
+    for column in range(size[0] // cell):
+        for row in range(size[1] // cell):
+            if (column + row) % 4 == 0:
+                width, height = rng.uniform(10, cell - 2, 2)
+                x, y = column * cell + rng.uniform(0, cell - width), row * cell + rng.uniform(0, cell - height)
+                found.append((float(x), float(y), float(x + width), float(y + height)))
+    return found
+
+
+# Packed records
+
+
+def test_packed_images_are_the_records_without_boxes() -> None:
+    records = [
+        Image(Path("a/b ä.png"), 30, 20, (Box("dent", (0, 0, 5, 5)),)),
+        Image(Path("/tmp/c.png"), 5, 9, frame=Frame("s", 3, (1.0, 2.0), "noisy")),
+        Image(Path(os.fsdecode(b"d\xff.png")), 1, 2),
+    ]
+    packed = PackedImages(records)
+    assert len(packed) == 3
+    assert list(packed) == [Image(i.path, i.width, i.height, frame=i.frame) for i in records]
+    assert packed[-1].path == records[2].path
+    assert packed[1:] == [packed[1], packed[2]]
+    assert packed.path(0) == records[0].path
+    with pytest.raises(IndexError):
+        packed[3]
+    assert list(PackedImages([])) == []
+
+
+def objects_of(thing: object) -> int:
+    """How many Python objects hang on it, apart from types and modules."""
+    seen: dict[int, object] = {}
+    waiting = [thing]
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen and not isinstance(each, (type, type(os))):
+            seen[id(each)] = each
+            waiting += gc.get_referents(each)
+    return len(seen)
+
+
+def test_a_large_data_set_is_a_few_arrays_that_no_worker_copies() -> None:
+    few, many = (blank(*[[(0, 0, 5, 5), (1, 1, 9, 9)]] * count) for count in (3, 3000))
+    assert objects_of(many.__dict__) <= objects_of(few.__dict__) + 10
+    boxes, labels = many.boxes_of(2999)
+    assert boxes.tolist() == [[0, 0, 5, 5], [1, 1, 9, 9]]
+    assert labels.tolist() == [1, 1]
+    assert boxes.base is not None  # a view, no copy
+    assert len(many.boxes_wh()) == 6000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the most memory of a process")
+def test_forty_thousand_annotations_are_read_at_the_pace_of_a_million_a_minute(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
+    images = [{"id": i, "file_name": "a.png", "width": 64, "height": 64} for i in range(2000)]
+    annotations = [
+        {"id": k, "image_id": k % 2000, "category_id": 1, "bbox": [k % 30, 3, 20.5, 10], "area": 205, "iscrowd": 0}
+        for k in range(40_000)
+    ]
+    data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dent"}]}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    code = (
+        "import time; from pathlib import Path; from detect.formats import coco\n"
+        "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
+        "before, start = peak(), time.process_time()\n"
+        f"read = coco.read(Path({str(tmp_path / 'a.json')!r}))\n"
+        "print(time.process_time() - start, peak() - before, len(read.images))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, kilobytes, count = (float(word) for word in done.stdout.split())
+    assert count == 2000
+    assert seconds < 10  # one, on an ordinary machine
+    assert 0 < kilobytes < 2e6 * 40_000 / 1e6
+
+
+# The cache
+
+
+def pictures(folder: Path, count: int, depth: type = np.uint8) -> Dataset:
+    for i in range(count):
+        write_image(folder / f"{i}.png", np.full((10, 20), i, depth))
+    return Dataset(tuple(Image(folder / f"{i}.png", 20, 10) for i in range(count)), ("dent",))
+
+
+def test_the_cache_says_first_what_it_takes_and_keeps_what_there_is_room_for(tmp_path: Path) -> None:
+    records = pictures(tmp_path, 6)
+    told: list[str] = []
+    images = DetectionDataset(records, channels=1)
+    assert images.decoded_bytes() == 1200
+    fill([images], 700, say=told.append)
+    assert images.kept_bytes == 600
+    assert told == [
+        "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)",
+        "3 of 6 images are kept in memory, the others are read anew each time",
+    ]
+    (tmp_path / "0.png").unlink()
+    assert images[0].pixels[0, 0] == 0
+    write_image(tmp_path / "5.png", np.full((10, 20), 99, np.uint8))
+    assert images.pixels(5)[0, 0] == 99
+    assert images.kept_bytes == 600  # what is read later is not kept, as every loader process would keep its own
+
+
+def test_the_room_is_shared_and_may_have_no_limit(tmp_path: Path) -> None:
+    records = pictures(tmp_path, 4, np.uint16)
+    first, second = (DetectionDataset(records, channels=3) for _ in range(2))
+    assert first.decoded_bytes() == 4 * 200 * 3 * 2
+    told: list[str] = []
+    fill([first, second], 7200, say=told.append)
+    assert (first.kept_bytes, second.kept_bytes) == (4800, 2400)
+    unlimited = DetectionDataset(records, channels=1)
+    fill([unlimited], None, say=told.append)
+    assert unlimited.kept_bytes == 1600
+    none = DetectionDataset(records, channels=1, cache=False)
+    fill([none], 0, say=told.append)
+    assert none.kept_bytes == 0
+    assert told[-1] == "decoded images take 0.0 MB; they are read anew each time (data.cache)"
+    assert cache_room(3.0, 2) == 1.5e9
+    free = free_bytes()
+    assert free is not None
+    assert 0 < (cache_room(None, 1) or 0) < 8 * free
+
+
+# Windows
+
+
+def test_windows_of_a_strip_keep_every_defect_whole() -> None:
+    boxes = scattered(np.random.default_rng(0), (16384, 1024))
+    windows = Windows(blank(boxes), 512)
+    assert len(windows) == 64
+    seen, places = set(), set()
+    for epoch in range(2):
+        for index in range(0, 64, 4):
+            image, sample = windows.draw(index, np.random.default_rng((epoch, index)))
+            assert (image, sample.pixels.shape) == (0, (512, 512, 3))
+            place = place_of(sample.pixels)
+            places.add(tuple(place))
+            assert abs(place[0] - 512 * (index % 32)) < 512  # its own share of the strip
+            for box in sample.boxes_xyxy + np.tile(place, 2):
+                apart = np.abs(np.array(boxes) - box).max(axis=1)
+                assert apart.min() < 0.01  # a whole box, as labelled
+                seen.add(int(apart.argmin()))
+            inside = [b for b in boxes if (place <= b[:2]).all() and (np.array(b[2:]) <= place + 512).all()]
+            assert len(sample.boxes_xyxy) == len(inside)
+    assert len(places) == 32
+    assert len(seen) > 0.15 * len(boxes)  # of a quarter of the windows
+
+
+def test_windows_are_drawn_anew_and_the_same_for_the_same_numbers() -> None:
+    windows = Windows(blank(scattered(np.random.default_rng(1), (2048, 1024)), size=(2048, 1024)), 512)
+    one, again, *others = (windows.draw(3, np.random.default_rng(seed))[1] for seed in (0, 0, 1, 2, 3, 4, 5))
+    np.testing.assert_array_equal(one.pixels, again.pixels)
+    np.testing.assert_array_equal(one.boxes_xyxy, again.boxes_xyxy)
+    assert len({tuple(place_of(other.pixels)) for other in others}) > 1
+
+
+def test_what_is_larger_than_a_window_is_cut_and_slivers_are_left_out() -> None:
+    long = (100.0, 500.0, 4000.0, 540.0)
+    windows = Windows(blank([long], size=(4096, 1024)), 512)
+    for index in range(len(windows)):
+        _, sample = windows.draw(index, np.random.default_rng(index))
+        for x1, y1, x2, y2 in sample.boxes_xyxy:
+            assert 0 <= x1 < x2 <= 512
+            assert 0 <= y1 < y2 <= 512
+            assert x2 - x1 >= 16
+            assert y2 - y1 >= 16
+
+
+def test_small_images_are_whole_and_counted_among_windows() -> None:
+    boxes = [(3.0, 4.0, 50.0, 60.0)]
+    windows = Windows(blank(boxes, [], size=(200, 100)), 512)
+    assert len(windows) == 2
+    image, sample = windows.draw(0, np.random.default_rng(0))
+    assert (image, sample.pixels.shape[:2], sample.boxes_xyxy.tolist()) == (0, (100, 200), [list(boxes[0])])
+    assert windows.draw(1, np.random.default_rng(0))[0] == 1
+    assert len(Windows(blank(), 512)) == 0
+
+
+def test_a_smaller_window_is_enlarged_with_its_boxes() -> None:
+    boxes = scattered(np.random.default_rng(2), (2048, 512))
+    windows = Windows(blank(boxes, size=(2048, 512)), 512, crop=1.0, crop_min=0.5)
+    for index in range(4):
+        _, sample = windows.draw(index, np.random.default_rng(index))
+        assert sample.pixels.shape[:2] == (512, 512)
+        columns = np.rint(sample.pixels[256, [100, 400], 0] * 65535)
+        zoom = 300 / (columns[1] - columns[0])
+        assert 1 <= zoom <= 2.05
+        widths = [b[2] - b[0] for b in boxes]
+        for x1, _, x2, _ in sample.boxes_xyxy:
+            assert min(abs((x2 - x1) / zoom - width) for width in widths) < 2
+
+
+def test_a_place_that_cuts_nothing_is_found_between_boxes() -> None:
+    rng = np.random.default_rng(0)
+    # boxes of 90 with gaps of 10: of all places for a window of 100, one in ten or fewer cuts nothing each way
+    boxes = np.float32([(100 * i + 5, 100 * j + 5, 100 * i + 95, 100 * j + 95) for i in range(9) for j in range(9)])
+    window = np.array([100, 100])
+    for _ in range(20):
+        place = find_place(boxes, window, np.array([150, 150]), np.array([450, 450]), np.array([800, 800]), rng)
+        assert cuts(boxes, place[None], window)[0] == 0
+    nowhere = np.array([0, 0])
+    assert find_place(np.zeros((0, 4), np.float32), window, nowhere, nowhere, nowhere, rng).tolist() == [0, 0]
+
+
+def test_the_loader_gives_windows_and_names_their_images(tmp_path: Path) -> None:
+    from detect.config import AugmentConfig
+    from detect.data import Augment
+
+    values = AugmentConfig(mosaic=0.5).model_dump(exclude={"mosaic_off_epochs"})
+    chain = Augment(**{**values, "crop": 0.0})
+    images = blank(*[scattered(np.random.default_rng(i), (1024, 512)) for i in range(3)], size=(1024, 512))
+    loader = TrainingLoader(
+        Windows(images, 256, crop=0.5, crop_min=0.65),
+        augment=chain,
+        plain=chain,
+        plain_from=9,
+        batch_size=8,
+        seed=0,
+        workers=0,
+        pin=False,
+    )
+    assert len(loader) == 3
+    batches = list(loader.epoch(1))
+    assert sorted(i for batch in batches for i in batch.indices) == [0] * 8 + [1] * 8 + [2] * 8
+    assert {tuple(image.shape) for batch in batches for image in batch.images} == {(3, 256, 256)}
+    again = next(iter(loader.epoch(1)))
+    assert again.indices == batches[0].indices
+    assert all((a == b).all() for a, b in zip(again.images, batches[0].images))
+
+
+def test_a_detector_trains_on_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny(tmp_path, "train", images=6, seed=0)
+    write_tiny(tmp_path, "val", images=3, seed=1)
+    changes = {"train": {"epochs": 1}, "data": {"window": 40, "cache_gb": 1e-5}}
+    train(tiny_config(tmp_path, tmp_path / "run", **changes))
+    told = capsys.readouterr().out
+    assert "an epoch is 24 windows of 40 x 40 pixels or less" in told
+    assert "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)" in told
+    assert "2 of 6 images are kept in memory" in told
+
+
+def test_windows_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "train", images=4, seed=0)
+    resized = tiny_config(tmp_path, tmp_path / "a", data={"window": 40}, model={**TINY_MODEL, "input_size": 64})
+    with pytest.raises(ConfigError, match=r"model\.input_size: windows and whole images would be resized"):
+        train(resized)
+    clips = tiny_config(tmp_path, tmp_path / "b", data={"window": 40}, clips={"length": 2, "pan": True})
+    with pytest.raises(ConfigError, match=r"data\.window: clips are whole frames"):
+        train(clips)
