@@ -19,7 +19,7 @@ from tiny import TINY_MODEL, tiny_config, write_tiny
 from detect.bench import forest_plot, running
 from detect.checkpoint import load_checkpoint
 from detect.config import to_yaml
-from detect.engine.steps import NotFiniteError, Stepper
+from detect.engine.steps import BadStepError, Stepper
 from detect.evaluation import average_precision, judge, paired_bootstrap
 
 Detect = Callable[..., Outcome]
@@ -214,7 +214,7 @@ def test_a_system_that_fails_is_named_and_the_others_go_on(
 
     def diverging(self: Any, *arguments: Any) -> Any:
         if sum(p.numel() for p in self.model.parameters()) == parameters:
-            raise NotFiniteError("loss_classifier")
+            raise BadStepError("loss_classifier is no finite number")
         return step(self, *arguments)
 
     monkeypatch.setattr(Stepper, "step", diverging)

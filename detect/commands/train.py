@@ -82,7 +82,7 @@ TRAIN = Verb(
     summary="Train a detector as a YAML file says, from random weights or those of another one.",
     details=(
         "Writes the run folder (run.dir): the resolved configuration, the environment, a log line an epoch, and the\n"
-        "checkpoints last.pt and best.pt. Ctrl-C leaves a run that --resume continues."
+        "checkpoints last.pt and best.pt. Whatever ends it, Ctrl-C or a kill, --resume goes on after the last epoch."
     ),
     examples=[
         "train configs/neu.yaml",

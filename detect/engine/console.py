@@ -68,6 +68,10 @@ class EpochBar:
             rate=f"loss {loss:.3f}  {images_per_s:.0f} images/s",
         )
 
+    def skipped(self) -> None:
+        """One step was left out."""
+        self._progress.update(self._task, advance=1)
+
     def judging(self, epoch: int) -> None:
         """Validation is under way."""
         self._progress.update(self._task, description=f"judging {epoch}/{self._epochs}")

@@ -189,6 +189,7 @@ class _Training:
                 losses = self.stepper.step(batch, rate)
             except BadStepError as error:
                 self.bad_steps.meet(str(error), batch, Moment(epoch, i + 1))
+                bar.skipped()
                 continue
             self.bad_steps.learned()
             learned += 1
