@@ -21,7 +21,7 @@ from detect.engine.bad_steps import BadSteps, Moment
 from detect.engine.loss_watch import LossWatch
 from detect.errors import DivergenceError
 from detect.images import read_image
-from detect.models.heads import DetectionHeads
+from detect.models.detection_heads import DetectionHeads
 
 Losses = dict[str, Tensor]
 

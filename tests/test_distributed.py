@@ -125,7 +125,7 @@ def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path:
 _SPOILT = """
 import math, os, sys
 from detect.commands import main
-from detect.models.heads import DetectionHeads
+from detect.models.detection_heads import DetectionHeads
 losses, calls = DetectionHeads.losses, []
 def spoilt(self, *arguments):
     calls.append(1)

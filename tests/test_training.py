@@ -378,7 +378,7 @@ class TestRefusals:
     def test_a_loss_that_is_no_number_names_the_images(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from detect.models.heads import DetectionHeads
+        from detect.models.detection_heads import DetectionHeads
 
         losses, calls = DetectionHeads.losses, []
 
@@ -396,7 +396,7 @@ class TestRefusals:
     def test_a_gradient_that_is_no_number_is_not_applied(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from detect.models.heads import DetectionHeads
+        from detect.models.detection_heads import DetectionHeads
 
         losses = DetectionHeads.losses
 
