@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,9 +13,10 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from .config import ModelConfig
-from .errors import CheckpointError
+from .data import MOST
+from .errors import CheckpointError, ConfigError
 from .formats.whole import whole_file
-from .models import Shapes, build_detector
+from .models import Shapes, build_detector, keep_depth, load_plain, parameters_of
 
 SCHEMA = 1
 
@@ -31,6 +31,7 @@ class Detector:
         channels: 1 for gray, 3 for RGB.
         mean, std: normalisation a channel, in 0 to 1.
         shapes: anchors, [level][anchor](width, height) in pixels.
+        max_value: white of the 16-bit images that it was trained on; None: they were 8 bits deep.
     """
 
     model: ModelConfig
@@ -39,10 +40,11 @@ class Detector:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     shapes: Shapes
+    max_value: int | None = None
 
     def build(self) -> FasterRCNN:
         """The network with random weights."""
-        return build_detector(
+        detector = build_detector(
             self.model,
             classes=len(self.categories),
             channels=self.channels,
@@ -50,6 +52,9 @@ class Detector:
             std=self.std,
             shapes=self.shapes,
         )
+        if self.max_value is not None:
+            keep_depth(detector)
+        return detector
 
 
 @dataclass(slots=True)
@@ -76,13 +81,32 @@ class Checkpoint:
         Raises:
             CheckpointError: weights of another network than the one described.
         """
-        model = self.detector.build()
+        self.check_size()
         try:
+            model = self.detector.build()
             model.load_state_dict(self.weights)
-        except RuntimeError:
-            found = "the checkpoint's weights don't fit the network that it describes"
-            raise CheckpointError(found, fix="use the version of detect that wrote it") from None
+        except (RuntimeError, ConfigError):
+            raise _misfit() from None
         return model.eval()
+
+    def check_size(self) -> None:
+        """Refuse a network without its weights, before it is built: a description costs nothing to write.
+
+        Raises:
+            CheckpointError: the network that it describes has more parameters.
+        """
+        there = sum(weight.numel() for weight in self.weights.values())
+        try:
+            asked_for = parameters_of(self.detector.model, self.detector.channels, layers=len(self.weights))
+        except (RuntimeError, ConfigError):
+            raise _misfit() from None
+        if asked_for > there:
+            raise _misfit()
+
+
+def _misfit() -> CheckpointError:
+    found = "the checkpoint's weights don't fit the network that it describes"
+    return CheckpointError(found, fix="use the version of detect that wrote it")
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -129,20 +153,13 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
     """
     path = find_checkpoint(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch wonders about files that are refused below
-            content = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError:
-        found = "the file holds code or is no checkpoint, so it was not loaded"
-        raise CheckpointError(found, where=path, fix="give a checkpoint written by 'detect train'") from None
-    except PermissionError as error:
+        content = load_plain(path, map_location=map_location)
+    except OSError as error:
         raise CheckpointError(f"can't read it ({error.strerror})", where=path, fix="check its permissions") from None
-    except Exception as error:  # torch raises whatever the damage led to: RuntimeError, EOFError, struct.error, ...
-        reason = str(error).partition(". ")[0]
-        found = f"the file is damaged or no checkpoint ({reason if ' ' in reason else type(error).__name__})"
-        raise CheckpointError(found, where=path, fix="use another checkpoint, last.pt or best.pt of a run") from None
     try:
         if not isinstance(content, dict):
+            raise TypeError
+        if not isinstance(content["schema"], int):
             raise TypeError
         if content["schema"] != SCHEMA:
             found = f"the checkpoint has schema {content['schema']}, this version reads {SCHEMA}"
@@ -155,11 +172,30 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
             mean=tuple(made["mean"]),
             std=tuple(made["std"]),
             shapes=[[(float(w), float(h)) for w, h in level] for level in made["shapes"]],
+            max_value=None if made.get("max_value") is None else int(made["max_value"]),
         )
-        return Checkpoint(detector, content["weights"], int(content["epoch"]), content["metrics"], content["training"])
-    except (KeyError, TypeError, ValueError, ValidationError):
+        weights, metrics, training = (content[key] for key in ("weights", "metrics", "training"))
+        if not _is_whole(detector, weights) or not isinstance(metrics, dict):
+            raise TypeError
+        return Checkpoint(detector, weights, int(content["epoch"]), metrics, training)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, ValidationError):
         found = "the file is no checkpoint of this library"
         raise CheckpointError(found, where=path, fix="give a run folder or a file written by 'detect train'") from None
+
+
+def _is_whole(detector: Detector, weights: Any) -> bool:
+    """Whether what other parts rely on is of its kind: names, numbers in range, tensors by name."""
+    numbers = [*detector.mean, *detector.std, *(side for level in detector.shapes for shape in level for side in shape)]
+    return (
+        detector.channels in (1, 3)
+        and len(detector.mean) == len(detector.std) == detector.channels
+        and all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers)
+        and all(isinstance(name, str) and name.strip() for name in detector.categories)
+        and len(set(detector.categories)) == len(detector.categories)
+        and (detector.max_value is None or 0 < detector.max_value <= MOST)
+        and isinstance(weights, dict)
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
+    )
 
 
 def find_checkpoint(path: Path) -> Path:

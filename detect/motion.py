@@ -17,7 +17,7 @@ _GRAIN_PX, _LIGHT_PX = 2.0, 12.0  # details finer than the one are noise, coarse
 Plane = NDArray[np.float32]
 
 
-def motion_between(before: Pixels, after: Pixels) -> tuple[float, float] | None:
+def motion_between(before: Pixels, after: Pixels, max_value: int | None = None) -> tuple[float, float] | None:
     """Pixels (right, down) that the surface moved from one frame to the next.
 
     The frames are freed of light and noise and laid over each other in all ways at once; what they then share is
@@ -26,12 +26,13 @@ def motion_between(before: Pixels, after: Pixels) -> tuple[float, float] | None:
 
     Args:
         before, after: gray or RGB pixels of one size, at least 16 each way.
+        max_value: white of 16-bit pixels; None: 65535.
 
     Returns:
         The motion, or None where the frames share too little to tell (a dropped frame, more than about half a frame
         of motion).
     """
-    a, b = _surface(before), _surface(after)
+    a, b = _surface(before, max_value), _surface(after, max_value)
     if a.shape != b.shape or min(a.shape) < 8:
         return None
     correlation, reach_y, reach_x = _correlations(a, b)
@@ -43,11 +44,12 @@ def motion_between(before: Pixels, after: Pixels) -> tuple[float, float] | None:
     return 2 * float(right), 2 * float(down)
 
 
-def _surface(pixels: Pixels) -> Plane:
+def _surface(pixels: Pixels, max_value: int | None) -> Plane:
     """What lies on the steel, of one strength everywhere, at half the size; 0 where nothing can be seen."""
     import cv2
 
-    plane = pixels.astype(np.float32) * np.float32(255 / np.iinfo(pixels.dtype).max)
+    white = 255 if pixels.dtype == np.uint8 else max_value or np.iinfo(np.uint16).max
+    plane = pixels.astype(np.float32) * np.float32(255 / white)
     plane = plane if plane.ndim == 2 else np.asarray(plane.mean(axis=2, dtype=np.float32))
     detail = cv2.GaussianBlur(plane, (0, 0), _GRAIN_PX)[::2, ::2]
     detail = detail - cv2.GaussianBlur(detail, (0, 0), _LIGHT_PX / 2)

@@ -41,7 +41,12 @@ def resolve_device(name: str) -> torch.device:
 
 @torch.inference_mode()
 def detect_images(
-    model: FasterRCNN, images: Sequence[Pixels], categories: tuple[str, ...], *, proposals: int | None = None
+    model: FasterRCNN,
+    images: Sequence[Pixels],
+    categories: tuple[str, ...],
+    *,
+    max_value: int | None = None,
+    proposals: int | None = None,
 ) -> list[Detections]:
     """Detections of each image, best score first.
 
@@ -49,6 +54,7 @@ def detect_images(
         model: in evaluation mode; the images go to its device.
         images: uint8 or uint16, [height, width] or [height, width, 3] as the model's channels ask.
         categories: the model's category names.
+        max_value: white of 16-bit images, as in training; None: 65535.
         proposals: how many the box head looks at in each image; None: as many as the model was built for.
 
     Raises:
@@ -61,7 +67,7 @@ def detect_images(
         shortage_told(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix),
         nullcontext() if proposals is None else _limited_to(proposals, model),
     ):
-        outputs = model([to_tensor(unit_range(pixels)).to(device) for pixels in images])
+        outputs = model([to_tensor(unit_range(pixels, max_value)).to(device) for pixels in images])
     return [to_detections(output, categories) for output in outputs]
 
 
@@ -96,7 +102,8 @@ def detect_dataset(
             (dataset.images[stop].width, dataset.images[stop].height) == (first.width, first.height)
         ):
             stop += 1
-        yield detect_images(model, [dataset.pixels(i) for i in range(start, stop)], categories)
+        pictures = [dataset.pixels(i) for i in range(start, stop)]
+        yield detect_images(model, pictures, categories, max_value=dataset.max_value)
         start = stop
 
 

@@ -40,6 +40,7 @@ def judge_corrupted(
     batch_size: int = 16,
     resamples: int = 1000,
     groups: Sequence[int] | None = None,
+    max_value: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Judge a detector on pictures as they are and under each corruption and severity.
@@ -53,6 +54,7 @@ def judge_corrupted(
         seed: same seed, same copies and intervals.
         resamples: of the images, behind the intervals; 0: no intervals.
         groups: a number an image, by the images' sorted ids; images with the same one are drawn together.
+        max_value: white of 16-bit pictures, as for ``corrupt``.
         progress: gets the number of pictures seen, each time; in the end it has got their number times
             (1 + corruptions x severities).
 
@@ -83,7 +85,8 @@ def judge_corrupted(
         pictures = [read_image(images[i]) for i in members]
         for name, severity in conditions:
             copies = [
-                corrupt(p, name, severity, seed=seed, image=i) if severity else p for p, i in zip(pictures, members)
+                corrupt(p, name, severity, seed=seed, image=i, max_value=max_value) if severity else p
+                for p, i in zip(pictures, members)
             ]
             for i, found in zip(members, detect(copies)):
                 results[name, severity] += _results(found, truth["images"][i]["id"], ids)

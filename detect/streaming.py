@@ -11,7 +11,7 @@ import torch
 from torchvision.models.detection import FasterRCNN
 
 from .boxes import carried
-from .data import DetectionDataset, as_channels, strips, to_tensor, unit_range
+from .data import DetectionDataset, as_channels, check_depth, strips, to_tensor, unit_range
 from .errors import ConfigError
 from .images import Pixels
 from .incoming import grown, incoming_window
@@ -38,6 +38,7 @@ class Stream:
             in, and what was found before is carried on; "light": the light network looks at all of it. None: by the
             light network where there is one.
         channels: 1 for gray, 3 for RGB, as the model asks; frames are brought to it.
+        max_value: white of 16-bit frames, as in training; None: 65535.
 
     Raises:
         ConfigError: a light network is asked for, and there is none.
@@ -51,12 +52,14 @@ class Stream:
         every: int = 1,
         between: Between | None = None,
         channels: int = 1,
+        max_value: int | None = None,
     ) -> None:
         has_light = isinstance(model, StripDetector) and model.light is not None
         if between == "light" and not has_light:
             raise ConfigError("the detector has no light network", where="between", fix="take 'incoming'")
         self.between: Between = between or ("light" if has_light else "incoming")
         self.model, self.categories, self.every, self.channels = model, categories, every, channels
+        self.max_value = max_value
         self.strip: str | None = None
         self.reset()
 
@@ -80,14 +83,17 @@ class Stream:
             strip: a name for the strip; another one than before starts a new strip.
             motion_xy: what an encoder says of the motion since the frame before; None: read from the frames, or
                 taken as before where they don't tell.
+
+        Raises:
+            DataError: gray values beyond ``max_value``.
         """
-        pixels = as_channels(pixels, self.channels)
+        pixels = as_channels(check_depth(pixels, self.max_value), self.channels)
         size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         if strip != self.strip or size_hw != self._size_hw:
             self.reset()
         self.strip, self._size_hw = strip, size_hw
         if self._before is not None:
-            self.speed_xy = motion_xy or motion_between(self._before, pixels) or self.speed_xy
+            self.speed_xy = motion_xy or motion_between(self._before, pixels, self.max_value) or self.speed_xy
         between = self._frames % self.every > 0
         found = self._at_border(pixels) if between and self.between == "incoming" else None
         if found is None:
@@ -98,8 +104,8 @@ class Stream:
 
     def _whole(self, pixels: Pixels, *, light: bool) -> Detections:
         if not isinstance(self.model, StripDetector):
-            return detect_images(self.model, [pixels], self.categories)[0]
-        image = to_tensor(unit_range(pixels)).to(self._device)
+            return detect_images(self.model, [pixels], self.categories, max_value=self.max_value)[0]
+        image = to_tensor(unit_range(pixels, self.max_value)).to(self._device)
         output, self._state = self.model.see(image, self._state, self._since(self.speed_xy), light=light)
         self._behind_xy = (0.0, 0.0)
         return to_detections(output, self.categories)
@@ -113,7 +119,7 @@ class Stream:
         share = (window.stop - window.start) / size_hw[1 - window.axis]
         proposals = math.ceil(share * self.model.rpn.post_nms_top_n())
         look = np.ascontiguousarray(pixels[window.slices])
-        (seen,) = detect_images(self.model, [look], self.categories, proposals=proposals)
+        (seen,) = detect_images(self.model, [look], self.categories, max_value=self.max_value, proposals=proposals)
         offset_xyxy = np.tile(np.asarray(window.offset_xy, np.float32), 2)
         placed = Detections(seen.boxes_xyxy + offset_xyxy, seen.scores, seen.labels, seen.categories)
         self._behind_xy = _sum(self._behind_xy, self.speed_xy)
@@ -204,7 +210,9 @@ def detect_in_time(
                 position += 1
         return
     for name, positions in strips(dataset):
-        stream = Stream(model, categories, every=every, between=between, channels=dataset.channels)
+        stream = Stream(
+            model, categories, every=every, between=between, channels=dataset.channels, max_value=dataset.max_value
+        )
         before: Frame | None = None
         for position in positions:
             frame = dataset.images[position].frame

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .errors import DataError
-from .formats.files import write_json
+from .formats.files import read_json, write_json
 from .records import Detections
 
 FILE_NAME = "thresholds.json"
@@ -97,21 +96,23 @@ def read_thresholds(path: Path) -> Thresholds:
         DataError: it can't be read, has another schema, or holds what is no threshold.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise DataError(f"can't read the thresholds ({error.strerror})", where=path, fix="check the path") from None
     except ValueError as error:
         raise DataError(f"the file is not valid JSON ({error})", where=path, fix=_AGAIN) from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         there = content.get("schema") if isinstance(content, dict) else None
-        raise DataError(f"the thresholds have schema {there}, this version reads {SCHEMA}", where=path, fix=_AGAIN)
+        raise DataError(
+            f"the thresholds have schema {there!r:.40}, this version reads {SCHEMA}", where=path, fix=_AGAIN
+        )
     try:
         per_class = {str(name): float(value) for name, value in content["thresholds"].items()}
         fitted = (content["calibration"] or {"per_class": {}})["per_class"]
         calibration = {str(name): (float(e["temperature"]), float(e["shift"])) for name, e in fitted.items()}
         weights = content["made"].get("weights")
         sha256 = None if weights is None else str(weights["sha256"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise DataError("the file holds no thresholds of this library", where=path, fix=_AGAIN) from None
     for name, value in per_class.items():
         if not 0 <= value <= 1:

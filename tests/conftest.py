@@ -34,6 +34,12 @@ def detect(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_memory_of_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What conversions remember in a user's home stays out of the home of whoever runs the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def neu_det() -> Path:
     """The folder of NEU-DET, from the environment variable NEU_DET."""

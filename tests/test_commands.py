@@ -282,6 +282,7 @@ class FakePredictor:
 
     categories = ("patches", "scratches")
     weights_path = Path("runs/fake/best.pt")
+    brightest = None  # it was given no 16-bit image
 
     def __call__(self, pixels: Any) -> Detections:
         boxes = np.array([[1, 2, 11, 12], [3, 3, 9, 9]], np.float32)

@@ -262,3 +262,20 @@ def test_a_configuration_does_not_change_once_read() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_configurations_that_come_along_are_valid(path: Path) -> None:
     assert load_config(path).train.epochs > 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"model.fpn.channels={10**30}",
+        f"model.backbone.depths=[1,{10**9},1,1]",
+        f"model.roi.convs={10**9}",
+        f"train.batch_size={10**7}",
+        f"train.seed={2**63}",
+        "model.rpn.convs=0",
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(load: Callable[..., Config], override: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{override.partition('=')[0]}"):
+        load("", override)
+    assert load("", f"train.seed={2**63 - 1}").train.seed == 2**63 - 1

@@ -342,8 +342,9 @@ def test_coco_for_an_annotation_tool(example: tuple[dict[str, Any], list[dict[st
 
 
 def test_images_have_names_that_annotation_tools_can_know(
-    example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path
+    example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where a run and its data lie, so that its files may name these
     truth, results = example
     doubts = find_doubts(evaluated(truth, results))
     pictures = {each["id"]: tmp_path / "plant" / each["file_name"] for each in truth["images"]}
@@ -413,7 +414,7 @@ def test_crops_hold_the_boxes_and_stay_in_the_picture() -> None:
     assert edge.y + edge.height == 400
     outside = crop_around(large, [(2000.0, -300.0, 2100.0, -200.0)])
     assert (outside.width, outside.height) == (1, 1)
-    assert crop_around(large[:, :300][:300], [(5.0, 5.0, 9.0, 9.0)])[1:] == (0, 0, 300, 300)
+    assert crop_around(large[:, :300][:300], [(5.0, 5.0, 9.0, 9.0)])[1:5] == (0, 0, 300, 300)
 
 
 # The command line

@@ -61,7 +61,8 @@ def test_links_are_followed_without_running_in_circles(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "store")
     (tmp_path / "store" / "loop").symlink_to(tmp_path / "data")
-    assert len(voc.read(tmp_path / "data").images) == 1
+    assert len(voc.read(tmp_path).images) == 1
+    assert len(voc.scan([tmp_path / "data", tmp_path / "store"]).entries) == 1
 
 
 def test_missing_partners_are_named(tmp_path: Path) -> None:
@@ -112,7 +113,11 @@ def test_size_comes_from_the_header(tmp_path: Path) -> None:
         ("a", "file name without extension", "note"),
         ("a.jpg", "file name at odds", "note"),
         ("b.png", "file name at odds", "warning"),
-        (r"C:\\data\\a.png", None, None),
+        ("IMAGES/a.png", None, None),
+        (r"C:\\data\\a.png", "file name leads away", "error"),
+        ("/data/a.png", "file name leads away", "error"),
+        ("../a.png", "file name leads away", "error"),
+        (r"..\\..\\a.png", "file name leads away", "error"),
         ("", "file name missing", "note"),
     ],
 )

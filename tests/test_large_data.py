@@ -15,12 +15,12 @@ import pytest
 from tiny import TINY_MODEL, tiny_config, write_tiny
 
 from detect.data import DetectionDataset, TrainingLoader, Windows
-from detect.data.memory import free_bytes
 from detect.data.packed import PackedImages
 from detect.data.windows import cuts, find_place
 from detect.engine import train
 from detect.engine.caching import cache_room, fill
 from detect.errors import ConfigError
+from detect.formats.room import free_bytes
 from detect.images import write_image
 from detect.records import Box, Dataset, Frame, Image
 

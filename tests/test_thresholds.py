@@ -109,6 +109,7 @@ class FakePredictor:
     """Finds a scratch and, less surely, patches."""
 
     categories = CATEGORIES
+    brightest = None  # it was given no 16-bit image
 
     def __init__(self, weights: Path) -> None:
         self.weights_path = weights

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import DataError
+from ..images import likely_white
 from ..records import Finding, Image
 from .boxes import check_boxes
 from .duplicates import Link, Twins, compare_all, find_twins, group_ids
@@ -29,6 +30,7 @@ __all__ = [
     "Twins",
     "audit_table",
     "check_boxes",
+    "check_depth",
     "check_drafts",
     "check_habits",
     "check_missing",
@@ -113,6 +115,20 @@ def check_twins(twins: Sequence[Twins], paths: Sequence[Path], part_of: Mapping[
             advice = "compare the labels and keep one" if group.exact else "look at them; splits keep them together"
         findings.append(Finding(kind, severity, paths[first], f"{told} as {listed}; {advice}", others))
     return findings
+
+
+def check_depth(images: Sequence[Image], prints: Sequence[Fingerprint]) -> list[Finding]:
+    """A note if the brightest of the 16-bit images tells of a camera of fewer bits, which training has to be told."""
+    deep = [(each.brightest, image.path) for each, image in zip(prints, images) if each.brightest is not None]
+    brightest, path = max(deep, default=(0, Path()))
+    white = likely_white(brightest)
+    if not deep or white == 2**16 - 1:
+        return []
+    message = (
+        f"the {len(deep):,} 16-bit images go up to {brightest:,}, as those of a camera of {white.bit_length()} bits "
+        f"do; train with data.max_value={white}, or 65,535 is taken for white"
+    )
+    return [Finding("depth not used", "note", path, message)]
 
 
 def unreadable(path: Path, error: DataError) -> Finding:

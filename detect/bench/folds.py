@@ -12,6 +12,7 @@ from ..conversion.strips import frames_by_strip, scenes
 from ..data import read_dataset
 from ..errors import DataError
 from ..formats import coco
+from ..formats.roots import remember
 from ..records import Dataset, Image
 from ..split import into_folds
 
@@ -51,6 +52,7 @@ def write_folds(train: Path, val: Path, count: int, folder: Path) -> list[Part]:
         _check_same(parts, there, folder)
     else:
         coco.write(parts, folder)
+    remember((image.path for image in images), folder)
     return [Part(j, folder / f"fold{j}_train.json", folder / f"fold{j}_val.json") for j in range(1, count + 1)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from .. import __version__
-from ..errors import DetectError
+from ..errors import DetectError, is_out_of_memory
 from .audit import AUDIT
 from .bench import BENCH
 from .compare import COMPARE
@@ -86,6 +86,10 @@ def _tell_mistakes(arguments: Sequence[str]) -> int:
         if error.name is None or error.name.split(".")[0] == "detect":
             raise
         return _complain(f"Python finds no module {error.name}; install this package (pip install .)", USAGE_EXIT)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _complain("this needs more memory than there is; take smaller batches, images or networks", USAGE_EXIT)
     except OSError as error:
         if error.errno not in _DISK_TROUBLE:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,8 +111,10 @@ def read_json(path: Path, *, fix: str = "give a COCO JSON file") -> Any:
     Raises:
         DataError: it can't be read or is no JSON.
     """
+    from ..formats import files
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path)
     except OSError as error:
         raise DataError(f"can't read the file ({error.strerror})", where=path, fix="check the path") from None
     except ValueError as error:  # not JSON, or not even text

@@ -93,6 +93,7 @@ def judge_under_corruptions(
             truth,
             names=chosen,
             severities=severities,
+            max_value=predictor.max_value,
             progress=lambda seen: bar.advance(task, seen),
         )
     header, rows = table_rows(results)

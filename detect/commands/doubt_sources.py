@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import DataError
 from .console import shown
 from .contestants import read_json
+from .depth import say_depth
 
 _FOLD = re.compile(r"seed(\d+)_fold(\d+)")
 _BETTER = "use detections out of fold (detect bench train CONFIG --folds 5, then detect doubts on its folder)"
@@ -43,10 +44,17 @@ def from_files(detections: Path, data: Path) -> Source:
     Raises:
         DataError: a file that can't be read.
     """
+    from ..formats.roots import is_inside, roots_around
+
     truth = _labels(data)
-    pictures = {each["id"]: data.parent / str(each.get("file_name", "")) for each in truth["images"]}
+    named = {each["id"]: data.parent / str(each.get("file_name", "")) for each in truth["images"]}
+    inside = roots_around(data.parent)
+    pictures = {key: path for key, path in named.items() if is_inside(path, inside)}
     run = next((d for d in (detections.parent, detections.parent.parent) if (d / "config.yaml").exists()), None)
     warnings = [] if run is None else _learnt(run, list(pictures.values()))
+    if len(pictures) < len(named):
+        outside = len(named) - len(pictures)
+        warnings.append(f"{outside:,} of the file names lead out of the data, and these images were not looked at.")
     meta = {"detections": str(detections), "data": str(data)}
     return Source(truth, _results(detections), pictures, meta, detections.parent / "doubts", warnings)
 
@@ -77,6 +85,7 @@ def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
     predictor = Predictor.load(weights, device=device)
     print(f"detecting on the {len(dataset.images):,} images of {shown(labels)}")
     found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
+    say_depth(predictor)
     return Source(truth, found, pictures, meta, run / "doubts", warnings)
 
 

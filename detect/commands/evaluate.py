@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .console import command, print_table, shown
 from .contestants import read_json
 from .corruptions import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
+from .depth import say_depth
 from .grouping import add_group_arguments, check_group_arguments, groups_from
 from .operating import operate, print_operating, store
 from .verb import UsageError, Verb
@@ -94,6 +95,7 @@ def _judge_run(args: argparse.Namespace) -> int:
     for item, image in zip(truth["images"], dataset.images):
         item["file_name"] = str(image.path)  # where it was found
     found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
+    say_depth(predictor)
     judgement = judge(truth, found)
     _add_intervals(judgement, groups)
     point = _operate(judgement, costs, groups, args)

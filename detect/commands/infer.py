@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import print_table, shown
+from .depth import say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
 from .verb import UsageError, Verb
@@ -61,6 +62,7 @@ def _run(args: argparse.Namespace) -> int:
         predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
         lowest = lowest_scores(predictor.weights_path, args.threshold)
         entries = _detect_all(predictor, paths, lowest, args, failed, drafts)
+        say_depth(predictor, drawn=args.draw)
     if args.json:
         _emit_json(_document(predictor, entries, failed, lowest), args.out)
     if args.target and predictor is not None and drafts.images:
@@ -80,7 +82,7 @@ def _detect_all(
     drafts: Drafts,
 ) -> list[dict[str, Any]]:
     """One JSON entry an image; what can't be read is appended to ``failed``, what becomes labels to ``drafts``."""
-    from ..errors import DataError
+    from ..errors import DataError, MemoryShortageError
     from ..images import read_image
 
     pictures = _picture_paths(paths, args.out) if args.draw else {}
@@ -89,8 +91,9 @@ def _detect_all(
         try:
             pixels = read_image(path)
             found = predictor(pixels)
-        except DataError as error:
-            failed.append(_failure(str(path), error))
+        except (DataError, MemoryShortageError) as error:
+            named = error if error.where is not None else DataError(error.found, where=path, fix=error.fix)
+            failed.append(_failure(str(path), named))
             continue
         found = kept(found, lowest)
         picture = pictures.get(path)

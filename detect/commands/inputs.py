@@ -38,7 +38,7 @@ def _expand(given: str) -> tuple[list[Path], DataError | None]:
     if path.is_file():
         return [path], None
     if path.is_dir():
-        files = [file for file in walk([path], SUFFIXES) if not file.name.endswith(PICTURE_SUFFIX)]
+        files = [file for file in walk([path], SUFFIXES, anywhere=True) if not file.name.endswith(PICTURE_SUFFIX)]
         fix = f"give a folder that holds {', '.join(SUFFIXES)} files"
         return files, None if files else DataError("no image in this folder", where=given, fix=fix)
     if glob.has_magic(given):

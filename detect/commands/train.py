@@ -64,7 +64,9 @@ def _load(args: argparse.Namespace) -> Config:
         return config
     from ..checkpoint import load_checkpoint
 
-    return load_config(args.config, overrides, model=load_checkpoint(config.train.init).detector.model)
+    initial = load_checkpoint(config.train.init)
+    initial.check_size()
+    return load_config(args.config, overrides, model=initial.detector.model)
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:

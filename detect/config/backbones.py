@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag, model_validator
 
-from .section import Count, Fraction, Positive, Section
+from .section import Fraction, Layers, Positive, Section
 
 _CSP_SIZES: dict[object, dict[str, Any]] = {
     "s": {"stem": 24, "widths": (48, 96, 192, 320), "depths": (1, 2, 3, 2)},
@@ -22,7 +22,7 @@ class CspConfig(Section):
     size: Literal["n", "s", "m"] = "n"  # what the three keys below are where they aren't given; n is written here
     stem: Positive = 16
     widths: tuple[Positive, ...] = (32, 64, 128, 192)
-    depths: tuple[Count, ...] = (1, 2, 2, 1)
+    depths: tuple[Layers, ...] = (1, 2, 2, 1)
 
     @model_validator(mode="before")
     @classmethod
@@ -65,7 +65,7 @@ class RecurrentConvConfig(Section):
     name: Literal["recurrent_conv"] = "recurrent_conv"
     stem: Positive = 16
     widths: tuple[Positive, ...] = (32, 64, 128, 192)
-    steps: Count = 3  # times that the recurrent weights are applied; 0: a plain network of equal width
+    steps: Layers = 3  # times that the recurrent weights are applied; 0: a plain network of equal width
 
     @model_validator(mode="after")
     def _a_pyramid_of_stages(self) -> RecurrentConvConfig:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import ConfigError
-from ..yaml_text import load_yaml
+from ..yaml_text import load_yaml, read_yaml
 from .tree import Config, ModelConfig
 from .words import in_words, leaves
 
@@ -72,12 +72,12 @@ def _read_tree(path: Path, builders: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        tree = load_yaml(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except OSError as error:
         raise ConfigError(
             f"can't read the configuration ({error.strerror})", where=path, fix="check the path"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
     tree = {} if tree is None else tree

@@ -7,8 +7,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]  # no width, size or number of steps is larger
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Layers = Annotated[int, Field(ge=0, le=1000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Depth = Annotated[int, Field(ge=255, le=65535)]  # the largest gray value of a camera
 
 
 class Section(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .backbones import BackboneConfig, CspConfig
-from .section import Count, Fraction, Positive, Section
+from .section import Count, Depth, Fraction, Layers, Positive, Section, Seed
 
 
 class RunConfig(Section):
@@ -24,6 +24,7 @@ class DataConfig(Section):
     train_images: Positive | None = None  # so many of them, even over classes; None: all
     val: Path | None = None  # COCO JSON; None: no validation, no best checkpoint
     channels: Literal[1, 3] = 1  # 1: gray all the way; 3: RGB
+    max_value: Depth | None = None  # white of 16-bit files: 1023 where they hold 10 bits, 4095 for 12; None: 65535
     cache: bool = True  # keep decoded images in memory, in the depth of their files
     cache_gb: Annotated[float, Field(gt=0)] | None = None  # most memory for that; None: half of what is free
     window: Positive | None = None  # side in pixels of the parts that larger images are trained on; None: whole images
@@ -82,7 +83,7 @@ class AnchorConfig(Section):
 class RpnConfig(Section):
     """Region proposal network."""
 
-    convs: Positive = 1  # convolutions before the two outputs
+    convs: Annotated[Layers, Field(ge=1)] = 1  # convolutions before the two outputs
     kernel: Literal["full", "separable"] = "full"  # of each: 3x3, or 5x5 for each channel alone and 1x1 over all
     finest_stride: Positive | None = None  # levels finer than it propose nothing, boxes are pooled there alone
     fg_iou: Fraction = 0.6
@@ -106,7 +107,7 @@ class RoiConfig(Section):
     pool: Positive = 7  # RoIAlign output side
     sampling: Positive = 2  # RoIAlign samples a side of each output cell
     canonical_side: Positive = 224  # side in pixels of a box pooled at stride 16; half of it at stride 8, and so on
-    convs: Count = 1
+    convs: Layers = 1
     conv_width: Positive = 64
     fc_width: Positive = 256
     dropout: Fraction = 0.0
@@ -154,7 +155,7 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the hardware multiplies it
     device: str = "auto"
     processes: Positive = 1  # on this machine, each with its share of every batch; torchrun starts them on several
-    seed: Count = 0
+    seed: Seed = 0
     deterministic: bool = False  # on a GPU too, where it is slower; on a CPU the same seed always gives the same
     on_bad_step: Literal["stop", "skip"] = "stop"  # at a loss or gradient that is no number, or an absurd loss
     absurd_loss: Annotated[float, Field(gt=1)] | None = 20.0  # so many times the median of the steps before; None: none

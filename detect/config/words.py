@@ -20,6 +20,7 @@ def in_words(error: ValidationError, where: str) -> ConfigError:
     """The first of pydantic's complaints as one sentence."""
     first = error.errors()[0]
     kind, value = first["type"], first["input"]
+    shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
     key, section = _located(first["loc"])
     if kind == "extra_forbidden" and section is not None:  # a key of one kind of several, which has few
         there = list(section.model_fields)
@@ -32,10 +33,9 @@ def in_words(error: ValidationError, where: str) -> ConfigError:
     if kind == "union_tag_invalid":
         return _unknown_kind(key, first["ctx"]["tag"], [_kind(each) for each in _sections_at(first["loc"])], where)
     if kind in ("model_type", "model_attributes_type"):
-        return ConfigError(f"'{key}' is a section, got {value!r}", where=where, fix=f"set a key under it ({key}.…=)")
+        return ConfigError(f"'{key}' is a section, got {shown}", where=where, fix=f"set a key under it ({key}.…=)")
     if kind == "value_error":
         return ConfigError(f"'{key}': {first['msg'].removeprefix('Value error, ')}", where=where)
-    shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
     if kind in ("missing", "too_long"):
         return ConfigError(f"'{key}' is {shown}", where=where, fix="give as many values as detect/config/tree.py shows")
     # a value that fits none of several types has an error for each

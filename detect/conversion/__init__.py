@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..formats import WRITERS
 from ..formats.files import stem, write_json
 from ..formats.losses import losses
+from ..formats.roots import remember
 from ..records import Dataset, Finding
 from ..split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
 from .checking import Checked, Difficult, check
@@ -114,6 +115,8 @@ def convert(
     drawn = folds is not None or isinstance(wanted, Fractions)
     report = report_on(checked, positions, findings, left_out, compare=not drawn)
     files = WRITERS[target](parts, out)
+    if target == "coco":
+        remember((image.path for dataset in parts.values() for image in dataset.images), out)
     _write_report(report, out)
     return Conversion(files, parts, report.findings, report.left_out, report)
 

@@ -10,6 +10,7 @@ from ..formats import WRITERS, coco, yolo
 from ..formats.coco_images import common_folder
 from ..formats.files import relative, write_json
 from ..formats.losses import losses
+from ..formats.roots import remember
 from ..records import Box, Dataset, Detections, Finding, Image, Xyxy
 
 PART = "drafts"
@@ -85,6 +86,7 @@ def write_drafts(
         data = coco.to_dict(dataset, root or out)
         told = {coco.IMAGE_ROOT: relative(root, out).as_posix()} if root else {}
         write_json(out / f"{PART}.json", {**data, "info": {"description": description, **told}})
+        remember((image.path for image in images), out)
         return out / f"{PART}.json", []
     parts = {PART: dataset}
     written = yolo.write(parts, out, scores=scores) if target == "yolo" else WRITERS[target](parts, out)

@@ -44,13 +44,14 @@ def report_on(
     units = audit.group_ids(len(images), (), strips.values())
     compared = homes if compare else {}
     shifts = audit.find_shifts(images, checked.prints, checked.categories, compared, units=units)
+    places = {name: _place([label_files[i] for i in ids]) for name, ids in homes.items() if ids}
     every = [
         *findings,
         *audit.check_twins(checked.twins, [image.path for image in images], part_of),
         *torn(images, homes),
         *audit.check_missing(missing, images, label_files),
         *audit.check_habits(images, label_files, checked.categories),
-        *audit.check_shifts(shifts, {name: _place([label_files[i] for i in ids]) for name, ids in homes.items()}),
+        *audit.check_shifts(shifts, places),
     ]
     return AuditReport(
         parts=counts,

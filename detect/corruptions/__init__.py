@@ -13,13 +13,11 @@ from zlib import crc32
 import numpy as np
 
 from ..errors import DataError
-from ..images import Pixels
+from ..images import Pixels, likely_white
 from . import effects
 from .effects import Draws, Floats
 
 SEVERITIES = 5
-
-_DEPTHS_BITS: tuple[int, ...] = (10, 12, 14, 16)  # of cameras that write 16-bit files
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,9 @@ class Corruption:
     what: str
 
 
-def corrupt(pixels: Pixels, name: str, severity: int, *, seed: int = 0, image: int = 0) -> Pixels:
+def corrupt(
+    pixels: Pixels, name: str, severity: int, *, seed: int = 0, image: int = 0, max_value: int | None = None
+) -> Pixels:
     """A copy of a picture as it would have come in worse conditions.
 
     What is drawn at random (noise, directions, places of pits) depends on seed, image and name alone: a higher severity
@@ -48,10 +48,10 @@ def corrupt(pixels: Pixels, name: str, severity: int, *, seed: int = 0, image: i
 
     Args:
         pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB, linear in light as far as is known.
-            White is 255, or 1023, 4095, 16383 or 65535, the least that holds the brightest of 16-bit pixels.
         name: a key of ``CORRUPTIONS``.
         severity: 0, the picture itself, to 5.
         seed, image: of the random numbers; the image's position in its data set.
+        max_value: white of 16-bit pixels; None: 1023, 4095, 16383 or 65535, the least that holds the brightest.
 
     Returns:
         Pixels of the same shape and type.
@@ -66,7 +66,7 @@ def corrupt(pixels: Pixels, name: str, severity: int, *, seed: int = 0, image: i
         raise DataError(found, fix="give uint8 or uint16 of shape [height, width] or [height, width, 3]")
     if severity == 0:
         return np.array(pixels)
-    white = _white(pixels)
+    white = _white(pixels, max_value)
     corruption = CORRUPTIONS[kind]
     draws = np.random.default_rng((seed, image, crc32(kind.encode())))
     floats = corruption.apply(pixels.astype(np.float32) / np.float32(white), corruption.levels[severity - 1], draws)
@@ -98,9 +98,10 @@ def checked_severities(severities: Iterable[int], *, least: int = 1) -> list[int
     return sorted(set(severities))
 
 
-def _white(pixels: Pixels) -> int:
-    depths = (8,) if pixels.dtype == np.uint8 else _DEPTHS_BITS
-    return int(next(white for bits in depths if (white := 2**bits - 1) >= pixels.max()))
+def _white(pixels: Pixels, max_value: int | None) -> int:
+    if pixels.dtype == np.uint8:
+        return 255
+    return max_value or max(likely_white(int(pixels.max())), 1023)
 
 
 CORRUPTIONS = {

@@ -1,14 +1,16 @@
 """From records to batches of tensors."""
 
-from .dataset import DetectionDataset, Sample, as_channels, read_dataset, unit_range
+from ..formats.room import free_bytes
+from .dataset import DetectionDataset, Sample, as_channels, read_dataset
+from .depth import MOST, check_depth, depth_in_words, unit_range, white_of
 from .loader import Batch, SeededLoader, TrainingLoader, to_tensor
-from .memory import free_bytes
 from .sequences import ClipLoader, strips
 from .shortage import shortage_told
 from .transforms import Augment
 from .windows import Windows
 
 __all__ = [
+    "MOST",
     "Augment",
     "Batch",
     "ClipLoader",
@@ -18,10 +20,13 @@ __all__ = [
     "TrainingLoader",
     "Windows",
     "as_channels",
+    "check_depth",
+    "depth_in_words",
     "free_bytes",
     "read_dataset",
     "shortage_told",
     "strips",
     "to_tensor",
     "unit_range",
+    "white_of",
 ]

@@ -13,6 +13,7 @@ from ..formats import coco
 from ..images import Pixels, read_image, to_gray, to_rgb
 from ..records import Dataset
 from ..split import evenly
+from .depth import check_depth, unit_range, white_of
 from .packed import PackedBoxes, PackedImages
 
 
@@ -42,12 +43,17 @@ class DetectionDataset:
         dataset: the records; images without boxes are kept as negatives.
         channels: 1 for gray, 3 for RGB; files of the other kind are converted.
         cache: keep decoded images in memory, in their own depth (uint8 or uint16).
+        max_value: white of 16-bit images; None: 65535.
+
+    Attributes:
+        brightest: the largest gray value of the 16-bit images read so far; None while there was none.
     """
 
-    def __init__(self, dataset: Dataset, *, channels: int, cache: bool = True) -> None:
+    def __init__(self, dataset: Dataset, *, channels: int, cache: bool = True, max_value: int | None = None) -> None:
         self.images = PackedImages(dataset.images)
         self.categories = dataset.categories
-        self.channels = channels
+        self.channels, self.max_value = channels, max_value
+        self.brightest: int | None = None
         self._boxes = PackedBoxes(dataset)
         self._room = np.inf if cache else 0.0  # bytes for images that are not kept yet
         self._cache: dict[int, Pixels] = {}
@@ -94,7 +100,7 @@ class DetectionDataset:
         return sum(pixels.nbytes for pixels in self._cache.values())
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(unit_range(self.pixels(index)), *self._boxes.of(index))
+        return Sample(unit_range(self.pixels(index), self.max_value), *self._boxes.of(index))
 
     def boxes_of(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Corners, float32[N, 4] in pixels, and labels, int64[N], of one image."""
@@ -113,17 +119,22 @@ class DetectionDataset:
     def normalisation(self, limit: int = 500) -> tuple[list[float], list[float]]:
         """Mean and standard deviation a channel, in 0 to 1, over at most ``limit`` evenly spaced images."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).astype(int))
-        moments = []
+        moments, white = [], 255
         for index in chosen:
-            values = unit_range(self.pixels(int(index))).reshape(-1, self.channels).astype(np.float64)
+            pixels = self.pixels(int(index))
+            values = unit_range(pixels, self.max_value).reshape(-1, self.channels).astype(np.float64)
             moments.append([values.mean(axis=0), (values**2).mean(axis=0)])
+            white = max(white, white_of(pixels, self.max_value))
         mean, square = np.mean(moments, axis=0)
-        std = np.sqrt(np.maximum(square - mean**2, 1e-6))
-        return [round(float(v), 6) for v in mean], [round(float(v), 6) for v in std]
+        least, digits = (1e-3, 6) if white == 255 else (0.25 / white, 9)  # a quarter of a gray level
+        std = np.sqrt(np.maximum(square - mean**2, least**2))
+        return [round(float(v), digits) for v in mean], [round(float(v), digits) for v in std]
 
     def _read(self, index: int) -> Pixels:
         image = self.images[index]
-        pixels = as_channels(read_image(image.path), self.channels)
+        pixels = as_channels(check_depth(read_image(image.path), self.max_value, image.path), self.channels)
+        if pixels.dtype == np.uint16:
+            self.brightest = max(self.brightest or 0, int(pixels.max()))
         if pixels.shape[:2] != (image.height, image.width):
             found = f"the file has {pixels.shape[1]}x{pixels.shape[0]} pixels, its label {image.width}x{image.height}"
             raise DataError(found, where=image.path, fix="convert the labels again")
@@ -133,11 +144,6 @@ class DetectionDataset:
 def as_channels(pixels: Pixels, channels: int) -> Pixels:
     """Gray [height, width] for 1 channel, RGB [height, width, 3] for 3."""
     return to_gray(pixels) if channels == 1 else to_rgb(pixels)
-
-
-def unit_range(pixels: Pixels) -> NDArray[np.float32]:
-    """uint8 or uint16 -> float32 in 0 to 1: black is 0, the depth's largest value 1."""
-    return np.asarray(pixels.astype(np.float32) * np.float32(1 / np.iinfo(pixels.dtype).max))
 
 
 def read_dataset(

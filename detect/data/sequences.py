@@ -212,7 +212,7 @@ def _motions(dataset: DetectionDataset, positions: Sequence[int]) -> list[tuple[
     moved: list[tuple[float, float]] = []
     for before, after in pairwise(positions):
         told = _frame(dataset, after).motion_since(_frame(dataset, before))
-        read = told or motion_between(dataset.pixels(before), dataset.pixels(after))
+        read = told or motion_between(dataset.pixels(before), dataset.pixels(after), dataset.max_value)
         moved.append(read or (moved[-1] if moved else (0.0, 0.0)))
     return [*(moved[:1] or [(0.0, 0.0)]), *moved]
 

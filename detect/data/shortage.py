@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import MemoryShortageError
+from ..errors import MemoryShortageError, is_out_of_memory
 
-_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "alloc_failed")
 _WANTED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 _SHARED = ("shared memory object", "unable to write to file </torch_", "killed by signal: bus error")
 
@@ -46,8 +45,8 @@ def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str)
         found = f"the system ended a loader process, mostly as memory ran out ({reason})"
         remedy = "lower data.workers, or set data.cache=false; --resume goes on with it"
         return MemoryShortageError(found, where="data.workers", fix=remedy)
-    lacking = error.errno == errno.ENOMEM if isinstance(error, OSError) else any(s in text.lower() for s in _SIGNS)
-    if not lacking and not isinstance(error, MemoryError):
+    lacking = error.errno == errno.ENOMEM if isinstance(error, OSError) else is_out_of_memory(error)
+    if not lacking:
         return None
     wanted = _WANTED.search(text)
     more = f", {wanted[1]} more were wanted" if wanted else ""

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..boxes import clip, recognisable
-from .dataset import DetectionDataset, Sample, unit_range
+from .dataset import DetectionDataset, Sample
+from .depth import unit_range
 from .transforms import resized
 
 _AT_RANDOM, _MOST_TRIED = 24, 400  # places tried for each window; the latter, next to boxes, if the former all cut some
@@ -53,7 +54,7 @@ class Windows:
         low, high = (((last_xy + 2 * beyond) * (place + k) / (columns, rows) - beyond).astype(np.int64) for k in (0, 1))
         x, y = find_place(boxes, window_wh, low, high, last_xy, rng).tolist()
         width, height = window_wh.tolist()
-        pixels = unit_range(self.dataset.pixels(image)[y : y + height, x : x + width])
+        pixels = unit_range(self.dataset.pixels(image)[y : y + height, x : x + width], self.dataset.max_value)
         moved = boxes - np.array([x, y, x, y], np.float32)
         cut = clip(moved, width, height).astype(np.float32)
         keep = recognisable(cut, moved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from ..errors import DataError
 from ..images import Pixels, to_rgb
 
 Picture = NDArray[np.uint8]  # [height, width, 3] RGB
+
+_GRAYS = 2**16
+_PART = 2**20  # pixels looked at together
 
 
 def contact_sheet(pictures: Sequence[Pixels], columns: int, *, gap_px: int = 6) -> Picture:
@@ -35,6 +38,21 @@ def to_8bit(pixels: Pixels) -> Picture:
         raise DataError(f"can't draw on {pixels.dtype}{list(pixels.shape)}", fix="give 8- or 16-bit gray or RGB pixels")
     if pixels.dtype == np.uint8:
         return np.asarray(pixels)
-    low, high = np.quantile(pixels, (0.001, 0.999))
-    stretched = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1))
-    return np.asarray(np.rint(np.clip(stretched, 0, 255)), dtype=np.uint8)
+    flat = pixels.reshape(-1)
+    parts = [slice(start, start + _PART) for start in range(0, flat.size, _PART)]  # a large image needs no copy of it
+    counts = sum(np.bincount(flat[part], minlength=_GRAYS) for part in parts)
+    low, high = _quantiles(np.asarray(counts), (0.001, 0.999))
+    stretched = (np.arange(_GRAYS) - low) * (255 / max(high - low, 1))
+    table = np.rint(np.clip(stretched, 0, 255)).astype(np.uint8)
+    picture = np.empty(flat.size, np.uint8)
+    for part in parts:
+        picture[part] = table[flat[part]]
+    return picture.reshape(pixels.shape)
+
+
+def _quantiles(counts: NDArray[np.int64], shares: Sequence[float]) -> list[float]:
+    """Of gray values told by how often each occurs; between two values, in proportion, as np.quantile has it."""
+    below = np.cumsum(counts)
+    places = [share * (int(below[-1]) - 1) for share in shares]
+    ends = [[int(np.searchsorted(below, at, side="right")) for at in (floor(p), ceil(p))] for p in places]
+    return [low + (high - low) * (place - floor(place)) for place, (low, high) in zip(places, ends)]

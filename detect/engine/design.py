@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..checkpoint import Detector
 from ..config import ModelConfig
-from ..data import DetectionDataset
+from ..data import MOST, DetectionDataset
 from ..models import best_possible_recall, default_anchors, fit_anchors, proposal_strides
 
 
@@ -35,4 +35,5 @@ def design_detector(
         text = "there are no boxes to fit them to"
     say(f"anchors {origin}: {text}")
     mean, std = dataset.normalisation()
-    return Detector(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes)
+    white = None if dataset.brightest is None else dataset.max_value or MOST
+    return Detector(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes, white)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -15,6 +14,8 @@ from typing import Any
 
 import torch
 
+from ..formats.files import read_json
+
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
 _SUMMING = ("torch", "torchvision", "numpy", "opencv-python-headless")  # those whose sums a training consists of
 
@@ -22,10 +23,13 @@ _SUMMING = ("torch", "torchvision", "numpy", "opencv-python-headless")  # those 
 def read_environment(path: Path) -> dict[str, Any]:
     """What the file tells; nothing if there is none or it is damaged."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
-    return content
+    if not isinstance(content, dict):
+        return {}
+    kinds = {"resumed": list, "versions": dict, "machine": dict, "data_sha256": dict}
+    return {key: value for key, value in content.items() if isinstance(value, kinds.get(key, object))}
 
 
 def environment(

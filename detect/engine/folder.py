@@ -93,6 +93,7 @@ class RunFolder:
             CheckpointError: no checkpoint, or one made for inference only.
         """
         checkpoint = load_checkpoint(self.last)
+        checkpoint.check_size()
         if checkpoint.training is None:
             raise CheckpointError("the checkpoint is made for inference only", where=self.last, fix="start a new run")
         changed = [key for key in differing_keys(config, load_config(self.config)) if not key.startswith(_MAY_CHANGE)]

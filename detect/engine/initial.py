@@ -52,7 +52,7 @@ def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpo
         theirs = source.weights.get(name)
         if theirs is None:
             continue
-        if name.endswith(_BY_CLASS) and theirs.shape[1:] == mine.shape[1:]:
+        if name.endswith(_BY_CLASS) and theirs.shape == (len(known) + 1, *mine.shape[1:]):
             fitting[name], share = _with_rows(mine, theirs, rows), len(rows) / len(mine)
         elif theirs.shape == mine.shape:
             fitting[name], share = theirs, 1.0

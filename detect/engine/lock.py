@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO
 
 from ..errors import ConfigError
+from ..formats.files import read_json
 
 if sys.platform == "win32":
     import msvcrt
@@ -115,7 +116,7 @@ class RunLock:
 
     def _holder(self) -> dict[str, object]:
         try:
-            holder = json.loads(self.path.read_text(encoding="utf-8"))
+            holder = read_json(self.path)
         except (OSError, ValueError):  # it is being written
             return {}
         return holder if isinstance(holder, dict) else {}

@@ -27,12 +27,12 @@ def read_data(
     """
     records = read_dataset(data.train, role="data.train", only=data.train_images)
     refuse_errors(records, data.train)
-    images = DetectionDataset(records, channels=data.channels, cache=data.cache)
+    images = DetectionDataset(records, channels=data.channels, cache=data.cache, max_value=data.max_value)
     validator = None
     if data.val is not None:
         held_out = read_dataset(data.val, role="data.val", categories=records.categories)
         refuse_errors(held_out, data.val)
-        validator = Validator(held_out, channels=data.channels, cache=data.cache)
+        validator = Validator(held_out, channels=data.channels, cache=data.cache, max_value=data.max_value)
     room = cache_room(data.cache_gb, processes) if data.cache else 0.0
     with shortage_told("reading the images", "set data.cache=false, which reads them anew in every epoch"):
         fill([images, *([validator.images] if validator else [])], room, say=say)

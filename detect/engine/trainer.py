@@ -12,7 +12,7 @@ from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config import Config
-from ..data import SeededLoader, Windows, shortage_told
+from ..data import SeededLoader, Windows, depth_in_words, shortage_told
 from ..distributed import Team, joined, local_device
 from ..errors import DivergenceError
 from ..models import load_pretrained, parts, proposal_strides
@@ -172,6 +172,11 @@ class _Training:
             self.console.say(f"an epoch is {windows:,} windows of {data.window} x {data.window} pixels or less")
         threads = torch.get_num_threads()
         self.console.say(f"{self.device}, {self.precision}, {threads} thread{'s' if threads > 1 else ''}")
+        if self.dataset.brightest is not None:
+            said, warning = depth_in_words(self.dataset.brightest, self.config.data.max_value)
+            self.console.say(said)
+            if warning is not None:
+                self.console.say(f"check this: {warning}")
         size = self.config.model.input_size
         self.console.say("input size: the images' own" if size is None else f"input size: shorter side {size} px")
 

@@ -22,12 +22,13 @@ class Validator:
         dataset: records with the categories of the training.
         channels: of the detector.
         cache: keep decoded images in memory.
+        max_value: white of 16-bit images; None: 65535.
     """
 
-    def __init__(self, dataset: Dataset, *, channels: int, cache: bool) -> None:
+    def __init__(self, dataset: Dataset, *, channels: int, cache: bool, max_value: int | None = None) -> None:
         self._truth = coco.to_dict(dataset, Path())
         self._ids = dataset.category_ids()
-        self.images = DetectionDataset(dataset, channels=channels, cache=cache)
+        self.images = DetectionDataset(dataset, channels=channels, cache=cache, max_value=max_value)
 
     def __call__(self, model: FasterRCNN) -> dict[str, Any]:
         """AP, AP50, AP75 and AP50 a class, as fractions; the model's mode is put back afterwards."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import reprlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
@@ -31,7 +33,7 @@ def check_truth(truth: dict[str, Any]) -> Truth:
     by_id = {c["id"]: str(c.get("name", c["id"])) for c in categories}
     names = tuple(by_id[i] for i in category_position)
     if len(set(names)) < len(names):
-        twice = next(n for n in names if names.count(n) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise DataError(f"two categories are named {twice!r}", where="categories", fix="give each its own name")
 
     boxes: list[list[float]] = []
@@ -121,7 +123,7 @@ def _positions(entries: list[dict[str, Any]], key: str) -> dict[Any, int]:
     """Id -> position by sorted id."""
     ids = [_get(entry, "id", f"{key}[{i}]") for i, entry in enumerate(entries)]
     if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
+        twice = Counter(ids).most_common(1)[0][0]
         raise DataError(f"id {twice!r} stands there twice", where=key, fix="give each entry its own id")
     if len({isinstance(i, str) for i in ids}) > 1:
         raise DataError("some ids are text and some are numbers", where=key, fix="use one of both")
@@ -129,13 +131,9 @@ def _positions(entries: list[dict[str, Any]], key: str) -> dict[Any, int]:
 
 
 def _image(entry: dict[str, Any]) -> JudgedImage:
-    width, height = entry.get("width"), entry.get("height")
-    return JudgedImage(
-        id=entry["id"],
-        file_name=str(entry.get("file_name", entry["id"])),
-        width=int(width) if width else None,
-        height=int(height) if height else None,
-    )
+    sides = [entry.get(key) or None for key in ("width", "height")]  # some programs write 0 for what they don't know
+    width, height = (None if side is None else int(_number(side, "size", f"image {entry['id']!r}")) for side in sides)
+    return JudgedImage(id=entry["id"], file_name=str(entry.get("file_name", entry["id"])), width=width, height=height)
 
 
 def _get(entry: Any, key: str, where: str) -> Any:
@@ -143,15 +141,16 @@ def _get(entry: Any, key: str, where: str) -> Any:
         have = f"only {', '.join(map(str, entry))}" if isinstance(entry, dict) and entry else f"it is {_kind(entry)}"
         raise DataError(f"there is no {key!r} ({have})", where=where, fix="write it as in the COCO format")
     value = entry[key]
-    if key.endswith("id") and (isinstance(value, bool) or not isinstance(value, (int, str, float, np.integer))):
-        raise DataError(f"{key!r} is {value!r}", where=where, fix="ids are numbers or text")
+    usable = isinstance(value, (int, str, float, np.integer)) and not isinstance(value, bool) and value == value
+    if key.endswith("id") and not usable:
+        raise DataError(f"{key!r} is {reprlib.repr(value)}", where=where, fix="ids are numbers or text")
     return value
 
 
 def _box(entry: dict[str, Any], where: str) -> list[float]:
     given = _get(entry, "bbox", where)
     if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != 4:
-        raise DataError(f"the box is {given!r}", where=where, fix="give [x, y, width, height] in pixels")
+        raise DataError(f"the box is {reprlib.repr(given)}", where=where, fix="give [x, y, width, height] in pixels")
     box = [_number(value, "box", where, whole=given) for value in given]
     if box[2] < 0 or box[3] < 0:
         fix = "give [x, y, width, height], not two corners"
@@ -160,10 +159,13 @@ def _box(entry: dict[str, Any], where: str) -> list[float]:
 
 
 def _number(value: Any, what: str, where: str, whole: Any = None) -> float:
-    shown = value if whole is None else _show(whole)
+    shown = reprlib.repr(value) if whole is None else _show(whole)
     if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)):
         raise DataError(f"the {what} {shown!s} is not a number", where=where, fix="give plain numbers")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         kind = "NaN" if math.isnan(number) else "infinite"
         fix = "leave such detections out, and look for what made them"
@@ -172,7 +174,7 @@ def _number(value: Any, what: str, where: str, whole: Any = None) -> float:
 
 
 def _show(box: Any) -> str:
-    return "[" + ", ".join(f"{v:g}" if isinstance(v, (int, float)) else str(v) for v in box) + "]"
+    return "[" + ", ".join(f"{v:g}" if isinstance(v, float) else reprlib.repr(v) for v in box) + "]"
 
 
 def _kind(value: Any) -> str:

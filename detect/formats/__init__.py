@@ -11,6 +11,7 @@ from ..records import Dataset
 from . import coco, csv_table, labelme, voc, yolo
 from .files import files_below
 from .reading import Entry, Reading
+from .roots import roots_of
 
 __all__ = ["FORMATS", "WRITERS", "Entry", "Format", "Reading", "Write", "recognise"]
 
@@ -54,7 +55,7 @@ def recognise(sources: Sequence[Path]) -> str:
     """
     if not sources:
         raise DataError("no folder or file to read labels from", fix="name at least one")
-    found = {source: _format_of(source) for source in sources}
+    found = {source: _format_of(source, sources) for source in sources}
     names = sorted({name for name in found.values() if name})
     if len(names) > 1:
         told = ", ".join(f"{source} ({name})" for source, name in found.items() if name)
@@ -66,12 +67,12 @@ def recognise(sources: Sequence[Path]) -> str:
     return names[0]
 
 
-def _format_of(source: Path) -> str | None:
+def _format_of(source: Path, sources: Sequence[Path]) -> str | None:
     if source.is_file():
         if source.suffix.lower() == ".json":
             return "labelme" if labelme.looks_like_labelme(source) and not coco.looks_like_coco(source) else "coco"
         return {".xml": "voc", ".yaml": "yolo", ".yml": "yolo"}.get(source.suffix.lower())
-    below = [path for _, path in files_below(source)]
+    below = [path for _, path in files_below(source, roots_of(sources))]
     if any(path.lower().endswith(".xml") for path in below):
         return "voc"
     if yolo.names_files(source):

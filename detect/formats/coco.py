@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..records import Box, Dataset, Finding, Frame, Image, Xyxy
-from .coco_images import ImageFinder, about_names
+from .coco_images import OUTSIDE, ImageFinder, UnusableNameError, about_names
 from .coco_schema import load
 from .coco_shapes import about_shapes, turned_by, upright_around
 from .coco_values import IMAGE_ROOT, to_dict
@@ -126,8 +126,9 @@ def _scan_file(path: Path, folders: Sequence[Path]) -> Reading:
     for item in data["images"]:
         try:
             image_path = find(item["file_name"])
-        except DataError as error:
-            findings.append(Finding("same name twice", "error", path, f"{item['file_name']}: {sentence(error)}"))
+        except UnusableNameError as error:
+            named = "" if error.kind == OUTSIDE else f"{item['file_name']}: "
+            findings.append(Finding(error.kind, "error", path, named + sentence(error)))
             continue
         image = sized(image_path, (), findings)
         if image is None:
@@ -137,7 +138,7 @@ def _scan_file(path: Path, folders: Sequence[Path]) -> Reading:
         entries.append(Entry(image, path, path.stem))
         told = size_mismatch(path, image, _told_size(item, image))
         findings += [told] if told else []
-    if len(findings) > 1 and all(finding.kind == "missing image" for finding in findings):
+    if len(findings) > 1 and all(finding.kind in ("missing image", OUTSIDE) for finding in findings):
         findings = [_no_image(path, find, findings)]
     findings += [*about_names(path, find), *about_shapes(path, data)]
     return Reading(tuple(entries), tuple(names.values()), tuple(findings))
@@ -157,12 +158,15 @@ def _told_size(item: Mapping[str, Any], image: Image) -> tuple[float, float]:
 
 def _no_image(path: Path, find: ImageFinder, missing: Sequence[Finding]) -> Finding:
     """One finding in place of one an image, where the labels came without any."""
-    first = missing[0].path.name
-    message = (
-        f"none of its {len(missing):,} images is there ({first} was looked for in "
-        f"{', '.join(map(str, dict.fromkeys(find.places)))}); name the images' folder, too, after this file"
-    )
-    return Finding("missing image", "error", path, message, [finding.path for finding in missing])
+    remedy = "name the images' folder, too, after this file"
+    outside = [finding.message for finding in missing if finding.kind == OUTSIDE]
+    others = [finding.path for finding in missing if finding.kind != OUTSIDE]
+    if outside:
+        message = f"none of its {len(missing):,} images is there; {remedy}; {outside[0]}"
+        return Finding(OUTSIDE, "error", path, message, others)
+    places = ", ".join(map(str, dict.fromkeys(find.places)))
+    message = f"none of its {len(missing):,} images is there ({others[0].name} was looked for in {places}); {remedy}"
+    return Finding("missing image", "error", path, message, others)
 
 
 def _merged(readings: Sequence[Reading]) -> Reading:

@@ -12,11 +12,23 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ..errors import DataError
 from ..images import SUFFIXES
 from ..records import Finding
+from . import roots
 from .files import walk
 
 # What Label Studio puts before the name of a file that was uploaded to it.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters at least: "C:" is a drive of Windows
+
+
+OUTSIDE = "image outside the data"  # the kind of a finding
+
+
+class UnusableNameError(DataError):
+    """A name in a label file that is no image's; ``kind`` is that of the finding to make of it."""
+
+    def __init__(self, kind: str, found: str, fix: str | None) -> None:
+        super().__init__(found, fix=fix)
+        self.kind = kind
 
 
 class ImageFinder:
@@ -25,7 +37,8 @@ class ImageFinder:
     A name is tried as it stands: in the folders given, where the file itself says, and in those that tools use around
     it. The first place that holds an image is tried first from then on. Where none has it, the last part of the name
     counts alone, as Label Studio tells ``/data/upload/1/0a1b2c3d-plate.jpg`` of ``images/0a1b2c3d-plate.jpg``, and at
-    last that part without what an upload has put before it.
+    last that part without what an upload has put before it. What leads out of the data root, which the folders given
+    belong to, is not even looked for.
 
     Attributes:
         loosely: name in the file -> image that was found by the last part of it.
@@ -39,13 +52,16 @@ class ImageFinder:
         self.folders = [folder.resolve() for folder in folders]
         self.places = [*self.folders, *said, *near, here.parent / "images" / subset]
         self.loosely: dict[str, Path] = {}
+        self.roots = [*roots.roots_around(here), *(os.path.realpath(folder) for folder in folders)]
         self._below: dict[str, list[Path]] | None = None
+        self._known: dict[Path, bool] = {}
 
     def __call__(self, file_name: str) -> Path:
         """The image; where there is none, the path at which it was looked for first.
 
         Raises:
-            DataError: several files could be meant.
+            UnusableNameError: several files could be meant, or the name leads out of the data root.
+            DataError: a link in a folder that was given leads out of them all.
         """
         for name in dict.fromkeys([file_name, file_name.replace("\\", "/")]):
             found = self._at(name)
@@ -57,27 +73,40 @@ class ImageFinder:
             if found is not None:
                 self.loosely[file_name] = found
                 return found
-        return Path(os.path.normpath(self.places[0] / file_name))
+        missing = Path(os.path.normpath(self.places[0] / file_name))
+        if not roots.is_inside(missing, self.roots):
+            told = roots.leads_out(f"file_name {file_name!r}", missing)
+            raise UnusableNameError(OUTSIDE, told.found, told.fix)
+        return missing
 
     def _at(self, name: str) -> Path | None:
         for position, place in enumerate(self.places):
             path = Path(os.path.normpath(place / name))
-            if _is_there(path):
+            if self._is_inside(path) and is_there(path):
                 self.places.insert(0, self.places.pop(position))
                 return path
         return None
 
+    def _is_inside(self, path: Path) -> bool:
+        """As ``roots.is_inside``, of which the folder's share is looked up once."""
+        if os.path.islink(path):  # noqa: PTH114  # of any name, however long
+            return roots.is_inside(path, self.roots)
+        if path.parent not in self._known:
+            self._known[path.parent] = roots.is_inside(path.parent, self.roots)
+        return self._known[path.parent]
+
     def _anywhere(self, name: str) -> Path | None:
         """The one file of this name below the folders that were given."""
         if self._below is None:
-            self._below = defaultdict(list)
+            below: dict[str, list[Path]] = defaultdict(list)
             for path in walk(self.folders, SUFFIXES):
-                self._below[path.name].append(path)
+                below[path.name].append(path)
+            self._below = below
         found = self._below.get(name, [])
         if len(found) > 1:
             places = ", ".join(str(path) for path in found[:3])
             fix = "give the folder of this file's images alone"
-            raise DataError(f"{len(found)} files are named {name} ({places})", where=name, fix=fix)
+            raise UnusableNameError("same name twice", f"{len(found)} files are named {name} ({places})", fix)
         return found[0] if found else None
 
 
@@ -85,8 +114,11 @@ def last_part(file_name: str) -> str:
     """The file's own name in a path of any system, a URL, or a query: ``/data/local-files/?d=coil/plate.jpg``."""
     name = file_name.replace("\\", "/")
     if _REMOTE.match(name) or "/?" in name:
-        parts = urlsplit(name)
-        told = parse_qs(parts.query).get("d")
+        try:
+            parts = urlsplit(name)
+            told = parse_qs(parts.query).get("d")
+        except ValueError:  # no URL, though it begins like one
+            return name.rpartition("/")[2]
         name = told[0].replace("\\", "/") if told else unquote(parts.path)
     return name.rstrip("/").rpartition("/")[2]
 
@@ -126,7 +158,8 @@ def common_folder(paths: Sequence[Path]) -> Path | None:
         return None
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether a path is a file's, also where no file can have such a name."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a URL may be longer than a file name can be

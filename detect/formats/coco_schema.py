@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -22,6 +23,8 @@ def load(path: Path) -> dict[str, Any]:
     data = load_json(path, fix=FIX)
     try:
         check(data)
+    except RecursionError:  # it could just be read, but not be told
+        raise DataError("the JSON can't be read (it is nested too deeply)", where=path, fix=FIX) from None
     except ValueError as error:
         raise DataError(str(error), where=path, fix=FIX) from None
     return dict(data)
@@ -122,7 +125,7 @@ def _annotation(item: dict[str, Any], where: str, image_ids: set[int], category_
         _finite(item["area"], f"{where}.area")
     for key in ("iscrowd", "difficult"):
         if item.get(key, 0) not in (0, 1):
-            raise ValueError(f"{where}.{key} is {item[key]!r}, neither 0 nor 1")
+            raise ValueError(f"{where}.{key} is {reprlib.repr(item[key])}, neither 0 nor 1")
 
 
 def _records(data: dict[str, Any], key: str) -> list[dict[str, Any]]:

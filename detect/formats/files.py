@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .room import room_for_values
+from .roots import is_inside, leads_out, roots_of
 from .whole import whole_file
 
 _DIGITS = re.compile(r"(\d+)")
@@ -31,28 +33,38 @@ def stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)
 
 
-def walk(roots: Sequence[Path], suffixes: Iterable[str]) -> list[Path]:
+def walk(roots: Sequence[Path], suffixes: Iterable[str], *, anywhere: bool = False) -> list[Path]:
     """All files with one of ``suffixes`` (lower case, any case matches) at or below ``roots``, each once.
 
     Hidden files and folders (a leading dot) are not looked at; links are followed, loops don't hang.
 
+    Args:
+        roots: folders or files.
+        suffixes: of the files.
+        anywhere: follow links that lead out of the roots, too.
+
     Raises:
-        DataError: a root does not exist.
+        DataError: a root does not exist, or a link leads out of them all.
     """
     wanted = tuple(suffixes)
+    inside = None if anywhere else roots_of(roots)
     found: dict[str, Path] = {}
     for root in roots:
-        for real, path in files_below(root):
+        for real, path in files_below(root, inside):
             if path.lower().endswith(wanted):
                 found.setdefault(real, Path(path))
     return sorted(found.values(), key=lambda path: (natural_key(stem(path)), natural_key(str(path))))
 
 
-def files_below(root: Path) -> Iterator[tuple[str, str]]:
+def files_below(root: Path, inside: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:
     """Each file at or below ``root``: its place with all folders' links followed, and its path from ``root``.
 
+    Args:
+        root: folder or file.
+        inside: where links may lead, as ``roots_of`` gives it; None: anywhere.
+
     Raises:
-        DataError: ``root`` does not exist.
+        DataError: ``root`` does not exist, or a link leads elsewhere.
     """
     if not root.exists():
         raise DataError("no such file or folder", where=root, fix="check the path")
@@ -67,9 +79,17 @@ def files_below(root: Path) -> Iterator[tuple[str, str]]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield f"{real}{os.sep}{name}", f"{folder}{os.sep}{name}"
+        shown = [name for name in sorted(files) if not name.startswith(".")]
+        if inside is not None:
+            _check_links(folder, [*folders, *shown], inside)
+        for name in shown:
+            yield f"{real}{os.sep}{name}", f"{folder}{os.sep}{name}"
+
+
+def _check_links(folder: str, names: Sequence[str], inside: Sequence[str]) -> None:
+    for path in (Path(folder, name) for name in names):
+        if path.is_symlink() and not is_inside(path, inside):
+            raise leads_out(f"the link to {os.path.realpath(path)}", path)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -124,14 +144,67 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_text(path, text)
 
 
+def read_bytes(path: Path, most: int) -> bytes:
+    """A regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is larger, or no file, in a sentence that fits into brackets.
+    """
+    if not path.is_file() and path.exists() and not path.is_dir():  # a pipe would be waited for, a device has no end
+        raise ValueError("it is no file but a pipe or device")
+    with path.open("rb") as file:
+        larger = os.fstat(file.fileno()).st_size > most
+        content = b"" if larger else file.read(most + 1)
+    if larger or len(content) > most:
+        raise ValueError(f"it is larger than the {most / 1e6:g} MB that are read")
+    return content
+
+
+def read_json(path: Path, *, finite: bool = False) -> Any:
+    """A JSON file in UTF-8, if its values fit into half of the free memory, or into 0.7 GB.
+
+    Args:
+        path: the file.
+        finite: refuse NaN and Infinity, which are no JSON, though some programs write them.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no JSON, or too large or too deep, in a sentence that fits into brackets.
+    """
+    room = room_for_values()
+    content = read_bytes(path, room // 2)
+    if _memory_of(content) > room:
+        raise ValueError(f"its values would take over {room / 1e9:.1f} GB of memory; divide it into parts")
+    try:
+        return json.loads(content, parse_constant=_refuse_constant if finite else None)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _memory_of(content: bytes) -> int:
+    """Bytes that Python's values of a JSON text take at most, whatever it says: told by the marks between them."""
+    objects, lists, values, keys = (content.count(mark) for mark in (b"{", b"[", b",", b":"))
+    texts = max(content.count(b'"') // 2 - keys, 0)
+    decoded = len(content) * (1 if content.isascii() else 4)
+    return len(content) + decoded + 64 * objects + 64 * lists + 40 * values + 190 * keys + 64 * texts
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number that JSON knows")
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one a line, none if there is no file; what follows a line cut short is left out."""
     values = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            values.append(json.loads(line))
-        except ValueError:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(value, dict):
+            break
+        values.append(value)
     return values
 
 

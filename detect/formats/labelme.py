@@ -12,9 +12,11 @@ from typing import Any, TypeGuard
 from ..errors import DataError
 from ..images import SUFFIXES
 from ..records import Box, Dataset, Finding, Image
+from .coco_images import is_there
 from .files import copy, new_folder, stem, unique_names, walk, write_json
 from .json_text import holds_keys, kind, load_json
 from .reading import Entry, Reading, clean_name, part_of, score_of, sentence, size_mismatch, sized
+from .roots import is_inside, leads_out, roots_around, roots_of
 
 VERSION = "5.0.0"  # of the layout; LabelMe only tells its user where the first number is another
 _FIX = "save it anew in LabelMe"
@@ -33,7 +35,8 @@ def scan(sources: Sequence[Path]) -> Reading:
     """Read all LabelMe files at or below ``sources`` with the images that they name.
 
     An image is looked for at the file's ``imagePath``, then beside the file under its own name, then by its name in all
-    sources. One that no file belongs to has not been labelled, and is an error.
+    sources; outside of the data root it is not looked for. One that no file belongs to has not been labelled, and is an
+    error.
 
     Raises:
         DataError: a source does not exist, or there is no LabelMe file.
@@ -43,6 +46,7 @@ def scan(sources: Sequence[Path]) -> Reading:
         places = ", ".join(map(str, sources))
         raise DataError("no LabelMe file in it", where=places, fix="check the path")
     images = walk([source for source in sources if source.is_dir()], SUFFIXES)
+    inside = roots_of(sources)
     named: dict[str, list[Path]] = defaultdict(list)
     for path in images:
         named[unicodedata.normalize("NFC", path.name)].append(path)
@@ -53,7 +57,7 @@ def scan(sources: Sequence[Path]) -> Reading:
     for label_file in label_files:
         try:
             data = _load(label_file)
-            path = _image_of(label_file, data["imagePath"], named)
+            path = _image_of(label_file, data["imagePath"], named, inside)
         except DataError as error:
             findings.append(Finding("unreadable label file", "error", label_file, sentence(error)))
             continue
@@ -138,18 +142,21 @@ def _load(path: Path) -> dict[str, Any]:
     return data
 
 
-def _image_of(label_file: Path, told: str, named: Mapping[str, Sequence[Path]]) -> Path:
-    """The image; where there is none, the path at which it should lie."""
+def _image_of(label_file: Path, told: str, named: Mapping[str, Sequence[Path]], inside: Sequence[str]) -> Path:
+    """The image; where there is none, the path at which it should lie, unless that leads out of the data."""
+    roots = [*inside, *roots_around(label_file.parent)]
     clean = told.replace("\\", "/")
     at = Path(os.path.normpath(label_file.parent / clean))
-    beside = [label_file.with_suffix(suffix) for suffix in (Path(clean).suffix, *SUFFIXES) if suffix]
-    near = next((path for path in (at, *beside) if path.is_file()), None)
+    beside = [label_file.with_suffix(suffix) for suffix in (Path(clean).suffix, *SUFFIXES) if len(suffix) > 1]
+    near = next((path for path in (at, *beside) if is_inside(path, roots) and is_there(path)), None)
     if near is not None:
         return near
     others = named.get(unicodedata.normalize("NFC", Path(clean).name), [])
     if len(others) > 1:
         found = f"its image {told} is not beside it, and {len(others)} others have that name"
         raise DataError(found, where=label_file, fix="put the right one beside it")
+    if not others and not is_inside(at, roots):
+        raise leads_out(f"its imagePath {told!r}", label_file)
     return others[0] if others else at
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import filecmp
 import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 from xml.etree import ElementTree  # to write; reading goes through defusedxml
 
@@ -65,6 +66,13 @@ def scan(sources: Sequence[Path]) -> Reading:
         if label_file is None or image_path is None:
             continue
         annotation = _read_annotation(label_file, image_path, findings)
+        if annotation is not None and _leads_away(annotation.filename):
+            message = (
+                f"<filename> is {annotation.filename!r}, a path to somewhere else; write the image's bare name, "
+                "as files pair by their own names"
+            )
+            findings.append(Finding("file name leads away", "error", label_file, message, (image_path,)))
+            continue
         image = sized(image_path, annotation.boxes, findings, label_file) if annotation else None
         if annotation is None or image is None:
             continue
@@ -133,8 +141,7 @@ def _by_stem(paths: list[Path], what: str, findings: list[Finding]) -> dict[str,
         chosen[name] = first
         if not rest:
             continue
-        content = first.read_bytes()
-        if all(path.read_bytes() == content for path in rest):
+        if all(filecmp.cmp(path, first, shallow=False) for path in rest):
             message = f"the same {what} lies in {len(rest) + 1} places; this one is used, remove the others"
             findings.append(Finding("copy of a file", "warning", first, message, rest))
         else:
@@ -215,6 +222,12 @@ def _told_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Fi
         message = f"<filename> is {annotation.filename}, but files pair by their own names and the image is {name}"
         findings.append(Finding("file name at odds", severity, path, message, (image.path,)))
     return findings
+
+
+def _leads_away(filename: str) -> bool:
+    """Whether a name is no name but an absolute path, of whatever system, or climbs out of its folder."""
+    told = filename.replace("\\", "/")
+    return told.startswith("/") or PureWindowsPath(told).drive != "" or ".." in told.split("/")
 
 
 def _inclusive(xyxy: Xyxy, image: Image) -> tuple[int, int, int, int]:

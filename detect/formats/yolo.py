@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import yaml
 from ..errors import DataError
 from ..images import SUFFIXES
 from ..records import Box, Dataset, Finding, Image
-from ..yaml_text import load_yaml
-from .files import copy, new_folder, unique_names, walk, write_text
+from ..yaml_text import read_yaml
+from .files import copy, new_folder, read_bytes, unique_names, walk, write_text
 from .reading import Entry, Reading, clean_name, number, score_of, sentence, sized
+from .roots import is_inside, leads_out, roots_around
 
 DECIMALS = 10  # whole pixels come back exactly from images of any size
+_MOST_BYTES = 10_000_000  # some 200,000 objects
 
 
 def read(path: Path) -> Dataset:
@@ -97,8 +100,8 @@ def _names_file(source: Path) -> Path:
 
 def _content(path: Path) -> Any:
     try:
-        return load_yaml(path.read_bytes())
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return read_yaml(path)
+    except (OSError, yaml.YAMLError):
         return None
 
 
@@ -118,7 +121,11 @@ def _names(path: Path) -> tuple[list[str], Path]:
         raise DataError("a class name is empty or stands there twice", where=path, fix="give each class its own name")
     base = content.get("path")
     elsewhere = path.parent / str(base) if base else path.parent
-    return names, elsewhere if elsewhere.is_dir() else path.parent
+    if not os.path.isdir(elsewhere):  # noqa: PTH112  # of any name, however long
+        return names, path.parent  # as it is where the file came from
+    if not is_inside(elsewhere, roots_around(path.parent)):
+        raise leads_out(f"its path {base!r}", path)
+    return names, elsewhere
 
 
 def _scan_root(root: Path, file: Path, names: list[str], entries: list[Entry], findings: list[Finding]) -> None:
@@ -163,8 +170,8 @@ def _partner(path: Path, root: Path) -> tuple[Path, str]:
 
 def _boxes(path: Path, image: Image, names: list[str], findings: list[Finding]) -> tuple[Box, ...]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
+        text = read_bytes(path, _MOST_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise DataError(f"the text can't be read ({error})", where=path, fix="save it as UTF-8") from None
     boxes: list[Box] = []
     for i, line in enumerate(text.splitlines(), start=1):

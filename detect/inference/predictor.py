@@ -12,7 +12,7 @@ from rich.progress import Progress
 from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from ..data import DetectionDataset, as_channels
+from ..data import DetectionDataset, as_channels, check_depth
 from ..errors import DataError
 from ..images import Pixels, read_image
 from ..prediction import coco_results, detect_images, resolve_device
@@ -28,13 +28,17 @@ class Predictor:
         categories: names that it finds.
         weights_path: the file that it was loaded from.
         epoch: the training epoch of its weights.
+        max_value: white of 16-bit images, as in its training; None: it was trained on 8 bits, and takes it as 65535.
         thresholds: what ``detect evaluate --costs`` chose for these weights.
+        brightest: the largest gray value of all 16-bit images given so far; None while there was none.
     """
 
     def __init__(self, checkpoint: Checkpoint, weights_path: Path, *, device: str = "auto") -> None:
         self.weights_path = weights_path
         self.epoch = checkpoint.epoch
         self.categories = checkpoint.detector.categories
+        self.max_value = checkpoint.detector.max_value
+        self.brightest: int | None = None
         self._channels = checkpoint.detector.channels
         self._model: FasterRCNN = checkpoint.load_model().to(resolve_device(device))
 
@@ -72,10 +76,15 @@ class Predictor:
             threshold: 0 to 1, of all categories; 0 gives all that the detector reports.
 
         Raises:
-            DataError: no readable image, an array of another kind, or a damaged thresholds.json.
+            DataError: no readable image, an array of another kind, gray values beyond ``max_value``, or a damaged
+                thresholds.json.
         """
-        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
-        (found,) = detect_images(self._model, [as_channels(pixels, self._channels)], self.categories)
+        where = image if isinstance(image, (str, Path)) else None
+        pixels = check_depth(_pixels(image), self.max_value, where)
+        if pixels.dtype == np.uint16:
+            self._saw(int(pixels.max()))
+        channels = as_channels(pixels, self._channels)
+        (found,) = detect_images(self._model, [channels], self.categories, max_value=self.max_value)
         return (found if self.thresholds is None else self.thresholds.calibrated(found)).above(threshold)
 
     def detect_dataset(self, dataset: Dataset, *, progress: bool = False, every: int = 1) -> list[dict[str, object]]:
@@ -97,7 +106,7 @@ class Predictor:
         if unknown:
             found = f"the detector finds {', '.join(unknown)}, the data set has {', '.join(dataset.categories)}"
             raise DataError(found, where=self.weights_path, fix="judge it on data with the categories of its training")
-        images = DetectionDataset(dataset, channels=self._channels, cache=False)
+        images = DetectionDataset(dataset, channels=self._channels, cache=False, max_value=self.max_value)
         seen: dict[int, Detections] = {}
         hidden = not (progress and sys.stderr.isatty())
         with Progress(transient=True, disable=hidden, console=Console(stderr=True)) as bar:
@@ -105,7 +114,12 @@ class Predictor:
             for position, detections in detect_in_time(self._model, images, self.categories, every=every):
                 seen[position] = detections
                 bar.advance(task)
+        self._saw(images.brightest)
         return coco_results([seen[i] for i in range(len(seen))], ids)
+
+    def _saw(self, brightest: int | None) -> None:
+        if brightest is not None:
+            self.brightest = max(self.brightest or 0, brightest)
 
     def stream(self, *, every: int = 1, between: Between | None = None) -> Stream:
         """A camera over moving strips, whose frames are given one by one; see ``detect.streaming.Stream``.
@@ -123,10 +137,19 @@ class Predictor:
         """
         if every < 1:
             raise DataError(f"a key frame every {every} frames was asked for", where="every", fix="give 1 or more")
-        return Stream(self._model, self.categories, every=every, between=between, channels=self._channels)
+        return Stream(
+            self._model,
+            self.categories,
+            every=every,
+            between=between,
+            channels=self._channels,
+            max_value=self.max_value,
+        )
 
 
-def _checked(image: Pixels) -> Pixels:
+def _pixels(image: str | Path | Pixels) -> Pixels:
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image))
     pixels = np.asarray(image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]

@@ -3,8 +3,11 @@
 from .anchors import Shapes, best_possible_recall, default_anchors, fit_anchors
 from .backbones import load_pretrained
 from .cost import Cost, cost
+from .count import parameters_of
+from .depth import keep_depth
 from .detector import Part, build_detector, parts, proposal_strides
 from .memory import State
+from .saved import load_plain
 from .strip import StripDetector
 
 __all__ = [
@@ -18,7 +21,10 @@ __all__ = [
     "cost",
     "default_anchors",
     "fit_anchors",
+    "keep_depth",
+    "load_plain",
     "load_pretrained",
+    "parameters_of",
     "parts",
     "proposal_strides",
 ]

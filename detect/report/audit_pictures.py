@@ -52,6 +52,7 @@ class Gallery:
         self.part_of = {i: name for name, ids in report.members.items() for i in ids} if len(report.members) > 1 else {}
         self._position = {image.path: i for i, image in enumerate(report.images)}
         self.room, self.absent, self.left_out = _MOST_BYTES, 0, 0
+        self.stretched = False  # whether a picture of 16 bits was, to be seen
 
     def view(self, position: int, meant: Sequence[Corners] = (), *, whole: bool = True, drawn: str = "missed") -> View:
         """An image with its labels, all of it or what is around the boxes meant."""
@@ -79,6 +80,7 @@ class Gallery:
         except DataError:
             pass
         self.absent += not crop.uri
+        self.stretched |= crop.stretched
         self.room -= len(crop.uri)
         labels = tuple(box.xyxy for box in image.boxes if box.xyxy not in meant)
         return View(image.path.name, part, crop, labels, upright, drawn)

@@ -14,6 +14,8 @@ _SEVERITIES = ("error", "warning", "note")
 _MEANINGS = {
     "unreadable image": "damaged, cut short or no image: replace the file",
     "missing image": "the labels name a picture that isn't there",
+    "image outside the data": "the labels lead out of the data: copy the picture there, or say that you trust them",
+    "file name leads away": "the labels name a path instead of a picture: write its bare name",
     "unreadable label file": "empty, damaged or in an unknown encoding",
     "image without label file": "nobody has said what is in the picture",
     "label file without image": "labels of a picture that isn't there",
@@ -35,6 +37,7 @@ _MEANINGS = {
     "class names alike": "most likely one class, spelt in two ways",
     "copy of a file": "the first is used",
     "file name at odds": "the labels name another file than the one they are paired with",
+    "depth not used": "a camera of fewer bits than its files: tell training its white with data.max_value",
     "image in no part": "the split leaves it out",
     "flags lost": "the format written has no place for them",
     "older part": "a file of an earlier conversion lies beside the new ones",

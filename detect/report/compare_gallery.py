@@ -12,6 +12,7 @@ from ..evaluation import Evaluated, ImageOutcome
 from ..evaluation.comparison import ImageDifference, image_differences
 from ..evaluation.curves import NO_DETECTIONS_THRESHOLD, best_f1
 from ..evaluation.outcomes import outcomes
+from ..formats.roots import image_beside
 from .pictures import Picture, embed
 from .tags import Corners, place_tags
 
@@ -126,7 +127,7 @@ def pairs(
             if place not in known:
                 known[place] = None
                 try:
-                    pictures.append(embed(images_roots[fold] / file_name))
+                    pictures.append(embed(image_beside(images_roots[fold], file_name)))
                     known[place] = len(pictures) - 1
                     bytes_left -= len(pictures[-1].uri)
                 except DataError as error:

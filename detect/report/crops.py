@@ -20,13 +20,14 @@ Corners = tuple[float, float, float, float]
 
 
 class Crop(NamedTuple):
-    """A picture's data URI, and the part of the image that it shows, in pixels of the image."""
+    """A picture's data URI, the part of the image that it shows, in its pixels, and whether 16 bits were stretched."""
 
     uri: str
     x: int
     y: int
     width: int
     height: int
+    stretched: bool = False
 
 
 def crop_around(pixels: Pixels, boxes_xyxy: Sequence[Corners]) -> Crop:
@@ -49,7 +50,7 @@ def crop_around(pixels: Pixels, boxes_xyxy: Sequence[Corners]) -> Crop:
     packed = io.BytesIO()
     picture.save(packed, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     uri = "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
-    return Crop(uri, x1, y1, x2 - x1, y2 - y1)
+    return Crop(uri, x1, y1, x2 - x1, y2 - y1, stretched=pixels.dtype != np.uint8)
 
 
 def _span(low: float, high: float, size: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from ..evaluation.doubts import Doubt
 from ..formats import coco
 from ..formats.coco_images import common_folder, leads_out
 from ..formats.files import references, relative, write_text
+from ..formats.roots import remember
 from .doubt_words import counts, file_of, in_words
 from .doubts_page import to_html
 from .markdown import markdown_table, plain_text
@@ -59,6 +60,7 @@ def write_doubts(
     except OSError as error:
         found = f"the doubts can't be written ({error.strerror})"
         raise DataError(found, where=out, fix="choose a folder that can be written to") from None
+    remember((pictures or {}).values(), out)
     return DoubtPaths(*(out / name for name in contents))
 
 

@@ -55,6 +55,7 @@ def to_html(
         labels=len(truth["annotations"]),
         images=len(truth["images"]),
         without=sum(card.crop is None for card in cards),
+        stretched=any(card.crop is not None and card.crop.stretched for card in cards),
         meta=[(key, str(value)) for key, value in meta.items() if value is not None],
         warnings=warnings,
     )

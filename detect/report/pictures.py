@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image as Pillow
 
+from ..drawing import to_8bit
 from ..errors import DataError
-from ..images import Pixels, read_image
+from ..formats.roots import image_beside
+from ..images import read_image
 
 _LONGEST_SIDE = 640
 _JPEG_QUALITY = 82  # grain of steel still shows; a 200 x 200 image takes some 10 kB
@@ -21,11 +22,15 @@ _MOST_BYTES = 12_000_000
 
 
 class Picture(NamedTuple):
-    """A picture inside the page: its data URI, and the width and height of the file it was made from, in pixels."""
+    """A picture inside the page.
+
+    Its data URI, the width and height of the file it was made from, in pixels, and whether 16 bits were stretched.
+    """
 
     uri: str
     width: int
     height: int
+    stretched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def collect(files: Sequence[str], wanted: Iterable[int], root: Path | None, *, m
             left_out += 1
             continue
         try:
-            picture = embed(root / files[position])
+            picture = embed(image_beside(root, files[position]))
         except DataError as error:
             unreadable.append(f"{files[position]}: {error.found}")
             continue
@@ -80,22 +85,16 @@ def collect(files: Sequence[str], wanted: Iterable[int], root: Path | None, *, m
 
 
 def embed(path: Path) -> Picture:
-    """A JPEG of at most 640 pixels a side, gray where the file is gray; 16 bits are stretched over what they use.
+    """A JPEG of at most 640 pixels a side, gray where the file is gray; 16 bits are stretched to be seen.
 
     Raises:
         DataError: the file is missing or is no image.
     """
     pixels = read_image(path)
     height, width = pixels.shape[:2]
-    picture = Pillow.fromarray(_eight_bit(pixels))
+    picture = Pillow.fromarray(to_8bit(pixels))
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Pillow.Resampling.LANCZOS)
     packed = io.BytesIO()
     picture.save(packed, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return Picture("data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii"), width, height)
-
-
-def _eight_bit(pixels: Pixels) -> Pixels:
-    if pixels.dtype == np.uint8:
-        return pixels
-    low, high = float(pixels.min()), float(pixels.max())
-    return np.asarray(np.rint((pixels - low) * (255 / max(high - low, 1))), dtype=np.uint8)
+    uri = "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
+    return Picture(uri, width, height, stretched=pixels.dtype != "uint8")

@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from .wording import STRETCHED
+
 
 def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
     """The text of a page.
@@ -25,6 +27,7 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: A
         lstrip_blocks=True,
     )
     environment.filters |= filters
+    environment.globals["stretched_note"] = STRETCHED
     return environment.get_template(template).render(**values)
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 NOTHING = "\N{EN DASH}"
+STRETCHED = (
+    "16-bit pictures are stretched to 8 bits to be seen, each over its own gray values, so their brightness can't "
+    "be compared. Detection used all bits."
+)
 
 
 def fraction(value: float | None) -> str:

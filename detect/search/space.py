@@ -12,7 +12,7 @@ import yaml
 
 from ..config import Config, load_config
 from ..errors import ConfigError
-from ..yaml_text import load_yaml
+from ..yaml_text import read_yaml
 
 _TOP = ("base", "metric", "seeds", "keys")
 _METRICS = ("AP", "AP50", "AP75")
@@ -100,10 +100,10 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> Space:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = load_yaml(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"can't read the search ({error.strerror})", where=path, fix="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
     if not isinstance(tree, dict):

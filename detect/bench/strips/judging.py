@@ -73,7 +73,7 @@ def judge_strips(
         for number, run in enumerate(system.runs, start=1):
             say(f"{system.name} [{number}/{len(system.runs)}] sees {len(strips)} strips")
             detector = run.checkpoint.detector
-            images = DetectionDataset(dataset, channels=detector.channels)
+            images = DetectionDataset(dataset, channels=detector.channels, max_value=detector.max_value)
             model = run.checkpoint.load_model().to(where)
             for way, found in watch_all(model, detector.categories, images, strips).items():
                 watched.setdefault(system.name, {}).setdefault(way, []).append(found)

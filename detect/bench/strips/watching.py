@@ -83,7 +83,7 @@ def _steps(images: DetectionDataset, name: str, positions: Sequence[int], read_m
         first, second = _frame(images, before), _frame(images, after)
         gap, total = second.number - first.number, second.motion_since(first)
         if read_motion:
-            total = motion_between(images.pixels(before), images.pixels(after))
+            total = motion_between(images.pixels(before), images.pixels(after), images.max_value)
         elif total is None:
             found = "the frame doesn't say where it lies on its strip, so its motion is unknown"
             raise DataError(found, where=images.path(after), fix="give frames origin_xy, or add --motion read")
@@ -120,7 +120,7 @@ def _watch(
     remembers = isinstance(model, StripDetector)
     if remembers:
         ways[FORESEEN] = {}
-    stream = Stream(model, categories, channels=images.channels)
+    stream = Stream(model, categories, channels=images.channels, max_value=images.max_value)
     last: Detections | None = None
     known: Averaged | None = None
     for step in strip:
@@ -163,7 +163,8 @@ def watch_every(
     """
     seen: ByPosition = {}
     for strip in strips:
-        seen.update(_each(InBetween(model, categories, every, way, channels=images.channels), images, strip))
+        watcher = InBetween(model, categories, every, way, channels=images.channels, max_value=images.max_value)
+        seen.update(_each(watcher, images, strip))
     return seen
 
 
@@ -171,12 +172,21 @@ class InBetween:
     """A stream of which each ``every``-th frame is a key frame, and the others are got in one of ``ways_between``."""
 
     def __init__(
-        self, model: FasterRCNN, categories: tuple[str, ...], every: int, way: str, *, channels: int = 1
+        self,
+        model: FasterRCNN,
+        categories: tuple[str, ...],
+        every: int,
+        way: str,
+        *,
+        channels: int = 1,
+        max_value: int | None = None,
     ) -> None:
         between: dict[str, Between] = {LIGHT: "light", INCOMING: "incoming"}
         self.looks = way in between
         self.every = every
-        self.stream = Stream(model, categories, every=every, between=between.get(way), channels=channels)
+        self.stream = Stream(
+            model, categories, every=every, between=between.get(way), channels=channels, max_value=max_value
+        )
 
     def __call__(self, pixels: Pixels, step: Step, number: int) -> Detections:
         """Detections of frame ``number`` of the strip, counted from 0."""

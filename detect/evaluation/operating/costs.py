@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ...errors import ConfigError
-from ...yaml_text import load_yaml
+from ...yaml_text import read_yaml
 
 _TOP = ("currency", "confidence", "joint", "choosing", "seed", "default", "classes")
 _ENTRY = ("price", "limit")
@@ -88,10 +88,10 @@ def read_costs(path: Path, categories: Sequence[str]) -> Costs:
             category without an entry, a price or limit out of its range.
     """
     try:
-        tree = load_yaml(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"can't read the costs ({error.strerror})", where=path, fix="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
     return parse_costs(tree, categories, where=str(path))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import io
-import pickle
 import warnings
 from contextlib import redirect_stderr
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from ...errors import CheckpointError, ConfigError
+from ..saved import load_plain
 from .base import Backbone
 
 _ARCH_KEY, _WEIGHTS_KEY = "model.backbone.arch", "model.backbone.weights"
@@ -189,11 +189,11 @@ def _fetched(arch: str) -> dict[str, Tensor]:
 def _read(path: Path) -> dict[str, Tensor]:
     fix = "give a file written by torch.save(network.state_dict(), path)"
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain(path, foreign=True)
     except OSError as error:
         found = f"can't read the weights ({error.strerror})"
         raise CheckpointError(found, where=path, fix=f"check {_WEIGHTS_KEY}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+    except CheckpointError:
         found = "the file is damaged, or holds more than weights, so it was not loaded"
         raise CheckpointError(found, where=path, fix=fix) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
