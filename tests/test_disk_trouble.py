@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from test_training import assert_same_run, interrupt_at_step, read_log
-from tiny import tiny_config, write_tiny
+from tiny import tiny_config, write_parts
 
 from detect.checkpoint import load_checkpoint, save_checkpoint
 from detect.engine import train
@@ -37,10 +37,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=8, seed=0)
-    write_tiny(folder, "val", images=4, seed=1)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("data"))
 
 
 class TestTraining:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny import TINY_MODEL, tiny_config, write_parts
 from tiny_detector import model_config
 
 from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
@@ -78,10 +78,7 @@ def test_another_network_is_refused_and_nothing_is_taken() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=8, seed=0)
-    write_tiny(folder, "val", images=4, seed=1)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("data"))
 
 
 def test_training_starts_from_there(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import tiny_config, write_tiny
+from tiny import tiny_config, write_parts
 
 from detect.commands import main
 from detect.config import Config, load_config
@@ -28,9 +28,7 @@ KEYS = {"train.lr": {"low": 1e-3, "high": 1e-2, "log": True}, "model.roi.box_los
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration that trains in a second."""
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=8, seed=0)
-    write_tiny(folder, "val", images=4, seed=1)
+    folder = write_parts(tmp_path_factory.mktemp("data"))
     config = tiny_config(folder, folder / "run", train={"epochs": 2, "val_every": 1})
     path = folder / "base.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))

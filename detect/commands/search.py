@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,17 +76,7 @@ def _run(args: argparse.Namespace) -> int:
 def _write(out: Path, trials: Sequence[Trial]) -> None:
     from ..formats.files import write_json
 
-    rows = [
-        {
-            "number": trial.number,
-            "state": trial.state,
-            "score": trial.score,
-            "chosen": trial.chosen,
-            "reason": trial.reason,
-            "folder": str(trial.folder),
-        }
-        for trial in trials
-    ]
+    rows = [asdict(trial) | {"folder": str(trial.folder)} for trial in trials]
     write_json(out / "trials.json", rows, indent=1)
 
 

@@ -1,7 +1,7 @@
 """The configuration of a run: its typed tree, and the way from YAML and back."""
 
 from .backbones import BackboneConfig, CspConfig
-from .reading import differing_keys, load_config, parse_config, to_yaml
+from .reading import differing_keys, load_config, parse_config, read_plain, to_yaml
 from .tree import (
     AnchorConfig,
     AugmentConfig,
@@ -29,5 +29,6 @@ __all__ = [
     "differing_keys",
     "load_config",
     "parse_config",
+    "read_plain",
     "to_yaml",
 ]

@@ -46,6 +46,25 @@ def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Confi
         raise in_words(error, where) from None
 
 
+def read_plain(path: Path, what: str) -> Any:
+    """Plain values of a YAML file that a user wrote; None of an empty one.
+
+    Args:
+        path: the file.
+        what: it is, for messages, such as "costs".
+
+    Raises:
+        ConfigError: it can't be read, or is no valid YAML.
+    """
+    try:
+        return read_yaml(path)
+    except OSError as error:
+        raise ConfigError(f"can't read the {what} ({error.strerror})", where=path, fix="check the path") from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
+
+
 def to_yaml(config: Config) -> str:
     """The resolved tree, every default written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
@@ -71,15 +90,7 @@ def _read_tree(path: Path, builders: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        tree = read_yaml(path)
-    except OSError as error:
-        raise ConfigError(
-            f"can't read the configuration ({error.strerror})", where=path, fix="check the path"
-        ) from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
+    tree = read_plain(path, "configuration")
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError("the file is no mapping of sections", where=path, fix="write 'train:' with keys under it")

@@ -12,9 +12,9 @@ from ..errors import DataError
 from ..formats import coco
 from ..images import Pixels, read_image, to_gray, to_rgb
 from ..records import Dataset
-from ..split import evenly
 from .depth import check_depth, unit_range, white_of
 from .packed import PackedBoxes, PackedImages
+from .subset import evenly
 
 
 @dataclass(slots=True)

@@ -28,6 +28,11 @@ class Taken:
     share: float
     categories: tuple[str, ...]
 
+    def in_words(self, where: Path) -> str:
+        """One line; ``where`` is the other one's path."""
+        known = ", ".join(self.categories) or "none of its categories"
+        return f"weights: {self.share:.1%} of the parameters are those of {where}, which knew {known}"
+
 
 @torch.no_grad()
 def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpoint, *, where: Path) -> Taken:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config import Config
@@ -80,7 +79,9 @@ class _Training:
         model = self.detector.build()
         if saved is None:
             load_pretrained(model.backbone.body, config.model.backbone)
-            self._take_over(model)
+            if (start := config.train.init) is not None:
+                taken = take_weights(model, self.detector.categories, load_checkpoint(start), where=start)
+                self.console.say(taken.in_words(start))
         model = model.to(self.device)
         optimizer = build_optimizer(
             model,
@@ -147,14 +148,6 @@ class _Training:
         if self._is_stale():
             self.console.say(f"stopped early: no better {config.train.best_metric} in {self.stale} validations")
         return self.folder.dir
-
-    def _take_over(self, model: FasterRCNN) -> None:
-        where = self.config.train.init
-        if where is None:
-            return
-        taken = take_weights(model, self.detector.categories, load_checkpoint(where), where=where)
-        known = ", ".join(taken.categories) or "none of its categories"
-        self.console.say(f"weights: {taken.share:.1%} of the parameters are those of {where}, which knew {known}")
 
     def _warn(self, sentence: str | None) -> None:
         if sentence is not None:

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..config import Config, load_config
+from ..config import Config, load_config, read_plain
 from ..errors import ConfigError
-from ..yaml_text import read_yaml
 
 _TOP = ("base", "metric", "seeds", "keys")
 _METRICS = ("AP", "AP50", "AP75")
@@ -99,13 +96,7 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> Space:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = read_yaml(path)
-    except OSError as error:
-        raise ConfigError(f"can't read the search ({error.strerror})", where=path, fix="check the path") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
+    tree = read_plain(path, "search")
     if not isinstance(tree, dict):
         raise ConfigError("the file is no mapping", where=path, fix=f"write {', '.join(_TOP)}")
     unknown = next((key for key in tree if key not in _TOP), None)

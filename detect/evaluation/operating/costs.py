@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ...config import read_plain
 from ...errors import ConfigError
-from ...yaml_text import read_yaml
 
 _TOP = ("currency", "confidence", "joint", "choosing", "seed", "default", "classes")
 _ENTRY = ("price", "limit")
@@ -87,14 +85,7 @@ def read_costs(path: Path, categories: Sequence[str]) -> Costs:
         ConfigError: no such file, no YAML mapping, an unknown key or category (the nearest known one is named), a
             category without an entry, a price or limit out of its range.
     """
-    try:
-        tree = read_yaml(path)
-    except OSError as error:
-        raise ConfigError(f"can't read the costs ({error.strerror})", where=path, fix="check the path") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
-    return parse_costs(tree, categories, where=str(path))
+    return parse_costs(read_plain(path, "costs"), categories, where=str(path))
 
 
 def parse_costs(tree: Any, categories: Sequence[str], *, where: str = "costs") -> Costs:
