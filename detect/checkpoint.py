@@ -17,6 +17,7 @@ from .data import MOST
 from .errors import CheckpointError, ConfigError
 from .formats.whole import whole_file
 from .models import Shapes, build_detector, keep_depth, load_plain, parameters_of
+from .released import WEIGHTS, is_released
 
 SCHEMA = 1
 
@@ -146,7 +147,7 @@ def save_tensors(content: Any, file: BinaryIO) -> None:
 
 
 def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint file, or the best (else the last) one of a run folder.
+    """Read a checkpoint file, the best (else the last) one of a run folder, or the ``released`` one.
 
     Raises:
         CheckpointError: missing, damaged, made by something else, or holding more than plain values.
@@ -199,7 +200,9 @@ def _is_whole(detector: Detector, weights: Any) -> bool:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """A checkpoint file itself; of a run folder best.pt, else last.pt."""
+    """A checkpoint file itself; of a run folder best.pt, else last.pt; for the word ``released`` the library's own."""
+    if is_released(path):
+        return WEIGHTS
     if path.is_file():
         return path
     if path.is_dir():

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "detect"
 
 # Imports point strictly down this list; rooms on one line don't import each other.
 LAYERS = [
-    {"errors", "records", "boxes", "yaml_text"},
+    {"errors", "records", "boxes", "yaml_text", "released"},
     {"images", "config"},
     {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming", "corruptions"},
     {"conversion", "robustness", "thresholds"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"checkpoint", "distributed", "prediction"},
     {"streaming"},
     {"engine", "inference"},
-    {"report"},
+    {"report", "export"},
     {"bench", "search"},
     {"commands"},
     {"__main__", "__init__"},

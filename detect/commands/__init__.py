@@ -18,6 +18,7 @@ from .convert import CONVERT
 from .doubts import DOUBTS
 from .drafts import DRAFTS
 from .evaluate import EVALUATE
+from .export import EXPORT
 from .infer import INFER
 from .sample import SAMPLE
 from .search import SEARCH
@@ -36,6 +37,7 @@ VERBS: dict[str, Verb | VerbGroup] = {
     "doubts": DOUBTS,
     "infer": INFER,
     "drafts": DRAFTS,
+    "export": EXPORT,
     "bench": BENCH,
     "search": SEARCH,
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .bench_infer import BENCH_INFER
 from .console import shown
 from .contestants import read_json
 from .verb import UsageError, Verb, VerbGroup
@@ -211,6 +212,6 @@ _JOIN = Verb(
 )
 
 BENCH = VerbGroup(
-    "Compare systems on equal terms, with the spread of seeds and images.",
-    {"train": _TRAIN, "join": _JOIN, "strips": _STRIPS},
+    "Compare systems on equal terms: their accuracy with the spread of seeds and images, and their speed.",
+    {"train": _TRAIN, "join": _JOIN, "strips": _STRIPS, "infer": BENCH_INFER},
 )

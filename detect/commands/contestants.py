@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..released import HOME, is_released
 from .verb import UsageError
 
 _SEED = re.compile(r"seed\d+(?:_fold(?P<fold>\d+))?")
@@ -35,6 +36,11 @@ def runs_of(given: Path) -> list[JudgedRun]:
     Raises:
         UsageError: there is nothing of that kind, or a run without detections.
     """
+    if is_released(given):
+        if not HOME.is_dir():
+            fix = "call detect evaluate released --data LABELS.json first"
+            raise UsageError("the released model has not been judged here", fix=fix)
+        given = HOME
     if given.is_file():
         return [JudgedRun(given, _labels(given.parent, given), None)]
     if not given.is_dir():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..released import folder_of
 from .console import shown
 from .contestants import read_json
 from .depth import say_depth
@@ -68,7 +69,7 @@ def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
     from ..config import load_config
     from ..formats import coco
 
-    run = weights if weights.is_dir() else weights.parent
+    run = folder_of(weights)
     kept = run / "detections.json"
     own = load_config(run / "config.yaml", []).data.val if (run / "config.yaml").exists() else None
     labels = data or own

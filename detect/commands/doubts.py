@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..released import is_released
 from .console import print_table, shown
 from .verb import UsageError, Verb
 
@@ -17,7 +18,7 @@ _MOST, _SHOWN = 300, 15
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run", nargs="?", type=Path, metavar="RUN", help="run, checkpoint, or folder of 'bench train ... --folds K'"
+        "run", nargs="?", type=Path, metavar="RUN", help="run, checkpoint, released, or folder of a bench with --folds"
     )
     parser.add_argument("--detections", type=Path, metavar="JSON", help="COCO results of any detector, instead")
     parser.add_argument("--data", type=Path, metavar="JSON", help="COCO labels to doubt (default: those judged by)")
@@ -74,7 +75,7 @@ def _source(args: argparse.Namespace) -> Source:
         if args.data is None:
             raise UsageError("--detections needs --data", fix="name the COCO labels that were detected on")
         return from_files(args.detections, args.data)
-    if not args.run.exists():
+    if not is_released(args.run) and not args.run.exists():
         raise UsageError(f"{args.run}: no such run", fix="give a run folder, a .pt file or a bench's folder")
     if folds_in(args.run):
         return from_folds(args.run, args.data)

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..released import folder_of, is_released
 from .console import command, print_table, shown
 from .contestants import read_json
 from .corruptions import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
@@ -26,7 +27,7 @@ _HEADLINE = ("AP", "AP50", "AP75")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", nargs="?", type=Path, metavar="RUN", help="run folder or checkpoint file")
+    parser.add_argument("weights", nargs="?", type=Path, metavar="RUN", help="run folder, checkpoint file, or released")
     parser.add_argument(
         "--data", type=Path, metavar="JSON", help="COCO labels to judge by (default: the run's data.val)"
     )
@@ -75,9 +76,9 @@ def _judge_detections(args: argparse.Namespace) -> int:
 
 
 def _judge_run(args: argparse.Namespace) -> int:
-    if not args.weights.exists():
+    if not is_released(args.weights) and not args.weights.exists():
         raise UsageError(f"{args.weights}: no such run or checkpoint", fix="give a run folder or a .pt file")
-    run_dir = args.weights if args.weights.is_dir() else args.weights.parent
+    run_dir = folder_of(args.weights)
     from ..evaluation import judge
     from ..formats import coco
     from ..formats.files import read_json_lines
@@ -208,6 +209,7 @@ EVALUATE = Verb(
     ),
     examples=[
         "evaluate runs/neu",
+        "evaluate released --data data/neu/val.json",
         "evaluate runs/neu/last.pt --data data/neu/test.json --out reports/last",
         "evaluate runs/neu --costs costs.yaml --calibrate",
         "evaluate runs/neu --corruptions noise,overexposure --severities 1,3,5",

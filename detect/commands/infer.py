@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..released import WORD, is_released
 from .console import print_table, shown
 from .depth import say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
@@ -27,7 +28,10 @@ JSON_SCHEMA = 1
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or quoted globs")
     parser.add_argument(
-        "--weights", type=Path, metavar="RUN", help="run folder or checkpoint (default: the newest runs/*/best.pt)"
+        "--weights",
+        type=Path,
+        metavar="RUN",
+        help="run folder, checkpoint, or released (default: the newest runs/*/best.pt, else released)",
     )
     parser.add_argument(
         "--threshold",
@@ -59,7 +63,10 @@ def _run(args: argparse.Namespace) -> int:
     if paths:
         from ..inference import Predictor
 
-        predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
+        weights = args.weights or _newest_weights()
+        predictor = Predictor.load(weights, device=args.device)
+        if is_released(weights):
+            _say_released(predictor)
         lowest = lowest_scores(predictor.weights_path, args.threshold)
         entries = _detect_all(predictor, paths, lowest, args, failed, drafts)
         say_depth(predictor, drawn=args.draw)
@@ -108,13 +115,16 @@ def _detect_all(
 
 
 def _newest_weights() -> Path:
-    from ..errors import CheckpointError
-
     candidates = sorted(Path("runs").glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
     if not candidates:
-        raise CheckpointError("there is no runs/*/best.pt here", fix="train one, or name a run folder with --weights")
+        return Path(WORD)
     print(f"detect: weights {candidates[-1]}, the newest in runs; --weights names others", file=sys.stderr)
     return candidates[-1]
+
+
+def _say_released(predictor: Predictor) -> None:
+    known = ", ".join(predictor.categories)
+    print(f"detect: the released model, trained on NEU-DET to find {known}; --weights names others", file=sys.stderr)
 
 
 def _picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
@@ -199,6 +209,7 @@ INFER = Verb(
         "Pascal-VOC, YOLO and LabelMe get copies beside their labels; nothing that is there is replaced."
     ),
     examples=[
+        "infer image.bmp --draw",
         "infer image.bmp --draw --weights runs/neu",
         "infer coil_17/ 'archive/*.png' --weights runs/neu --threshold 0.3 --draw --out pictures",
         "infer coil_17/ --weights runs/neu --json > coil_17.json",

@@ -57,13 +57,18 @@ def store(
         folder: where it goes.
         judgement: that it was chosen by.
         made: where it comes from.
-        weights: the checkpoint that was judged, if one was.
+        weights: the checkpoint that was judged, if one was; a copy is made where it lies elsewhere, since detect infer
+            looks for thresholds beside the weights.
     """
+    from ..formats.files import copy
     from ..thresholds import FILE_NAME, sha256_of, write_thresholds
 
     made = {**made, "versions": judgement.summary["versions"]}
     if weights is not None:
         made["weights"] = {"file": weights.name, "epoch": made.pop("epoch", None), "sha256": sha256_of(weights)}
+        if weights.resolve().parent != folder.resolve():
+            copy(weights, folder / "best.pt")
+            print(f"wrote {shown(folder / 'best.pt')}, a copy of the weights that the thresholds lie beside")
     write_thresholds(folder / FILE_NAME, {**point, "made": made})
     print(f"wrote {shown(folder / FILE_NAME)}")
 

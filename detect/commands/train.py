@@ -28,7 +28,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         type=Path,
         metavar="RUN",
-        help="start from the weights of a run or checkpoint (train.init), and from its model section",
+        help="start from the weights of a run, a checkpoint or released (train.init), and from its model section",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the run folder's last checkpoint stands")
 
@@ -90,7 +90,7 @@ TRAIN = Verb(
         "train configs/neu.yaml",
         "train configs/neu.yaml run.dir=runs/seed1 train.seed=1 train.epochs=80",
         "train configs/neu.yaml run.dir=runs/seed1 train.seed=1 train.epochs=80 --resume",
-        "train configs/mine.yaml --init runs/neu",
+        "train configs/mine.yaml --init released",
     ],
     add_arguments=_add_arguments,
     run=_run,

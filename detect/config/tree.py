@@ -142,7 +142,7 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The schedule, and what it starts from."""
 
-    init: Path | None = None  # run or checkpoint whose weights, and model section, it starts from; None: random
+    init: Path | None = None  # run, checkpoint or released: weights and model section to start from; None: random
     epochs: Positive = 60
     batch_size: Positive = 16
     optimizer: Literal["adamw", "sgd"] = "adamw"

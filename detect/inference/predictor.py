@@ -44,10 +44,10 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | None = None) -> Predictor:
-        """Load a run folder (its best checkpoint, else its last) or a checkpoint file.
+        """Load a run folder (its best checkpoint, else its last), a checkpoint file, or ``released``.
 
         Args:
-            path: folder or file.
+            path: folder or file; the word ``released`` for the model that comes with the library.
             device: "cpu", "cuda", ...; None takes a GPU if there is one.
 
         Raises:

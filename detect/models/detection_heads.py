@@ -69,7 +69,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         for look in self.looks():
             seen = look(self.box_roi_pool(features, proposals, image_shapes))
             proposals = self._moved(proposals, seen, image_shapes)
-            scores.append(self._scores(seen))
+            scores.append(self.scores_of(seen))
         of_images = torch.stack(scores).mean(dim=0).split_with_sizes([len(boxes) for boxes in proposals])
         rules = {"least": self.score_thresh, "nms_iou": self.nms_thresh, "most": self.detections_per_img}
         return [final_boxes(*each, **rules) for each in zip(proposals, of_images, image_shapes)], {}
@@ -152,7 +152,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
             wanted.append(self.box_coder.encode_single(target["boxes"][nearest].to(boxes.dtype), boxes))
         return labels, wanted
 
-    def _scores(self, seen: Seen) -> Tensor:
+    def scores_of(self, seen: Seen) -> Tensor:
         """FloatTensor[N, classes] without background, 0 to 1."""
         scores = seen.logits.softmax(dim=1)[:, 1:]
         if seen.quality is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...checkpoint import Checkpoint, load_checkpoint
 from ...errors import CheckpointError, ConfigError, DataError
 from ...records import Dataset
+from ...released import WEIGHTS, is_released
 
 _SEED = re.compile(r"seed(\d+)")
 
@@ -34,8 +35,8 @@ def read_contestants(folders: Sequence[Path], dataset: Dataset) -> list[Contesta
     """Load each system's runs.
 
     Args:
-        folders: run folders, or folders of ``detect bench train`` with seed0, seed1, ... in them. Systems are called
-            after them, with the folder above where two have one name.
+        folders: run folders, the word ``released``, or folders of ``detect bench train`` with seed0, seed1, ... in
+            them. Systems are called after them, with the folder above where two have one name.
         dataset: what they will be judged on.
 
     Raises:
@@ -55,6 +56,8 @@ def read_contestants(folders: Sequence[Path], dataset: Dataset) -> list[Contesta
 
 
 def _runs(folder: Path) -> list[Path]:
+    if is_released(folder):
+        return [WEIGHTS]
     if (folder / "last.pt").is_file():
         return [folder]
     seeds = {int(m[1]): path for path in folder.glob("seed*") if (m := _SEED.fullmatch(path.name)) and path.is_dir()}
@@ -65,7 +68,7 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def _load(run: Path, dataset: Dataset) -> Trained:
-    weights = run / "last.pt"
+    weights = run if run.is_file() else run / "last.pt"
     if not weights.is_file():
         raise CheckpointError("the run has no last.pt yet", where=run, fix="train it, or take the folder away")
     checkpoint = load_checkpoint(weights)

@@ -1,0 +1,93 @@
+"""Accuracy against time as a picture: which forms of a detector no other one beats in both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from ...report.charts import nice_ticks
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 380.0, 60.0, 200.0, 40.0, 50.0
+_STYLE = Markup(
+    "<style>"
+    "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:11px;fill:#57606a}.head{font-weight:600}"
+    ".grid{stroke:#d0d7de}.front{fill:none;stroke:#0969da;stroke-width:2}.best{fill:#0969da}"
+    ".beaten{fill:none;stroke:#57606a;stroke-width:1.5}.page{fill:#fff}"
+    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}"
+    ".front{stroke:#4493f8}.best{fill:#4493f8}.beaten{stroke:#9198a1}.page{fill:#0d1117}}"
+    "</style>"
+)
+
+
+def pareto_front(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Positions of the rows that no other one beats in time without losing AP50, fastest first."""
+    front: list[int] = []
+    for number in sorted(range(len(rows)), key=lambda i: (_ms(rows[i]), -rows[i]["AP50"])):
+        if not front or rows[number]["AP50"] > rows[front[-1]]["AP50"]:
+            front.append(number)
+    return front
+
+
+def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
+    """SVG text of rows that have an AP50: milliseconds an image on a logarithmic axis against AP50."""
+    rows = [row for row in rows if row["AP50"] is not None]
+    times, scores = [math.log10(_ms(row)) for row in rows], [row["AP50"] for row in rows]
+    low, high = min(times) - 0.08, max(times) + 0.08
+    bottom, top = min(scores) - 0.02, max(scores) + 0.02
+
+    def place(time: float, score: float) -> tuple[float, float]:
+        x = _LEFT + (time - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return x, _HEIGHT - _BOTTOM - (score - bottom) / (top - bottom) * (_HEIGHT - _TOP - _BOTTOM)
+
+    front = pareto_front(rows)
+    parts = [
+        Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(
+            _WIDTH, _HEIGHT, f"AP50 against milliseconds an image of {len(rows)} forms"
+        ),
+        _STYLE,
+        Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(_WIDTH, _HEIGHT),
+        _text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is both faster and better", "head"),
+    ]
+    for tick in nice_ticks(bottom, top, 5):
+        _, y = place(low, tick)
+        parts += [_line(_LEFT, _WIDTH - _RIGHT, y, y), _text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end")]
+    for tick in nice_ticks(10**low, 10**high, 6):
+        if tick > 0 and low <= math.log10(tick) <= high:
+            x, _ = place(math.log10(tick), bottom)
+            parts += [
+                _line(x, x, _TOP, _HEIGHT - _BOTTOM),
+                _text(x, _HEIGHT - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
+            ]
+    path = " ".join("{:.1f},{:.1f}".format(*place(times[i], scores[i])) for i in front)
+    parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
+    labels: list[tuple[float, float]] = []
+    for number, row in enumerate(rows):
+        x, y = place(times[number], scores[number])
+        style = "best" if number in front else "beaten"
+        parts.append(Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4.5"/>').format(style, x, y))
+        height = y + 4
+        while any(abs(height - other) < 13 and abs(x - there) < 190 for there, other in labels):
+            height += 13
+        labels.append((x, height))
+        parts.append(_text(x + 9, height, _name(row), "small"))
+    return str(Markup("").join([*parts, Markup("</svg>\n")]))
+
+
+def _ms(row: dict[str, Any]) -> float:
+    return 1000.0 / float(row["images_per_s"])
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['system']} {row['runtime']} {row['precision']}, {row['threads']} thr., batch {row['batch']}"
+
+
+def _line(x1: float, x2: float, y1: float, y2: float) -> Markup:
+    line = '<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
+    return Markup(line).format(x1, x2, y1, y2)
+
+
+def _text(x: float, y: float, text: str, style: str, anchor: str = "start") -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(style, x, y, anchor, text)

@@ -1,0 +1,83 @@
+"""Speed of detectors: a row for each form, accuracy beside it, and a picture of what is worth having."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from detect.bench.speed import pareto_plot
+from detect.bench.speed.pareto import pareto_front
+from detect.commands import main
+
+
+@pytest.fixture(scope="module")
+def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("steel")
+    assert main(["sample", "--out", str(folder / "raw"), "--images", "6", "--seed", "9"]) == 0
+    assert main(["convert", str(folder / "raw"), "--out", str(folder), "--split", "all=1.0"]) == 0
+    return folder / "all.json"
+
+
+def test_each_form_gets_its_row(steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--json", str(tmp_path / "s.json"), "--plot", str(tmp_path / "s.svg")]
+    call = ["bench", "infer", "released", "--runtime", "eager,onnx", "--threads", "1", "--batch", "1,2", "--calls", "3"]
+    assert main([*call, "--data", str(steel), *files]) == 0
+    rows = json.loads((tmp_path / "s.json").read_text())
+    assert [(row["runtime"], row["batch"]) for row in rows] == [("eager", 1), ("eager", 2), ("onnx", 1), ("onnx", 2)]
+    for row in rows:
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert row["images_per_s"] == pytest.approx(1000 * row["batch"] / row["p50_ms"], rel=0.01)
+        assert row["calls"] == 10  # whole blocks
+        assert row["AP"] == pytest.approx(rows[0]["AP"], abs=1e-3)
+    assert "| released |" in capsys.readouterr().out
+    ElementTree.fromstring((tmp_path / "s.svg").read_text())
+
+
+def test_without_data_there_is_speed_and_no_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["bench", "infer", "released", "--threads", "1", "--calls", "1", "--json", str(tmp_path / "s.json")]) == 0
+    )
+    (row,) = json.loads((tmp_path / "s.json").read_text())
+    assert row["AP50"] is None
+    assert "sample images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--runtime", "magic"], "choose among eager"),
+        (["--precision", "int8"], "add onnx or openvino"),
+        (["--precision", "int8", "--runtime", "onnx"], "--calibration"),
+        (["--threads", "0"], "whole numbers"),
+        (["--batch", "two"], "whole numbers"),
+        (["--calls", "0"], "give 1 or more"),
+        (["--plot", "a.svg"], "--data"),
+    ],
+)
+def test_mistakes_are_told(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "infer", "released", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_missing_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "infer", "nowhere"]) == 2
+    assert "no such run" in capsys.readouterr().err
+
+
+def row(ap50: float, per_s: float) -> dict[str, Any]:
+    told = {"system": "a<b", "runtime": "onnx", "precision": "fp32", "threads": 1, "batch": 1}
+    return {**told, "AP50": ap50, "images_per_s": per_s}
+
+
+def test_what_is_slower_and_no_better_is_not_on_the_front() -> None:
+    rows = [row(0.7, 10), row(0.6, 100), row(0.65, 50), row(0.6, 60), row(0.64, 40), row(0.65, 50)]
+    assert pareto_front(rows) == [1, 2, 0]
+    ElementTree.fromstring(pareto_plot(rows))  # names are escaped
+
+
+def test_one_row_is_a_picture_too() -> None:
+    ElementTree.fromstring(pareto_plot([row(0.5, 10)]))

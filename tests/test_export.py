@@ -1,0 +1,197 @@
+"""Exported detectors: the graph gives the detector's numbers, the file too, and what doesn't is not written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_detector import model_config
+
+from detect.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.commands import main
+from detect.errors import ConfigError, DataError
+from detect.export.graph import FixedGraph
+from detect.export.proof import parity
+from detect.models import default_anchors
+from detect.records import Detections
+
+CATEGORIES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels of a dozen sample images of 200 pixels."""
+    folder = tmp_path_factory.mktemp("steel")
+    assert main(["sample", "--out", str(folder / "raw"), "--images", "12", "--seed", "7"]) == 0
+    assert main(["convert", str(folder / "raw"), "--out", str(folder), "--split", "all=1.0"]) == 0
+    return folder / "all.json"
+
+
+def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
+    """A detector whose random weights score all classes alike but for noise, so that much is found."""
+    torch.manual_seed(3)
+    shapes = default_anchors(levels, 2)
+    return Detector(model_config(**changes), CATEGORIES, channels, (0.4,) * channels, (0.2,) * channels, shapes).build()
+
+
+@pytest.mark.parametrize(
+    ("channels", "size_hw", "levels", "changes"),
+    [
+        (1, (96, 96), 4, {}),
+        (1, (75, 130), 4, {}),  # padded
+        (3, (64, 96), 4, {}),
+        (1, (60, 90), 4, {"input_size": 96}),  # enlarged
+        (1, (96, 96), 4, {"roi": {"stages": 2, "quality_weight": 0.5}}),
+        (1, (96, 96), 3, {"rpn": {"finest_stride": 8, "kernel": "separable"}}),
+        (1, (96, 96), 1, {"fpn": {"single_stride": 16}}),
+    ],
+    ids=["plain", "padded", "colour", "resized", "cascade", "light", "one level"],
+)
+def test_the_graph_finds_what_the_detector_finds(
+    channels: int, size_hw: tuple[int, int], levels: int, changes: dict[str, Any]
+) -> None:
+    detector = built(channels, levels, **changes).eval()
+    graph = FixedGraph(detector, size_hw=size_hw, channels=channels, white=255).eval()
+    shape = size_hw if channels == 1 else (*size_hw, 3)
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    with torch.inference_mode():
+        planes = image[None] if channels == 1 else image.permute(2, 0, 1)
+        (wanted,) = detector([planes.float() / 255])
+        boxes, scores, labels = graph(image)
+    assert len(boxes) == len(wanted["boxes"]) > 3
+    assert torch.allclose(scores, wanted["scores"], atol=1e-5)
+    ours, theirs = (
+        Detections(b.numpy(), s.numpy(), n.numpy(), CATEGORIES)
+        for b, s, n in ((boxes, scores, labels), (wanted["boxes"], wanted["scores"], wanted["labels"]))
+    )
+    assert parity(ours=[ours], theirs=[theirs]).holds
+
+
+def test_a_detector_with_memory_is_refused() -> None:
+    detector = built(memory={})
+    with pytest.raises(ConfigError, match="needs the frames before"):
+        FixedGraph(detector, size_hw=(96, 96), channels=1, white=255)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_the_file_finds_the_same_and_says_how_to_use_it(runtime: str, steel: Path, tmp_path: Path) -> None:
+    out = tmp_path / "line"
+    assert main(["export", "released", "--to", runtime, "--data", str(steel), "--out", str(out)]) == 0
+    contract = json.loads((out / "contract.json").read_text())
+    assert contract["shape"] == [200, 200]
+    assert contract["proof"]["unmatched"] == 0 < contract["proof"]["compared"]
+    assert contract["proof"]["detector"]["AP"] == pytest.approx(contract["proof"]["exported"]["AP"], abs=1e-3)
+    done = subprocess.run([sys.executable, "example.py"], cwd=out, capture_output=True, text=True)
+    assert done.stdout.count("as expected") == len(contract["golden"]) > 0, done.stderr
+    assert "NOT" not in done.stdout
+    told = (out / "example.py").read_text()
+    assert "import torch" not in told
+    assert "import detect" not in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["line"]
+
+
+def test_int8_is_kept_only_if_no_class_loses_more_than_allowed(
+    steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["export", "released", "--to", "onnx", "--int8", "--data", str(steel), "--calibration", str(steel)]
+    out = tmp_path / "int8"
+    assert main([*call, "--most-lost", "1", "--out", str(out)]) == 0
+    contract = json.loads((out / "contract.json").read_text())
+    assert set(contract["proof"]["lost_recall"]) == set(contract["categories"])
+    assert (out / "model.onnx").stat().st_size < 0.6 * 4 * 1_360_612
+
+
+def test_deep_images_keep_their_bits(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from detect.export.contract import Contract
+    from detect.export.onnx_file import write_onnx
+
+    detector = built().eval()
+    graph = FixedGraph(detector, size_hw=(64, 64), channels=1, white=4095).eval()
+    contract = Contract("m.onnx", "onnx", "fp32", (64, 64), 1, "uint16", 4095, CATEGORIES)
+    write_onnx(graph, contract, tmp_path / "m.onnx")
+    image = np.random.default_rng(1).integers(0, 4096, (64, 64)).astype(np.uint16)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
+    _, scores, _ = session.run(None, {"image": image})
+    with torch.inference_mode():
+        (wanted,) = detector([torch.from_numpy(image.astype(np.float32) / 4095)[None]])
+    assert np.allclose(scores, wanted["scores"].numpy(), atol=1e-5)
+
+
+def test_what_cannot_be_exported_is_told_and_nothing_is_left(
+    steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["export", "released", "--to", "onnx"]
+    out = ["--out", str(tmp_path / "line")]
+    for arguments, words in [
+        ([*call, *out], "--data"),
+        ([*call, "--data", str(steel), "--size", "300x200", *out], "no image here has 200x300 px"),
+        ([*call, "--data", str(steel), "--size", "tall", *out], "HEIGHTxWIDTH"),
+        ([*call, "--data", str(steel), "--most-lost", "0.1", *out], "--int8 only"),
+        ([*call, "--data", str(steel), "--int8", *out], "--calibration"),
+        ([*call, "--data", str(steel), "--out", str(steel.parent)], "something else than an export"),
+        (["export", "nowhere", "--to", "onnx", *out], "no such run"),
+    ]:
+        assert main(arguments) == 2
+        assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_finds_something_else_is_not_written(
+    steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("detect.export.proof.TOLERANCE_PX", 0.0)
+    monkeypatch.setattr("detect.export.proof.TOLERANCE_SCORE", 0.0)
+    assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 2
+    assert "finds something else" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_sees_what_only_one_has() -> None:
+    def found(*rows: tuple[float, int, float]) -> Detections:
+        boxes = np.array([[x, 0, x + 10, 10] for x, _, _ in rows], np.float32).reshape(-1, 4)
+        scores, labels = (np.array([row[i] for row in rows]) for i in (2, 1))
+        return Detections(boxes, scores.astype(np.float32), labels.astype(np.int64), CATEGORIES)
+
+    same = found((0, 1, 0.9), (30, 2, 0.5))
+    assert parity([same], [found((0.01, 1, 0.9), (30, 2, 0.5003))]).holds
+    assert parity([same], [found((0, 1, 0.9))]).unmatched == 1
+    assert parity([found((0, 1, 0.9))], [same]).unmatched == 1
+    assert parity([same], [found((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
+    assert parity([same], [found((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
+    assert parity([found()], [found()]).holds
+    assert parity([found((0, 1, 0.04))], [found()]).holds  # too unsure to count
+
+
+def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from detect.checkpoint import load_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    made: Checkpoint = load_checkpoint(Path("released"))
+    save_checkpoint(run / "best.pt", made)
+    (run / "config.yaml").write_text(f"data: {{val: {json.dumps(str(steel))}}}\n")
+    assert main(["export", str(run), "--to", "onnx"]) == 0
+    assert (run / "export" / "onnx" / "model.onnx").is_file()
+    assert main(["export", str(run), "--to", "onnx"]) == 0  # replaced
+
+
+def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) -> None:
+    from detect.export import load
+
+    assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 0
+    runner = load(tmp_path / "line", threads=1)
+    with pytest.raises(DataError, match="give 200x200 px in uint8"):
+        runner(np.zeros((100, 200), np.uint8))
+    (tmp_path / "line" / "model.onnx").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="can't load the model"):
+        load(tmp_path / "line")
+    with pytest.raises(DataError, match="contract"):
+        load(tmp_path)
