@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from team import needs_fork, together, train_together
-from tiny import TINY_MODEL, tiny_config, write_parts
+from tiny import TINY_MODEL, tiny_config, write_tiny
 from tiny_detector import tiny_detector, train_one_step
 from torch import Tensor, nn
 
@@ -47,7 +47,9 @@ def in_team(work: Any, *arguments: Any) -> Any:
 
 @needs_fork
 def test_two_processes_follow_one(tmp_path: Path, lone: None) -> None:
-    data, runs = write_parts(tmp_path), (tmp_path / "one", tmp_path / "two")
+    write_tiny(tmp_path, "train", images=8, seed=0)
+    write_tiny(tmp_path, "val", images=5, seed=1)  # an odd number: uneven shares
+    data, runs = tmp_path, (tmp_path / "one", tmp_path / "two")
     model = {**TINY_MODEL, "norm": "group", "roi": {**TINY_MODEL["roi"], "dropout": 0.0, "quality_weight": 0.3}}
     for size, run in enumerate(runs, start=1):
         config = tiny_config(data, run, model=model, train={"epochs": 6, "val_every": 3})
