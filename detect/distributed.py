@@ -25,7 +25,7 @@ from .errors import ConfigError, TeamError, is_out_of_memory
 # The leader audits its data before the first step, and shares of images are read in unequal times.
 _PATIENCE = timedelta(hours=1)
 _POLL_S = 0.05
-_LOST = ("gloo", "nccl", "connection", "process group", "processgroup", "socket", "store")
+_LOST = ("gloo", "nccl", "processgroup", "process group", "tcpstore")  # in what torch says then
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,11 @@ def _name_of_team(store: Store, rank: int, size: int) -> str:
             store.set("welcome", json.dumps([word, *(store.get(f"hello/{i}").decode() for i in range(1, size))]))
             if store.check([f"{word}/{i}" for i in range(1, size)]):
                 return word
-        welcome = json.loads(store.get("welcome"))
-        if rank > 0 and len(welcome) == size and welcome[rank] == word:
-            store.set(f"{welcome[0]}/{rank}", "heard")
-            return str(welcome[0])
+        else:
+            welcome = json.loads(store.get("welcome"))
+            if len(welcome) == size and welcome[rank] == word:
+                store.set(f"{welcome[0]}/{rank}", "heard")
+                return str(welcome[0])
         time.sleep(_POLL_S)
 
 
