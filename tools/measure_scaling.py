@@ -4,8 +4,8 @@
     python tools/measure_scaling.py --only speed --rounds 5
 
 Every process has one thread. Speed is that of the default detector on sample steel, the counts of processes by turns.
-Closeness, on images of half the size, is held against the spread of a single process whose first weights are moved by one part in ten million:
-what is closer than that is equal up to rounding. Needs a system that forks.
+Closeness, on images of half the size, is held against the spread of a single process whose first weights are moved by
+one part in ten million: what is closer than that is equal up to rounding. Needs a system that forks.
 """
 
 import argparse
