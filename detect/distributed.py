@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from .errors import ConfigError
+from .errors import ConfigError, TeamError, is_out_of_memory
+
+# The leader audits its data before the first step, and shares of images are read in unequal times.
+_PATIENCE = timedelta(hours=1)
+_POLL_S = 0.05
+_LOST = ("gloo", "nccl", "processgroup", "process group", "tcpstore")  # in what torch says then
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that writes, prints and judges."""
+        """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
     def check_shares(self, batch_size: int) -> None:
@@ -85,6 +97,9 @@ def joined(device: torch.device) -> Iterator[Team]:
 
     Args:
         device: what the team trains on; GPUs talk over NCCL, CPUs over Gloo.
+
+    Raises:
+        TeamError: the processes don't find each other, or one was lost.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -92,11 +107,57 @@ def joined(device: torch.device) -> Iterator[Team]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+        store = PrefixStore(_name_of_team(store, rank, size), store)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        found = f"{size} processes are to train together and don't find each other ({_first_line(error)})"
+        fix = "start them with torchrun, all with the same address and port"
+        raise TeamError(found, where="RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT", fix=fix) from None
     try:
         yield Team(dist.get_rank(), size)
+    except RuntimeError as error:
+        if is_out_of_memory(error) or not any(word in str(error).lower() for word in _LOST):
+            raise
+        found = f"another process of this training was lost ({_first_line(error)})"
+        fix = "--resume goes on after the last whole epoch, which torchrun --max-restarts does by itself"
+        raise TeamError(found, fix=fix) from None
     finally:
         dist.destroy_process_group()
+
+
+def _name_of_team(store: Store, rank: int, size: int) -> str:
+    """A name that all processes of this team know, and none of a team before it.
+
+    torchrun keeps one store for a team and all that it starts in its place, where a new process may read the address
+    of a dead one and wait for it. So each says hello by a word of its own, and goes by the welcome that repeats it.
+    """
+    word = uuid4().hex
+    store.set(f"hello/{rank}", word)
+    while True:
+        if rank == 0:
+            store.set("welcome", json.dumps([word, *(store.get(f"hello/{i}").decode() for i in range(1, size))]))
+            if store.check([f"{word}/{i}" for i in range(1, size)]):
+                return word
+        else:
+            welcome = json.loads(store.get("welcome"))
+            if len(welcome) == size and welcome[rank] == word:
+                store.set(f"{welcome[0]}/{rank}", "heard")
+                return str(welcome[0])
+        time.sleep(_POLL_S)
+
+
+def was_restarted() -> bool:
+    """Whether torchrun has started this process again, after it or another one of its team was lost."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def _first_line(error: Exception) -> str:
+    """What torch says first, without the places in its source."""
+    sentence = re.sub(r"\[[^\]]*\.(cc|cpp):\d+\] ", "", str(error).strip()).partition("\n")[0]
+    return sentence.partition(". This is")[0].rstrip(".")
 
 
 def local_device(device: torch.device) -> torch.device:

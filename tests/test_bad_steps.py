@@ -231,7 +231,13 @@ def test_all_shares_of_a_batch_are_named_and_saved(data: Path, tmp_path: Path, m
 
     images = DetectionDataset(read_dataset(data / "train.json", role="data.train"), channels=1)
     parts = [
-        Batch([torch.zeros(1, 8, 8)], [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}], [i], [(9,) * i])
+        Batch(
+            [torch.zeros(1, 8, 8)],
+            [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}],
+            [i],
+            [(9,) * i],
+            [i],
+        )
         for i in (0, 1)
     ]
     gather = BadSteps(tmp_path, images, Team(), action="stop", in_a_row=1, say=print)

@@ -161,6 +161,16 @@ def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path)
     assert len(set(saved["files"])) == 4  # both shares of the batch
 
 
+def test_what_only_one_process_finds_is_told(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "train", images=8, seed=0)
+    write_tiny(tmp_path, "val", images=4, seed=1)
+    (tmp_path / "val" / "val_01.bmp").write_bytes((tmp_path / "val" / "val_01.bmp").read_bytes()[:2000])
+    refused = detect_train(configured(tmp_path, tmp_path / "run"))  # the second judges this image, the first doesn't
+    assert refused.returncode == 2
+    assert "val_01.bmp" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_batch_too_small_for_the_team_is_told_once(data: Path, tmp_path: Path) -> None:
     refused = detect_train(configured(data, tmp_path / "odd", train={"batch_size": 3}))
     assert refused.returncode == 2

@@ -269,7 +269,7 @@ def test_true_boxes_bring_noisy_copies_that_stay_near_them() -> None:
     true = torch.tensor([[10.0, 20, 50, 30], [0, 0, 8, 60]])
     found = torch.tensor([[1.0, 1, 5, 5]])
     torch.manual_seed(0)
-    with_copies, without = heads.add_gt_proposals([found, found], [true, torch.zeros(0, 4)])
+    with_copies, without = (heads.with_copies(found, each) for each in (true, torch.zeros(0, 4)))
     assert torch.equal(without, found)
     assert torch.equal(with_copies[:3], torch.cat([found, true]))
     copies = with_copies[3:].reshape(4, 2, 4)
@@ -278,4 +278,4 @@ def test_true_boxes_bring_noisy_copies_that_stay_near_them() -> None:
     assert shifts.max() <= 0.2
     assert shifts.mean() > 0.05
     heads.noisy_copies = 0
-    assert torch.equal(heads.add_gt_proposals([found], [true])[0], torch.cat([found, true]))
+    assert torch.equal(heads.with_copies(found, true), torch.cat([found, true]))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from .. import __version__
-from ..errors import DetectError, is_out_of_memory
+from ..errors import DetectError, TeamError, is_out_of_memory
 from .audit import AUDIT
 from .bench import BENCH
 from .compare import COMPARE
@@ -23,7 +23,7 @@ from .infer import INFER
 from .sample import SAMPLE
 from .search import SEARCH
 from .train import TRAIN
-from .verb import INTERRUPTED_EXIT, UsageError, Verb, VerbGroup
+from .verb import INTERRUPTED_EXIT, LOST_EXIT, UsageError, Verb, VerbGroup
 
 __all__ = ["VERBS", "main"]
 
@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None: those of this process.
 
     Returns:
-        The exit code: 0 done, 2 a mistake in the input (one sentence on stderr), 130 stopped by Ctrl-C. A mistake in
-        the program itself keeps its traceback.
+        The exit code: 0 done, 2 a mistake in the input (one sentence on stderr), 75 another process of the same
+        training was lost, 130 stopped by Ctrl-C. A mistake in the program itself keeps its traceback.
     """
     try:
         code = _tell_mistakes(list(sys.argv[1:] if argv is None else argv))
@@ -80,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell_mistakes(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
+    except TeamError as error:
+        return _complain(str(error), LOST_EXIT)
     except DetectError as error:
         return _complain(str(error), USAGE_EXIT)
     except KeyboardInterrupt:

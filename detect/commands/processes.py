@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from .verb import INTERRUPTED_EXIT
+from .verb import INTERRUPTED_EXIT, LOST_EXIT
 
 _POLL_S = 0.1
 _WATCH_S = 0.5
@@ -34,10 +34,10 @@ def run_together(arguments: Sequence[str], count: int) -> int:
     """Run ``detect`` with these arguments in ``count`` processes, sharing this machine's cores.
 
     They find each other by the variables that torchrun sets as well. Only the first one's output is shown, unless
-    another fails alone. When one fails or Ctrl-C comes, all end.
+    another fails alone, or the first one knows no more than that. When one fails or Ctrl-C comes, all end.
 
     Returns:
-        The exit code of the first to fail, 0 if none does.
+        The exit code of the first to fail by itself, 0 if none does.
     """
     threads = str(max(1, (os.cpu_count() or 1) // count))
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
@@ -52,6 +52,7 @@ def run_together(arguments: Sequence[str], count: int) -> int:
         try:
             code = _first_failure(team)
             leader = _ended(team[0]) if code else 0
+            codes = [process.poll() for process in team]
         except KeyboardInterrupt:  # the terminal has told all of them, and the leader says how to go on
             for process in team:
                 if _ended(process) is None:
@@ -62,10 +63,10 @@ def run_together(arguments: Sequence[str], count: int) -> int:
             for process in team:
                 process.kill()
                 process.wait()
-        if code and not leader:
+        if code and leader in (None, 0, LOST_EXIT):
             aside.seek(0)
             sys.stderr.write(aside.read())
-        return code
+        return next((each for each in codes if each not in (None, 0, LOST_EXIT)), code)
 
 
 def end_with_parent() -> None:

@@ -10,6 +10,7 @@ from typing import NoReturn
 from ..errors import DetectError
 
 INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells count
+LOST_EXIT = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong here, try again
 
 
 class UsageError(DetectError):

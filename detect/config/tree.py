@@ -130,6 +130,7 @@ class ModelConfig(Section):
     """The detector, part by part."""
 
     input_size: Positive | None = None  # shorter side in pixels; None: the data's own size
+    norm: Literal["batch", "sync", "group"] = "batch"  # over a process's share of a batch, the whole batch, each image
     backbone: BackboneConfig = CspConfig()
     fpn: FpnConfig = FpnConfig()
     scan: ScanConfig | None = None  # None: no recurrence; {} switches it on as it stands above
@@ -137,6 +138,14 @@ class ModelConfig(Section):
     anchors: AnchorConfig = AnchorConfig()
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()
+
+    @model_validator(mode="after")
+    def _a_norm_that_fits(self) -> ModelConfig:
+        if self.norm == "group" and getattr(self.backbone, "weights", "none") != "none":
+            raise ValueError("norm group can't go on from backbone.weights learned with batch norm: take batch or sync")
+        if self.norm == "sync" and self.memory is not None and self.memory.light is not None:
+            raise ValueError("norm sync needs every part in every step, and memory.light rests in some: take group")
+        return self
 
 
 class TrainConfig(Section):

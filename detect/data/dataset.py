@@ -27,6 +27,7 @@ class Sample:
         labels: int64[N], 1-based category ids.
         motion_xy: how far the surface has moved since the frame before, right and down, pixels; 0, 0 for a still.
         mixed_in: positions of other images that a mosaic took in.
+        seed: of what training draws for it in the network, 0 to 2 ** 31 - 1.
     """
 
     pixels: NDArray[np.float32]
@@ -34,6 +35,7 @@ class Sample:
     labels: NDArray[np.int64]
     motion_xy: tuple[float, float] = (0.0, 0.0)
     mixed_in: tuple[int, ...] = ()
+    seed: int = 0
 
 
 class DetectionDataset:
@@ -81,16 +83,19 @@ class DetectionDataset:
         depth = self._read(0).itemsize if len(self) else 1
         return int(self.images.sizes_wh.prod(axis=1, dtype=np.int64).sum()) * self.channels * depth
 
-    def preload(self, most_bytes: float | None = None) -> int:
+    def preload(self, most_bytes: float | None = None, *, share: tuple[int, int] = (0, 1)) -> int:
         """Read every image once, which proves that each can be read; how many are kept in memory.
 
         Args:
             most_bytes: of kept images; those that don't fit any more are read anew each time. None: no limit.
+            share: (rank, size) of this process; where images aren't kept, the others have read theirs.
         """
         if most_bytes is not None:
             self._room = min(self._room, max(0.0, most_bytes))
+        rank, size = share
         for index in range(len(self)):
-            self.pixels(index)
+            if self._room > 0 or index % size == rank:
+                self.pixels(index)
         self._room = 0.0  # what a loader process reads later would be there once a process
         return len(self._cache)
 

@@ -21,6 +21,7 @@ from .transforms import Augment
 from .windows import Windows
 
 _SHUFFLE, _IMAGE = 0, 1  # streams of random numbers that must not meet
+_SEEDS = 2**31
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Batch:
         targets: a dict each of boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
         indices: position of each image in the data set.
         mixed_in: positions of the images that a mosaic mixed into each.
+        seeds: of what is drawn for each in the network, the same on whatever process it is.
         clip_length: so many images in a row are consecutive frames of one strip.
         motion_xy: FloatTensor[images, 2], pixels (right, down) that the surface moved since the frame before; a clip's
             first frame has the motion of its second. None for single images.
@@ -41,6 +43,7 @@ class Batch:
     targets: list[dict[str, Tensor]]
     indices: list[int]
     mixed_in: list[tuple[int, ...]]
+    seeds: list[int]
     clip_length: int = 1
     motion_xy: Tensor | None = None
 
@@ -190,12 +193,18 @@ class _Augmented(TorchDataset[Item]):
             sample = chain(sample, rng, another)
         except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
             return error
-        return [(image, replace(sample, mixed_in=tuple(mixed_in)))]
+        return with_seeds([(image, replace(sample, mixed_in=tuple(mixed_in)))], rng)
 
     def _drawn(self, index: int, rng: np.random.Generator) -> tuple[int, Sample]:
         if isinstance(self.dataset, Windows):
             return self.dataset.draw(index, rng)
         return index, self.dataset[index]
+
+
+def with_seeds(frames: list[tuple[int, Sample]], rng: np.random.Generator) -> Item:
+    """The same with a seed each, drawn last so that nothing before depends on it."""
+    seeds = rng.integers(_SEEDS, size=len(frames)).tolist()
+    return [(index, replace(sample, seed=seed)) for (index, sample), seed in zip(frames, seeds)]
 
 
 def _one_thread(worker: int) -> None:
@@ -214,7 +223,7 @@ def _collate(items: list[Item]) -> Batch | DataError:
     length = len(frames) // len(items)
     motion_xy = torch.tensor([sample.motion_xy for _, sample in frames]) if length > 1 else None
     indices, mixed_in = [index for index, _ in frames], [sample.mixed_in for _, sample in frames]
-    return Batch(images, targets, indices, mixed_in, length, motion_xy)
+    return Batch(images, targets, indices, mixed_in, [sample.seed for _, sample in frames], length, motion_xy)
 
 
 def to_tensor(pixels: NDArray[np.float32]) -> Tensor:

@@ -16,7 +16,7 @@ from ..motion import motion_between
 from ..records import Dataset, Frame
 from ..sample import degrade, draw_condition
 from .dataset import DetectionDataset, Sample
-from .loader import Item, SeededLoader
+from .loader import Item, SeededLoader, with_seeds
 from .panning import pan
 from .transforms import Augment
 
@@ -128,8 +128,8 @@ class _Clips(TorchDataset[Item]):
         try:
             if self.dataset.images[positions[0]].frame is None:
                 frames = self._panned(positions[0], rng)
-                return [(positions[0], frame) for frame in frames]
-            return list(zip(positions, self._filmed(positions, rng)))
+                return with_seeds([(positions[0], frame) for frame in frames], rng)
+            return with_seeds(list(zip(positions, self._filmed(positions, rng))), rng)
         except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
             return error
 

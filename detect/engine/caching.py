@@ -23,13 +23,20 @@ def cache_room(cache_gb: float | None, processes: int) -> float | None:
     return None if free is None else _SHARE * free / processes
 
 
-def fill(images: Sequence[DetectionDataset], room: float | None, *, say: Callable[[str], None]) -> None:
+def fill(
+    images: Sequence[DetectionDataset],
+    room: float | None,
+    *,
+    say: Callable[[str], None],
+    share: tuple[int, int] = (0, 1),
+) -> None:
     """Read all images once and keep those that there is room for.
 
     Args:
         images: each with its own cache; the first ones are kept first.
         room: bytes for all; 0: none is kept, None: no limit.
         say: gets a line before anything is read, and one if not all are kept.
+        share: (rank, size) of this process among those that read the first of ``images``.
     """
     needed = sum(each.decoded_bytes() for each in images)
     if room == 0:
@@ -39,8 +46,8 @@ def fill(images: Sequence[DetectionDataset], room: float | None, *, say: Callabl
     else:
         say(f"decoded images take {_told(needed)}, more than the {_told(room)} for them (data.cache_gb)")
     wanted = room != 0
-    for each in images:
-        kept = each.preload(room)
+    for number, each in enumerate(images):
+        kept = each.preload(room, share=share if number == 0 else (0, 1))
         room = None if room is None else room - each.kept_bytes
         if wanted and kept < len(each):
             say(f"{kept:,} of {len(each):,} images are kept in memory, the others are read anew each time")

@@ -6,23 +6,23 @@ from collections.abc import Callable
 
 from ..config import DataConfig
 from ..data import DetectionDataset, read_dataset, shortage_told
+from ..distributed import Team
 from .caching import cache_room, fill
 from .soundness import refuse_errors
 from .validation import Validator
 
 
-def read_data(
-    data: DataConfig, *, processes: int, say: Callable[[str], None]
-) -> tuple[DetectionDataset, Validator | None]:
+def read_data(data: DataConfig, *, team: Team, say: Callable[[str], None]) -> tuple[DetectionDataset, Validator | None]:
     """The training images and, if there are any to judge on, what judges.
 
     Args:
         data: its files, channels and cache.
-        processes: that share the training, each with its own images in memory.
+        team: the processes that share the training, each with its own images in memory.
         say: gets a line on what the images take in memory, before they are read.
 
     Raises:
-        DataError: labels or images that can't be used; every image is read once, so that none fails in mid-epoch.
+        DataError: labels or images that can't be used; every image is read once, so that none fails in mid-epoch;
+            one that isn't kept in memory by one process of the team.
         MemoryShortageError: the images don't fit.
     """
     records = read_dataset(data.train, role="data.train", only=data.train_images)
@@ -32,8 +32,9 @@ def read_data(
     if data.val is not None:
         held_out = read_dataset(data.val, role="data.val", categories=records.categories)
         refuse_errors(held_out, data.val)
-        validator = Validator(held_out, channels=data.channels, cache=data.cache, max_value=data.max_value)
-    room = cache_room(data.cache_gb, processes) if data.cache else 0.0
+        validator = Validator(held_out, channels=data.channels, cache=data.cache, max_value=data.max_value, team=team)
+    room = cache_room(data.cache_gb, team.size) if data.cache else 0.0
     with shortage_told("reading the images", "set data.cache=false, which reads them anew in every epoch"):
-        fill([images, *([validator.images] if validator else [])], room, say=say)
+        fill([images, *([validator.images] if validator else [])], room, say=say, share=(team.rank, team.size))
+    images.brightest = max((each for each in team.gathered(images.brightest) if each is not None), default=None)
     return images, validator

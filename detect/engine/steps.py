@@ -90,7 +90,7 @@ class Stepper:
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         try:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-                losses: dict[str, Tensor] = self._learner(batch.images, batch.targets, **self._time(batch))
+                losses: dict[str, Tensor] = self._learner(batch.images, _drawn(batch), **self._time(batch))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -126,3 +126,8 @@ class Stepper:
         self.ema.weights = {name: value.to(self.device) for name, value in averaged.items()}
         self.ema.updates = state["ema_updates"]
         self.watch = LossWatch(self.watch.absurd, state.get("losses_before", ()))
+
+
+def _drawn(batch: Batch) -> list[dict[str, Tensor]]:
+    """The targets with the seed of what is drawn for each image, which stays on the CPU."""
+    return [{**target, "seed": torch.tensor(seed)} for target, seed in zip(batch.targets, batch.seeds)]

@@ -12,7 +12,7 @@ import torch
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config import Config
 from ..data import SeededLoader, Windows, depth_in_words, shortage_told
-from ..distributed import Team, joined, local_device
+from ..distributed import Team, joined, local_device, was_restarted
 from ..errors import DivergenceError
 from ..models import load_pretrained, parts, proposal_strides
 from ..prediction import resolve_device
@@ -36,7 +36,8 @@ def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str,
 
     Args:
         config: the resolved configuration.
-        resume: continue ``config.run.dir`` from its last epoch; a folder without a checkpoint starts anew.
+        resume: continue ``config.run.dir`` from its last epoch; a folder without a checkpoint starts anew. So does a
+            team that torchrun has started again after a loss.
         on_epoch: gets each line of the log once its checkpoint is written; what it raises ends the training there.
 
     Returns:
@@ -46,9 +47,11 @@ def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str,
         DetectError: data, configuration or run folder can't be used; says which and why.
         DivergenceError: a loss or the gradient stopped being a number, or the loss exploded.
         MemoryShortageError: the device or the machine has too little memory.
+        TeamError: another process of the training was lost.
     """
     device, folder = local_device(resolve_device(config.train.device)), RunFolder(config.run.dir)
     with exact_arithmetic(device, wanted=config.train.deterministic), joined(device) as team, folder.lock:
+        resume = any(team.gathered(resume or was_restarted()))  # on each machine torchrun counts its own losses only
         return _Training(config, device, team, folder, resume=resume).run(on_epoch)
 
 
@@ -66,7 +69,7 @@ class _Training:
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
             proposal_strides(config.model, config.data.channels)  # names a backbone that can't be built, likewise now
-        self.dataset, self.validator = read_data(config.data, processes=team.size, say=self.console.say)
+        self.dataset, self.validator = read_data(config.data, team=team, say=self.console.say)
         if saved is None and team.leads:
             self._warn(self.folder.start(config))
             self._say_start()
@@ -138,7 +141,8 @@ class _Training:
                 if self._is_judged(self.epoch):
                     bar.judging(self.epoch)
                     with shortage_told(f"judging epoch {self.epoch}", "lower model.input_size, or cut large images"):
-                        line["val"] = self._judge()
+                        assert self.validator is not None
+                        line["val"] = self.validator(self.stepper.averaged())
                 self._keep(line)
                 if board is not None:
                     board.add(line)
@@ -154,11 +158,11 @@ class _Training:
             self.console.say(f"note: {sentence}")
 
     def _say_start(self) -> None:
-        data, judged_on = self.config.data, len(self.validator.images) if self.validator else 0
+        data, judged_on = self.config.data, self.validator.total if self.validator else 0
         for line in warnings_about(data.train, data.val, len(self.dataset) + judged_on):
             self.console.say(line)
         boxes = len(self.dataset.boxes_wh())
-        judged = f"judged on {len(self.validator.images):,}" if self.validator else "not judged: data.val is unset"
+        judged = f"judged on {self.validator.total:,}" if self.validator else "not judged: data.val is unset"
         self.console.say(f"training on {len(self.dataset):,} images with {boxes:,} boxes, {judged}")
         if data.window is not None:
             windows = len(Windows(self.dataset, data.window))
@@ -219,11 +223,6 @@ class _Training:
 
     def _is_stale(self) -> bool:
         return 0 < self.config.train.early_stop <= self.stale
-
-    def _judge(self) -> dict[str, Any]:
-        assert self.validator is not None
-        metrics: dict[str, Any] = self.team.told(self.validator(self.stepper.averaged()) if self.team.leads else None)
-        return metrics
 
     def _keep(self, line: dict[str, Any]) -> None:
         """Log and checkpoints of an epoch; every process knows the best score, the leader writes.

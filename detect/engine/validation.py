@@ -1,17 +1,21 @@
-"""Judging a network on the validation part while it trains."""
+"""Judging a network on the validation part while it trains, each process of a team its share of the images."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torchvision.models.detection import FasterRCNN
 
 from ..data import DetectionDataset
+from ..distributed import Team
 from ..evaluation import average_precision
 from ..formats import coco
 from ..prediction import coco_results
-from ..records import Dataset
+from ..records import Dataset, Image
 from ..streaming import detect_in_time
 
 
@@ -23,17 +27,49 @@ class Validator:
         channels: of the detector.
         cache: keep decoded images in memory.
         max_value: white of 16-bit images; None: 65535.
+        team: the processes that judge together.
+
+    Attributes:
+        images: those that this process looks at.
+        total: how many images all of them look at.
     """
 
-    def __init__(self, dataset: Dataset, *, channels: int, cache: bool, max_value: int | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, *, channels: int, cache: bool, max_value: int | None = None, team: Team
+    ) -> None:
+        self.team, self.total = team, len(dataset.images)
         self._truth = coco.to_dict(dataset, Path())
         self._ids = dataset.category_ids()
-        self.images = DetectionDataset(dataset, channels=channels, cache=cache, max_value=max_value)
+        self._positions = shares(dataset.images, team.size)[team.rank]
+        own = [dataset.images[i] for i in self._positions]
+        if any(image.frame is None for image in dataset.images):  # then every image is seen alone, strip or not
+            own = [replace(image, frame=None) for image in own]
+        self.images = DetectionDataset(
+            replace(dataset, images=tuple(own)), channels=channels, cache=cache, max_value=max_value
+        )
 
     def __call__(self, model: FasterRCNN) -> dict[str, Any]:
-        """AP, AP50, AP75 and AP50 a class, as fractions; the model's mode is put back afterwards."""
+        """AP, AP50, AP75 and AP50 a class, as fractions, on every process; the model's mode is put back afterwards."""
         training = model.training
         model.eval()
-        found = dict(detect_in_time(model, self.images, self.images.categories))
+        own = {self._positions[i]: found for i, found in detect_in_time(model, self.images, self.images.categories)}
         model.train(training)
-        return average_precision(self._truth, coco_results([found[i] for i in range(len(found))], self._ids))
+        found = {position: each for shares in self.team.gathered(own) for position, each in shares.items()}
+        judged: dict[str, Any] = self.team.told(
+            average_precision(self._truth, coco_results([found[i] for i in range(self.total)], self._ids))
+            if self.team.leads
+            else None
+        )
+        return judged
+
+
+def shares(images: Sequence[Image], size: int) -> list[list[int]]:
+    """Positions that each of ``size`` processes judges: every image once, strips whole, as evenly as may be."""
+    together: dict[object, list[int]] = defaultdict(list)
+    in_time = all(image.frame is not None for image in images)
+    for i, image in enumerate(images):
+        together[image.frame.strip if in_time and image.frame is not None else i].append(i)
+    dealt: list[list[int]] = [[] for _ in range(size)]
+    for positions in sorted(together.values(), key=len, reverse=True):
+        min(dealt, key=len).extend(positions)
+    return [sorted(positions) for positions in dealt]

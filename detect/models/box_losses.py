@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
 from .heads import Seen
+from .together import mean_count
 
 BoxLoss = Literal["giou", "diou", "ciou", "smooth_l1"]
 _OF_BOXES = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
@@ -27,7 +28,7 @@ def stage_losses(
     box_loss_weight: float,
     label_smoothing: float,
 ) -> dict[str, Tensor]:
-    """Losses of N proposals of all images together.
+    """Losses of N proposals of all images together; of several processes, what averages to the losses of all of theirs.
 
     Args:
         seen: what is said of them.
@@ -52,14 +53,13 @@ def stage_losses(
         box = F.smooth_l1_loss(offsets, wanted, beta=1 / 9, reduction="sum")
     else:
         box = _OF_BOXES[box_loss](found_xyxy, wanted_xyxy, reduction="sum")
-    losses = {
-        "loss_classifier": F.cross_entropy(seen.logits, labels, label_smoothing=label_smoothing),
-        "loss_box_reg": box_loss_weight * box / max(labels.numel(), 1),
-    }
+    count = mean_count(labels.numel(), labels.device)
+    classes = F.cross_entropy(seen.logits, labels, label_smoothing=label_smoothing, reduction="sum")
+    losses = {"loss_classifier": classes / count, "loss_box_reg": box_loss_weight * box / count}
     if seen.quality is not None:
         overlap = _paired_iou(found_xyxy.detach(), wanted_xyxy)
         foreseen = F.binary_cross_entropy_with_logits(seen.quality[positive], overlap, reduction="sum")
-        losses["loss_quality"] = foreseen / max(len(overlap), 1)
+        losses["loss_quality"] = foreseen / mean_count(len(overlap), overlap.device)
     return losses
 
 

@@ -11,10 +11,11 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from .box_losses import BoxLoss, stage_losses
+from .draws import balanced, draws_of
 from .final_boxes import final_boxes
 from .heads import Seen, Stage
 
-Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N]
+Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see draws_of)
 
 
 class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
@@ -82,12 +83,11 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         targets: list[Target],
     ) -> dict[str, Tensor]:
         """The losses of all stages; a later one's names end in its number."""
-        proposals, _, labels, wanted = self.select_training_samples(proposals, targets)
+        proposals = [self._sampled(*each) for each in zip(proposals, targets)]
         losses = {}
         for number, look in enumerate(self.looks()):
-            if number > 0:
-                least = self.proposal_matcher.high_threshold + 0.1 * number
-                labels, wanted = self._assigned(proposals, targets, least=least)
+            least = self.proposal_matcher.high_threshold + 0.1 * number
+            labels, wanted = self._assigned(proposals, targets, least=least)
             seen = look(self.box_roi_pool(features, proposals, image_shapes))
             of_stage = self.losses(seen, proposals, torch.cat(labels), torch.cat(wanted))
             ending = f"_{number + 1}" if number > 0 else ""
@@ -96,12 +96,21 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
                 proposals = self._moved(proposals, seen, image_shapes)
         return losses
 
-    def add_gt_proposals(self, proposals: list[Tensor], gt_boxes: list[Tensor]) -> list[Tensor]:
-        """Proposals of each image with its true boxes and their noisy copies, FloatTensor[N, 4], xyxy, pixels."""
-        return [
-            torch.cat([found, true, self._shaken(true.repeat(self.noisy_copies, 1))])
-            for found, true in zip(proposals, gt_boxes)
-        ]
+    def _sampled(self, proposals: Tensor, target: Target) -> Tensor:
+        """The boxes of one image to learn from, FloatTensor[N, 4]: a random choice, with a share of objects."""
+        draws = draws_of(target, "proposals", proposals.device)
+        boxes = self.with_copies(proposals, target["boxes"].to(proposals.dtype), draws)
+        (labels,), _ = self._assigned([boxes], [target], least=self.proposal_matcher.high_threshold)
+        sampler = self.fg_bg_sampler
+        objects, background = balanced(labels, sampler.batch_size_per_image, sampler.positive_fraction, draws)
+        return boxes[objects | background]
+
+    def with_copies(self, proposals: Tensor, true_xyxy: Tensor, draws: torch.Generator | None = None) -> Tensor:
+        """Proposals of one image with its true boxes and their noisy copies, FloatTensor[N, 4], xyxy, pixels."""
+        copies = true_xyxy.repeat(self.noisy_copies, 1)
+        sides = (copies[:, 2:] - copies[:, :2]).repeat(1, 2)
+        chance = torch.rand(copies.shape, generator=draws, dtype=copies.dtype, device=copies.device)
+        return torch.cat([proposals, true_xyxy, copies + (2 * chance - 1) * self.noise * sides])
 
     def losses(self, seen: Seen, proposals: list[Tensor], labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Losses of one stage.
@@ -126,10 +135,6 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
     def looks(self) -> list[Stage]:
         """The stages in the order in which they look."""
         return [Stage(self.box_head, self.box_predictor), *self.refinement]  # the first by torchvision's names
-
-    def _shaken(self, boxes: Tensor) -> Tensor:
-        sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-        return boxes + (2 * torch.rand_like(boxes) - 1) * self.noise * sides
 
     def _moved(self, proposals: list[Tensor], seen: Seen, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
         """The boxes that proposals stand for, FloatTensor[N_i, 4] an image; nothing is learned through them."""

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from .anchors import ShapeAnchors, Shapes
 from .detection_heads import DetectionHeads
 from .heads import BoxHead, BoxPredictor, ProposalHead, Stage
+from .norms import renormalise
 from .pooling import PyramidRoIAlign
 from .proposals import ProposalNetwork
 from .pyramid import build_pyramid
@@ -129,6 +130,7 @@ def build_detector(
         label_smoothing=roi.label_smoothing,
         quality_weight=roi.quality_weight,
     )
+    renormalise(detector, model.norm)
     detector.to(memory_format=torch.channels_last)  # convolutions and norms run a quarter faster on a CPU
     check_detector(detector, channels)
     return detector

@@ -12,6 +12,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
+from .draws import balanced, draws_of
+from .together import mean_count
+
 _SMALLEST = 1e-3  # pixels: the side of a box below which it is none
 
 
@@ -70,19 +73,21 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
             objectness: FloatTensor[B, anchors, 1], logits.
             offsets: FloatTensor[B, anchors, 4].
             anchors: FloatTensor[anchors, 4], xyxy, pixels.
-            targets: of each image its boxes.
+            targets: of each image its boxes, and the seed of what is drawn for it if that matters (``draws_of``).
         """
         labels, objects = self.assign_targets_to_anchors([anchors] * len(targets), targets)
-        positive, negative = (torch.stack(chosen).bool() for chosen in self.fg_bg_sampler(labels))
+        sampler, device = self.fg_bg_sampler, anchors.device
+        most, share = sampler.batch_size_per_image, sampler.positive_fraction
+        chosen = [balanced(of, most, share, draws_of(t, "anchors", device)) for of, t in zip(labels, targets)]
+        positive, negative = (torch.stack(each) for each in zip(*chosen))
         image, place = positive.nonzero(as_tuple=True)
         wanted = self.box_coder.encode_single(torch.stack(objects)[image, place], anchors[place])
         sampled = torch.cat([positive.flatten().nonzero()[:, 0], negative.flatten().nonzero()[:, 0]])
         truth = torch.stack(labels).flatten()[sampled]
         box: Any = F.smooth_l1_loss(offsets[image, place], wanted, beta=1 / 9, reduction="sum")
-        return {
-            "loss_objectness": F.binary_cross_entropy_with_logits(objectness.flatten()[sampled], truth),
-            "loss_rpn_box_reg": box / max(len(sampled), 1),
-        }
+        surprise = F.binary_cross_entropy_with_logits(objectness.flatten()[sampled], truth, reduction="sum")
+        count = mean_count(len(sampled), device)
+        return {"loss_objectness": surprise / count, "loss_rpn_box_reg": box / count}
 
 
 def _by_anchor(level: Tensor, values: int) -> Tensor:
