@@ -105,7 +105,7 @@ class TestMemory:
     def test_so_do_reading_and_judging(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from detect.engine.validation import Validator
 
-        def none(*arguments: Any) -> None:
+        def none(*arguments: Any, **named: Any) -> None:
             raise MemoryError
 
         with monkeypatch.context() as patch:

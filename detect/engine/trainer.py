@@ -73,7 +73,9 @@ class _Training:
         self.detector = (
             saved.detector
             if saved
-            else design_detector(config.model, self.dataset, seed=config.train.seed, say=self.console.say)
+            else design_detector(
+                config.model, self.dataset, window=config.data.window, seed=config.train.seed, say=self.console.say
+            )
         )
         torch.manual_seed(weights_seed(config.train.seed))
         model = self.detector.build()
@@ -222,7 +224,8 @@ class _Training:
 
     def _judge(self) -> dict[str, Any]:
         assert self.validator is not None
-        metrics: dict[str, Any] = self.team.told(self.validator(self.stepper.averaged()) if self.team.leads else None)
+        judged = self.validator(self.stepper.averaged(), side=self.detector.side) if self.team.leads else None
+        metrics: dict[str, Any] = self.team.told(judged)
         return metrics
 
     def _keep(self, line: dict[str, Any]) -> None:
