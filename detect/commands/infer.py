@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import print_table, shown
+from .console import in_json, print_table, shown
 from .depth import say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
+from .stream import add_stream_arguments, check_stream_arguments, frame_shape, run_stream
 from .strip import by_file, detect_strip, strip_entry, title_of
 from .tiles import add_tile_arguments, check_tile_arguments, say_tiling
 from .verb import UsageError, Verb
@@ -27,7 +28,7 @@ JSON_SCHEMA = 1
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or quoted globs")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, folders of them, or quoted globs")
     parser.add_argument(
         "--weights", type=Path, metavar="RUN", help="run folder or checkpoint (default: the newest runs/*/best.pt)"
     )
@@ -46,6 +47,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strip", action="store_true", help="the images are one long strip, each beginning below the one before"
     )
     add_tile_arguments(parser)
+    add_stream_arguments(parser)
     add_draft_arguments(parser, required=False)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
@@ -53,10 +55,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
-    if args.out is not None and not (args.draw or args.json or args.target):
+    if args.out is not None and not (args.draw or args.json or args.target or args.stream):
         raise UsageError("--out without --draw, --json or --to would write nothing", fix="add one of them")
     check_tile_arguments(args)
+    check_stream_arguments(args)
     check_draft_arguments(args)
+    if args.stream is not None:
+        return _run_stream(args)
+    if not args.images:
+        raise UsageError("no image is named", fix="give image files, folders or globs, or --stream with a source")
     from .inputs import find_images
 
     paths, missing = find_images(args.images)
@@ -83,6 +90,17 @@ def _run(args: argparse.Namespace) -> int:
     if failed:
         print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _run_stream(args: argparse.Namespace) -> int:
+    from ..inference import Predictor
+    from ..inference.sources import open_source
+
+    source = open_source(args.stream, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
+    predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
+    run_stream(predictor, source, lowest_scores(predictor.weights_path, args.threshold), args)
+    say_depth(predictor)
+    return 0
 
 
 def _detect_all(
@@ -142,7 +160,7 @@ def _detect_strip(
             _write_picture(pictures[path], pixels, inside)
         if args.target:
             drafts.add(path, pixels.shape[1], pixels.shape[0], inside)
-    return {"strip": strip_entry(strip, _in_json(found))}
+    return {"strip": strip_entry(strip, in_json(found))}
 
 
 def _newest_weights() -> Path:
@@ -188,15 +206,8 @@ def _print_detections(what: str, found: Detections, lowest: Lowest, picture: Pat
 
 
 def _entry(path: Path, found: Detections, *, width: int, height: int, picture: Path | None) -> dict[str, Any]:
-    entry = {"file": str(path), "width": width, "height": height, "detections": _in_json(found)}
+    entry = {"file": str(path), "width": width, "height": height, "detections": in_json(found)}
     return entry if picture is None else {**entry, "picture": str(picture)}
-
-
-def _in_json(found: Detections) -> list[dict[str, Any]]:
-    return [
-        {"label": one.label, "score": round(one.score, 6), "box_xyxy": [round(value, 3) for value in one.xyxy]}
-        for one in found
-    ]
 
 
 def _document(
@@ -237,7 +248,8 @@ INFER = Verb(
         "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
         "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
         "shown, and stderr says so. Images much larger than what was trained on are seen in tiles that overlap, each\n"
-        "defect once; with --strip, all images together are one (docs/strips.md). What is shown is what --to drafts:\n"
+        "defect once; with --strip, all images together are one, and --stream looks at frames while they come\n"
+        "(docs/strips.md). What is shown is what --to drafts:\n"
         "COCO and CSV name the images where they are, Pascal-VOC, YOLO and LabelMe get copies beside their labels;\n"
         "nothing that is there is replaced."
     ),
@@ -246,6 +258,7 @@ INFER = Verb(
         "infer coil_17/ 'archive/*.png' --weights runs/neu --threshold 0.3 --draw --out pictures",
         "infer coil_17/ --weights runs/neu --json > coil_17.json",
         "infer coil_17/ --weights runs/neu --to coco --out drafts",
+        "infer --stream incoming/ --weights runs/neu --out found",
         "infer --strip coil_17/ --weights runs/neu --tile 400 --overlap 100 --json > coil_17.json",
     ],
     add_arguments=_add_arguments,

@@ -16,6 +16,7 @@ from ..checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from ..data import DetectionDataset, as_channels, check_depth
 from ..errors import ConfigError, DataError
 from ..images import Pixels, as_pixels, read_image
+from ..models import StripDetector
 from ..prediction import coco_results, detect_images, resolve_device
 from ..records import Dataset, Detections
 from ..streaming import Between, Stream
@@ -47,6 +48,11 @@ class Predictor:
         self.brightest: int | None = None
         self._channels = checkpoint.detector.channels
         self._model: FasterRCNN = checkpoint.load_model().to(resolve_device(device))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it sees depends on the frames before."""
+        return isinstance(self._model, StripDetector)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | None = None) -> Predictor:
