@@ -126,6 +126,20 @@ def test_a_box_that_only_seems_whole_takes_nothing_away() -> None:
     assert box == [5, 10, 150, 20]
 
 
+def test_a_doubtful_box_neither_enlarges_a_sure_one_nor_chains_two() -> None:
+    tiles = [(0, 0, 100, 100), (76, 0, 176, 100), (152, 0, 252, 100)]
+    sure = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
+    doubtful: Row = ([76, 10, 176, 60], 0.1, 1)  # meets both in the overlaps
+    parts = [detections(rows) for rows in ([sure[0]], [doubtful], [sure[1]])]
+    assert listed(merged(tiles, parts, (252, 100), CATEGORIES)) == [*sure, doubtful]
+
+
+def test_a_doubtful_box_that_a_sure_one_explains_goes() -> None:
+    tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
+    parts = [detections([([60, 10, 96, 60], 0.9, 1)]), detections([([76, 12, 98, 58], 0.2, 1)])]
+    assert listed(merged(tiles, parts, (176, 100), CATEGORIES)) == [([60, 10, 96, 60], 0.9, 1)]
+
+
 def test_nothing_found_is_nothing() -> None:
     assert listed(merged([(0, 0, 100, 100)], [detections([])], (100, 100), CATEGORIES)) == []
     assert listed(merged([], [], (100, 100), CATEGORIES)) == []
