@@ -16,6 +16,7 @@ from .config import ModelConfig
 from .data import MOST
 from .errors import CheckpointError, ConfigError
 from .formats.whole import whole_file
+from .images import MOST_PIXELS
 from .models import Shapes, build_detector, keep_depth, load_plain, parameters_of
 from .released import WEIGHTS, is_released
 
@@ -33,6 +34,7 @@ class Detector:
         mean, std: normalisation a channel, in 0 to 1.
         shapes: anchors, [level][anchor](width, height) in pixels.
         max_value: white of the 16-bit images that it was trained on; None: they were 8 bits deep.
+        side: of what it was trained on, in pixels: of windows, or the longer one of the largest image; None: unknown.
     """
 
     model: ModelConfig
@@ -42,6 +44,7 @@ class Detector:
     std: tuple[float, ...]
     shapes: Shapes
     max_value: int | None = None
+    side: int | None = None
 
     def build(self) -> FasterRCNN:
         """The network with random weights."""
@@ -174,6 +177,7 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
             std=tuple(made["std"]),
             shapes=[[(float(w), float(h)) for w, h in level] for level in made["shapes"]],
             max_value=None if made.get("max_value") is None else int(made["max_value"]),
+            side=None if made.get("side") is None else int(made["side"]),
         )
         weights, metrics, training = (content[key] for key in ("weights", "metrics", "training"))
         if not _is_whole(detector, weights) or not isinstance(metrics, dict):
@@ -194,6 +198,7 @@ def _is_whole(detector: Detector, weights: Any) -> bool:
         and all(isinstance(name, str) and name.strip() for name in detector.categories)
         and len(set(detector.categories)) == len(detector.categories)
         and (detector.max_value is None or 0 < detector.max_value <= MOST)
+        and (detector.side is None or 0 < detector.side <= MOST_PIXELS)
         and isinstance(weights, dict)
         and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
     )

@@ -73,6 +73,21 @@ def read_image(path: Path) -> Pixels:
         raise DataError(found, where=path, fix="replace the file") from None
 
 
+def as_pixels(array: Any) -> Pixels:
+    """An array, if it is an image: uint8 or uint16, [height, width] or [height, width, 3]; one channel is dropped.
+
+    Raises:
+        DataError: an array of another kind.
+    """
+    pixels = np.asarray(array)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.dtype not in (np.uint8, np.uint16) or (pixels.ndim != 2 and pixels.shape[2:] != (3,)) or not pixels.size:
+        found = f"an array of {pixels.dtype} with shape {pixels.shape} is no image"
+        raise DataError(found, fix="give uint8 or uint16 of shape [height, width] or [height, width, 3]")
+    return pixels
+
+
 def to_gray(pixels: Pixels) -> Pixels:
     """[height, width] of the same depth; three equal channels give back that channel exactly."""
     if pixels.ndim == 2:
@@ -136,7 +151,7 @@ def _header(path: Path) -> Pillow.Image:
 
 def _too_large(path: Path, claimed: str, most: int) -> DataError:
     found = f"the image claims {claimed} pixels, more than the {most:,} that are read"
-    return DataError(found, where=path, fix="cut it into tiles")
+    return DataError(found, where=path, fix="cut it into tiles, or into files for detect infer --strip")
 
 
 def _check_scans(path: Path) -> None:

@@ -62,7 +62,7 @@ def detect_images(
     """
     device = next(model.parameters()).device
     height, width = max((pixels.shape[:2] for pixels in images), default=(0, 0), key=lambda size: size[0] * size[1])
-    fix = "cut large images into tiles, or take a device with more memory"
+    fix = "see large images in tiles (detect infer --tile), or take a device with more memory"
     with (
         shortage_told(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix),
         nullcontext() if proposals is None else _limited_to(proposals, model),
@@ -83,7 +83,12 @@ def _limited_to(proposals: int, model: FasterRCNN) -> Iterator[None]:
 
 
 def detect_dataset(
-    model: FasterRCNN, dataset: DetectionDataset, categories: tuple[str, ...], *, batch_size: int = 16
+    model: FasterRCNN,
+    dataset: DetectionDataset,
+    categories: tuple[str, ...],
+    *,
+    batch_size: int = 16,
+    positions: Sequence[int] | None = None,
 ) -> Iterator[list[Detections]]:
     """Batches of detections, image by image in the data set's order; neighbours of one size share a batch.
 
@@ -92,17 +97,19 @@ def detect_dataset(
         dataset: pixels; labels aren't looked at.
         categories: the model's category names.
         batch_size: most images a batch; large ones come in smaller batches, so that memory suffices.
+        positions: of the images to look at, in this order; None: all.
     """
+    order = range(len(dataset)) if positions is None else positions
     start = 0
-    while start < len(dataset):
-        first = dataset.images[start]
+    while start < len(order):
+        first = dataset.images[order[start]]
         most = min(batch_size, max(_BATCH_PIXELS // (first.width * first.height), 1))
         stop = start + 1
-        while stop < min(start + most, len(dataset)) and (
-            (dataset.images[stop].width, dataset.images[stop].height) == (first.width, first.height)
+        while stop < min(start + most, len(order)) and (
+            (dataset.images[order[stop]].width, dataset.images[order[stop]].height) == (first.width, first.height)
         ):
             stop += 1
-        pictures = [dataset.pixels(i) for i in range(start, stop)]
+        pictures = [dataset.pixels(i) for i in order[start:stop]]
         yield detect_images(model, pictures, categories, max_value=dataset.max_value)
         start = stop
 

@@ -72,9 +72,12 @@ class Stream:
         self._last: Detections | None = None
         self._size_hw: tuple[int, int] | None = None
         self.speed_xy: Motion = (0.0, 0.0)
+        self._step_xy: Motion = (0.0, 0.0)  # since the frame before; several times the speed where frames were missed
 
     @torch.inference_mode()
-    def __call__(self, pixels: Pixels, *, strip: str | None = None, motion_xy: Motion | None = None) -> Detections:
+    def __call__(
+        self, pixels: Pixels, *, strip: str | None = None, motion_xy: Motion | None = None, missed: int = 0
+    ) -> Detections:
         """Detections of the next frame, best score first.
 
         Args:
@@ -83,6 +86,7 @@ class Stream:
             strip: a name for the strip; another one than before starts a new strip.
             motion_xy: what an encoder says of the motion since the frame before; None: read from the frames, or
                 taken as before where they don't tell.
+            missed: frames that never came since the frame before, so many more steps of the motion.
 
         Raises:
             DataError: gray values beyond ``max_value``.
@@ -93,7 +97,12 @@ class Stream:
             self.reset()
         self.strip, self._size_hw = strip, size_hw
         if self._before is not None:
-            self.speed_xy = motion_xy or motion_between(self._before, pixels, self.max_value) or self.speed_xy
+            steps = missed + 1
+            told = motion_xy or motion_between(self._before, pixels, self.max_value)
+            self._step_xy = told or (self.speed_xy[0] * steps, self.speed_xy[1] * steps)
+            self.speed_xy = self._step_xy[0] / steps, self._step_xy[1] / steps
+        else:
+            self._step_xy = self.speed_xy
         between = self._frames % self.every > 0
         found = self._at_border(pixels) if between and self.between == "incoming" else None
         if found is None:
@@ -106,14 +115,14 @@ class Stream:
         if not isinstance(self.model, StripDetector):
             return detect_images(self.model, [pixels], self.categories, max_value=self.max_value)[0]
         image = to_tensor(unit_range(pixels, self.max_value)).to(self._device)
-        output, self._state = self.model.see(image, self._state, self._since(self.speed_xy), light=light)
+        output, self._state = self.model.see(image, self._state, self._since(self._step_xy), light=light)
         self._behind_xy = (0.0, 0.0)
         return to_detections(output, self.categories)
 
     def _at_border(self, pixels: Pixels) -> Detections | None:
         """By a look at what has come in; None where that won't do."""
         size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-        window = incoming_window(self.speed_xy, size_hw)
+        window = incoming_window(self._step_xy, size_hw)
         if window is None or self._last is None:
             return None
         share = (window.stop - window.start) / size_hw[1 - window.axis]
@@ -122,8 +131,8 @@ class Stream:
         (seen,) = detect_images(self.model, [look], self.categories, max_value=self.max_value, proposals=proposals)
         offset_xyxy = np.tile(np.asarray(window.offset_xy, np.float32), 2)
         placed = Detections(seen.boxes_xyxy + offset_xyxy, seen.scores, seen.labels, seen.categories)
-        self._behind_xy = _sum(self._behind_xy, self.speed_xy)
-        return grown(self._last, placed, window, self.speed_xy, size_hw)
+        self._behind_xy = _sum(self._behind_xy, self._step_xy)
+        return grown(self._last, placed, window, self._step_xy, size_hw)
 
     @torch.inference_mode()
     def foresee(self, motion_xy: Motion | None = None) -> Detections:

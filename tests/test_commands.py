@@ -284,7 +284,10 @@ class FakePredictor:
     weights_path = Path("runs/fake/best.pt")
     brightest = None  # it was given no 16-bit image
 
-    def __call__(self, pixels: Any) -> Detections:
+    def tiling_for(self, width: int, height: int, **asked: Any) -> None:
+        """All images are seen whole."""
+
+    def __call__(self, pixels: Any, **tiles: Any) -> Detections:
         boxes = np.array([[1, 2, 11, 12], [3, 3, 9, 9]], np.float32)
         return Detections(boxes, np.array([0.9, 0.4], np.float32), np.array([2, 1]), self.categories)
 

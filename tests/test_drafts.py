@@ -146,7 +146,10 @@ class FakePredictor:
     weights_path = Path("runs/fake/best.pt")
     brightest = None  # it was given no 16-bit image
 
-    def __call__(self, pixels: Any) -> Detections:
+    def tiling_for(self, width: int, height: int, **asked: Any) -> None:
+        """All images are seen whole."""
+
+    def __call__(self, pixels: Any, **tiles: Any) -> Detections:
         return detections((1, 2, 11, 12, 0.9, 2), (3, 3, 9, 9, 0.4, 1)) if pixels.any() else detections()
 
 

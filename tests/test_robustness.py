@@ -18,6 +18,7 @@ from detect.commands.corruptions import (
     check_corruption_arguments,
     judge_under_corruptions,
 )
+from detect.commands.tiles import add_tile_arguments
 from detect.commands.verb import UsageError
 from detect.corruptions import CORRUPTIONS, corrupt
 from detect.errors import DataError
@@ -49,7 +50,7 @@ def steel(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], dict[st
     return paths, {"images": images, "annotations": annotations, "categories": categories}
 
 
-def seen(pixels: Pixels) -> Detections:
+def seen(pixels: Pixels, **tiles: object) -> Detections:
     """Finds what is brighter than 180 or darker than 60: good light is all it knows."""
     boxes, labels = [], []
     for label, mask in enumerate((pixels > 180, pixels < 60), start=1):
@@ -186,6 +187,7 @@ def arguments(*given: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("weights", nargs="?")
     add_corruption_arguments(parser)
+    add_tile_arguments(parser)
     return parser.parse_intermixed_args(given)
 
 

@@ -114,7 +114,10 @@ class FakePredictor:
     def __init__(self, weights: Path) -> None:
         self.weights_path = weights
 
-    def __call__(self, pixels: Any) -> Detections:
+    def tiling_for(self, width: int, height: int, **asked: Any) -> None:
+        """All images are seen whole."""
+
+    def __call__(self, pixels: Any, **tiles: Any) -> Detections:
         return found((0.45, 1), (0.35, 2))
 
 

@@ -7,10 +7,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ..records import Detections
 
 _FILE_WIDTH = 200  # columns; a file or a pipe has no edge to fold at
 
@@ -36,6 +38,14 @@ def print_rich(renderable: RenderableType) -> None:
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH
     Console(file=sys.stdout, markup=False, highlight=False, width=width).print(renderable)
+
+
+def in_json(found: Detections) -> list[dict[str, Any]]:
+    """Detections as plain JSON values: boxes in pixels, x1, y1, x2, y2."""
+    return [
+        {"label": one.label, "score": round(one.score, 6), "box_xyxy": [round(value, 3) for value in one.xyxy]}
+        for one in found
+    ]
 
 
 def shown(path: Path) -> str:

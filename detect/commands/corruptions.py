@@ -64,7 +64,7 @@ def judge_under_corruptions(
         predictor: the detector; frames of strips are seen alone, without memory of the frames before.
         dataset: the pictures, in the order of the truth's images.
         truth: the COCO data set they come from.
-        args: with ``corruptions`` and ``severities``.
+        args: with ``corruptions``, ``severities``, ``tile`` and ``overlap``.
         out: folder.
         meta: where it comes from; plain JSON values.
 
@@ -81,7 +81,7 @@ def judge_under_corruptions(
     chosen, severities = _chosen(args)
 
     def detect(pictures: Sequence[Pixels]) -> list[Detections]:
-        return [predictor(pixels) for pixels in pictures]
+        return [predictor(pixels, tile=args.tile, overlap=args.overlap) for pixels in pictures]
 
     total = len(dataset.images) * (1 + len(chosen) * len(severities))
     print(f"judging {len(chosen)} corruptions in {len(severities)} severities: {total:,} pictures")

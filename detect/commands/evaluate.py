@@ -16,6 +16,7 @@ from .corruptions import add_corruption_arguments, check_corruption_arguments, j
 from .depth import say_depth
 from .grouping import add_group_arguments, check_group_arguments, groups_from
 from .operating import operate, print_operating, store
+from .tiles import add_tile_arguments, check_tile_arguments, say_tilings
 from .verb import UsageError, Verb
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--costs", type=Path, metavar="YAML", help="choose thresholds by these prices and limits; write thresholds.json"
     )
     parser.add_argument("--calibrate", action="store_true", help="with --costs: calibrate the scores that infer shows")
+    add_tile_arguments(parser)
     add_group_arguments(parser)
     add_corruption_arguments(parser)
 
@@ -49,6 +51,7 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("give either a run to judge or --detections", fix="see detect evaluate --help")
     if args.calibrate and args.costs is None:
         raise UsageError("--calibrate needs --costs", fix="the calibration is kept with the thresholds chosen by costs")
+    check_tile_arguments(args)
     check_group_arguments(args)
     check_corruption_arguments(args)
     return _judge_detections(args) if args.weights is None else _judge_run(args)
@@ -57,6 +60,8 @@ def _run(args: argparse.Namespace) -> int:
 def _judge_detections(args: argparse.Namespace) -> int:
     if args.data is None:
         raise UsageError("--detections needs --data", fix="name the COCO labels that the detections are judged by")
+    if args.tile is not None or args.overlap is not None:
+        raise UsageError("--tile and --overlap have no meaning with --detections", fix="leave them out")
     if args.device is not None:
         raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
     from ..evaluation import judge
@@ -95,7 +100,9 @@ def _judge_run(args: argparse.Namespace) -> int:
     groups = groups_from(args, truth["images"])
     for item, image in zip(truth["images"], dataset.images):
         item["file_name"] = str(image.path)  # where it was found
-    found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
+    say_tilings(predictor, dataset, args)
+    results = predictor.detect_dataset(dataset, progress=True, tile=args.tile, overlap=args.overlap)
+    found = coco.in_ids_of(truth, results, dataset)
     say_depth(predictor)
     judgement = judge(truth, found)
     _add_intervals(judgement, groups)
@@ -205,7 +212,8 @@ EVALUATE = Verb(
     details=(
         "AP, AP50 and AR are pycocotools' figures, as fractions. With --detections, COCO results of any detector are\n"
         "judged, and PyTorch is not even loaded. --costs chooses a threshold for each class by prices and limits in a\n"
-        "YAML file (docs/operating.md) and writes thresholds.json into the run, which detect infer obeys."
+        "YAML file (docs/operating.md) and writes thresholds.json into the run, which detect infer obeys. Large\n"
+        "images are seen in tiles where detect infer would do so."
     ),
     examples=[
         "evaluate runs/neu",

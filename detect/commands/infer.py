@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..released import WORD, is_released
-from .console import print_table, shown
+from .console import in_json, print_table, shown
 from .depth import say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
+from .stream import add_stream_arguments, check_stream_arguments, frame_shape, run_stream
+from .strip import by_file, detect_strip, strip_entry, title_of
+from .tiles import add_tile_arguments, check_tile_arguments, say_tiling
 from .verb import UsageError, Verb
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ JSON_SCHEMA = 1
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or quoted globs")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, folders of them, or quoted globs")
     parser.add_argument(
         "--weights",
         type=Path,
@@ -44,6 +47,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print JSON and nothing else; with --out write it there too"
     )
+    parser.add_argument(
+        "--strip", action="store_true", help="the images are one long strip, each beginning below the one before"
+    )
+    add_tile_arguments(parser)
+    add_stream_arguments(parser)
     add_draft_arguments(parser, required=False)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
@@ -51,14 +59,22 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
-    if args.out is not None and not (args.draw or args.json or args.target):
+    if args.out is not None and not (args.draw or args.json or args.target or args.stream):
         raise UsageError("--out without --draw, --json or --to would write nothing", fix="add one of them")
+    check_tile_arguments(args)
+    check_stream_arguments(args)
     check_draft_arguments(args)
+    if args.stream is not None:
+        return _run_stream(args)
+    if not args.images:
+        raise UsageError("no image is named", fix="give image files, folders or globs, or --stream with a source")
     from .inputs import find_images
 
     paths, missing = find_images(args.images)
+    if args.strip and missing:
+        raise missing[0]  # without one of its files it would be another strip
     failed = [_failure(str(error.where), error) for error in missing]
-    predictor, entries, drafts = None, [], Drafts()
+    predictor, entries, strip, drafts = None, [], {}, Drafts()
     lowest: Lowest = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
     if paths:
         from ..inference import Predictor
@@ -68,16 +84,30 @@ def _run(args: argparse.Namespace) -> int:
         if is_released(weights):
             _say_released(predictor)
         lowest = lowest_scores(predictor.weights_path, args.threshold)
-        entries = _detect_all(predictor, paths, lowest, args, failed, drafts)
+        if args.strip:
+            strip = _detect_strip(predictor, paths, lowest, args, drafts)
+        else:
+            entries = _detect_all(predictor, paths, lowest, args, failed, drafts)
         say_depth(predictor, drawn=args.draw)
     if args.json:
-        _emit_json(_document(predictor, entries, failed, lowest), args.out)
+        _emit_json({**_document(predictor, entries, failed, lowest), **strip}, args.out)
     if args.target and predictor is not None and drafts.images:
         to = sys.stderr if args.json else sys.stdout
         drafts.write(predictor.categories, args, lowest, source=str(predictor.weights_path), to=to)
     if failed:
         print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _run_stream(args: argparse.Namespace) -> int:
+    from ..inference import Predictor
+    from ..inference.sources import open_source
+
+    source = open_source(args.stream, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
+    predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
+    run_stream(predictor, source, lowest_scores(predictor.weights_path, args.threshold), args)
+    say_depth(predictor)
+    return 0
 
 
 def _detect_all(
@@ -93,11 +123,17 @@ def _detect_all(
     from ..images import read_image
 
     pictures = _picture_paths(paths, args.out) if args.draw else {}
-    entries = []
+    entries: list[dict[str, Any]] = []
+    said = False
     for path in paths:
         try:
             pixels = read_image(path)
-            found = predictor(pixels)
+            height, width = pixels.shape[:2]
+            tiling = predictor.tiling_for(width, height, tile=args.tile, overlap=args.overlap)
+            if tiling is not None and not said:
+                say_tiling(shown(path), width, height, tiling, asked=args.tile)
+                said = True
+            found = predictor(pixels, tile=args.tile, overlap=args.overlap)
         except (DataError, MemoryShortageError) as error:
             named = error if error.where is not None else DataError(error.found, where=path, fix=error.fix)
             failed.append(_failure(str(path), named))
@@ -107,11 +143,31 @@ def _detect_all(
         if picture is not None:
             _write_picture(picture, pixels, found)
         if not args.json:
-            _print_detections(path, found, lowest, picture)
+            _print_detections(shown(path), found, lowest, picture)
         if args.target:
-            drafts.add(path, pixels.shape[1], pixels.shape[0], found)
-        entries.append(_entry(path, found, width=pixels.shape[1], height=pixels.shape[0], picture=picture))
+            drafts.add(path, width, height, found)
+        entries.append(_entry(path, found, width=width, height=height, picture=picture))
     return entries
+
+
+def _detect_strip(
+    predictor: Predictor, paths: Sequence[Path], lowest: Lowest, args: argparse.Namespace, drafts: Drafts
+) -> dict[str, Any]:
+    """The JSON of a strip; pictures and labels are a file each, with what lies in it."""
+    from ..images import read_image
+
+    strip, found = detect_strip(predictor, paths, args)
+    found = kept(found, lowest)
+    pictures = _picture_paths(paths, args.out) if args.draw else {}
+    if not args.json:
+        _print_detections(title_of(strip), found, lowest, args.out if args.draw else None)
+    for path, inside in by_file(strip, found) if args.draw or args.target else ():
+        pixels = read_image(path)
+        if args.draw:
+            _write_picture(pictures[path], pixels, inside)
+        if args.target:
+            drafts.add(path, pixels.shape[1], pixels.shape[0], inside)
+    return {"strip": strip_entry(strip, in_json(found))}
 
 
 def _newest_weights() -> Path:
@@ -149,22 +205,18 @@ def _write_picture(picture: Path, pixels: Any, found: Detections) -> None:
     write_image(picture, draw_detections(pixels, found))
 
 
-def _print_detections(path: Path, found: Detections, lowest: Lowest, picture: Path | None) -> None:
+def _print_detections(what: str, found: Detections, lowest: Lowest, picture: Path | None) -> None:
     where = f" -> {shown(picture)}" if picture is not None else ""
     if not len(found):
         nothing = f"nothing scores {lowest:g} or more" if isinstance(lowest, float) else "nothing reaches its threshold"
-        print(f"{shown(path)}: {nothing}{where}")
+        print(f"{what}: {nothing}{where}")
         return
     rows = [[one.label, f"{one.score:.3f}", *(f"{value:.1f}" for value in one.xyxy)] for one in found]
-    print_table(f"{shown(path)}: {len(found)} found{where}", ["class", "score", "x1", "y1", "x2", "y2"], rows)
+    print_table(f"{what}: {len(found)} found{where}", ["class", "score", "x1", "y1", "x2", "y2"], rows)
 
 
 def _entry(path: Path, found: Detections, *, width: int, height: int, picture: Path | None) -> dict[str, Any]:
-    detections = [
-        {"label": one.label, "score": round(one.score, 6), "box_xyxy": [round(value, 3) for value in one.xyxy]}
-        for one in found
-    ]
-    entry = {"file": str(path), "width": width, "height": height, "detections": detections}
+    entry = {"file": str(path), "width": width, "height": height, "detections": in_json(found)}
     return entry if picture is None else {**entry, "picture": str(picture)}
 
 
@@ -205,8 +257,11 @@ INFER = Verb(
         "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
         "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
         "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
-        "shown, and stderr says so. What is shown is what --to drafts: COCO and CSV name the images where they are,\n"
-        "Pascal-VOC, YOLO and LabelMe get copies beside their labels; nothing that is there is replaced."
+        "shown, and stderr says so. Images much larger than what was trained on are seen in tiles that overlap, each\n"
+        "defect once; with --strip, all images together are one, and --stream looks at frames while they come\n"
+        "(docs/strips.md). What is shown is what --to drafts:\n"
+        "COCO and CSV name the images where they are, Pascal-VOC, YOLO and LabelMe get copies beside their labels;\n"
+        "nothing that is there is replaced."
     ),
     examples=[
         "infer image.bmp --draw",
@@ -214,6 +269,8 @@ INFER = Verb(
         "infer coil_17/ 'archive/*.png' --weights runs/neu --threshold 0.3 --draw --out pictures",
         "infer coil_17/ --weights runs/neu --json > coil_17.json",
         "infer coil_17/ --weights runs/neu --to coco --out drafts",
+        "infer --stream incoming/ --weights runs/neu --out found",
+        "infer --strip coil_17/ --weights runs/neu --tile 400 --overlap 100 --json > coil_17.json",
     ],
     add_arguments=_add_arguments,
     run=_run,

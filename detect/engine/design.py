@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from ..checkpoint import Detector
 from ..config import ModelConfig
 from ..data import MOST, DetectionDataset
@@ -11,7 +13,7 @@ from ..models import best_possible_recall, default_anchors, fit_anchors, proposa
 
 
 def design_detector(
-    model: ModelConfig, dataset: DetectionDataset, *, seed: int, say: Callable[[str], None]
+    model: ModelConfig, dataset: DetectionDataset, *, seed: int, say: Callable[[str], None], window: int | None = None
 ) -> Detector:
     """Fit a detector's description to the training data.
 
@@ -20,6 +22,7 @@ def design_detector(
         dataset: the training images.
         seed: of the fit.
         say: gets one line on how well the anchors cover the boxes, beside torchvision's.
+        window: side in pixels of the parts that the images are seen in; None: they are seen whole.
     """
     levels = len(proposal_strides(model, dataset.channels))
     boxes_wh = dataset.boxes_wh() * dataset.resize_factors(model.input_size)[:, None]
@@ -36,4 +39,17 @@ def design_detector(
     say(f"anchors {origin}: {text}")
     mean, std = dataset.normalisation()
     white = None if dataset.brightest is None else dataset.max_value or MOST
-    return Detector(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes, white)
+    side = trained_side(dataset, window, model.input_size)
+    return Detector(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes, white, side)
+
+
+def trained_side(dataset: DetectionDataset, window: int | None, input_size: int | None) -> int:
+    """Side in pixels of the squares in which larger images look like what was trained on.
+
+    That is the longer side of the largest image, or a window if that is less. Images whose shorter side is brought to
+    ``input_size`` are most like a square of their shorter side.
+    """
+    sizes_wh = dataset.images.sizes_wh
+    if input_size is not None:
+        return int(np.median(sizes_wh.min(axis=1)))
+    return int(min(sizes_wh.max(), window or sizes_wh.max()))

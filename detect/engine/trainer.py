@@ -76,7 +76,9 @@ class _Training:
         self.detector = (
             saved.detector
             if saved
-            else design_detector(config.model, self.dataset, seed=config.train.seed, say=self.console.say)
+            else design_detector(
+                config.model, self.dataset, window=config.data.window, seed=config.train.seed, say=self.console.say
+            )
         )
         torch.manual_seed(weights_seed(config.train.seed))
         model = self.detector.build()
@@ -142,7 +144,7 @@ class _Training:
                     bar.judging(self.epoch)
                     with shortage_told(f"judging epoch {self.epoch}", "lower model.input_size, or cut large images"):
                         assert self.validator is not None
-                        line["val"] = self.validator(self.stepper.averaged())
+                        line["val"] = self.validator(self.stepper.averaged(), side=self.detector.side)
                 self._keep(line)
                 if board is not None:
                     board.add(line)

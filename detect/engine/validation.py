@@ -14,9 +14,9 @@ from ..data import DetectionDataset
 from ..distributed import Team
 from ..evaluation import average_precision
 from ..formats import coco
+from ..inference.labelled import detect_labelled
 from ..prediction import coco_results
 from ..records import Dataset, Image
-from ..streaming import detect_in_time
 
 
 class Validator:
@@ -48,11 +48,17 @@ class Validator:
             replace(dataset, images=tuple(own)), channels=channels, cache=cache, max_value=max_value
         )
 
-    def __call__(self, model: FasterRCNN) -> dict[str, Any]:
-        """AP, AP50, AP75 and AP50 a class, as fractions, on every process; the model's mode is put back afterwards."""
+    def __call__(self, model: FasterRCNN, *, side: int | None = None) -> dict[str, Any]:
+        """AP, AP50, AP75 and AP50 a class, as fractions, on every process; the model's mode is put back afterwards.
+
+        Args:
+            model: of any mode.
+            side: in pixels of what it was trained on; much larger images are seen in tiles, as by ``detect infer``.
+        """
         training = model.training
         model.eval()
-        own = {self._positions[i]: found for i, found in detect_in_time(model, self.images, self.images.categories)}
+        seen = detect_labelled(model, self.images, self.images.categories, trained=side)
+        own = {self._positions[i]: found for i, found in seen}
         model.train(training)
         found = {position: each for shares in self.team.gathered(own) for position, each in shares.items()}
         judged: dict[str, Any] = self.team.told(

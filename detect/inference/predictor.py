@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,12 +14,16 @@ from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from ..data import DetectionDataset, as_channels, check_depth
-from ..errors import DataError
-from ..images import Pixels, read_image
+from ..errors import ConfigError, DataError
+from ..images import Pixels, as_pixels, read_image
+from ..models import StripDetector
 from ..prediction import coco_results, detect_images, resolve_device
 from ..records import Dataset, Detections
-from ..streaming import Between, Stream, detect_in_time
+from ..streaming import Between, Stream
 from ..thresholds import Thresholds, thresholds_beside
+from .labelled import detect_labelled, in_time, looks, tilings
+from .strips import StripFiles
+from .tiling import Tiling, detect_tiled, tiling_for, usual
 
 
 class Predictor:
@@ -29,6 +34,7 @@ class Predictor:
         weights_path: the file that it was loaded from.
         epoch: the training epoch of its weights.
         max_value: white of 16-bit images, as in its training; None: it was trained on 8 bits, and takes it as 65535.
+        side: in pixels of what it was trained on, and so of tiles; None: a checkpoint that doesn't tell.
         thresholds: what ``detect evaluate --costs`` chose for these weights.
         brightest: the largest gray value of all 16-bit images given so far; None while there was none.
     """
@@ -38,9 +44,15 @@ class Predictor:
         self.epoch = checkpoint.epoch
         self.categories = checkpoint.detector.categories
         self.max_value = checkpoint.detector.max_value
+        self.side = checkpoint.detector.side
         self.brightest: int | None = None
         self._channels = checkpoint.detector.channels
         self._model: FasterRCNN = checkpoint.load_model().to(resolve_device(device))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it sees depends on the frames before."""
+        return isinstance(self._model, StripDetector)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | None = None) -> Predictor:
@@ -68,26 +80,119 @@ class Predictor:
         beside = thresholds_beside(self.weights_path)
         return beside if beside is not None and beside.are_for(self.weights_path) else None
 
-    def __call__(self, image: str | Path | Pixels, *, threshold: float = 0.0) -> Detections:
+    def tiling_for(
+        self, width: int, height: int, *, tile: int | None = None, overlap: int | None = None
+    ) -> Tiling | None:
+        """The tiles that an image of so many pixels is seen in; None where it is seen whole.
+
+        Args:
+            width, height: of the image in pixels.
+            tile: side in pixels, of images larger than it; 0: none, whatever the size; None: what was trained on, if
+                that is known, for images more than twice as wide or as high.
+            overlap: of neighbouring tiles in pixels; None: a quarter of a tile.
+
+        Raises:
+            ConfigError: tiles below 32 pixels, or an overlap below 16 or above half of a tile.
+        """
+        return tiling_for(width, height, trained=self.side, tile=tile, overlap=overlap)
+
+    def __call__(
+        self,
+        image: str | Path | Pixels,
+        *,
+        threshold: float = 0.0,
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> Detections:
         """Detections with a score of at least ``threshold``, best first; calibrated where ``thresholds`` say how.
 
         Args:
             image: a path, or uint8 / uint16 pixels, [height, width] gray or [height, width, 3] RGB.
             threshold: 0 to 1, of all categories; 0 gives all that the detector reports.
+            tile, overlap: how large images are seen in tiles, as for ``tiling_for``.
 
         Raises:
             DataError: no readable image, an array of another kind, gray values beyond ``max_value``, or a damaged
                 thresholds.json.
+            ConfigError: tiles that can't be.
         """
         where = image if isinstance(image, (str, Path)) else None
-        pixels = check_depth(_pixels(image), self.max_value, where)
-        if pixels.dtype == np.uint16:
-            self._saw(int(pixels.max()))
-        channels = as_channels(pixels, self._channels)
-        (found,) = detect_images(self._model, [channels], self.categories, max_value=self.max_value)
+        pixels = check_depth(as_pixels(image) if where is None else read_image(Path(where)), self.max_value, where)
+        channels = as_channels(self._seen(pixels), self._channels)
+        size_wh = (int(channels.shape[1]), int(channels.shape[0]))
+        tiling = self.tiling_for(*size_wh, tile=tile, overlap=overlap)
+        if tiling is None:
+            (found,) = detect_images(self._model, [channels], self.categories, max_value=self.max_value)
+        else:
+            found = self._tiled([channels], size_wh, tiling)
         return (found if self.thresholds is None else self.thresholds.calibrated(found)).above(threshold)
 
-    def detect_dataset(self, dataset: Dataset, *, progress: bool = False, every: int = 1) -> list[dict[str, object]]:
+    def strip(
+        self,
+        files: Sequence[str | Path] | StripFiles,
+        *,
+        threshold: float = 0.0,
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> Detections:
+        """Detections of a long strip that lies in several files, in pixels of the strip.
+
+        Tiles lie on the strip as if it were one image, so they are the same wherever it is cut into files. One file
+        and a row of tiles are in memory at a time.
+
+        Args:
+            files: in order, each beginning below the one before; all of one width and depth.
+            threshold: as in a call.
+            tile: side of a tile in pixels; None: what was trained on.
+            overlap: of neighbouring tiles in pixels; None: a quarter of a tile.
+
+        Raises:
+            DataError: files that can't be read or don't belong together.
+            ConfigError: tiles that can't be, or no word on their side.
+        """
+        strip = files if isinstance(files, StripFiles) else StripFiles.of([Path(each) for each in files])
+        blocks = (self._seen(pixels) for pixels in strip.blocks(self._channels, self.max_value))
+        tiling = self.strip_tiling(tile=tile, overlap=overlap)
+        found = self._tiled(blocks, (strip.width, strip.height), tiling)
+        return (found if self.thresholds is None else self.thresholds.calibrated(found)).above(threshold)
+
+    def strip_tiling(self, *, tile: int | None = None, overlap: int | None = None) -> Tiling:
+        """The tiles that strips are seen in, whatever their size.
+
+        Raises:
+            ConfigError: as ``strip``.
+        """
+        side = tile or self.side
+        if side is None or tile == 0:
+            unknown = ", and the checkpoint doesn't tell what size it was trained on" if tile is None else ""
+            raise ConfigError(f"a strip is seen in tiles{unknown}", where="tile", fix="give their side in pixels")
+        return usual(side, overlap)
+
+    def tilings(self, dataset: Dataset, *, tile: int | None = None, overlap: int | None = None) -> dict[int, Tiling]:
+        """Position of each image that ``detect_dataset`` sees in tiles -> these."""
+        if in_time(self._model, dataset.images):
+            return {}
+        sizes_wh = [(image.width, image.height) for image in dataset.images]
+        return tilings(sizes_wh, trained=self.side, tile=tile, overlap=overlap)
+
+    def _tiled(self, blocks: Iterable[Pixels], size_wh: tuple[int, int], tiling: Tiling) -> Detections:
+        look, nms_iou = looks(self._model, self.categories, self.max_value), self._model.roi_heads.nms_thresh
+        return detect_tiled(look, blocks, size_wh, tiling, self.categories, nms_iou=nms_iou)
+
+    def _seen(self, pixels: Pixels) -> Pixels:
+        if pixels.dtype == np.uint16:
+            self._saw(int(pixels.max()))
+        return pixels
+
+    def detect_dataset(
+        self,
+        dataset: Dataset,
+        *,
+        progress: bool = False,
+        every: int = 1,
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> list[dict[str, object]]:
         """COCO results over a labelled data set: image_id is the position + 1, categories are matched by name.
 
         A detector with memory sees the frames of strips in the order of time. Scores are those of the network, neither
@@ -97,9 +202,11 @@ class Predictor:
             dataset: images and the categories to match.
             progress: show a bar on terminals.
             every: each how many frames a key frame is seen by the full network, as in ``stream``.
+            tile, overlap: how large images are seen in tiles, as for ``tiling_for``.
 
         Raises:
             DataError: the detector knows a category that the data set lacks.
+            ConfigError: tiles that can't be, or tiles of frames that are seen in the order of time.
         """
         ids = dataset.category_ids()
         unknown = [name for name in self.categories if name not in ids]
@@ -111,7 +218,10 @@ class Predictor:
         hidden = not (progress and sys.stderr.isatty())
         with Progress(transient=True, disable=hidden, console=Console(stderr=True)) as bar:
             task = bar.add_task("detecting", total=len(images))
-            for position, detections in detect_in_time(self._model, images, self.categories, every=every):
+            each = detect_labelled(
+                self._model, images, self.categories, trained=self.side, tile=tile, overlap=overlap, every=every
+            )
+            for position, detections in each:
                 seen[position] = detections
                 bar.advance(task)
         self._saw(images.brightest)
@@ -145,15 +255,3 @@ class Predictor:
             channels=self._channels,
             max_value=self.max_value,
         )
-
-
-def _pixels(image: str | Path | Pixels) -> Pixels:
-    if isinstance(image, (str, Path)):
-        return read_image(Path(image))
-    pixels = np.asarray(image)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    if pixels.dtype not in (np.uint8, np.uint16) or (pixels.ndim != 2 and pixels.shape[2:] != (3,)) or not pixels.size:
-        found = f"an array of {pixels.dtype} with shape {pixels.shape} is no image"
-        raise DataError(found, fix="give uint8 or uint16 of shape [height, width] or [height, width, 3]")
-    return pixels

@@ -1,0 +1,471 @@
+"""Frames while they come: whole files only, bounded queues, what is dropped or bad is counted, and a clean stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import CATEGORIES, TINY_MODEL
+
+from detect.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.config import ModelConfig
+from detect.errors import DataError
+from detect.images import write_image
+from detect.inference import Predictor
+from detect.inference.frames import Frame, folder_frames, pipe_frames
+from detect.inference.live import FrameLook, FrameQueue, Seen, watch
+from detect.inference.sources import Source, open_source
+from detect.inference.video import video_frames
+from detect.models import default_anchors
+from detect.records import Detections
+
+Run = Callable[..., Any]
+Gray = NDArray[np.uint8]
+
+
+def steel(number: int, side: int = 64) -> Gray:
+    """The surface under a camera, which moves by 8 pixels a frame."""
+    strip = np.random.default_rng(0).integers(0, 256, (8, 400)).repeat(8, axis=0).repeat(4, axis=1).astype(np.uint8)
+    return np.ascontiguousarray(strip[:side, 8 * number : 8 * number + side])
+
+
+def nothing(frame: Frame, missed: int) -> Detections:
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    return Detections(*none, CATEGORIES)
+
+
+def frame(number: int, **changes: Any) -> Frame:
+    values = {"strip": "s", "name": f"frame {number}", "captured": 0.0, "pixels": steel(0)}
+    return Frame(number, **{**values, **changes})
+
+
+def source_of(frames: Callable[[Event], Generator[Frame, None, None]], *, drops: bool = False) -> Source:
+    return Source("test", frames, drops)
+
+
+class TestFolder:
+    def frames(self, folder: Path, stop: Event | None = None, patience_s: float = 0.3) -> Iterator[Frame]:
+        return folder_frames(folder, stop or Event(), poll_s=0.02, patience_s=patience_s)
+
+    def test_what_lies_there_comes_in_order_and_a_stop_file_ends_it(self, tmp_path: Path) -> None:
+        for number in (10, 2, 1):
+            write_image(tmp_path / f"f_{number}.png", steel(number))
+        (tmp_path / "notes.txt").write_text("no image")
+        (tmp_path / "STOP").touch()
+        seen = list(self.frames(tmp_path))
+        assert [each.name for each in seen] == ["f_1.png", "f_2.png", "f_10.png"]
+        assert [each.number for each in seen] == [0, 1, 2]
+        assert {each.strip for each in seen} == {tmp_path.name}
+        assert all(
+            each.pixels is not None and np.array_equal(each.pixels, steel(n)) for each, n in zip(seen, (1, 2, 10))
+        )
+        assert abs(seen[0].captured - time.time()) < 60
+
+    def test_a_file_is_waited_for_until_it_is_whole(self, tmp_path: Path) -> None:
+        write_image(tmp_path / "whole.png", steel(3))
+        content = (tmp_path / "whole.png").read_bytes()
+        (tmp_path / "whole.png").unlink()
+        frames = self.frames(tmp_path, patience_s=30)
+
+        def write() -> None:
+            with (tmp_path / "a_1.png").open("wb") as file:
+                for part in (content[:100], content[100:200], content[200:]):
+                    file.write(part)
+                    file.flush()
+                    time.sleep(0.08)
+            (tmp_path / "a_2.png").write_bytes(content)
+            (tmp_path / "STOP").touch()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        seen = list(frames)
+        writer.join()
+        assert [(each.name, each.error) for each in seen] == [("a_1.png", None), ("a_2.png", None)]
+
+    def test_a_damaged_file_is_a_bad_frame_and_the_rest_goes_on(self, tmp_path: Path) -> None:
+        for number in range(3):
+            write_image(tmp_path / f"{number}.png", steel(number))
+        (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:200])
+        (tmp_path / "STOP").touch()
+        good, bad, last = self.frames(tmp_path)
+        assert (good.error, last.error) == (None, None)
+        assert bad.pixels is None
+        assert re.search(r"1\.png: the image is damaged or cut short", bad.error or "")
+
+    def test_each_folder_below_is_a_strip_and_removed_files_are_forgotten(self, tmp_path: Path) -> None:
+        for strip in ("coil_10", "coil_9"):
+            (tmp_path / strip).mkdir()
+            for number in range(2):
+                write_image(tmp_path / strip / f"{number}.png", steel(number))
+        (tmp_path / "coil_9" / ".hidden.png").write_bytes(b"")
+        frames = self.frames(tmp_path)
+        seen = [next(frames) for _ in range(4)]
+        assert [(each.strip, Path(each.name).name) for each in seen] == [
+            *(("coil_9", "0.png"), ("coil_9", "1.png"), ("coil_10", "0.png"), ("coil_10", "1.png"))
+        ]
+        path = tmp_path / "coil_9" / "0.png"
+        path.unlink()
+        later = threading.Timer(0.1, lambda: write_image(path, steel(5)))
+        later.start()
+        again = next(frames)  # a ring of names: the same name with another picture
+        assert again.pixels is not None
+        assert np.array_equal(again.pixels, steel(5))
+        assert again.number == 4
+
+    def test_it_stops_while_it_waits(self, tmp_path: Path) -> None:
+        stop = Event()
+        threading.Timer(0.1, stop.set).start()
+        assert list(self.frames(tmp_path, stop)) == []
+
+
+class TestPipe:
+    def frames(self, content: bytes, shape: tuple[int, ...], depth: int = 8) -> list[Frame]:
+        reading, writing = os.pipe()
+        writer = threading.Thread(target=lambda: (os.write(writing, content), os.close(writing)))
+        writer.start()
+        seen = list(pipe_frames(reading, shape, depth, Event()))
+        writer.join()
+        os.close(reading)
+        return seen
+
+    @pytest.mark.parametrize(("shape", "dtype"), [((5, 7), "u1"), ((5, 7, 3), "u1"), ((5, 7), "u2"), ((5, 7, 3), "u2")])
+    def test_frames_come_out_as_they_went_in(self, shape: tuple[int, ...], dtype: str) -> None:
+        pixels = np.random.default_rng(0).integers(0, 255, (4, *shape)).astype(dtype)
+        content = pixels.astype("<u2").tobytes() if dtype == "u2" else pixels.tobytes()
+        seen = self.frames(content, shape, 8 if dtype == "u1" else 12)
+        assert [each.error for each in seen] == [None] * 4
+        assert all(np.array_equal(each.pixels, want) for each, want in zip(seen, pixels) if each.pixels is not None)
+        assert seen[0].pixels is not None
+        assert seen[0].pixels.dtype == pixels.dtype
+
+    def test_a_frame_cut_short_is_told(self) -> None:
+        good, bad = self.frames(bytes(35 + 20), (5, 7))
+        assert good.error is None
+        assert bad.error == "frame 1: the pipe ended after 20 of its 35 bytes; check --frame-size and --depth"
+
+
+class TestVideo:
+    @pytest.fixture
+    def video(self, tmp_path: Path) -> Path:
+        import cv2
+
+        path = tmp_path / "line.avi"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
+        for number in range(6):
+            writer.write(np.repeat(steel(number)[..., None], 3, axis=2))
+        writer.release()
+        return path
+
+    def test_all_its_frames_come(self, video: Path) -> None:
+        seen = list(video_frames(video, Event()))
+        assert [(each.number, each.strip, each.error) for each in seen] == [(i, "line", None) for i in range(6)]
+        assert all(each.pixels is not None and each.pixels.shape == (64, 64, 3) for each in seen)
+        assert open_source(str(video)).kind == "video"
+
+    def test_one_that_ends_early_is_told(self, video: Path) -> None:
+        content = video.read_bytes()
+        video.write_bytes(content[: len(content) * 3 // 4])
+        seen = list(video_frames(video, Event()))
+        assert 0 < len([each for each in seen if each.error is None]) < 6
+        assert re.search(r"line\.avi: the video ends after \d of 6 frames", seen[-1].error or "")
+
+    def test_what_is_no_video_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "x.avi").write_bytes(b"no video")
+        with pytest.raises(DataError, match=r"x\.avi: the file is no video that can be read"):
+            list(video_frames(tmp_path / "x.avi", Event()))
+
+
+class TestQueue:
+    def test_a_camera_loses_the_oldest_and_the_gap_tells(self) -> None:
+        queue, stop = FrameQueue(3, drops=True), Event()
+        for number in range(10):
+            queue.put(frame(number), stop)
+        queue.end()
+        got = [queue.get(stop) for _ in range(4)]
+        assert [each.number if each else None for each in got] == [7, 8, 9, None]
+
+    def test_others_wait_for_room(self) -> None:
+        ahead, made, looked = [], 0, 0
+
+        def frames(stop: Event) -> Generator[Frame, None, None]:
+            nonlocal made
+            for number in range(40):
+                made += 1
+                yield frame(number)
+
+        def look(each: Frame, missed: int) -> Detections:
+            nonlocal looked
+            time.sleep(0.002)
+            looked += 1
+            ahead.append(made - looked)
+            return nothing(each, missed)
+
+        seen = list(watch(source_of(frames), look, most=4, stop=Event()))
+        assert [each.frame.number for each in seen] == list(range(40))
+        assert sum(each.dropped for each in seen) == 0
+        assert max(ahead) <= 5  # those that wait, and the one in the reader's hand
+
+
+class TestWatch:
+    def test_dropped_and_bad_frames_are_counted_and_told_to_the_detector(self) -> None:
+        told = []
+
+        def look(each: Frame, missed: int) -> Detections:
+            told.append((each.number, missed))
+            if each.number == 5:
+                raise DataError("too bright")
+            return nothing(each, missed)
+
+        def frames(stop: Event) -> Generator[Frame, None, None]:
+            yield from (frame(0), frame(3), frame(4, pixels=None, error="torn"), frame(5), frame(6))
+
+        seen = list(watch(source_of(frames), look, most=10, stop=Event()))
+        assert told == [(0, 0), (3, 2), (5, 1), (6, 2)]
+        assert [each.dropped for each in seen] == [0, 2, 0, 0, 0]
+        assert [each.error for each in seen] == [None, None, "torn", "frame 5: too bright", None]
+        assert seen[0].size_wh == (64, 64)
+        assert all(each.frame.pixels is None for each in seen)  # nothing keeps them alive
+
+    def test_a_slow_detector_drops_what_a_camera_gives_too_fast_and_loses_no_count(self) -> None:
+        given = Event()
+
+        def frames(stop: Event) -> Generator[Frame, None, None]:
+            yield from (frame(number) for number in range(50))
+            given.set()
+
+        def look(each: Frame, missed: int) -> Detections:
+            assert given.wait(30)
+            return nothing(each, missed)
+
+        seen = list(watch(source_of(frames, drops=True), look, most=2, stop=Event()))
+        assert len(seen) in (2, 3)  # the one in work, and those that wait
+        assert seen[-1].frame.number == 49
+        assert sum(each.dropped for each in seen) == 50 - len(seen)
+
+    def test_a_source_that_fails_is_told_after_the_frames_before(self) -> None:
+        def frames(stop: Event) -> Generator[Frame, None, None]:
+            yield frame(0)
+            raise DataError("no frame came", where="camera 0")
+
+        seen: list[Seen] = []
+        with pytest.raises(DataError, match="camera 0: no frame came"):
+            seen.extend(watch(source_of(frames), nothing, most=2, stop=Event()))
+        threads = [thread.name for thread in threading.enumerate()]
+        assert "frames" not in threads or not any(t.is_alive() for t in threading.enumerate() if t.name == "frames")
+
+    def test_a_stop_ends_it_after_the_frame_in_work(self) -> None:
+        stop, ended = Event(), Event()
+
+        def frames(asked: Event) -> Generator[Frame, None, None]:
+            try:
+                for number in range(10**9):
+                    yield frame(number)
+            finally:
+                ended.set()  # where a camera is let go
+
+        count = 0
+        for _ in watch(source_of(frames), nothing, most=3, stop=stop):
+            count += 1
+            if count == 5:
+                stop.set()
+        assert count == 5
+        assert ended.wait(2)
+
+
+def weights_in(folder: Path, **model: Any) -> Path:
+    torch.manual_seed(0)
+    roi = {**TINY_MODEL["roi"], "score_threshold": 0.0}
+    config = ModelConfig.model_validate({**TINY_MODEL, "roi": roi, **model})
+    detector = Detector(config, CATEGORIES, 1, (0.5,), (0.2,), default_anchors(4, 2), side=64)
+    network = detector.build()
+    if "memory" in model:
+        generator = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            for parameter in network.memory.parameters():  # untrained, it would hardly remember anything
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    save_checkpoint(folder / "best.pt", Checkpoint(detector, network.state_dict(), epoch=1))
+    return folder / "best.pt"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return weights_in(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return weights_in(tmp_path_factory.mktemp("memory"), memory={"kind": "gru"})
+
+
+def filled(folder: Path, count: int = 4) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        write_image(folder / f"{number}.png", steel(number))
+    (folder / "STOP").touch()
+    return folder
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class TestDetector:
+    def test_memory_is_kept_from_frame_to_frame(self, remembering: Path) -> None:
+        predictor = Predictor.load(remembering, device="cpu")
+        look, stream = FrameLook(predictor), predictor.stream()
+        last = None
+        for number, missed in ((0, 0), (1, 0), (3, 1)):
+            last = look(frame(number, pixels=steel(number)), missed)
+            want = stream(steel(number), strip="s", missed=missed)
+            assert np.array_equal(last.scores, want.scores)
+        alone = FrameLook(predictor)(frame(3, pixels=steel(3)), 0)
+        assert last is not None
+        assert not np.array_equal(last.scores, alone.scores)
+
+    def test_missed_frames_are_so_many_steps_of_the_motion(self, remembering: Path) -> None:
+        stream = Predictor.load(remembering, device="cpu").stream()
+        stream(steel(0))
+        stream(steel(1))
+        assert stream.speed_xy == pytest.approx((-8, 0), abs=0.5)
+        stream(steel(4), missed=2)  # 24 pixels further on
+        assert stream.speed_xy == pytest.approx((-8, 0), abs=0.5)
+
+
+class TestCommand:
+    def test_a_line_a_frame_with_its_times_and_one_at_the_end(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        folder = filled(tmp_path / "coil")
+        (folder / "2.png").write_bytes(b"torn")
+        os.utime(folder / "2.png", (0, 0))
+        started = time.time()
+        outcome = detect("infer", "--stream", folder, "--weights", weights, "--threshold", 0.3)
+        assert outcome.code == 0
+        *lines, last = lines_of(outcome.out)
+        assert [(line["frame"], line["name"], line["strip"]) for line in lines] == [
+            (i, f"{i}.png", "coil") for i in range(4)
+        ]
+        assert "2.png: the image can't be read" in lines[2]["error"]
+        assert f"detect: {folder}/2.png: the image can't be read" in outcome.err
+        expected = detect("infer", folder / "3.png", "--weights", weights, "--threshold", 0.3, "--json")
+        assert lines[3]["detections"] == json.loads(expected.out)["images"][0]["detections"] != []
+        assert (lines[3]["width"], lines[3]["height"], lines[3]["dropped_before"]) == (64, 64, 0)
+        from datetime import datetime
+
+        captured, done = (datetime.fromisoformat(lines[3][key]).timestamp() for key in ("captured", "done"))
+        assert started - 60 < captured < done < time.time() + 1
+        summary = last["summary"]
+        assert (summary["frames"], summary["dropped"], summary["bad"]) == (3, 0, 1)
+        assert "a queue of 8 frames, which lets the source wait when full" in outcome.err
+        assert "3 frames in " in outcome.err
+        assert "0 dropped, 1 bad" in outcome.err
+
+    def test_a_file_a_strip_and_what_was_there_stays(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        for strip in ("a", "b"):
+            filled(tmp_path / "in" / strip, 2)
+        (tmp_path / "in" / "STOP").touch()
+        arguments = ["infer", "--stream", tmp_path / "in", "--weights", weights, "--out", tmp_path / "out"]
+        for times in (1, 2):
+            outcome = detect(*arguments)
+            assert (outcome.code, outcome.out) == (0, "")
+            for strip in ("a", "b"):
+                lines = lines_of((tmp_path / "out" / f"{strip}.jsonl").read_text())
+                assert [("summary" in line, line["strip"]) for line in lines] == [
+                    *((False, strip), (False, strip), (True, strip))
+                ] * times
+
+    def test_the_runs_thresholds_are_obeyed(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        from detect.thresholds import sha256_of, write_thresholds
+
+        run = tmp_path / "run"
+        run.mkdir()
+        (run / "best.pt").write_bytes(weights.read_bytes())
+        made = {"weights": {"file": "best.pt", "sha256": sha256_of(run / "best.pt")}}
+        content = {"thresholds": {"bright": 1.0, "dark": 0.0}, "calibration": None, "made": made}
+        write_thresholds(run / "thresholds.json", content)
+        outcome = detect("infer", "--stream", filled(tmp_path / "coil", 1), "--weights", run)
+        labels = {each["label"] for each in lines_of(outcome.out)[0]["detections"]}
+        assert labels == {"dark"}
+        assert "thresholds of" in outcome.err
+
+    def test_large_frames_are_seen_in_tiles_as_images_are(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        folder = filled(tmp_path / "coil", 0)
+        write_image(folder / "0.png", np.tile(steel(0), (3, 3)))
+        outcome = detect("infer", "--stream", folder, "--weights", weights, "--threshold", 0.3)
+        assert "0.png (192 x 192 px) is much larger than the 64 px that were trained on" in outcome.err
+        expected = detect("infer", folder / "0.png", "--weights", weights, "--threshold", 0.3, "--json")
+        assert lines_of(outcome.out)[0]["detections"] == json.loads(expected.out)["images"][0]["detections"]
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_ends_it_well(self, number: signal.Signals, weights: Path, tmp_path: Path, detect: Run) -> None:
+        folder = filled(tmp_path / "coil", 3)
+        (folder / "STOP").unlink()
+        path, before = tmp_path / "out" / "coil.jsonl", signal.getsignal(number)
+
+        def send() -> None:
+            while not (path.exists() and path.read_text().count("\n") >= 3):
+                time.sleep(0.02)
+            os.kill(os.getpid(), number)
+
+        threading.Thread(target=send, daemon=True).start()
+        outcome = detect("infer", "--stream", folder, "--weights", weights, "--out", tmp_path / "out")
+        assert outcome.code == 0
+        assert "3 frames in" in outcome.err
+        assert lines_of(path.read_text())[-1]["summary"]["frames"] == 3
+        assert signal.getsignal(number) == before
+
+    def test_a_pipe_of_frames(self, weights: Path, detect: Run) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, b"".join(steel(number).tobytes() for number in range(3)))
+        os.close(writing)
+        stdin = os.dup(0)
+        os.dup2(reading, 0)
+        try:
+            arguments = ["--frame-size", "64x64", "--weights", weights, "--threshold", 0.3]
+            outcome = detect("infer", "--stream", "-", *arguments)
+        finally:
+            os.dup2(stdin, 0)
+            os.close(stdin)
+            os.close(reading)
+        *lines, last = lines_of(outcome.out)
+        assert [line["name"] for line in lines] == ["frame 0", "frame 1", "frame 2"]
+        assert last["summary"]["frames"] == 3
+        found = Predictor.load(weights, device="cpu")(steel(2), threshold=0.3)
+        assert [each["score"] for each in lines[2]["detections"]] == pytest.approx(found.scores.tolist(), abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ([], "no image is named; give image files, folders or globs, or --stream with a source"),
+            (["--stream", "none"], "none: no such folder or video"),
+            (["--stream", "-"], "a pipe doesn't tell the size of its frames; give --frame-size"),
+            (["--stream", "-", "--frame-size", "64"], "--frame-size is 64; give width x height in pixels"),
+            (["--stream", "-", "--frame-size", "0x5"], "--frame-size is 0x5"),
+            (["--stream", "-", "--frame-size", "9x9", "--depth", "24"], "--depth is 24; give 8 to 16 bits"),
+            (["--stream", ".", "--frame-size", "9x9"], "--frame-size has a meaning with --stream - only"),
+            (["--stream", ".", "--queue", "0"], "--queue is 0; give at least 1 frame"),
+            (["--stream", ".", "--draw"], "--draw has no meaning with --stream"),
+            (["--stream", ".", "x.png"], "--stream . and images (x.png) are given; give one of them"),
+            (["x.png", "--queue", "3"], "--queue has a meaning with --stream only"),
+        ],
+    )
+    def test_a_mistake_is_one_sentence(self, arguments: list[str], sentence: str, detect: Run) -> None:
+        outcome = detect("infer", *arguments)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert sentence in outcome.err
+
+    def test_a_camera_that_is_not_there_is_told(self, weights: Path, detect: Run) -> None:
+        outcome = detect("infer", "--stream", "97", "--weights", weights)
+        assert outcome.code == 2
+        assert "camera 97: there is no such camera" in outcome.err
+        assert "Traceback" not in outcome.err

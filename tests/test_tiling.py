@@ -1,0 +1,289 @@
+"""Large images and long strips in tiles: the same as in one look, wherever the strip is cut, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
+
+from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.config import ModelConfig
+from detect.engine import train
+from detect.engine.design import trained_side
+from detect.errors import ConfigError, DataError
+from detect.formats import coco
+from detect.images import write_image
+from detect.inference import Predictor
+from detect.inference.strips import StripFiles
+from detect.inference.tiling import Tiling, detect_tiled, tile_rows, tiling_for
+from detect.models import default_anchors
+from detect.records import Box, Dataset, Detections, Image
+
+Run = Callable[..., Any]
+
+
+def painted(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
+    """Black steel on which each box has a gray value of its own."""
+    pixels = np.zeros((height, width), np.uint8)
+    for value, (x1, y1, x2, y2) in enumerate(boxes, start=1):
+        pixels[y1:y2, x1:x2] = value
+    return pixels
+
+
+def exact(pictures: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+    """A detector that sees every painted box; its gray value tells category and score."""
+    return [_seen(pixels) for pixels in pictures]
+
+
+def _seen(pixels: NDArray[np.uint8]) -> Detections:
+    rows = []
+    for value in np.unique(pixels[pixels > 0]).tolist():
+        y, x = np.nonzero(pixels == value)
+        rows.append([x.min(), y.min(), x.max() + 1, y.max() + 1, 1 - value / 256, 1 + value % 2])
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64), CATEGORIES)
+
+
+BOXES = [
+    *((10, 10, 30, 50), (90, 40, 110, 60), (40, 90, 60, 120), (90, 90, 105, 105)),  # whole, and cut in x, y and both
+    *((130, 5, 136, 690), (5, 640, 195, 652), (150, 300, 199, 480)),  # long scratches, a large patch
+    *((20, 660, 40, 700), (0, 500, 12, 520), (60, 300, 100, 340), (60, 341, 100, 380)),
+]
+
+
+def as_rows(found: Detections) -> list[tuple[Any, ...]]:
+    return sorted(zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist()))
+
+
+class TestTiles:
+    @pytest.mark.parametrize(("side", "overlap"), [(100, 16), (100, 50), (64, 20), (200, 50), (333, 100)])
+    def test_a_painted_image_is_seen_as_in_one_look(self, side: int, overlap: int) -> None:
+        pixels = painted(700, 200, BOXES)
+        found = detect_tiled(exact, [pixels], (200, 700), Tiling(side, overlap), CATEGORIES)
+        assert as_rows(found) == as_rows(_seen(pixels))
+        assert (np.diff(found.scores) <= 0).all()
+
+    @pytest.mark.parametrize("length", [1, 99, 100, 101, 176, 177, 1000])
+    def test_they_cover_all_and_lie_inside(self, length: int) -> None:
+        starts = Tiling(100, 24).starts(length)
+        assert starts[0] == 0
+        assert starts[-1] == max(0, length - 100)
+        assert all(0 < b - a <= 76 for a, b in pairwise(starts))
+
+    def test_rows_are_the_same_in_whatever_blocks_they_come(self) -> None:
+        pixels, tiling = painted(700, 200, BOXES), Tiling(100, 24)
+        expected = [(top, pixels[top : top + 100]) for top in tiling.starts(700)]
+        for cuts in ([], [1, 2, 3], [350], [100, 176, 177], list(range(1, 700))):
+            rows = list(tile_rows(np.split(pixels, cuts), 700, tiling))
+            assert [top for top, _ in rows] == [top for top, _ in expected]
+            assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(rows, expected))
+
+    def test_no_more_is_read_or_held_than_a_row_of_tiles_needs(self) -> None:
+        alive, read = 0, 0
+
+        class Block(np.ndarray):  # type: ignore[type-arg]
+            def __del__(self) -> None:
+                nonlocal alive
+                if self.base is None:
+                    alive -= 1
+
+        def blocks() -> Iterator[NDArray[np.uint8]]:
+            nonlocal alive, read
+            for _ in range(1000):
+                alive, read = alive + 1, read + 50
+                yield np.ndarray.__new__(Block, (50, 8), np.uint8)
+
+        for top, _ in tile_rows(blocks(), 50_000, Tiling(100, 24)):
+            assert alive <= 5
+            assert read <= top + 150
+
+    def test_which_images_are_seen_in_tiles(self) -> None:
+        assert tiling_for(800, 400, trained=400) is None  # twice as large is as well seen whole
+        assert tiling_for(801, 400, trained=400) == Tiling(400, 100)
+        assert tiling_for(16384, 1024, trained=None) is None
+        assert tiling_for(16384, 1024, trained=400, tile=0) is None
+        assert tiling_for(401, 10, trained=None, tile=400, overlap=64) == Tiling(400, 64)
+        assert tiling_for(400, 400, trained=100, tile=400) is None
+
+    def test_tiles_that_can_not_be_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match="tile: a tile of 8 pixels is asked for; give at least 32"):
+            Tiling(8, 4)
+        for overlap in (0, 15, 201):
+            with pytest.raises(ConfigError, match=r"overlap: tiles of 400 pixels .* give 16 to half of a tile"):
+                Tiling(400, overlap)
+
+
+def written(folder: Path, pixels: NDArray[Any], cuts: Sequence[int]) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / f"part_{i}.png" for i in range(len(cuts) + 1)]
+    for path, part in zip(paths, np.split(pixels, cuts)):
+        write_image(path, part)
+    return paths
+
+
+CUTS = ([], [400], [100, 101, 333, 690])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector with random weights that reports something everywhere, as if trained on 64 pixels."""
+    return random_weights(tmp_path_factory.mktemp("run"), side=64)
+
+
+def random_weights(folder: Path, side: int | None) -> Path:
+    torch.manual_seed(0)
+    model = ModelConfig.model_validate({**TINY_MODEL, "roi": {**TINY_MODEL["roi"], "score_threshold": 0.0}})
+    detector = Detector(model, CATEGORIES, 1, (0.5,), (0.2,), default_anchors(4, 2), side=side)
+    save_checkpoint(folder / "best.pt", Checkpoint(detector, detector.build().state_dict(), epoch=1))
+    return folder / "best.pt"
+
+
+def steel(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
+
+
+class TestStrips:
+    def test_a_strip_gives_the_same_wherever_it_is_cut(self, tmp_path: Path) -> None:
+        pixels = painted(700, 200, BOXES)
+        for number, cuts in enumerate(CUTS):
+            strip = StripFiles.of(written(tmp_path / str(number), pixels, cuts))
+            size_wh = (strip.width, strip.height)
+            found = detect_tiled(exact, strip.blocks(1, None), size_wh, Tiling(100, 24), CATEGORIES)
+            assert as_rows(found) == as_rows(_seen(pixels))
+
+    def test_so_does_a_network_to_the_last_bit(self, weights: Path, tmp_path: Path) -> None:
+        predictor, pixels = Predictor.load(weights, device="cpu"), steel(300, 100)
+        one, two, many = (
+            predictor.strip(written(tmp_path / str(number), pixels, cuts))
+            for number, cuts in enumerate(([], [150], [7, 64, 65, 280]))
+        )
+        assert len(one) > 20
+        for other in (two, many, predictor(pixels)):  # large enough to be seen in tiles without being told
+            assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
+            assert np.array_equal(one.scores, other.scores)
+
+    def test_files_that_do_not_belong_together_are_named(self, tmp_path: Path) -> None:
+        first, second = written(tmp_path / "a", steel(80, 60), [40])
+        write_image(second, steel(40, 61))
+        with pytest.raises(DataError, match=r"part_1\.png: the file is 61 pixels wide, the strip's first one 60"):
+            StripFiles.of([first, second])
+        write_image(second, steel(40, 60).astype(np.uint16))
+        with pytest.raises(DataError, match=r"part_1\.png: the file holds 16 bits a pixel, the strip's first one 8"):
+            list(StripFiles.of([first, second]).blocks(1, None))
+        with pytest.raises(DataError, match="a strip without files"):
+            StripFiles.of([])
+
+    def test_a_strip_needs_a_side_that_is_known(self, tmp_path: Path) -> None:
+        predictor = Predictor.load(random_weights(tmp_path, side=None), device="cpu")
+        paths = written(tmp_path / "a", steel(200, 60), [100])
+        with pytest.raises(ConfigError, match="doesn't tell what size it was trained on; give their side in pixels"):
+            predictor.strip(paths)
+        assert len(predictor.strip(paths, tile=64))
+
+
+class TestTraining:
+    def test_the_side_travels_from_training_to_the_detector(self, tmp_path: Path) -> None:
+        write_tiny(tmp_path, "train", images=4, seed=0)
+        for window, side in ((None, 64), (48, 48), (100, 64)):
+            config = tiny_config(
+                tmp_path, tmp_path / f"run{side}{window}", data={"val": None, "window": window}, train={"epochs": 1}
+            )
+            run = train(config)
+            assert load_checkpoint(run / "last.pt").detector.side == side
+            assert Predictor.load(run, device="cpu").side == side
+
+    def test_with_a_fixed_shorter_side_it_is_the_shorter_side(self, tmp_path: Path) -> None:
+        from detect.data import DetectionDataset
+
+        images = tuple(Image(tmp_path / f"{i}.png", *wh) for i, wh in enumerate([(300, 100), (120, 400)]))
+        dataset = DetectionDataset(Dataset(images, CATEGORIES), channels=1)
+        assert trained_side(dataset, None, 64) == 110
+        assert trained_side(dataset, None, None) == 400
+        assert trained_side(dataset, 128, None) == 128
+
+    def test_a_checkpoint_that_tells_no_side_is_read(self, tmp_path: Path) -> None:
+        path = random_weights(tmp_path, side=64)
+        content = torch.load(path, weights_only=True)
+        del content["detector"]["side"]
+        torch.save(content, path)
+        assert load_checkpoint(path).detector.side is None
+
+
+def labelled(folder: Path) -> Path:
+    """A large image and a small one with labels."""
+    images = []
+    for name, shape in (("large", (300, 100)), ("small", (64, 60))):
+        write_image(folder / f"{name}.png", steel(*shape))
+        images.append(Image(folder / f"{name}.png", shape[1], shape[0], (Box("bright", (5.0, 5.0, 30.0, 30.0)),)))
+    return coco.write({"val": Dataset(tuple(images), CATEGORIES)}, folder)["val"]
+
+
+class TestCommands:
+    def test_evaluation_sees_what_infer_sees(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        data = labelled(tmp_path)
+        shown = detect("infer", tmp_path / "large.png", "--weights", weights, "--json", "--threshold", 0)
+        assert "is much larger than the 64 px that were trained on, so it is seen in 2 x 6 tiles" in shown.err
+        expected = json.loads(shown.out)["images"][0]["detections"]
+        judged = detect("evaluate", weights, "--data", data, "--out", tmp_path / "report")
+        assert judged.code == 0
+        assert "1 of 2 images in tiles" in judged.err
+        found = json.loads((tmp_path / "report" / "detections.json").read_text())
+        mine = sorted(each["score"] for each in found if each["image_id"] == 1)
+        assert mine == pytest.approx(sorted(each["score"] for each in expected), abs=1e-5)
+        whole = detect("infer", tmp_path / "large.png", "--weights", weights, "--json", "--threshold", 0, "--tile", 0)
+        assert "tiles" not in whole.err
+        assert len(json.loads(whole.out)["images"][0]["detections"]) < len(expected)
+
+    def test_a_strip_in_files_is_one_strip(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        told = []
+        for number, cuts in enumerate(([], [90], [150, 200])):
+            written(tmp_path / str(number), steel(300, 100), cuts)
+            arguments = ["infer", "--strip", tmp_path / str(number), "--weights", weights, "--threshold", 0.3]
+            outcome = detect(*arguments, "--json", "--tile", 96, "--overlap", 32)
+            assert (outcome.code, "seen in 2 x 5 tiles of 96 px that overlap by 32" in outcome.err) == (0, True)
+            strip = json.loads(outcome.out)["strip"]
+            assert [each["top"] for each in strip["files"]] == [0, *cuts]
+            told.append((strip["width"], strip["height"], strip["detections"]))
+        assert told[0] == told[1] == told[2]
+        assert told[0][:2] == (100, 300)
+        assert told[0][2]
+
+    def test_pictures_and_labels_of_a_strip_are_a_file_each(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        paths = written(tmp_path / "a", steel(200, 100), [100])
+        arguments = ["--weights", weights, "--threshold", 0.3, "--draw", "--to", "coco", "--out", tmp_path / "out"]
+        outcome = detect("infer", "--strip", *paths, *arguments)
+        assert outcome.code == 0
+        assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
+            f"part_{i}.detections.png" for i in (0, 1)
+        ]
+        (drafts,) = (tmp_path / "out").glob("*.json")
+        dataset = coco.read(drafts)
+        assert len(dataset.images) == 2
+        assert all(0 <= box.xyxy[1] < box.xyxy[3] <= 100 for image in dataset.images for box in image.boxes)
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (["--tile", "-1"], "--tile is -1; give a side in pixels, or 0 to see images whole"),
+            (["--tile", "0", "--overlap", "20"], "--overlap has no meaning with --tile 0"),
+            (["--tile", "64", "--overlap", "40"], "overlap: tiles of 64 pixels that overlap by 40 are asked for"),
+            (["--strip", "--tile", "0"], "a strip is seen in tiles; give their side in pixels"),
+            (["--strip", "none.png"], "none.png: no such image"),
+        ],
+    )
+    def test_a_mistake_is_one_sentence(
+        self, arguments: list[str], sentence: str, weights: Path, tmp_path: Path, detect: Run
+    ) -> None:
+        (path,) = written(tmp_path / "a", steel(200, 100), [])
+        outcome = detect("infer", path, "--weights", weights, *arguments)
+        assert outcome.code == 2
+        assert sentence in outcome.err
+        assert "Traceback" not in outcome.err
