@@ -42,7 +42,7 @@ def test_a_single_look_gives_torchvisions_detections(counts: list[int], spread: 
     expected = zip(*RoIHeads.postprocess_detections(model, *given))
     seen = Seen(logits, offsets, None)
     moved = model.box_coder.decode_single(offsets, torch.cat(proposals)).split(counts)
-    scores = model._scores(seen).split(counts)
+    scores = model.scores_of(seen).split(counts)
     rules = {"least": 0.05, "nms_iou": model.nms_thresh, "most": 15}
     for (boxes, wanted_scores, labels), *ours in zip(expected, moved, scores, shapes):
         found = final_boxes(*ours, **rules)
@@ -82,7 +82,7 @@ class TestQuality:
 
     def test_scores_are_weighed_with_it(self) -> None:
         seen = Seen(torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1))
-        torch.testing.assert_close(heads(quality_weight=0.25)._scores(seen), torch.full((1, 2), 3**-0.75 * 2**-0.25))
+        torch.testing.assert_close(heads(quality_weight=0.25).scores_of(seen), torch.full((1, 2), 3**-0.75 * 2**-0.25))
         assert heads().box_predictor.quality is None, "nothing is foreseen unless it counts"
 
 

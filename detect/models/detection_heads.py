@@ -158,7 +158,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         return labels, wanted
 
     def scores_of(self, seen: Seen) -> Tensor:
-        """FloatTensor[N, classes] without background, 0 to 1."""
+        """FloatTensor[N, classes] without background, 0 to 1, weighed with the foreseen IoU if there is one."""
         scores = seen.logits.softmax(dim=1)[:, 1:]
         if seen.quality is None:
             return scores
