@@ -65,14 +65,14 @@ class Killer:
     def _clocked(self, owner: type, method: str, kind: str) -> None:
         original = getattr(owner, method)
 
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **more: Any) -> Any:
             if self._due(kind):
                 assert self.moment is not None
                 clock = threading.Timer(self.moment.share * self.lasts[kind], lambda: self._kill(self.doing))
                 clock.daemon = True
                 clock.start()
             self.doing, started = f"in a {kind}", time.perf_counter()
-            result = original(*arguments)
+            result = original(*arguments, **more)
             self.doing = f"after a {kind}"
             if self.moment is None:
                 self.lasts[kind] = max(self.lasts.get(kind, 0), time.perf_counter() - started)
