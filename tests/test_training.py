@@ -416,7 +416,7 @@ class TestEarlyStop:
     def config(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         """Ten epochs, each judged, which get worse after the second."""
         scores = iter([0.1, 0.3, 0.2, 0.25, 0.9, 0.9])
-        judged = lambda self, model: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
+        judged = lambda self, model, side: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
         monkeypatch.setattr(Validator, "__call__", judged)
         return tiny_config(data, tmp_path / "run", train={"epochs": 10, "val_every": 1, "early_stop": 2})
 
