@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ...report.charts import nice_ticks
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 380.0, 60.0, 200.0, 40.0, 50.0
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 60.0, 310.0, 40.0, 50.0
 _STYLE = Markup(
     "<style>"
     "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:11px;fill:#57606a}.head{font-weight:600}"
@@ -34,22 +34,23 @@ def pareto_front(rows: Sequence[dict[str, Any]]) -> list[int]:
 def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
     """SVG text of rows that have an AP50: milliseconds an image on a logarithmic axis against AP50."""
     rows = [row for row in rows if row["AP50"] is not None]
+    tall = max(360.0, _TOP + 15 * len(rows) + _BOTTOM)
     times, scores = [math.log10(_ms(row)) for row in rows], [row["AP50"] for row in rows]
     low, high = min(times) - 0.08, max(times) + 0.08
     bottom, top = min(scores) - 0.02, max(scores) + 0.02
 
     def place(time: float, score: float) -> tuple[float, float]:
         x = _LEFT + (time - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
-        return x, _HEIGHT - _BOTTOM - (score - bottom) / (top - bottom) * (_HEIGHT - _TOP - _BOTTOM)
+        return x, tall - _BOTTOM - (score - bottom) / (top - bottom) * (tall - _TOP - _BOTTOM)
 
     front = pareto_front(rows)
     parts = [
         Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(
-            _WIDTH, _HEIGHT, f"AP50 against milliseconds an image of {len(rows)} forms"
+            _WIDTH, tall, f"AP50 against milliseconds an image of {len(rows)} forms"
         ),
         _STYLE,
-        Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(_WIDTH, _HEIGHT),
-        _text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is both faster and better", "head"),
+        Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(_WIDTH, tall),
+        _text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
     ]
     for tick in nice_ticks(bottom, top, 5):
         _, y = place(low, tick)
@@ -58,21 +59,24 @@ def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
         if tick > 0 and low <= math.log10(tick) <= high:
             x, _ = place(math.log10(tick), bottom)
             parts += [
-                _line(x, x, _TOP, _HEIGHT - _BOTTOM),
-                _text(x, _HEIGHT - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
+                _line(x, x, _TOP, tall - _BOTTOM),
+                _text(x, tall - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
             ]
     path = " ".join("{:.1f},{:.1f}".format(*place(times[i], scores[i])) for i in front)
     parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
-    labels: list[tuple[float, float]] = []
-    for number, row in enumerate(rows):
+    taken: list[tuple[float, float]] = []
+    for place_in_time, number in enumerate(sorted(range(len(rows)), key=times.__getitem__), start=1):
         x, y = place(times[number], scores[number])
         style = "best" if number in front else "beaten"
         parts.append(Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4.5"/>').format(style, x, y))
-        height = y + 4
-        while any(abs(height - other) < 13 and abs(x - there) < 190 for there, other in labels):
-            height += 13
-        labels.append((x, height))
-        parts.append(_text(x + 9, height, _name(row), "small"))
+        height = y - 9
+        while any(abs(height - other) < 12 and abs(x - there) < 14 for there, other in taken):
+            height -= 12
+        taken.append((x, height))
+        parts.append(_text(x, height, str(place_in_time), "small", "middle"))
+        parts.append(
+            _text(_WIDTH - _RIGHT + 16, _TOP + 15 * place_in_time, f"{place_in_time}  {_name(rows[number])}", "small")
+        )
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
 
