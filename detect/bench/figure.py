@@ -55,18 +55,18 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
         ),
         _STYLE,
         Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(width, height),
-        _text(_NAMES, 18, f"{key}, with {100 * results['confidence']:g} % interval and seeds", "head"),
-        _text(second, 18, f"difference from {results['against']}", "head"),
-        _text(width - 10, 18, "time", "head", "end"),
+        text(_NAMES, 18, f"{key}, with {100 * results['confidence']:g} % interval and seeds", "head"),
+        text(second, 18, f"difference from {results['against']}", "head"),
+        text(width - 10, 18, "time", "head", "end"),
         *_grid(scores, height),
         *_grid(gains, height),
-        _line(gains.x(0), gains.x(0), _TOP - 8, height - _BOTTOM, "zero"),
+        line(gains.x(0), gains.x(0), _TOP - 8, height - _BOTTOM, "zero"),
     ]
     for number, row in enumerate(rows):
         y = _TOP + _ROW * (number + 0.5)
-        parts.append(_text(_NAMES - 14, y + 4, row["name"], "", "end"))
+        parts.append(text(_NAMES - 14, y + 4, row["name"], "", "end"))
         if key not in row:
-            parts.append(_text(_NAMES, y + 4, row["state"], "small"))
+            parts.append(text(_NAMES, y + 4, row["state"], "small"))
             continue
         parts += _estimate(scores, y, row[key], "mean", clear=False)
         for run in row["runs"]:
@@ -75,7 +75,7 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
         difference = _difference(row, key)
         if difference is not None:
             parts += _estimate(gains, y, difference, "value", clear=difference["verdict"] != "cannot tell")
-            parts.append(_text(width - 10, y + 4, f"x {row['times_as_long']:.2f}", "", "end"))
+            parts.append(text(width - 10, y + 4, f"x {row['times_as_long']:.2f}", "", "end"))
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
 
@@ -100,24 +100,28 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 def _grid(axis: Axis, height: float) -> list[Markup]:
     parts = []
     for tick in nice_ticks(axis.low, axis.high, _TICKS):
-        parts.append(_line(axis.x(tick), axis.x(tick), _TOP - 8, height - _BOTTOM, "grid"))
-        parts.append(_text(axis.x(tick), height - _BOTTOM + 16, f"{tick:g}", "small", "middle"))
+        parts.append(line(axis.x(tick), axis.x(tick), _TOP - 8, height - _BOTTOM, "grid"))
+        parts.append(text(axis.x(tick), height - _BOTTOM + 16, f"{tick:g}", "small", "middle"))
     return parts
 
 
 def _estimate(axis: Axis, y: float, score: dict[str, Any], middle: str, *, clear: bool) -> list[Markup]:
     parts = []
     if score["low"] is not None:
-        parts.append(_line(axis.x(score["low"]), axis.x(score["high"]), y, y, "span clear" if clear else "span"))
+        parts.append(line(axis.x(score["low"]), axis.x(score["high"]), y, y, "span clear" if clear else "span"))
     if score[middle] is not None:
         parts.append(Markup('<circle class="mean" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(axis.x(score[middle]), y))
     return parts
 
 
-def _line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
-    line = '<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
-    return Markup(line).format(style, x1, x2, y1, y2)
+def line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
+    """A straight line; ``style`` is a class of the picture's own style sheet."""
+    drawn = '<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
+    return Markup(drawn).format(style, x1, x2, y1, y2)
 
 
-def _text(x: float, y: float, text: str, style: str, anchor: str = "start") -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(style, x, y, anchor, text)
+def text(x: float, y: float, words: str, style: str, anchor: str = "start") -> Markup:
+    """Words at a place, escaped; ``style`` as for ``line``, ``anchor`` is SVG's: start, middle or end."""
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+        style, x, y, anchor, words
+    )

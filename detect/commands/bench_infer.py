@@ -49,9 +49,6 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("--plot needs accuracy to draw", fix="name COCO labels with --data")
     if "int8" in precisions and not {"onnx", "openvino"} & set(runtimes):
         raise UsageError("int8 is for exported models", fix="add onnx or openvino to --runtime")
-    for run in args.runs:
-        if not is_released(run) and not run.exists():
-            raise UsageError(f"{run}: no such run or checkpoint", fix="give run folders, .pt files or released")
     from contextlib import ExitStack
 
     from ..bench.speed import measure, pareto_plot, to_markdown

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from ..released import folder_of, is_released
+from ..released import folder_of
 from .console import print_table, shown
 from .operating import DEFAULT_THRESHOLD
 from .verb import UsageError, Verb
@@ -36,8 +36,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if not is_released(args.weights) and not args.weights.exists():
-        raise UsageError(f"{args.weights}: no such run or checkpoint", fix="give a run folder or a .pt file")
     if not args.int8 and (args.calibration is not None or args.most_lost is not None):
         raise UsageError("--calibration and --most-lost have a meaning with --int8 only", fix="leave them out")
     if args.most_lost is not None and not 0 <= args.most_lost <= 1:

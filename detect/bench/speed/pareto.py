@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ...report.charts import nice_ticks
+from ..figure import line, text
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 60.0, 310.0, 40.0, 50.0
 _STYLE = Markup(
@@ -50,17 +51,17 @@ def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
         ),
         _STYLE,
         Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(_WIDTH, tall),
-        _text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
+        text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
     ]
     for tick in nice_ticks(bottom, top, 5):
         _, y = place(low, tick)
-        parts += [_line(_LEFT, _WIDTH - _RIGHT, y, y), _text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end")]
+        parts += [line(_LEFT, _WIDTH - _RIGHT, y, y, "grid"), text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end")]
     for tick in nice_ticks(10**low, 10**high, 6):
         if tick > 0 and low <= math.log10(tick) <= high:
             x, _ = place(math.log10(tick), bottom)
             parts += [
-                _line(x, x, _TOP, tall - _BOTTOM),
-                _text(x, tall - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
+                line(x, x, _TOP, tall - _BOTTOM, "grid"),
+                text(x, tall - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
             ]
     path = " ".join("{:.1f},{:.1f}".format(*place(times[i], scores[i])) for i in front)
     parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
@@ -73,9 +74,9 @@ def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
         while any(abs(height - other) < 12 and abs(x - there) < 14 for there, other in taken):
             height -= 12
         taken.append((x, height))
-        parts.append(_text(x, height, str(place_in_time), "small", "middle"))
+        parts.append(text(x, height, str(place_in_time), "small", "middle"))
         parts.append(
-            _text(_WIDTH - _RIGHT + 16, _TOP + 15 * place_in_time, f"{place_in_time}  {_name(rows[number])}", "small")
+            text(_WIDTH - _RIGHT + 16, _TOP + 15 * place_in_time, f"{place_in_time}  {_name(rows[number])}", "small")
         )
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
@@ -86,12 +87,3 @@ def _ms(row: dict[str, Any]) -> float:
 
 def _name(row: dict[str, Any]) -> str:
     return f"{row['system']} {row['runtime']} {row['precision']}, {row['threads']} thr., batch {row['batch']}"
-
-
-def _line(x1: float, x2: float, y1: float, y2: float) -> Markup:
-    line = '<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
-    return Markup(line).format(x1, x2, y1, y2)
-
-
-def _text(x: float, y: float, text: str, style: str, anchor: str = "start") -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(style, x, y, anchor, text)

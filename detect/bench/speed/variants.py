@@ -78,9 +78,9 @@ def variants_of(
                 if runtime in exported:
                     made = _exported(checkpoint, runtime, precision, example, calibration, Path(folder))
                     for count in threads:
-                        runner = load(made, threads=count)
-                        each = _one_by_one(runner)
-                        variants.append(Variant(name, runtime, precision, count, each))
+                        variants.append(
+                            Variant(name, runtime, precision, count, _one_by_one(load(made, threads=count)))
+                        )
                     continue
                 model = checkpoint.load_model()
                 if runtime == "compile":
@@ -106,9 +106,8 @@ def _exported(
     calibration: Sequence[Pixels],
     root: Path,
 ) -> Path:
-    detector = checkpoint.detector
-    contract = Contract.of(detector, runtime=runtime, precision=precision, like=example)
-    folder = root / f"{runtime}-{precision}-{detector.channels}-{len(list(root.iterdir()))}"
+    contract = Contract.of(checkpoint.detector, runtime=runtime, precision=precision, like=example)
+    folder = root / f"{runtime}-{precision}"
     folder.mkdir()
     write_model(checkpoint, contract, folder, calibration if precision == "int8" else [])
     write_contract(folder, contract, {})
