@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torchvision.ops import box_iou
 
 from detect.models import cost
 from detect.models.box_losses import stage_losses
-from detect.models.final_boxes import final_boxes
+from detect.models.final_boxes import final_boxes, softly_suppressed, voted
 from detect.models.heads import Seen
 
 
@@ -127,3 +128,65 @@ class TestRefinement:
         assert labels.tolist() == [2, 2, 0, 0]
         back = model.box_coder.decode_single(wanted, boxes)
         torch.testing.assert_close(box_iou(back, target["boxes"])[:, 0], torch.ones(4))
+
+
+class TestSoftSuppression:
+    def one_class(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        """Soft-NMS as its paper writes it down, pick by pick."""
+        left, found = scores.clone(), scores.clone()
+        overlap, open_ = box_iou(boxes, boxes), torch.ones(len(boxes), dtype=torch.bool)
+        for _ in range(len(boxes)):
+            best = torch.where(open_, left, -1.0).argmax()
+            found[best], open_[best] = left[best], False
+            left = left * torch.exp(-(overlap[best] ** 2) / 0.5)
+        return found
+
+    @pytest.mark.parametrize("picks", [None, 25, 40])
+    def test_scores_are_those_of_the_paper_in_every_class(self, picks: int | None) -> None:
+        boxes, scores = some_boxes(25), torch.rand(25, 3)
+        scores[:, 2] = 0
+        found = softly_suppressed(boxes, scores, picks=picks)
+        for number in range(3):
+            torch.testing.assert_close(found[:, number], self.one_class(boxes, scores[:, number]))
+
+    def test_scores_above_the_least_are_exact_and_others_stay_below_it(self) -> None:
+        boxes, scores = some_boxes(40), torch.rand(40, 2)
+        exact, quick = softly_suppressed(boxes, scores), softly_suppressed(boxes, scores, least=0.2)
+        assert torch.equal(exact > 0.2, quick > 0.2)
+        assert torch.equal(exact[exact > 0.2], quick[exact > 0.2])
+
+    def test_the_second_reading_of_a_place_stays_with_a_lower_score(self) -> None:
+        boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 30], [50, 50, 60, 60]])
+        scores = torch.tensor([[0.9], [0.8], [0.3]])
+        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10}
+        hard = final_boxes(boxes, scores, (64, 64), **rules)
+        soft = final_boxes(boxes, scores, (64, 64), soft=True, **rules)
+        assert hard["scores"].tolist() == pytest.approx([0.9, 0.3])
+        assert soft["scores"].tolist() == pytest.approx([0.9, 0.3, 0.8 * math.exp(-(0.75**2) / 0.5)])
+        assert torch.equal(soft["boxes"], boxes[[0, 2, 1]])
+
+    @pytest.mark.parametrize("soft", [False, True])
+    @pytest.mark.parametrize("voting", [False, True])
+    def test_nothing_found_is_no_trouble(self, soft: bool, voting: bool) -> None:
+        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10, "soft": soft, "voting": voting}
+        for boxes, scores in ((torch.zeros(0, 4), torch.zeros(0, 2)), (some_boxes(3), torch.full((3, 2), 0.01))):
+            found = final_boxes(boxes, scores, (64, 64), **rules)
+            assert [len(found[key]) for key in ("boxes", "labels", "scores")] == [0, 0, 0]
+
+
+class TestVoting:
+    def test_a_box_moves_towards_those_that_overlap_it_by_score_and_overlap(self) -> None:
+        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 3]])
+        scores = torch.tensor([[0.6, 0.0], [0.3, 0.5], [0.9, 0.5]])
+        near = math.exp(-((1 - 0.8) ** 2) / 0.1)  # the third overlaps the first by 0.3: it has no say
+        found = voted(boxes, scores)
+        bottom = (0.6 * 10 + 0.3 * near * 8) / (0.6 + 0.3 * near)
+        torch.testing.assert_close(found[0, 0], torch.tensor([0, 0, 10, bottom]))
+        torch.testing.assert_close(found[1, 1], boxes[1])  # in the second class, the first box has no score
+
+    def test_what_is_suppressed_has_voted(self) -> None:
+        boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 30]])
+        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10}
+        found = final_boxes(boxes, torch.tensor([[0.9], [0.8]]), (64, 64), voting=True, **rules)
+        assert found["scores"].tolist() == pytest.approx([0.9])
+        assert 30 < float(found["boxes"][0, 3]) < 40

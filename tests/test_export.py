@@ -48,10 +48,17 @@ def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
         (3, (64, 96), 4, {}),
         (1, (60, 90), 4, {"input_size": 96}),  # enlarged
         (1, (96, 96), 4, {"roi": {"stages": 2, "quality_weight": 0.5}}),
-        (1, (96, 96), 3, {"rpn": {"finest_stride": 8, "kernel": "separable"}}),
+        (1, (96, 96), 4, {"roi": {"suppression": "soft"}}),
+        (1, (96, 96), 4, {"roi": {"voting": True}}),
+        (
+            1,
+            (60, 90),
+            3,
+            {"rpn": {"finest_stride": 8, "kernel": "separable"}, "roi": {"suppression": "soft", "voting": True}},
+        ),
         (1, (96, 96), 1, {"fpn": {"single_stride": 16}}),
     ],
-    ids=["plain", "padded", "colour", "resized", "cascade", "light", "one level"],
+    ids=["plain", "padded", "colour", "resized", "cascade", "soft", "voting", "light", "one level"],
 )
 def test_the_graph_finds_what_the_detector_finds(
     channels: int, size_hw: tuple[int, int], levels: int, changes: dict[str, Any]

@@ -13,6 +13,7 @@ from torchvision.ops import roi_align
 
 from ..errors import ConfigError
 from ..models import StripDetector
+from ..models.final_boxes import softly_suppressed, voted
 from .suppression import suppressed, suppressed_by_class
 
 _SMALLEST = 1e-2  # pixels: the side of a box below which it is none
@@ -138,14 +139,19 @@ class FixedGraph(nn.Module):
     def _finished(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.detector.roi_heads
         whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _SMALLEST
-        scores = scores * whole[:, None].float()
+        scores = torch.where(whole[:, None] & (scores > heads.score_thresh), scores, 0.0)
         most = self.detector.rpn.post_nms_top_n()
-        proposal, category = suppressed_by_class(boxes, scores, heads.nms_thresh, heads.score_thresh, most)
+        outlines = voted(boxes, scores) if heads.voting else boxes[None].expand(scores.shape[1], -1, -1)
+        if heads.soft_suppression:
+            scores = softly_suppressed(boxes, scores, picks=most)
+            proposal, category = (scores > heads.score_thresh).nonzero().unbind(dim=1)
+        else:
+            proposal, category = suppressed_by_class(boxes, scores, heads.nms_thresh, heads.score_thresh, most)
         found = scores[proposal, category]
         order = found.argsort(descending=True)[: heads.detections_per_img]
         ratio = [mine / inner for mine, inner in zip(self.size_hw, self.inner_hw)]
         back = torch.tensor([ratio[1], ratio[0], ratio[1], ratio[0]])
-        return boxes[proposal[order]] * back, found[order], category[order] + 1
+        return outlines[category[order], proposal[order]] * back, found[order], category[order] + 1
 
 
 def _by_anchor(level: Tensor, values: int) -> Tensor:

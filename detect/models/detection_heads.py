@@ -35,6 +35,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         label_smoothing: share of the probability spread over the other classes.
         quality_weight: how much the foreseen IoU counts in a score: score ** (1 - weight) * IoU ** weight (IoU-aware
             detector, Wu et al. 2020); 0: nothing is foreseen.
+        soft_suppression, voting: see ``final_boxes``.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         box_loss_weight: float,
         label_smoothing: float,
         quality_weight: float,
+        soft_suppression: bool = False,
+        voting: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -54,6 +57,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         self.noisy_copies, self.noise = noisy_copies, noise
         self.box_loss, self.box_loss_weight, self.label_smoothing = box_loss, box_loss_weight, label_smoothing
         self.quality_weight = quality_weight
+        self.soft_suppression, self.voting = soft_suppression, voting
 
     def forward(
         self,
@@ -72,8 +76,19 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
             proposals = self._moved(proposals, seen, image_shapes)
             scores.append(self.scores_of(seen))
         of_images = torch.stack(scores).mean(dim=0).split_with_sizes([len(boxes) for boxes in proposals])
-        rules = {"least": self.score_thresh, "nms_iou": self.nms_thresh, "most": self.detections_per_img}
-        return [final_boxes(*each, **rules) for each in zip(proposals, of_images, image_shapes)], {}
+        return [self._final(*each) for each in zip(proposals, of_images, image_shapes)], {}
+
+    def _final(self, boxes: Tensor, scores: Tensor, size_hw: tuple[int, int]) -> dict[str, Tensor]:
+        return final_boxes(
+            boxes,
+            scores,
+            size_hw,
+            least=self.score_thresh,
+            nms_iou=self.nms_thresh,
+            most=self.detections_per_img,
+            soft=self.soft_suppression,
+            voting=self.voting,
+        )
 
     def _learned(
         self,

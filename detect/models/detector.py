@@ -129,6 +129,8 @@ def build_detector(
         box_loss_weight=roi.box_loss_weight,
         label_smoothing=roi.label_smoothing,
         quality_weight=roi.quality_weight,
+        soft_suppression=roi.suppression == "soft",
+        voting=roi.voting,
     )
     renormalise(detector, model.norm)
     detector.to(memory_format=torch.channels_last)  # convolutions and norms run a quarter faster on a CPU

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 _SMALLEST = 1e-2  # pixels: the side of a box below which it is none
+_DECAY = 0.5  # sigma of Soft-NMS: an IoU of 0.5 leaves 61 % of a score
+_VOTERS_IOU, _VOTERS_SPREAD = 0.5, 0.1
 
 
 def final_boxes(
-    boxes: Tensor, scores: Tensor, size_hw: tuple[int, int], *, least: float, nms_iou: float, most: int
+    boxes: Tensor,
+    scores: Tensor,
+    size_hw: tuple[int, int],
+    *,
+    least: float,
+    nms_iou: float,
+    most: int,
+    soft: bool = False,
+    voting: bool = False,
 ) -> dict[str, Tensor]:
     """What is left of an image's boxes after thresholding and non-maximum suppression a class.
 
@@ -19,15 +29,72 @@ def final_boxes(
         scores: FloatTensor[N, classes], 0 to 1, background left out.
         size_hw: height and width of the image, to which boxes are cut.
         least: scores have to be above it.
-        nms_iou: of two boxes of one class that overlap by more, the one with the lower score goes.
+        nms_iou: of two boxes of one class that overlap by more, the one with the lower score goes; not if ``soft``.
         most: number of boxes that are kept, the best.
+        soft: overlap lowers scores instead, see ``softly_suppressed``.
+        voting: boxes are moved to where those that overlap them say, see ``voted``.
 
     Returns:
         boxes FloatTensor[M, 4], labels Int64Tensor[M] from 1 on, scores FloatTensor[M], best first.
     """
     boxes = clip_boxes_to_image(boxes, size_hw)
-    whole = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(dim=1)
-    proposal, category = torch.where((scores > least) & whole[:, None])
-    boxes, scores = boxes[proposal], scores[proposal, category]
-    kept = batched_nms(boxes, scores, category, nms_iou)[:most]
-    return {"boxes": boxes[kept], "labels": category[kept] + 1, "scores": scores[kept]}
+    whole = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(dim=1) & (scores > least).any(dim=1)
+    boxes, scores = boxes[whole], torch.where(scores > least, scores, 0.0)[whole]
+    outlines = voted(boxes, scores) if voting else boxes[None].expand(scores.shape[1], -1, -1)
+    if soft:
+        left = softly_suppressed(boxes, scores, least=least)
+        proposal, category = torch.where(left > least)
+        found = left[proposal, category]
+        kept = found.argsort(descending=True, stable=True)[:most]
+    else:
+        proposal, category = torch.where(scores > 0)
+        found = scores[proposal, category]
+        kept = batched_nms(boxes[proposal], found, category, nms_iou)[:most]
+    return {
+        "boxes": outlines[category[kept], proposal[kept]],
+        "labels": category[kept] + 1,
+        "scores": found[kept],
+    }
+
+
+def softly_suppressed(boxes: Tensor, scores: Tensor, *, least: float = 0.0, picks: int | None = None) -> Tensor:
+    """Scores after Soft-NMS (Bodla et al. 2017), FloatTensor[N, classes], for all classes at once.
+
+    In each class the best box is picked, every other loses the more of its score the more it overlaps it, by
+    exp(-IoU ** 2 / 0.5), then the best of the rest is picked, and so on. Where a label's extent is a matter of taste,
+    the second reading of a place stays in play.
+
+    Args:
+        boxes: FloatTensor[N, 4], xyxy.
+        scores: FloatTensor[N, classes], 0 to 1.
+        least: scores up to it need not be exact; the picking ends there.
+        picks: so many in each class, however low; for graphs, whose length can't depend on the image.
+    """
+    if len(boxes) == 0:
+        return scores
+    place = torch.arange(len(boxes), device=boxes.device)
+    kept_share = torch.exp(-(box_iou(boxes, boxes) ** 2) / _DECAY)
+    kept_share = torch.where(place[:, None] == place[None, :], -1.0, kept_share)
+    by_class = scores.T
+    for _ in range(len(boxes) if picks is None else picks):
+        if picks is None and not bool((by_class > least).any()):
+            break
+        best = by_class.argmax(dim=1)  # what was picked is below 0
+        by_class = by_class * torch.where(by_class > 0, kept_share[best], 1.0)
+    return by_class.abs().T
+
+
+def voted(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Boxes moved to the mean of those that overlap them, FloatTensor[classes, N, 4].
+
+    Weights are score * exp(-(1 - IoU) ** 2 / 0.1) of all with an IoU above 0.5, each class with its own scores (box
+    voting, Gidaris and Komodakis 2015, with the weights of He et al. 2019).
+
+    Args:
+        boxes: FloatTensor[N, 4], xyxy.
+        scores: FloatTensor[N, classes], 0 to 1.
+    """
+    overlap = box_iou(boxes, boxes)
+    near = torch.where(overlap > _VOTERS_IOU, torch.exp(-((1 - overlap) ** 2) / _VOTERS_SPREAD), 0.0)
+    weights = scores.T[:, None, :] * near
+    return (weights @ boxes) / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)

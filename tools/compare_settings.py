@@ -1,0 +1,85 @@
+r"""Judge trained detectors under other settings of what needs no training: suppression, proposals, thresholds.
+
+    python tools/compare_settings.py runs/mine=data/mine/val.json --set roi.nms_iou=0.4 \
+      --set roi.suppression=soft,roi.voting=true
+
+Several RUN=LABELS are folds, each detector judged on its own: figures are means over them. Each line of the table is
+one --set, keys of the configuration's model section, against the settings that the detectors were trained with; the
+differences have 95 % intervals over the images. RUN is a run's folder, a checkpoint or the word released.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import yaml
+
+from detect.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from detect.config import ModelConfig
+from detect.errors import DetectError
+from detect.evaluation import Evaluated, judge
+from detect.evaluation.intervals import Interval, difference_of, intervals_of, resample
+from detect.formats import coco
+from detect.inference import Predictor
+
+_FIGURES = ("AP50", "AP", "AP75")
+
+
+def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
+    """The same weights in a detector with other settings, such as ``roi.suppression=soft,roi.nms_iou=0.6``."""
+    model: dict[str, Any] = checkpoint.detector.model.model_dump()
+    for setting in filter(None, settings.split(",")):
+        path, _, value = setting.partition("=")
+        *sections, key = path.split(".")
+        section = model
+        for name in sections:
+            section = section[name]
+        section[key] = yaml.safe_load(value)
+    return replace(checkpoint, detector=replace(checkpoint.detector, model=ModelConfig.model_validate(model)))
+
+
+def judged(run: Path, labels: Path, settings: str) -> Evaluated:
+    path = find_checkpoint(run)
+    predictor = Predictor(changed(load_checkpoint(path), settings), path)
+    dataset, truth = coco.read(labels), json.loads(labels.read_text(encoding="utf-8"))
+    return judge(truth, coco.in_ids_of(truth, predictor.detect_dataset(dataset), dataset)).evaluated
+
+
+def cell(interval: Interval, *, sign: str = "") -> str:
+    return f"{interval.value:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="+", metavar="RUN=LABELS.json")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE,KEY=VALUE")
+    args = parser.parse_args(argv)
+    pairs = [(Path(run), Path(labels)) for run, _, labels in (pair.partition("=") for pair in args.pairs)]
+    try:
+        lines = [[judged(*pair, settings) for pair in pairs] for settings in ("", *args.settings)]
+    except DetectError as error:
+        print(error, file=sys.stderr)
+        return 2
+    drawn = [resample([[one] for one in line]) for line in lines]
+    print(f"| settings | {' | '.join(_FIGURES)} | {' | '.join(f'{key}, difference' for key in _FIGURES)} |")
+    print("|" + " --- |" * (1 + 2 * len(_FIGURES)))
+    for settings, mine in zip(("as trained", *args.settings), drawn):
+        own = intervals_of(mine, seeds_too=False).overall
+        cells = [settings, *(f"{own[key].value:.3f}" for key in _FIGURES)]
+        if mine is drawn[0]:
+            cells += [""] * len(_FIGURES)
+        else:
+            difference = difference_of(mine, drawn[0], seeds_too=False).overall
+            cells += [cell(difference[key], sign="+") for key in _FIGURES]
+        print(f"| {' | '.join(cells)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
