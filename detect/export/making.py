@@ -196,7 +196,9 @@ def _proved(
     lost = lost_recall(judged[0].evaluated, judged[1].evaluated, lowest)
     over = [f"{name} {share:.1%}" for name, share in lost.items() if share is not None and share > most_lost]
     if over:
+        before, after = (each.summary["AP"] for each in judged)
         found = f"in int8, more than {most_lost:.1%} of the defects found before are lost: {', '.join(over)}"
+        found += "" if None in (before, after) else f"; AP is {after:.3f} after {before:.3f}"
         raise DataError(found, fix="nothing was written; keep fp32, or allow more with --most-lost")
     return {"lost_recall": lost, "most_lost": most_lost}
 

@@ -20,7 +20,7 @@ def lookalikes(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field
         noise: the grain's standard deviation in parts of the light; the faint ones are measured by it.
     """
     total = np.zeros(size_hw)
-    for draw in _KINDS if noise < _GRAINED else (*_KINDS, _strokes):
+    for draw in LOOKALIKES.values() if noise < _GRAINED else (*LOOKALIKES.values(), _strokes):
         if rng.random() < _ODDS:
             total += draw(rng, size_hw, noise)
     return total
@@ -78,14 +78,14 @@ def _strokes(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
     return np.clip(-1.2 * blur(dots(size_hw, ys, xs, np.full(ys.shape, rng.uniform(0.4, 1.2))), 1.0, 0.9), -0.55, 0)
 
 
-_KINDS: tuple[Callable[[np.random.Generator, SizeHw, float], Field], ...] = (
-    _water_mark,
-    _rolling_lines,
-    _light_spot,
-    _oil_shadow,
-    _specks,
-    _faint_scratch,
-)
+LOOKALIKES: dict[str, Callable[[np.random.Generator, SizeHw, float], Field]] = {
+    "water_mark": _water_mark,
+    "rolling_lines": _rolling_lines,
+    "light_spot": _light_spot,
+    "oil_shadow": _oil_shadow,
+    "specks": _specks,
+    "faint_scratch": _faint_scratch,
+}
 
 
 def _around(rng: np.random.Generator, size_hw: SizeHw) -> tuple[Field, Field]:
