@@ -22,7 +22,7 @@ import yaml
 
 from detect.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from detect.config import ModelConfig
-from detect.errors import DetectError
+from detect.errors import ConfigError, DetectError
 from detect.evaluation import Evaluated, judge
 from detect.evaluation.intervals import Interval, difference_of, intervals_of, resample
 from detect.formats import coco
@@ -32,21 +32,31 @@ _FIGURES = ("AP50", "AP", "AP75")
 
 
 def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
-    """The same weights in a detector with other settings, such as ``roi.suppression=soft,roi.nms_iou=0.6``."""
+    """The same weights in a detector with other settings, such as ``roi.suppression=soft,roi.nms_iou=0.6``.
+
+    Raises:
+        ConfigError: a setting that isn't one.
+    """
     model: dict[str, Any] = checkpoint.detector.model.model_dump()
     for setting in filter(None, settings.split(",")):
         path, _, value = setting.partition("=")
         *sections, key = path.split(".")
         section = model
-        for name in sections:
-            section = section[name]
-        section[key] = yaml.safe_load(value)
+        try:
+            for name in sections:
+                section = section[name]
+            section[key] = yaml.safe_load(value)
+            known = ModelConfig.model_validate(model)
+        except (KeyError, TypeError, ValueError, yaml.YAMLError):
+            found = f"{setting} is no setting of the model section"
+            raise ConfigError(
+                found, where="--set", fix="detect/config/tree.py lists them, such as roi.nms_iou=0.4"
+            ) from None
+        model = known.model_dump()
     return replace(checkpoint, detector=replace(checkpoint.detector, model=ModelConfig.model_validate(model)))
 
 
-def judged(run: Path, labels: Path, settings: str) -> Evaluated:
-    path = find_checkpoint(run)
-    predictor = Predictor(changed(load_checkpoint(path), settings), path)
+def judged(predictor: Predictor, labels: Path) -> Evaluated:
     dataset, truth = coco.read(labels), json.loads(labels.read_text(encoding="utf-8"))
     return judge(truth, coco.in_ids_of(truth, predictor.detect_dataset(dataset), dataset)).evaluated
 
@@ -62,11 +72,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     pairs = [(Path(run), Path(labels)) for run, _, labels in (pair.partition("=") for pair in args.pairs)]
     try:
-        lines = [[judged(*pair, settings) for pair in pairs] for settings in ("", *args.settings)]
+        files = [find_checkpoint(run) for run, _ in pairs]
+        lines = [
+            [Predictor(changed(load_checkpoint(file), settings), file) for file in files]
+            for settings in ("", *args.settings)
+        ]
+        evaluated = [[judged(each, labels) for each, (_, labels) in zip(line, pairs)] for line in lines]
     except DetectError as error:
         print(error, file=sys.stderr)
         return 2
-    drawn = [resample([[one] for one in line]) for line in lines]
+    drawn = [resample([[one] for one in line]) for line in evaluated]
     print(f"| settings | {' | '.join(_FIGURES)} | {' | '.join(f'{key}, difference' for key in _FIGURES)} |")
     print("|" + " --- |" * (1 + 2 * len(_FIGURES)))
     for settings, mine in zip(("as trained", *args.settings), drawn):
