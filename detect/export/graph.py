@@ -143,7 +143,7 @@ class FixedGraph(nn.Module):
         most = self.detector.rpn.post_nms_top_n()
         outlines = voted(boxes, scores) if heads.voting else boxes[None].expand(scores.shape[1], -1, -1)
         if heads.soft_suppression:
-            scores = softly_suppressed(boxes, scores, picks=most)
+            scores = softly_suppressed(boxes, scores)
             proposal, category = (scores > heads.score_thresh).nonzero().unbind(dim=1)
         else:
             proposal, category = suppressed_by_class(boxes, scores, heads.nms_thresh, heads.score_thresh, most)

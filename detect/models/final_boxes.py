@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 _SMALLEST = 1e-2  # pixels: the side of a box below which it is none
 _DECAY = 0.5  # sigma of Soft-NMS: an IoU of 0.5 leaves 61 % of a score
+_PICKS = 40  # in each class; more change nothing that counts, and a graph for other runtimes holds every one of them
 _VOTERS_IOU, _VOTERS_SPREAD = 0.5, 0.1
 
 
@@ -57,27 +58,28 @@ def final_boxes(
     }
 
 
-def softly_suppressed(boxes: Tensor, scores: Tensor, *, least: float = 0.0, picks: int | None = None) -> Tensor:
+def softly_suppressed(boxes: Tensor, scores: Tensor, *, least: float | None = None, picks: int = _PICKS) -> Tensor:
     """Scores after Soft-NMS (Bodla et al. 2017), FloatTensor[N, classes], for all classes at once.
 
     In each class the best box is picked, every other loses the more of its score the more it overlaps it, by
-    exp(-IoU ** 2 / 0.5), then the best of the rest is picked, and so on. Where a label's extent is a matter of taste,
-    the second reading of a place stays in play.
+    exp(-IoU ** 2 / 0.5), then the best of the rest is picked, and so on; after the last pick the rest stay as they are.
+    Where a label's extent is a matter of taste, the second reading of a place stays in play.
 
     Args:
         boxes: FloatTensor[N, 4], xyxy.
         scores: FloatTensor[N, classes], 0 to 1.
-        least: scores up to it need not be exact; the picking ends there.
-        picks: so many in each class, however low; for graphs, whose length can't depend on the image.
+        least: scores up to it need not be exact, so the picking ends there; None: all picks are made, as in a graph,
+            whose length can't depend on the image.
+        picks: in each class.
     """
     if len(boxes) == 0:
         return scores
     place = torch.arange(len(boxes), device=boxes.device)
-    kept_share = torch.exp(-(box_iou(boxes, boxes) ** 2) / _DECAY)
+    kept_share = torch.exp(-(_overlaps(boxes) ** 2) / _DECAY)
     kept_share = torch.where(place[:, None] == place[None, :], -1.0, kept_share)
     by_class = scores.T
-    for _ in range(len(boxes) if picks is None else picks):
-        if picks is None and not bool((by_class > least).any()):
+    for _ in range(picks):
+        if least is not None and not bool((by_class > least).any()):
             break
         best = by_class.argmax(dim=1)  # what was picked is below 0
         by_class = by_class * torch.where(by_class > 0, kept_share[best], 1.0)
@@ -94,7 +96,16 @@ def voted(boxes: Tensor, scores: Tensor) -> Tensor:
         boxes: FloatTensor[N, 4], xyxy.
         scores: FloatTensor[N, classes], 0 to 1.
     """
-    overlap = box_iou(boxes, boxes)
+    overlap = _overlaps(boxes)
     near = torch.where(overlap > _VOTERS_IOU, torch.exp(-((1 - overlap) ** 2) / _VOTERS_SPREAD), 0.0)
     weights = scores.T[:, None, :] * near
     return (weights @ boxes) / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)
+
+
+def _overlaps(boxes: Tensor) -> Tensor:
+    """IoU of each box with each, FloatTensor[N, N]; edge by edge, as runtimes are slow at a last axis of 2."""
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    wide = (torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)).clamp(min=0)
+    high = (torch.minimum(y2[:, None], y2) - torch.maximum(y1[:, None], y1)).clamp(min=0)
+    area, shared = (x2 - x1) * (y2 - y1), wide * high
+    return shared / (area[:, None] + area - shared)
