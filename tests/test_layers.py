@@ -27,7 +27,7 @@ LAYERS = [
     {"inference"},
     {"engine"},
     {"report", "export"},
-    {"bench", "search"},
+    {"bench", "search", "serve"},
     {"commands"},
     {"__main__", "__init__"},
 ]

@@ -19,7 +19,13 @@ from detect import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
-IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+IMPORTED_AS = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "prometheus-client": "prometheus_client",
+    "python-multipart": "python_multipart",
+}
 
 
 def setup() -> configparser.ConfigParser:
@@ -73,7 +79,7 @@ def test_what_is_imported_is_required_and_the_reverse() -> None:
     required = {IMPORTED_AS.get(requirement.name, requirement.name) for requirement in runtime()}
     foreign = imported - set(sys.stdlib_module_names) - {"detect"}
     extras = {name: text for name, text in setup()["options.extras_require"].items() if name != "dev"}
-    optional = {requirement.name for requirement in requirements(*extras.values())}
+    optional = {IMPORTED_AS.get(requirement.name, requirement.name) for requirement in requirements(*extras.values())}
     assert foreign - optional == required
 
 

@@ -22,6 +22,7 @@ from .export import EXPORT
 from .infer import INFER
 from .sample import SAMPLE
 from .search import SEARCH
+from .serve import SERVE
 from .train import TRAIN
 from .verb import INTERRUPTED_EXIT, LOST_EXIT, UsageError, Verb, VerbGroup
 
@@ -38,6 +39,7 @@ VERBS: dict[str, Verb | VerbGroup] = {
     "infer": INFER,
     "drafts": DRAFTS,
     "export": EXPORT,
+    "serve": SERVE,
     "bench": BENCH,
     "search": SEARCH,
 }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..released import WORD, is_released
+from ..released import is_released
 from .console import in_json, print_table, shown
 from .depth import say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
@@ -18,6 +18,7 @@ from .stream import add_stream_arguments, check_stream_arguments, frame_shape, r
 from .strip import by_file, detect_strip, strip_entry, title_of
 from .tiles import add_tile_arguments, check_tile_arguments, say_tiling
 from .verb import UsageError, Verb
+from .weights import newest_weights, say_released
 
 if TYPE_CHECKING:
     from ..errors import DetectError
@@ -79,10 +80,10 @@ def _run(args: argparse.Namespace) -> int:
     if paths:
         from ..inference import Predictor
 
-        weights = args.weights or _newest_weights()
+        weights = args.weights or newest_weights()
         predictor = Predictor.load(weights, device=args.device)
         if is_released(weights):
-            _say_released(predictor)
+            say_released(predictor.categories)
         lowest = lowest_scores(predictor.weights_path, args.threshold)
         if args.strip:
             strip = _detect_strip(predictor, paths, lowest, args, drafts)
@@ -104,7 +105,7 @@ def _run_stream(args: argparse.Namespace) -> int:
     from ..inference.sources import open_source
 
     source = open_source(args.stream, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
-    predictor = Predictor.load(args.weights or _newest_weights(), device=args.device)
+    predictor = Predictor.load(args.weights or newest_weights(), device=args.device)
     run_stream(predictor, source, lowest_scores(predictor.weights_path, args.threshold), args)
     say_depth(predictor)
     return 0
@@ -168,19 +169,6 @@ def _detect_strip(
         if args.target:
             drafts.add(path, pixels.shape[1], pixels.shape[0], inside)
     return {"strip": strip_entry(strip, in_json(found))}
-
-
-def _newest_weights() -> Path:
-    candidates = sorted(Path("runs").glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
-    if not candidates:
-        return Path(WORD)
-    print(f"detect: weights {candidates[-1]}, the newest in runs; --weights names others", file=sys.stderr)
-    return candidates[-1]
-
-
-def _say_released(predictor: Predictor) -> None:
-    known = ", ".join(predictor.categories)
-    print(f"detect: the released model, trained on NEU-DET to find {known}; --weights names others", file=sys.stderr)
 
 
 def _picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:

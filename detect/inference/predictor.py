@@ -127,6 +127,30 @@ class Predictor:
             found = self._tiled([channels], size_wh, tiling)
         return (found if self.thresholds is None else self.thresholds.calibrated(found)).above(threshold)
 
+    def together(self, images: Sequence[Pixels]) -> list[Detections]:
+        """Detections of several images, each as a call would give them; those of one size share a pass.
+
+        Args:
+            images: uint8 or uint16 pixels, [height, width] gray or [height, width, 3] RGB. The memory that they need
+                grows with how many share a pass.
+
+        Raises:
+            DataError: an array of another kind, gray values beyond ``max_value``, or a damaged thresholds.json.
+        """
+        found: dict[int, Detections] = {}
+        whole: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(images):
+            if self.tiling_for(image.shape[1], image.shape[0]) is None:
+                whole.setdefault((*image.shape[:2], image.dtype.itemsize), []).append(i)
+            else:
+                found[i] = self(image)
+        for places in whole.values():
+            pictures = [check_depth(as_pixels(images[i]), self.max_value) for i in places]
+            channels = [as_channels(self._seen(each), self._channels) for each in pictures]
+            each = detect_images(self._model, channels, self.categories, max_value=self.max_value)
+            found |= zip(places, each if self.thresholds is None else map(self.thresholds.calibrated, each))
+        return [found[i] for i in range(len(images))]
+
     def strip(
         self,
         files: Sequence[str | Path] | StripFiles,

@@ -34,3 +34,8 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: A
 def named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     """Filters under their functions' own names."""
     return {function.__name__: function for function in functions}
+
+
+def text_of(name: str) -> str:
+    """A style sheet or script of the pages, for a page elsewhere that is to look and work like them."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
