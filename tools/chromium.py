@@ -20,7 +20,7 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--remote-debugging-pipe"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 )
-_PATIENCE_S = 120.0
+_PATIENCE_S = 40.0
 _KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Delete": 46, "Tab": 9, "Enter": 13}
 
 

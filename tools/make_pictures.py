@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Make the documentation's pictures anew: sample steel with its boxes, and what the demo's run finds and reports.
+"""Make the documentation's pictures anew: sample steel with its boxes, the served page, the demo's report and finds.
 
-Run it after `make demo`. The picture of the report needs a Chromium; without one it is left as it is.
+Run it after `make demo`. The pictures of pages need a Chromium; without one they are left as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from shutil import which
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -20,13 +21,16 @@ from PIL import Image as Pillow
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from chromium import BROWSER, Chromium
+
 from detect.drawing import class_colours, contact_sheet, draw_boxes, draw_detections
-from detect.images import read_image
+from detect.images import read_image, write_image
 from detect.sample import CATEGORIES, sample_image
 
 Picture = NDArray[np.uint8]
 
-_OUT = Path(__file__).resolve().parent.parent / "docs" / "images"
+_ROOT = Path(__file__).resolve().parent.parent
+_OUT = _ROOT / "docs" / "images"
 _GRAYS = 36  # enough for steel; with all of them, its grain would make the file three times as large
 
 
@@ -42,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     _save(_sample(args.rows, args.seed), args.out / "sample.png")
+    _photograph_serving(args.out / "serve.png")
     if (args.run / "best.pt").exists():
         _save(_detections(args.run, args.data, args.threshold), args.out / "detections.png")
         _photograph(args.run / "report" / "report.html", args.out / "report.png")
@@ -76,18 +81,45 @@ def _detections(run: Path, data: Path, threshold: float) -> Picture:
 
 def _photograph(page: Path, picture: Path) -> None:
     """The top of a page, as a browser shows it."""
-    browser = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := which(name))), None
-    )
-    if browser is None or not page.exists():
-        print(f"{picture} is left as it is: no {'report' if browser else 'Chromium'} here", file=sys.stderr)
+    if BROWSER is None or not page.exists():
+        print(f"{picture} is left as it is: no {'report' if BROWSER else 'Chromium'} here", file=sys.stderr)
         return
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1500"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with TemporaryDirectory() as profile:
-        shot = Path(profile) / "shot.png"
-        command = [browser, *flags, f"--user-data-dir={profile}", f"--screenshot={shot}", page.resolve().as_uri()]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    with Chromium(1200, 1500) as browser:
+        browser.open(page.resolve().as_uri())
+        _keep(browser, picture)
+
+
+def _photograph_serving(picture: Path) -> None:
+    """The page of detect serve with sample steel, as the released model sees it."""
+    if BROWSER is None:
+        print(f"{picture} is left as it is: no Chromium here", file=sys.stderr)
+        return
+    command = [sys.executable, "-m", "detect", "serve", "released", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    with (
+        TemporaryDirectory() as folder,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server,
+        Chromium(1200, 1090) as browser,
+    ):
+        steel = [Path(folder) / f"{name}.png" for name in ("patches", *(n for n in CATEGORIES if n != "patches"))]
+        for number, path in enumerate(steel, 1):
+            write_image(path, sample_image(path.stem, number, seed=3)[0])
+        assert server.stdout is not None
+        told = re.search(r"http://\S+", server.stdout.readline())
+        assert told is not None
+        browser.open(told[0].rstrip(";"))
+        browser.wait("!document.getElementById('open').hidden")
+        browser.give_files("#files", steel)
+        browser.wait("document.querySelectorAll('#thumbs .count').length === 6 && !!document.querySelector('.box')")
+        browser.value("document.getElementById('subject').lastChild.textContent = '127.0.0.1:8000'")
+        _keep(browser, picture)
+        server.terminate()
+
+
+def _keep(browser: Chromium, picture: Path) -> None:
+    with TemporaryDirectory() as folder:
+        shot = Path(folder) / "shot.png"
+        browser.photograph(shot)
         Pillow.open(shot).quantize(128).save(picture, optimize=True)
     print(f"{picture}: {picture.stat().st_size / 1000:.0f} kB")
 

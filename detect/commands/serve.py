@@ -83,27 +83,28 @@ def _run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         found = f"serving needs the package {error.name}, which isn't installed"
         raise UsageError(found, fix="install it with: pip install 'surface-detect[serve]'") from None
-    from ..serve import Limits, create_app, listen, run
+    from ..serve import Limits, create_app, listen, server_of
     from ..serve.server import address_of
 
     limits = Limits(args.max_mb, args.max_pixels, args.timeout, args.queue, args.batch)
-    listening = listen(args.host, args.port)
-    if token is None and not _is_loopback(listening.getsockname()[0]):
-        line = f"whoever reaches {address_of(listening)} may use it; {TOKEN_VARIABLE} or --token-file asks for a token"
-        print(f"detect: check this: {line}", file=sys.stderr)
-    model = _load(args)
+    with listen(args.host, args.port) as listening:
+        address = address_of(listening)
+        if token is None and not _is_loopback(listening.getsockname()[0]):
+            line = f"whoever reaches {address} may use it; {TOKEN_VARIABLE} or --token-file asks for a token"
+            print(f"detect: check this: {line}", file=sys.stderr)
+        model = _load(args)
 
-    def prepare() -> None:
-        if args.threads is not None:
-            import torch
+        def prepare() -> None:
+            if args.threads is not None:
+                import torch
 
-            torch.set_num_threads(args.threads)
+                torch.set_num_threads(args.threads)
 
-    def say() -> None:
-        print(f"detect: serving {model.name} at {address_of(listening)}; Ctrl-C stops", flush=True)
+        def say() -> None:
+            print(f"detect: serving {model.name} at {address}; Ctrl-C stops", flush=True)
 
-    app = create_app(model, limits, token=token, prepare=prepare)
-    run(app, listening, timeout_s=limits.timeout_s, say=say)
+        app = create_app(model, limits, token=token, prepare=prepare)
+        server_of(app, timeout_s=limits.timeout_s, say=say).run(sockets=[listening])
     return 0
 
 

@@ -3,6 +3,6 @@
 from .app import create_app
 from .limits import Limits
 from .model import Model
-from .server import listen, run
+from .server import listen, server_of
 
-__all__ = ["Limits", "Model", "create_app", "listen", "run"]
+__all__ = ["Limits", "Model", "create_app", "listen", "server_of"]

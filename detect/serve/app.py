@@ -166,6 +166,11 @@ _Shape = Annotated[
 _Dtype = Annotated[Literal["uint8", "uint16"], Query(description="Of the values of an array without a header.")]
 
 
+_Given = Annotated[
+    HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False, description="The server's token."))
+]
+
+
 def _rounded(xyxy: Xyxy) -> Xyxy:
     x1, y1, x2, y2 = (round(value, 3) for value in xyxy)
     return x1, y1, x2, y2
@@ -201,9 +206,7 @@ async def _gone(request: Request) -> None:
 
 
 def _checks(token: str) -> Callable[..., None]:
-    bearer = HTTPBearer(auto_error=False, description="The server's token.")
-
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+    def check(given: _Given) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             found = "no token came with the request" if given is None else "the token is not this server's"
             headers = {"WWW-Authenticate": "Bearer"}

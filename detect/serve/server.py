@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -34,7 +35,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         taken = socket.create_server(address[:2], family=family, backlog=1024)
     except (OSError, UnicodeError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        number = getattr(error, "errno", None) or 0
+        reason = (os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)).lower()
         fix = "stop the program that uses it, or choose another --host or --port (0: a free one)"
         raise ConfigError(f"can't listen there ({reason})", where=f"{host}:{port}", fix=fix) from None
     return taken
@@ -46,12 +48,14 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def run(app: FastAPI, listening: socket.socket, *, timeout_s: float, say: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM: then nothing new is taken, and what is at work is finished. A second ends at once.
+def server_of(app: FastAPI, *, timeout_s: float, say: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """A server to ``run(sockets=[listen(...)])`` until SIGINT or SIGTERM, or until its ``should_exit`` is set.
+
+    Then nothing new is taken, and what is at work is finished. A second signal ends the process at once. In a thread
+    that isn't the main one it leaves signals alone.
 
     Args:
         app: from ``create_app``.
-        listening: from ``listen``; it is closed in the end.
         timeout_s: the app's, for uploads and for answers.
         say: called when it serves.
     """
@@ -68,7 +72,7 @@ def run(app: FastAPI, listening: socket.socket, *, timeout_s: float, say: Callab
         timeout_keep_alive=10,
         timeout_graceful_shutdown=int(2 * timeout_s + _GRACE_S),
     )
-    _Server(config, say).run(sockets=[listening])
+    return _Server(config, say)
 
 
 class _Server(uvicorn.Server):
@@ -83,6 +87,9 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """uvicorn's own raises them again in the end, and the exit code would tell of a process that was killed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {each: signal.signal(each, self.handle_exit) for each in _SIGNALS}
         try:
             yield

@@ -92,9 +92,10 @@ const show = async (entry) => {
   const { width, height, bits } = entry.answer.image;
   let picture = bits === 8 && !/\.(tiff?|npy)$/i.test(entry.name) ? await loaded(entry.url) : null;
   if (!picture || picture.naturalWidth !== width || picture.naturalHeight !== height) {
-    URL.revokeObjectURL(entry.url);
+    const before = entry.url;
     entry.url = URL.createObjectURL(await asking.preview(entry.file));
     picture = await loaded(entry.url);
+    URL.revokeObjectURL(before);
   }
   if (!picture) throw new Error("the image can't be shown in this browser");
   entry.picture = picture;

@@ -1,0 +1,262 @@
+"""Serving: every way to send an image gives the same, in batches as alone, and only what is wanted is looked at."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_form, as_npy, gray, served
+
+from detect import Predictor
+from detect.errors import DataError, MemoryShortageError
+from detect.sample import sample_image
+from detect.serve import Limits
+
+
+@pytest.fixture
+def known() -> Known:
+    made = Known()
+    made.gate.set()
+    return made
+
+
+@pytest.fixture
+def client(known: Known) -> Iterator[Client]:
+    with served(known.look) as one:
+        yield one
+
+
+def eventually(true: object) -> None:
+    assert callable(true)
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_every_way_to_send_an_image_is_the_same(client: Client, known: Known) -> None:
+    image = np.random.default_rng(0).integers(100, 255, (30, 40), dtype=np.uint8)
+    form, form_type = as_form(as_file(image, "BMP"), "x.bmp")
+    npy_form, _ = as_form(as_npy(image), "x.npy")
+    ways = [
+        (as_file(image), "image/png", ""),
+        (as_file(image, "BMP"), "image/x-ms-bmp", ""),
+        (as_file(image, "TIFF"), "image/tiff; charset=binary", ""),
+        (form, form_type, ""),
+        (npy_form, form_type, ""),
+        (as_npy(image), "application/x-npy", ""),
+        (as_npy(np.asfortranarray(image)), "application/octet-stream", ""),
+        (as_npy(image[..., None]), "application/x-npy", ""),
+        (image.tobytes(), "application/octet-stream", "?shape=30,40"),
+    ]
+    answers = [client.detect(*way) for way in ways]
+    assert [each.status for each in answers] == [200] * len(ways)
+    assert len({str((each.json["detections"], each.json["image"])) for each in answers}) == 1
+    assert all(np.array_equal(seen, image) for batch in known.seen for seen in batch)
+    told = answers[0].json
+    assert told["model"] == "known"
+    assert told["image"] == {"width": 40, "height": 30, "channels": 1, "bits": 8}
+    assert told["thresholds"] == THRESHOLDS
+    assert told["detections"][0]["box_xyxy"] == [1, 2, 39, 28]
+    assert set(told["ms"]) == {"decode", "wait", "detect"}
+
+
+def test_all_bits_and_colours_arrive(client: Client, known: Known) -> None:
+    rng = np.random.default_rng(1)
+    deep = rng.integers(0, 65535, (20, 24), dtype=np.uint16)
+    colour = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+    ways = [
+        (as_file(deep), "image/png", ""),
+        (deep.astype("<u2").tobytes(), "application/octet-stream", "?shape=20,24&dtype=uint16"),
+        (as_npy(deep.astype(">u2")), "application/x-npy", ""),
+        (as_npy(np.asfortranarray(colour)), "application/x-npy", ""),
+        (colour.tobytes(), "application/octet-stream", "?shape=20,24,3"),
+    ]
+    answers = [client.detect(*way).json["image"] for way in ways]
+    assert [(each["bits"], each["channels"]) for each in answers] == [(16, 1)] * 3 + [(8, 3)] * 2
+    seen = [batch[0] for batch in known.seen]
+    assert all(np.array_equal(each, deep) and each.dtype == np.uint16 for each in seen[:3])
+    assert all(np.array_equal(each, colour) for each in seen[3:])
+
+
+def test_thresholds_are_each_class_s_own_or_the_one_asked_for(client: Client) -> None:
+    body = as_file(gray(102))  # bright 0.4, dark 0.3
+    assert [each["label"] for each in client.detect(body).json["detections"]] == ["dark"]
+    low = client.detect(body, query="?threshold=0.1").json
+    assert [(each["label"], each["score"]) for each in low["detections"]] == [("bright", 0.4), ("dark", 0.3)]
+    assert low["thresholds"] == dict.fromkeys(CATEGORIES, 0.1)
+    assert client.detect(body, query="?threshold=1").json["detections"] == []
+
+
+def test_what_comes_together_is_looked_at_together_by_size(known: Known) -> None:
+    known.gate.clear()
+    images = [gray(10 * i, width=40 if i % 2 else 56) for i in range(9)]
+    with served(known.look, limits=Limits(batch=3, timeout_s=30)) as client, ThreadPoolExecutor(10) as pool:
+        first = pool.submit(client.detect, as_file(gray(0, width=16)))
+        assert known.began.wait(30)
+        others = [pool.submit(client.detect, as_file(each), query="?threshold=0") for each in images]
+        eventually(lambda: client.ask("GET", "/health").json["waiting"] == len(images))
+        known.gate.set()
+        assert first.result().json["batch"] == 1
+        answers = [each.result().json for each in others]
+        text = client.ask("GET", "/metrics").content.decode()
+    assert sorted(len(batch) for batch in known.seen) == [1, 1, 2, 3, 3]
+    assert all(len({each.shape for each in batch}) == 1 for batch in known.seen)
+    for image, answer in zip(images, answers):
+        assert [each["score"] for each in answer["detections"]] == pytest.approx(Known.of(image).scores, abs=1e-6)
+    assert "detect_batch_images_sum 10.0" in text
+    assert 'detect_requests_total{path="/v1/detect",status="200"} 10.0' in text
+
+
+def test_a_batch_gives_what_each_image_alone_gives() -> None:
+    predictor = Predictor.load("released")
+    images = [sample_image("scratches", number, seed=4)[0] for number in (1, 2)]
+    images += [images[0][:120], np.repeat(images[1][..., None], 3, axis=2), images[0].astype(np.uint16) * 257]
+    images.append(np.tile(images[1], (3, 1)))  # seen in tiles
+    together = predictor.together(images)
+    for image, found in zip(images, together):
+        alone = predictor(image)
+        assert found.labels.tolist() == alone.labels.tolist()
+        assert np.allclose(found.boxes_xyxy, alone.boxes_xyxy, atol=1e-2)
+        assert np.allclose(found.scores, alone.scores, atol=1e-4)
+    assert predictor.together([]) == []
+
+
+def test_an_answer_that_is_late_is_given_up_and_not_computed(known: Known) -> None:
+    known.gate.clear()
+    with served(known.look, limits=Limits(timeout_s=0.5)) as client, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.detect, as_file(gray(1)))
+        assert known.began.wait(30)
+        late = client.detect(as_file(gray(2, width=33)))
+        assert late.status == 504
+        assert "more than 0.5 s" in late.error
+        assert first.result().status == 504
+        known.gate.set()
+        assert client.detect(as_file(gray(3))).status == 200
+    assert [each.shape[1] for batch in known.seen for each in batch] == [40, 40]
+
+
+def test_what_nobody_waits_for_is_not_computed(known: Known) -> None:
+    known.gate.clear()
+    with served(known.look) as client, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.detect, as_file(gray(1)))
+        assert known.began.wait(30)
+        gone = http.client.HTTPConnection("127.0.0.1", client.port)
+        gone.request("POST", "/v1/detect", as_file(gray(2, width=33)), {"Content-Type": "image/png"})
+        eventually(lambda: client.ask("GET", "/health").json["waiting"] == 1)
+        gone.close()
+        eventually(lambda: 'status="400"' in client.ask("GET", "/metrics").content.decode())
+        known.gate.set()
+        assert first.result().status == 200
+        assert client.detect(as_file(gray(3))).status == 200
+    assert [each.shape[1] for batch in known.seen for each in batch] == [40, 40]
+
+
+def test_a_full_server_says_so_and_when_to_come_back(known: Known) -> None:
+    known.gate.clear()
+    with served(known.look, limits=Limits(queue=2)) as client, ThreadPoolExecutor(2) as pool:
+        taken = [pool.submit(client.detect, as_file(gray(i))) for i in range(2)]
+        eventually(lambda: client.ask("GET", "/health").status == 503)
+        assert client.ask("GET", "/health").json["ready"] is False
+        refused = client.detect(as_file(gray(9)))
+        assert refused.status == 503
+        assert refused.headers["retry-after"] == "1"
+        assert "2 requests are at work" in refused.error
+        known.gate.set()
+        assert [each.result().status for each in taken] == [200, 200]
+        eventually(lambda: client.ask("GET", "/health").status == 200)
+
+
+def test_one_image_that_fails_spoils_no_other(known: Known) -> None:
+    errors = {
+        2: DataError("the image has gray values beyond white", fix="give others"),
+        3: MemoryShortageError("detection on 1 images needs more memory than there is", fix="take less"),
+        4: RuntimeError("a secret of the program"),
+    }
+
+    def look(images: list[np.ndarray]) -> list[object]:
+        for each in images:
+            if int(each[0, 0]) in errors:
+                raise errors[int(each[0, 0])]
+        return list(known.look(images))
+
+    known.gate.clear()
+    with served(look, limits=Limits(batch=8)) as client, ThreadPoolExecutor(8) as pool:
+        first = pool.submit(client.detect, as_file(gray(0)))
+        assert known.began.wait(30)
+        others = [pool.submit(client.detect, as_file(gray(i))) for i in range(1, 6)]
+        eventually(lambda: client.ask("GET", "/health").json["waiting"] == 5)
+        known.gate.set()
+        assert first.result().status == 200
+        replies = [each.result() for each in others]
+        assert [each.status for each in replies] == [200, 422, 503, 500, 200]
+        assert "beyond white; give others" in replies[1].error
+        assert "secret" not in replies[3].error
+        assert client.detect(as_file(gray(7))).status == 200
+
+
+def test_the_server_tells_what_it_is(client: Client) -> None:
+    told = client.ask("GET", "/v1/model").json
+    assert told["categories"] == list(CATEGORIES)
+    assert told["thresholds"] == THRESHOLDS
+    assert set(told["colours"]) == set(CATEGORIES)
+    assert told["limits"]["max_bytes"] == 20 * 2**20
+    health = client.ask("GET", "/health")
+    assert health.json == {"live": True, "ready": True, "waiting": 0}
+    assert health.headers["x-content-type-options"] == "nosniff"
+    schema = client.ask("GET", "/openapi.json").json
+    assert set(schema["paths"]) == {"/v1/detect", "/v1/preview", "/v1/model", "/health", "/metrics"}
+    statuses = {"200", "400", "408", "413", "415", "422", "500", "503", "504"}
+    assert set(schema["paths"]["/v1/detect"]["post"]["responses"]) == statuses
+
+
+def test_a_preview_is_an_8_bit_png_of_the_whole_range(client: Client, tmp_path: Path) -> None:
+    from detect.images import read_image
+
+    deep = np.linspace(0, 4095, 30 * 40).reshape(30, 40).astype(np.uint16)
+    reply = client.ask("POST", "/v1/preview", as_file(deep, "TIFF"), content_type="image/tiff")
+    assert reply.headers["content-type"] == "image/png"
+    (tmp_path / "x.png").write_bytes(reply.content)
+    pixels = read_image(tmp_path / "x.png")
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (30, 40)
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    wide = client.ask("POST", "/v1/preview", as_file(gray(9, width=5000)), content_type="image/png")
+    (tmp_path / "w.png").write_bytes(wide.content)
+    assert read_image(tmp_path / "w.png").shape[1] == 2048
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    page = client.ask("GET", "/")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    text = page.content.decode()
+    assert not [each for each in text.split('"') if each.startswith(("http:", "https:", "//"))]
+    for name in ("page.css", "script/main.js", "script/theme.js"):
+        assert name in text
+        assert client.ask("GET", f"/{name}").status == 200
+    assert client.ask("GET", "/docs").status == 404
+
+
+def test_a_token_is_asked_for(known: Known) -> None:
+    with served(known.look, token="very-secret") as client:
+        without = client.detect(as_file(gray(1)))
+        assert without.status == 401
+        assert without.headers["www-authenticate"] == "Bearer"
+        assert "Authorization: Bearer TOKEN" in without.error
+        assert client.detect(as_file(gray(1)), authorization="Bearer very-wrong").status == 401
+        assert client.detect(as_file(gray(1)), authorization="Basic very-secret").status == 401
+        assert client.detect(as_file(gray(1)), authorization="Bearer v\xe9ry").status == 401
+        assert client.detect(as_file(gray(1)), authorization="Bearer very-secret").status == 200
+        assert client.detect(b"", query="?threshold=7").status == 401
+        for path in ("/metrics", "/v1/model"):
+            assert client.ask("GET", path).status == 401
+            assert client.ask("GET", path, authorization="Bearer very-secret").status == 200
+        for path in ("/", "/health", "/openapi.json", "/page.css"):
+            assert client.ask("GET", path).status == 200
+    assert len(known.seen) == 1
