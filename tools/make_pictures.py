@@ -32,6 +32,8 @@ Picture = NDArray[np.uint8]
 _ROOT = Path(__file__).resolve().parent.parent
 _OUT = _ROOT / "docs" / "images"
 _GRAYS = 36  # enough for steel; with all of them, its grain would make the file three times as large
+# Those of the page, and what lies between two of them at the edges of letters.
+_PAGE = "f3f5f8 131a24 566174 dfe4eb f1f4f8 1463c7 8a93a3 b9c1cd 6f9fdd b6d0f0"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,8 +100,10 @@ def _photograph_serving(picture: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     with (
         TemporaryDirectory() as folder,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server,
-        Chromium(1200, 1090) as browser,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as server,
+        Chromium(1200, 1150) as browser,
     ):
         steel = [Path(folder) / f"{name}.png" for name in ("patches", *(n for n in CATEGORIES if n != "patches"))]
         for number, path in enumerate(steel, 1):
@@ -112,15 +116,17 @@ def _photograph_serving(picture: Path) -> None:
         browser.give_files("#files", steel)
         browser.wait("document.querySelectorAll('#thumbs .count').length === 6 && !!document.querySelector('.box')")
         browser.value("document.getElementById('subject').lastChild.textContent = '127.0.0.1:8000'")
-        _keep(browser, picture)
+        _keep(browser, picture, _palette(28, _PAGE))
         server.terminate()
 
 
-def _keep(browser: Chromium, picture: Path) -> None:
+def _keep(browser: Chromium, picture: Path, palette: Pillow.Image | None = None) -> None:
     with TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
         browser.photograph(shot)
-        Pillow.open(shot).quantize(128).save(picture, optimize=True)
+        whole = Pillow.open(shot).convert("RGB")
+    few = whole.quantize(128) if palette is None else whole.quantize(palette=palette, dither=Pillow.Dither.NONE)
+    few.save(picture, optimize=True)
     print(f"{picture}: {picture.stat().st_size / 1000:.0f} kB")
 
 
@@ -130,9 +136,10 @@ def _save(picture: Picture, path: Path) -> None:
     print(f"{path}: {image.width} x {image.height} pixels, {path.stat().st_size / 1000:.0f} kB")
 
 
-def _palette() -> Pillow.Image:
-    """The grays from black to white and the classes' colours."""
-    colours = [(round(i * 255 / (_GRAYS - 1)),) * 3 for i in range(_GRAYS)] + list(class_colours(CATEGORIES).values())
+def _palette(grays: int = _GRAYS, more: str = "") -> Pillow.Image:
+    """The grays from black to white, the classes' colours, and others in hexadecimal."""
+    colours = [(round(i * 255 / (grays - 1)),) * 3 for i in range(grays)] + list(class_colours(CATEGORIES).values())
+    colours += [(each[0], each[1], each[2]) for each in map(bytes.fromhex, more.split())]
     palette = Pillow.new("P", (1, 1))
     palette.putpalette([value for colour in colours for value in colour])
     return palette

@@ -40,7 +40,7 @@ class ImageRead(BaseModel):
 class Milliseconds(BaseModel):
     """Where the time went."""
 
-    decode: float = Field(description="Reading the image.")
+    decode: float = Field(description="Until the image was read.")
     wait: float = Field(description="Until it was its turn.")
     detect: float = Field(description="In the network, together with the batch.")
 
