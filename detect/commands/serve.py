@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..serve import Model
 
 TOKEN_VARIABLE = "DETECT_TOKEN"
+_BY = "detect serve RUN"
 _LEAST_TOKEN = 8  # characters
 
 
@@ -111,7 +112,7 @@ def _run(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace) -> Model:
     from ..serve.model import is_export, of_export, of_predictor
 
-    weights = args.weights or newest_weights()
+    weights = args.weights or newest_weights(by=_BY)
     name = str(weights) if is_released(weights) else weights.resolve().name
     if is_export(weights):
         if args.device is not None:
@@ -121,7 +122,7 @@ def _load(args: argparse.Namespace) -> Model:
 
     predictor = Predictor.load(weights, device=args.device)
     if is_released(weights):
-        say_released(predictor.categories)
+        say_released(predictor.categories, by=_BY)
     lowest = lowest_scores(predictor.weights_path, args.threshold)
     each = dict.fromkeys(predictor.categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
     return of_predictor(predictor, name, each)

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 10.0  # that the head of a request may take, from its connection or its first byte on
 STALL_S = 20.0  # that a client may take nothing of its answer
-LINGER_S = 2.0  # that a refused upload is read on, so that its sender gets to see why
+LINGER_S = 2.0  # that a refused upload is read on, so that its sender sees why
 MOST_CONNECTIONS = 1000
 
 
@@ -25,6 +25,7 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Wait for a head, if there is room for one more client."""
         super().connection_made(transport)
+        self.transport = _Lingering(transport, self)  # type: ignore[assignment]
         if len(self.connections) > MOST_CONNECTIONS:
             self._refuse(503, f"{MOST_CONNECTIONS:,} connections are open, as many as are taken on; ask again later")
         else:
@@ -32,6 +33,8 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Start the clock with the first byte of a request, and stop it with its head."""
+        if self.transport.is_closing():
+            return
         idle = self._idle()
         super().data_received(data)
         if not self._idle():
@@ -40,11 +43,20 @@ class PatientProtocol(H11Protocol):
             self._start("head", HEAD_S)
 
     def on_response_complete(self) -> None:
-        """Read the rest of an unread body for a moment: closed at once, the connection would lose the answer."""
-        unread = self.conn.their_state is h11.SEND_BODY
+        """A connection whose request was refused before its body was whole serves no other one."""
         super().on_response_complete()
-        if unread and not self.transport.is_closing():
-            self._start("linger", LINGER_S)
+        if self.unread:
+            self.transport.close()
+
+    @property
+    def unread(self) -> bool:
+        """Whether the client may still be sending what nobody wants."""
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+
+    def shutdown(self) -> None:
+        """End it as soon as its request is answered."""
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def pause_writing(self) -> None:
         """The client takes nothing."""
@@ -85,3 +97,30 @@ class PatientProtocol(H11Protocol):
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
+
+
+class _Lingering:
+    """A transport that reads on for a moment when it is closed before all was read.
+
+    Closed at once, it would throw the answer away together with what came in and wasn't read.
+    """
+
+    def __init__(self, transport: Transport, protocol: PatientProtocol) -> None:
+        self._transport, self._protocol, self._closing = transport, protocol, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._closing or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing():
+            return
+        if not self._protocol.unread:
+            self._transport.close()
+            return
+        self._closing = True
+        self._transport.resume_reading()
+        self._transport.write_eof()
+        self._protocol.loop.call_later(LINGER_S, self._transport.close)

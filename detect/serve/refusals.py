@@ -17,7 +17,6 @@ MEANINGS: dict[int, str] = {
     400: "The request is malformed.",
     401: "The token is missing or wrong.",
     408: "The upload took too long.",
-    411: "The body's length is not told as HTTP has it.",
     413: "The body has too many bytes, or the image too many pixels.",
     415: "The body is of a type that isn't read.",
     422: "A parameter is wrong, or the image or array can't be used.",
