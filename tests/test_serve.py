@@ -260,3 +260,16 @@ def test_a_token_is_asked_for(known: Known) -> None:
         for path in ("/", "/health", "/openapi.json", "/page.css"):
             assert client.ask("GET", path).status == 200
     assert len(known.seen) == 1
+
+
+def test_an_answer_is_not_held_back_until_its_head_is_acknowledged(client: Client) -> None:
+    """Systems acknowledge after 40 ms, so that on a connection in use no answer would be faster."""
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
+    took = []
+    for _ in range(40):
+        start = time.perf_counter()
+        connection.request("POST", "/v1/detect", as_file(gray(9)), {"Content-Type": "image/png"})
+        connection.getresponse().read()
+        took.append(time.perf_counter() - start)
+    connection.close()
+    assert min(took[20:]) < 0.035
