@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 
 from detect.models import cost
 from detect.models.box_losses import stage_losses
-from detect.models.final_boxes import final_boxes, softly_suppressed, voted
+from detect.models.final_boxes import final_boxes, overlaps, softly_suppressed, voted
 from detect.models.heads import Seen
 
 
@@ -145,13 +145,13 @@ class TestSoftSuppression:
     def test_scores_are_those_of_the_paper_in_every_class(self, picks: int) -> None:
         boxes, scores = some_boxes(25), torch.rand(25, 3)
         scores[:, 2] = 0
-        found = softly_suppressed(boxes, scores, picks=picks)
+        found = softly_suppressed(overlaps(boxes), scores, picks=picks)
         for number in range(3):
             torch.testing.assert_close(found[:, number], self.one_class(boxes, scores[:, number], picks))
 
     def test_scores_above_the_least_are_exact_and_others_stay_below_it(self) -> None:
         boxes, scores = some_boxes(40), torch.rand(40, 2)
-        exact, quick = softly_suppressed(boxes, scores), softly_suppressed(boxes, scores, least=0.2)
+        exact, quick = softly_suppressed(overlaps(boxes), scores), softly_suppressed(overlaps(boxes), scores, least=0.2)
         assert torch.equal(exact > 0.2, quick > 0.2)
         assert torch.equal(exact[exact > 0.2], quick[exact > 0.2])
 
@@ -179,7 +179,7 @@ class TestVoting:
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 3]])
         scores = torch.tensor([[0.6, 0.0], [0.3, 0.5], [0.9, 0.5]])
         near = math.exp(-((1 - 0.8) ** 2) / 0.1)  # the third overlaps the first by 0.3: it has no say
-        found = voted(boxes, scores)
+        found = voted(boxes, overlaps(boxes), scores)
         bottom = (0.6 * 10 + 0.3 * near * 8) / (0.6 + 0.3 * near)
         torch.testing.assert_close(found[0, 0], torch.tensor([0, 0, 10, bottom]))
         torch.testing.assert_close(found[1, 1], boxes[1])  # in the second class, the first box has no score

@@ -37,23 +37,23 @@ def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
     Raises:
         ConfigError: a setting that isn't one.
     """
-    model: dict[str, Any] = checkpoint.detector.model.model_dump()
+    model = checkpoint.detector.model
     for setting in filter(None, settings.split(",")):
         path, _, value = setting.partition("=")
         *sections, key = path.split(".")
-        section = model
+        content: dict[str, Any] = model.model_dump()
+        section = content
         try:
             for name in sections:
                 section = section[name]
             section[key] = yaml.safe_load(value)
-            known = ModelConfig.model_validate(model)
+            model = ModelConfig.model_validate(content)
         except (KeyError, TypeError, ValueError, yaml.YAMLError):
             found = f"{setting} is no setting of the model section"
             raise ConfigError(
                 found, where="--set", fix="detect/config/tree.py lists them, such as roi.nms_iou=0.4"
             ) from None
-        model = known.model_dump()
-    return replace(checkpoint, detector=replace(checkpoint.detector, model=ModelConfig.model_validate(model)))
+    return replace(checkpoint, detector=replace(checkpoint.detector, model=model))
 
 
 def judged(predictor: Predictor, labels: Path) -> Evaluated:
@@ -61,8 +61,8 @@ def judged(predictor: Predictor, labels: Path) -> Evaluated:
     return judge(truth, coco.in_ids_of(truth, predictor.detect_dataset(dataset), dataset)).evaluated
 
 
-def cell(interval: Interval, *, sign: str = "") -> str:
-    return f"{interval.value:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
+def cell(difference: Interval) -> str:
+    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             cells += [""] * len(_FIGURES)
         else:
             difference = difference_of(mine, drawn[0], seeds_too=False).overall
-            cells += [cell(difference[key], sign="+") for key in _FIGURES]
+            cells += [cell(difference[key]) for key in _FIGURES]
         print(f"| {' | '.join(cells)} |")
     return 0
 

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 _THEIRS = ("network_p50_ms", "whole_p50_ms")
 
 

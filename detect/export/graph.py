@@ -13,7 +13,7 @@ from torchvision.ops import roi_align
 
 from ..errors import ConfigError
 from ..models import StripDetector
-from ..models.final_boxes import softly_suppressed, voted
+from ..models.final_boxes import by_overlap
 from .suppression import suppressed, suppressed_by_class
 
 _SMALLEST = 1e-2  # pixels: the side of a box below which it is none
@@ -140,12 +140,11 @@ class FixedGraph(nn.Module):
         heads = self.detector.roi_heads
         whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _SMALLEST
         scores = torch.where(whole[:, None] & (scores > heads.score_thresh), scores, 0.0)
-        most = self.detector.rpn.post_nms_top_n()
-        outlines = voted(boxes, scores) if heads.voting else boxes[None].expand(scores.shape[1], -1, -1)
+        scores, outlines = by_overlap(boxes, scores, soft=heads.soft_suppression, voting=heads.voting)
         if heads.soft_suppression:
-            scores = softly_suppressed(boxes, scores)
             proposal, category = (scores > heads.score_thresh).nonzero().unbind(dim=1)
         else:
+            most = self.detector.rpn.post_nms_top_n()
             proposal, category = suppressed_by_class(boxes, scores, heads.nms_thresh, heads.score_thresh, most)
         found = scores[proposal, category]
         order = found.argsort(descending=True)[: heads.detections_per_img]

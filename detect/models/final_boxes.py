@@ -41,11 +41,10 @@ def final_boxes(
     boxes = clip_boxes_to_image(boxes, size_hw)
     whole = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(dim=1) & (scores > least).any(dim=1)
     boxes, scores = boxes[whole], torch.where(scores > least, scores, 0.0)[whole]
-    outlines = voted(boxes, scores) if voting else boxes[None].expand(scores.shape[1], -1, -1)
+    scores, outlines = by_overlap(boxes, scores, soft=soft, voting=voting, least=least)
     if soft:
-        left = softly_suppressed(boxes, scores, least=least)
-        proposal, category = torch.where(left > least)
-        found = left[proposal, category]
+        proposal, category = torch.where(scores > least)
+        found = scores[proposal, category]
         kept = found.argsort(descending=True, stable=True)[:most]
     else:
         proposal, category = torch.where(scores > 0)
@@ -58,7 +57,28 @@ def final_boxes(
     }
 
 
-def softly_suppressed(boxes: Tensor, scores: Tensor, *, least: float | None = None, picks: int = _PICKS) -> Tensor:
+def by_overlap(
+    boxes: Tensor, scores: Tensor, *, soft: bool, voting: bool, least: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """What overlap makes of the scores, FloatTensor[N, classes], and of the boxes, FloatTensor[classes, N, 4].
+
+    Args:
+        boxes: FloatTensor[N, 4], xyxy.
+        scores: FloatTensor[N, classes], 0 to 1.
+        soft, voting: see ``softly_suppressed`` and ``voted``; without them all stays as it is.
+        least: as for ``softly_suppressed``.
+    """
+    outlines = boxes[None].expand(scores.shape[1], -1, -1)
+    if not soft and not voting:
+        return scores, outlines
+    overlap = overlaps(boxes)
+    return (
+        softly_suppressed(overlap, scores, least=least) if soft else scores,
+        voted(boxes, overlap, scores) if voting else outlines,
+    )
+
+
+def softly_suppressed(overlap: Tensor, scores: Tensor, *, least: float | None = None, picks: int = _PICKS) -> Tensor:
     """Scores after Soft-NMS (Bodla et al. 2017), FloatTensor[N, classes], for all classes at once.
 
     In each class the best box is picked, every other loses the more of its score the more it overlaps it, by
@@ -66,16 +86,16 @@ def softly_suppressed(boxes: Tensor, scores: Tensor, *, least: float | None = No
     Where a label's extent is a matter of taste, the second reading of a place stays in play.
 
     Args:
-        boxes: FloatTensor[N, 4], xyxy.
+        overlap: FloatTensor[N, N], IoU of each box with each.
         scores: FloatTensor[N, classes], 0 to 1.
         least: scores up to it need not be exact, so the picking ends there; None: all picks are made, as in a graph,
             whose length can't depend on the image.
         picks: in each class.
     """
-    if len(boxes) == 0:
+    if len(scores) == 0:
         return scores
-    place = torch.arange(len(boxes), device=boxes.device)
-    kept_share = torch.exp(-(_overlaps(boxes) ** 2) / _DECAY)
+    place = torch.arange(len(scores), device=scores.device)
+    kept_share = torch.exp(-(overlap**2) / _DECAY)
     kept_share = torch.where(place[:, None] == place[None, :], -1.0, kept_share)
     by_class = scores.T
     for _ in range(picks):
@@ -86,7 +106,7 @@ def softly_suppressed(boxes: Tensor, scores: Tensor, *, least: float | None = No
     return by_class.abs().T
 
 
-def voted(boxes: Tensor, scores: Tensor) -> Tensor:
+def voted(boxes: Tensor, overlap: Tensor, scores: Tensor) -> Tensor:
     """Boxes moved to the mean of those that overlap them, FloatTensor[classes, N, 4].
 
     Weights are score * exp(-(1 - IoU) ** 2 / 0.1) of all with an IoU above 0.5, each class with its own scores (box
@@ -94,15 +114,15 @@ def voted(boxes: Tensor, scores: Tensor) -> Tensor:
 
     Args:
         boxes: FloatTensor[N, 4], xyxy.
+        overlap: FloatTensor[N, N], IoU of each box with each.
         scores: FloatTensor[N, classes], 0 to 1.
     """
-    overlap = _overlaps(boxes)
     near = torch.where(overlap > _VOTERS_IOU, torch.exp(-((1 - overlap) ** 2) / _VOTERS_SPREAD), 0.0)
     weights = scores.T[:, None, :] * near
     return (weights @ boxes) / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)
 
 
-def _overlaps(boxes: Tensor) -> Tensor:
+def overlaps(boxes: Tensor) -> Tensor:
     """IoU of each box with each, FloatTensor[N, N]; edge by edge, as runtimes are slow at a last axis of 2."""
     x1, y1, x2, y2 = boxes.unbind(dim=1)
     wide = (torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)).clamp(min=0)
