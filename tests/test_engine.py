@@ -164,6 +164,23 @@ class TestDesign:
         assert detector.shapes == [[(10, 10)], [(20, 20)]]
         assert "anchors given" in said[0]
 
+    @pytest.mark.parametrize(("factor", "origin"), [(1.1, "kept"), (4.0, "fitted")])
+    def test_anchors_that_weights_know_are_kept_where_they_serve(
+        self, images: DetectionDataset, factor: float, origin: str
+    ) -> None:
+        fitted = design_detector(ModelConfig(), images, seed=0, say=lambda _: None).shapes
+        known = [[(factor * w, factor * h) for w, h in level] for level in fitted]
+        said: list[str] = []
+        detector = design_detector(ModelConfig(), images, seed=0, say=said.append, known=known)
+        assert detector.shapes == (known if origin == "kept" else fitted)
+        assert f"anchors {origin}" in said[0]
+
+    def test_anchors_of_another_layout_are_not_kept(self, images: DetectionDataset) -> None:
+        known = design_detector(ModelConfig(), images, seed=0, say=lambda _: None).shapes
+        model = ModelConfig(anchors=AnchorConfig(per_level=3))
+        detector = design_detector(model, images, seed=0, say=lambda _: None, known=known)
+        assert [len(level) for level in detector.shapes] == [3, 3, 3, 3]
+
 
 def test_tensorboard_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

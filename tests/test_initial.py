@@ -112,6 +112,14 @@ def test_a_size_that_is_given_wins_over_the_widths_that_are_started_from(tmp_pat
     assert (config.model.fpn.channels, config.model.roi.pool) == (96, 3)
 
 
+def test_anchors_go_on_from_there_whatever_the_seed(data: Path, tmp_path: Path) -> None:
+    first = train(tiny_config(data, tmp_path / "first", train={"epochs": 1}))
+    second = train(tiny_config(data, tmp_path / "second", train={"epochs": 1, "init": first, "seed": 5}))
+    other = train(tiny_config(data, tmp_path / "other", train={"epochs": 1, "seed": 5}))
+    shapes = [load_checkpoint(run).detector.shapes for run in (first, second, other)]
+    assert shapes[0] == shapes[1] != shapes[2]
+
+
 def test_nothing_to_start_from_is_named(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, tmp_path / "run", train={"init": tmp_path / "nowhere"})
     with pytest.raises(CheckpointError, match="nowhere: no such run or checkpoint"):

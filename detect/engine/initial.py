@@ -1,7 +1,8 @@
-"""Starting from the weights of another detector, as far as they fit."""
+"""What a training starts from: random weights, pretrained ones, or those of another detector as far as they fit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, Detector, load_checkpoint
+from ..config import Config
+from ..data import DetectionDataset
 from ..errors import ConfigError
+from ..models import load_pretrained
+from .design import design_detector
 
 _LEAST = 0.5  # share of the parameters that have to fit: less is another network, and most likely a mistake
 _BY_CLASS = ("predictor.score.weight", "predictor.score.bias")  # a row for background, then one a class
@@ -32,6 +37,36 @@ class Taken:
         """One line; ``where`` is the other one's path."""
         known = ", ".join(self.categories) or "none of its categories"
         return f"weights: {self.share:.1%} of the parameters are those of {where}, which knew {known}"
+
+
+def starting_detector(
+    config: Config, dataset: DetectionDataset, *, say: Callable[[str], None]
+) -> tuple[Detector, FasterRCNN]:
+    """The detector that fits the data, and its network with the weights that ``config.train.init`` or chance gives it.
+
+    Args:
+        config: the resolved configuration.
+        dataset: the training images.
+        say: gets a line on the anchors, and one on the weights that were taken over.
+
+    Raises:
+        ConfigError: see ``take_weights``.
+    """
+    start = config.train.init
+    source = None if start is None else load_checkpoint(start)
+    detector = design_detector(
+        config.model,
+        dataset,
+        window=config.data.window,
+        seed=config.train.seed,
+        say=say,
+        known=None if source is None else source.detector.shapes,
+    )
+    model = detector.build()
+    load_pretrained(model.backbone.body, config.model.backbone)
+    if start is not None and source is not None:
+        say(take_weights(model, detector.categories, source, where=start).in_words(start))
+    return detector, model
 
 
 @torch.no_grad()

@@ -9,20 +9,19 @@ from typing import Any
 
 import torch
 
-from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ..checkpoint import Checkpoint, save_checkpoint
 from ..config import Config
 from ..data import SeededLoader, Windows, depth_in_words, shortage_told
 from ..distributed import Team, joined, local_device, was_restarted
 from ..errors import DivergenceError
-from ..models import load_pretrained, parts, proposal_strides
+from ..models import parts, proposal_strides
 from ..prediction import resolve_device
 from .bad_steps import BadSteps, Moment
 from .board import Board
 from .console import EpochBar, TrainingConsole, epoch_line
-from .design import design_detector
 from .exactness import exact_arithmetic
 from .folder import RunFolder
-from .initial import take_weights
+from .initial import starting_detector
 from .loading import check_batches, step_needs, training_loader
 from .optim import build_optimizer, learning_rate, resolve_precision
 from .reading import read_data
@@ -73,20 +72,11 @@ class _Training:
         if saved is None and team.leads:
             self._warn(self.folder.start(config))
             self._say_start()
-        self.detector = (
-            saved.detector
-            if saved
-            else design_detector(
-                config.model, self.dataset, window=config.data.window, seed=config.train.seed, say=self.console.say
-            )
-        )
         torch.manual_seed(weights_seed(config.train.seed))
-        model = self.detector.build()
         if saved is None:
-            load_pretrained(model.backbone.body, config.model.backbone)
-            if (start := config.train.init) is not None:
-                taken = take_weights(model, self.detector.categories, load_checkpoint(start), where=start)
-                self.console.say(taken.in_words(start))
+            self.detector, model = starting_detector(config, self.dataset, say=self.console.say)
+        else:
+            self.detector, model = saved.detector, saved.detector.build()
         model = model.to(self.device)
         optimizer = build_optimizer(
             model,
