@@ -1,4 +1,4 @@
-"""Tools for trained detectors: weights averaged over runs, and other settings judged without training."""
+"""Tools for trained detectors: averaged weights, other settings judged without training, times beside a peer's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 import average_weights
 import compare_settings
+import measure_peer
 
 
 def test_averaged_weights_lie_between_and_are_for_inference(tmp_path: Path) -> None:
@@ -58,3 +59,12 @@ def test_settings_are_judged_beside_those_of_the_training(tmp_path: Path, capsys
 def test_a_setting_that_is_none_is_told(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare_settings.main(["released=unread.json", "--set", setting]) == 2
     assert f"{setting} is no setting of the model section" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("peer", "part"), [("no-such-program-anywhere", "can't be run"), ("echo 1 2", "no JSON"), ("", "")]
+)
+def test_a_peer_that_tells_no_times_is_one_sentence(capsys: pytest.CaptureFixture[str], peer: str, part: str) -> None:
+    assert measure_peer.main(["released", "--peer", peer]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: --peer: ") and part in told and told.count("\n") == 1

@@ -17,18 +17,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from detect.errors import DetectError
+
 _THEIRS = ("network_p50_ms", "whole_p50_ms")
 
 
 def peer_ms(command: str) -> dict[str, float]:
     """What the peer's command says of itself."""
-    done = subprocess.run(shlex.split(command), capture_output=True, text=True)
+    try:
+        done = subprocess.run(shlex.split(command), capture_output=True, text=True)
+    except (OSError, ValueError, IndexError) as error:  # IndexError: an empty command
+        raise DetectError(
+            f"{command!r} can't be run: {error}", where="--peer", fix="give a command that runs by itself"
+        ) from None
     try:
         told = json.loads(done.stdout.strip().splitlines()[-1])
         return {key: float(told[key]) for key in _THEIRS}
     except (IndexError, KeyError, TypeError, ValueError):
         last = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        sys.exit(f"{command!r} printed no JSON with {' and '.join(_THEIRS)} (exit code {done.returncode}): {last}")
+        found = f"{command!r} printed no JSON with {' and '.join(_THEIRS)} (exit code {done.returncode}): {last}"
+        raise DetectError(
+            found, where="--peer", fix="give a command that times the peer as 'measure_peer.py --help' says"
+        ) from None
 
 
 def our_ms(run: str, runtime: str, threads: int, calls: int) -> float:
@@ -38,7 +50,7 @@ def our_ms(run: str, runtime: str, threads: int, calls: int) -> float:
         words = ["bench", "infer", run, "--runtime", runtime, "--threads", threads, "--calls", calls, "--json", table]
         done = subprocess.run([sys.executable, "-m", "detect", *map(str, words)], capture_output=True, text=True)
         if done.returncode != 0:
-            sys.exit(done.stderr.strip())
+            raise DetectError(done.stderr.strip().splitlines()[-1], where=run, fix="see 'detect bench infer --help'")
         return float(json.loads(table.read_text(encoding="utf-8"))[0]["p50_ms"])
 
 
@@ -53,10 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     theirs: list[dict[str, float]] = []
     ours: dict[str, list[float]] = {run: [] for run in args.runs}
-    for _ in range(args.rounds):
-        theirs.append(peer_ms(args.peer))
-        for run, times in ours.items():
-            times.append(our_ms(run, args.runtime, args.threads, args.calls))
+    try:
+        for _ in range(args.rounds):
+            theirs.append(peer_ms(args.peer))
+            for run, times in ours.items():
+                times.append(our_ms(run, args.runtime, args.threads, args.calls))
+    except DetectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print("| | ms, median of rounds | against the peer's network | against the peer's whole way |")
     print("| --- | --- | --- | --- |")
     for key in _THEIRS:
