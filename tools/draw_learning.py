@@ -87,7 +87,7 @@ def _csv_epochs(path: Path, key: str) -> list[tuple[int, float, float]]:
 
 
 def learning_plot(curves: Sequence[Curve], key: str) -> str:
-    """SVG text: a line for each curve over the minutes, its last score at its end."""
+    """SVG text: a line for each curve over the minutes, and a legend with its last score, the best first."""
     most = max(x for curve in curves for x, _ in curve.points)
     best = max(y for curve in curves for _, y in curve.points) * 1.06
     plain = "".join(f".c{i}{{stroke:{light}}}.n{i}{{fill:{light}}}" for i, (light, _) in enumerate(_COLOURS))
@@ -110,16 +110,13 @@ def learning_plot(curves: Sequence[Curve], key: str) -> str:
     for tick in nice_ticks(0, most, 8):
         x, y = place(tick, 0)
         parts += [line(x, x, _TOP, y, "grid"), text(x, y + 18, f"{tick:g}", "small", "middle")]
-    taken: list[tuple[float, float]] = []
-    for number, curve in enumerate(curves):
+    ranked = sorted(range(len(curves)), key=lambda i: -curves[i].points[-1][1])
+    for rank, number in enumerate(ranked):
+        curve, colour = curves[number], number % len(_COLOURS)
         path = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in curve.points)
-        parts.append(Markup('<polyline class="curve c{}" points="{}"/>').format(number % len(_COLOURS), path))
-        x, y = place(*curve.points[-1])
-        while any(abs(y - there) < 14 and abs(x - across) < _RIGHT for across, there in taken):
-            y += 14
-        taken.append((x, y))
+        parts.append(Markup('<polyline class="curve c{}" points="{}"/>').format(colour, path))
         words = f"{curve.name} {curve.points[-1][1]:.3f}"
-        parts.append(text(min(x, _WIDTH - _RIGHT) + 8, y + 4, words, f"n{number % len(_COLOURS)}"))
+        parts.append(text(_WIDTH - _RIGHT + 14, _TOP + 14 + 20 * rank, words, f"n{colour}"))
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
 
