@@ -67,4 +67,6 @@ def test_a_setting_that_is_none_is_told(setting: str, capsys: pytest.CaptureFixt
 def test_a_peer_that_tells_no_times_is_one_sentence(capsys: pytest.CaptureFixture[str], peer: str, part: str) -> None:
     assert measure_peer.main(["released", "--peer", peer]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: --peer: ") and part in told and told.count("\n") == 1
+    assert told.startswith("error: --peer: ")
+    assert part in told
+    assert told.count("\n") == 1
