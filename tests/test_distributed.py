@@ -161,6 +161,17 @@ def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path)
     assert len(set(saved["files"])) == 4  # both shares of the batch
 
 
+def test_who_caused_a_loss_may_end_after_those_who_noticed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\nif [ "$RANK" = 0 ]; then exit 75; fi\nsleep 1\necho the cause >&2\nexit 2\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(processes.sys, "executable", str(program))
+    assert processes.run_together(["train"], 2) == 2
+    assert "the cause" in capsys.readouterr().err
+
+
 def test_what_only_one_process_finds_is_told(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     write_tiny(tmp_path, "val", images=4, seed=1)

@@ -52,7 +52,7 @@ def run_together(arguments: Sequence[str], count: int) -> int:
         try:
             code = _first_failure(team)
             leader = _ended(team[0]) if code else 0
-            codes = [process.poll() for process in team]
+            codes = _telling_codes(team)
         except KeyboardInterrupt:  # the terminal has told all of them, and the leader says how to go on
             for process in team:
                 if _ended(process) is None:
@@ -89,6 +89,17 @@ def _first_failure(team: Sequence[subprocess.Popen[bytes]]) -> int:
         codes = [process.poll() for process in team]
         if any(codes) or all(code == 0 for code in codes):
             return next((code for code in codes if code), 0)
+        time.sleep(_POLL_S)
+
+
+def _telling_codes(team: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
+    """Exit codes once one tells more than that another process was lost: who caused that may end a moment later."""
+    deadline = time.monotonic() + _GRACE_S
+    while True:
+        codes = [process.poll() for process in team]
+        lost = LOST_EXIT in codes and all(code in (None, 0, LOST_EXIT) for code in codes)
+        if not lost or None not in codes or time.monotonic() > deadline:
+            return codes
         time.sleep(_POLL_S)
 
 
