@@ -23,19 +23,19 @@ from markupsafe import Markup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detect.bench.figure import line, text
+from detect.bench.figure import line, opening, text
 from detect.errors import DetectError
 from detect.formats.files import write_text
 from detect.report.charts import nice_ticks
 
 _WORDS = re.compile(r"(?P<name>[^=]+)=(?P<path>.+?)(@(?P<rate>[0-9.]+))?(\+(?P<before>[0-9.]+))?$")
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 380.0, 56.0, 150.0, 40.0, 50.0
-_COLOURS = (("#0969da", "#4493f8"), ("#bc4c00", "#f0883e"), ("#1a7f37", "#3fb950"), ("#8250df", "#ab7df8"))
-_STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:11px;fill:#57606a}.head{font-weight:600}"
-    ".grid{stroke:#d0d7de}.page{fill:#fff}.curve{fill:none;stroke-width:2}"
+_COLOURS = (  # on a light page and on a dark one
+    ("#0969da", "#4493f8"),
+    ("#bc4c00", "#f0883e"),
+    ("#1a7f37", "#3fb950"),
+    ("#8250df", "#ab7df8"),
 )
-_DARK = "text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}.page{fill:#0d1117}"
 
 
 class Curve(NamedTuple):
@@ -90,18 +90,18 @@ def learning_plot(curves: Sequence[Curve], key: str) -> str:
     """SVG text: a line for each curve over the minutes, and a legend with its last score, the best first."""
     most = max(x for curve in curves for x, _ in curve.points)
     best = max(y for curve in curves for _, y in curve.points) * 1.06
-    plain = "".join(f".c{i}{{stroke:{light}}}.n{i}{{fill:{light}}}" for i, (light, _) in enumerate(_COLOURS))
-    dark = "".join(f".c{i}{{stroke:{shade}}}.n{i}{{fill:{shade}}}" for i, (_, shade) in enumerate(_COLOURS))
+    plain, dark = (
+        "".join(f".c{i}{{stroke:{shades[page]}}}.n{i}{{fill:{shades[page]}}}" for i, shades in enumerate(_COLOURS))
+        for page in (0, 1)
+    )
+    label = f"{key} over minutes of training of {', '.join(curve.name for curve in curves)}"
 
     def place(minutes: float, score: float) -> tuple[float, float]:
         x = _LEFT + minutes / most * (_WIDTH - _LEFT - _RIGHT)
         return x, _HEIGHT - _BOTTOM - score / best * (_HEIGHT - _TOP - _BOTTOM)
 
-    head = Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">')
     parts = [
-        head.format(_WIDTH, _HEIGHT, f"{key} over minutes of training of {', '.join(c.name for c in curves)}"),
-        Markup("<style>{}{}@media(prefers-color-scheme:dark){{{}{}}}</style>").format(_STYLE, plain, _DARK, dark),
-        Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(_WIDTH, _HEIGHT),
+        opening(_WIDTH, _HEIGHT, label, style=".curve{fill:none;stroke-width:2}" + plain, dark=dark),
         text(_LEFT, 20, f"{key} over minutes of training", "head"),
     ]
     for tick in nice_ticks(0, best, 6):

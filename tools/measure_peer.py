@@ -50,7 +50,9 @@ def our_ms(run: str, runtime: str, threads: int, calls: int) -> float:
         words = ["bench", "infer", run, "--runtime", runtime, "--threads", threads, "--calls", calls, "--json", table]
         done = subprocess.run([sys.executable, "-m", "detect", *map(str, words)], capture_output=True, text=True)
         if done.returncode != 0:
-            raise DetectError(done.stderr.strip().splitlines()[-1], where=run, fix="see 'detect bench infer --help'")
+            raise DetectError(
+                (done.stderr.strip() or f"{run} can't be timed").splitlines()[-1].removeprefix("detect: ")
+            )
         return float(json.loads(table.read_text(encoding="utf-8"))[0]["p50_ms"])
 
 

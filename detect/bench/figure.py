@@ -13,15 +13,16 @@ _ROW, _TOP, _BOTTOM = 26.0, 46.0, 34.0
 _NAMES, _PANEL, _GAP, _COLUMN = 170.0, 250.0, 34.0, 70.0
 _TICKS = 5
 
-_STYLE = Markup(
-    "<style>"
+_BASE = (
     "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:11px;fill:#57606a}.head{font-weight:600}"
-    ".grid{stroke:#d0d7de}.zero{stroke:#57606a}.span{stroke:#0969da;stroke-width:2}.mean{fill:#0969da}"
-    ".seed{fill:none;stroke:#57606a}.clear{stroke:#bc4c00}.page{fill:#fff}"
-    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}"
-    ".zero,.seed{stroke:#9198a1}.span{stroke:#4493f8}.mean{fill:#4493f8}.clear{stroke:#f0883e}.page{fill:#0d1117}}"
-    "</style>"
+    ".grid{stroke:#d0d7de}.page{fill:#fff}"
 )
+_BASE_DARK = "text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}.page{fill:#0d1117}"
+_STYLE = (
+    ".zero{stroke:#57606a}.span{stroke:#0969da;stroke-width:2}.mean{fill:#0969da}"
+    ".seed{fill:none;stroke:#57606a}.clear{stroke:#bc4c00}"
+)
+_DARK = ".zero,.seed{stroke:#9198a1}.span{stroke:#4493f8}.mean{fill:#4493f8}.clear{stroke:#f0883e}"
 
 
 class Axis(NamedTuple):
@@ -50,11 +51,7 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
     scores = Axis(_NAMES, *_range([v for row in rows for v in _extent(row.get(key), "mean")]))
     gains = Axis(second, *_range([0.0, *(v for row in rows for v in _extent(_difference(row, key), "value"))]))
     parts = [
-        Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(
-            width, height, f"{key} of {len(rows)} systems with intervals"
-        ),
-        _STYLE,
-        Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(width, height),
+        opening(width, height, f"{key} of {len(rows)} systems with intervals", style=_STYLE, dark=_DARK),
         text(_NAMES, 18, f"{key}, with {100 * results['confidence']:g} % interval and seeds", "head"),
         text(second, 18, f"difference from {results['against']}", "head"),
         text(width - 10, 18, "time", "head", "end"),
@@ -112,6 +109,22 @@ def _estimate(axis: Axis, y: float, score: dict[str, Any], middle: str, *, clear
     if score[middle] is not None:
         parts.append(Markup('<circle class="mean" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(axis.x(score[middle]), y))
     return parts
+
+
+def opening(width: float, height: float, label: str, *, style: str, dark: str) -> Markup:
+    """What a picture begins with, up to its background; the caller closes the SVG element.
+
+    Args:
+        width, height: in SVG units.
+        label: what a screen reader says.
+        style: rules of its own beside those of ``text``, ``small``, ``head``, ``grid`` and ``page``.
+        dark: those that a dark page changes.
+    """
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" role="img" aria-label="{2}">'
+        "<style>{3}@media(prefers-color-scheme:dark){{{4}}}</style>"
+        '<rect class="page" width="{0:g}" height="{1:g}"/>'
+    ).format(width, height, label, Markup(_BASE + style), Markup(_BASE_DARK + dark))
 
 
 def line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:

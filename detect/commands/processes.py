@@ -17,6 +17,7 @@ from .verb import INTERRUPTED_EXIT, LOST_EXIT
 _POLL_S = 0.1
 _WATCH_S = 0.5
 _GRACE_S = 5
+_TELLS_NOTHING = (None, 0, LOST_EXIT)  # exit codes of processes that go on, ended well, or lost another one
 _PARENT = "DETECT_PARENT"  # a process started by run_together finds here who waits for it
 
 
@@ -63,10 +64,10 @@ def run_together(arguments: Sequence[str], count: int) -> int:
             for process in team:
                 process.kill()
                 process.wait()
-        if code and leader in (None, 0, LOST_EXIT):
+        if code and leader in _TELLS_NOTHING:
             aside.seek(0)
             sys.stderr.write(aside.read())
-        return next((each for each in codes if each not in (None, 0, LOST_EXIT)), code)
+        return next((each for each in codes if each not in _TELLS_NOTHING), code)
 
 
 def end_with_parent() -> None:
@@ -97,8 +98,8 @@ def _telling_codes(team: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
     deadline = time.monotonic() + _GRACE_S
     while True:
         codes = [process.poll() for process in team]
-        lost = LOST_EXIT in codes and all(code in (None, 0, LOST_EXIT) for code in codes)
-        if not lost or None not in codes or time.monotonic() > deadline:
+        told = any(code not in _TELLS_NOTHING for code in codes)
+        if told or None not in codes or time.monotonic() > deadline:
             return codes
         time.sleep(_POLL_S)
 

@@ -9,18 +9,14 @@ from typing import Any
 from markupsafe import Markup
 
 from ...report.charts import nice_ticks
-from ..figure import line, text
+from ..figure import line, opening, text
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 60.0, 310.0, 40.0, 50.0
-_STYLE = Markup(
-    "<style>"
-    "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:11px;fill:#57606a}.head{font-weight:600}"
-    ".grid{stroke:#d0d7de}.front{fill:none;stroke:#0969da;stroke-width:2}.best{fill:#0969da}"
-    ".beaten{fill:none;stroke:#57606a;stroke-width:1.5}.page{fill:#fff}"
-    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}"
-    ".front{stroke:#4493f8}.best{fill:#4493f8}.beaten{stroke:#9198a1}.page{fill:#0d1117}}"
-    "</style>"
+_STYLE = (
+    ".front{fill:none;stroke:#0969da;stroke-width:2}.best{fill:#0969da}"
+    ".beaten{fill:none;stroke:#57606a;stroke-width:1.5}"
 )
+_DARK = ".front{stroke:#4493f8}.best{fill:#4493f8}.beaten{stroke:#9198a1}"
 
 
 def pareto_front(rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -46,11 +42,7 @@ def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
 
     front = pareto_front(rows)
     parts = [
-        Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(
-            _WIDTH, tall, f"AP50 against milliseconds an image of {len(rows)} forms"
-        ),
-        _STYLE,
-        Markup('<rect class="page" width="{:g}" height="{:g}"/>').format(_WIDTH, tall),
+        opening(_WIDTH, tall, f"AP50 against milliseconds an image of {len(rows)} forms", style=_STYLE, dark=_DARK),
         text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
     ]
     for tick in nice_ticks(bottom, top, 5):
