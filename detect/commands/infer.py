@@ -14,6 +14,7 @@ from .console import in_json, print_table, shown
 from .depth import say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
+from .pictures import picture_paths, write_picture
 from .stream import add_stream_arguments, check_stream_arguments, frame_shape, run_stream
 from .strip import by_file, detect_strip, strip_entry, title_of
 from .tiles import add_tile_arguments, check_tile_arguments, say_tiling
@@ -123,7 +124,7 @@ def _detect_all(
     from ..errors import DataError, MemoryShortageError
     from ..images import read_image
 
-    pictures = _picture_paths(paths, args.out) if args.draw else {}
+    pictures = picture_paths(paths, args.out) if args.draw else {}
     entries: list[dict[str, Any]] = []
     said = False
     for path in paths:
@@ -142,7 +143,7 @@ def _detect_all(
         found = kept(found, lowest)
         picture = pictures.get(path)
         if picture is not None:
-            _write_picture(picture, pixels, found)
+            write_picture(picture, pixels, found)
         if not args.json:
             _print_detections(shown(path), found, lowest, picture)
         if args.target:
@@ -159,38 +160,16 @@ def _detect_strip(
 
     strip, found = detect_strip(predictor, paths, args)
     found = kept(found, lowest)
-    pictures = _picture_paths(paths, args.out) if args.draw else {}
+    pictures = picture_paths(paths, args.out) if args.draw else {}
     if not args.json:
         _print_detections(title_of(strip), found, lowest, args.out if args.draw else None)
     for path, inside in by_file(strip, found) if args.draw or args.target else ():
         pixels = read_image(path)
         if args.draw:
-            _write_picture(pictures[path], pixels, inside)
+            write_picture(pictures[path], pixels, inside)
         if args.target:
             drafts.add(path, pixels.shape[1], pixels.shape[0], inside)
     return {"strip": strip_entry(strip, in_json(found))}
-
-
-def _picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
-    """Image -> its picture, no two alike."""
-    from ..formats.files import unique_names
-    from .inputs import PICTURE_SUFFIX
-
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    pictures = {}
-    for folder in dict.fromkeys(out or path.parent for path in paths):
-        inside = [path for path in paths if (out or path.parent) == folder]
-        for path, name in zip(inside, unique_names(inside)):
-            pictures[path] = folder / f"{Path(name).stem}{PICTURE_SUFFIX}"
-    return pictures
-
-
-def _write_picture(picture: Path, pixels: Any, found: Detections) -> None:
-    from ..drawing import draw_detections
-    from ..images import write_image
-
-    write_image(picture, draw_detections(pixels, found))
 
 
 def _print_detections(what: str, found: Detections, lowest: Lowest, picture: Path | None) -> None:

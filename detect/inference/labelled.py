@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
+from rich.console import Console
+from rich.progress import Progress
 from torchvision.models.detection import FasterRCNN
 
 from ..data import DetectionDataset
@@ -81,3 +84,15 @@ def detect_labelled(
         size_wh = (int(pixels.shape[1]), int(pixels.shape[0]))
         look, nms_iou = looks(model, categories, dataset.max_value), model.roi_heads.nms_thresh
         yield position, detect_tiled(look, [pixels], size_wh, tiling, categories, nms_iou=nms_iou)
+
+
+def in_order(found: Iterable[tuple[int, Detections]], total: int, *, progress: bool) -> list[Detections]:
+    """The detections of all ``total`` images by position, with a bar on terminals if ``progress`` asks for one."""
+    seen: dict[int, Detections] = {}
+    hidden = not (progress and sys.stderr.isatty())
+    with Progress(transient=True, disable=hidden, console=Console(stderr=True)) as bar:
+        task = bar.add_task("detecting", total=total)
+        for position, detections in found:
+            seen[position] = detections
+            bar.advance(task)
+    return [seen[position] for position in range(total)]

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from ..data import DetectionDataset, as_channels, check_depth
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..images import Pixels, as_pixels, read_image
 from ..models import StripDetector
 from ..prediction import coco_results, detect_images, resolve_device
 from ..records import Dataset, Detections
 from ..streaming import Between, Stream
 from ..thresholds import Thresholds, thresholds_beside
-from .labelled import detect_labelled, in_time, looks, tilings
+from .labelled import detect_labelled, in_order, in_time, looks, tilings
 from .strips import StripFiles
-from .tiling import Tiling, detect_tiled, tiling_for, usual
+from .tiling import Tiling, detect_tiled, strip_tiling, tiling_for
 
 
 class Predictor:
@@ -186,11 +183,7 @@ class Predictor:
         Raises:
             ConfigError: as ``strip``.
         """
-        side = tile or self.side
-        if side is None or tile == 0:
-            unknown = ", and the checkpoint doesn't tell what size it was trained on" if tile is None else ""
-            raise ConfigError(f"a strip is seen in tiles{unknown}", where="tile", fix="give their side in pixels")
-        return usual(side, overlap)
+        return strip_tiling(trained=self.side, tile=tile, overlap=overlap)
 
     def tilings(self, dataset: Dataset, *, tile: int | None = None, overlap: int | None = None) -> dict[int, Tiling]:
         """Position of each image that ``detect_dataset`` sees in tiles -> these."""
@@ -235,21 +228,15 @@ class Predictor:
         ids = dataset.category_ids()
         unknown = [name for name in self.categories if name not in ids]
         if unknown:
-            found = f"the detector finds {', '.join(unknown)}, the data set has {', '.join(dataset.categories)}"
-            raise DataError(found, where=self.weights_path, fix="judge it on data with the categories of its training")
+            differ = f"the detector finds {', '.join(unknown)}, the data set has {', '.join(dataset.categories)}"
+            raise DataError(differ, where=self.weights_path, fix="judge it on data with the categories of its training")
         images = DetectionDataset(dataset, channels=self._channels, cache=False, max_value=self.max_value)
-        seen: dict[int, Detections] = {}
-        hidden = not (progress and sys.stderr.isatty())
-        with Progress(transient=True, disable=hidden, console=Console(stderr=True)) as bar:
-            task = bar.add_task("detecting", total=len(images))
-            each = detect_labelled(
-                self._model, images, self.categories, trained=self.side, tile=tile, overlap=overlap, every=every
-            )
-            for position, detections in each:
-                seen[position] = detections
-                bar.advance(task)
+        each = detect_labelled(
+            self._model, images, self.categories, trained=self.side, tile=tile, overlap=overlap, every=every
+        )
+        found = in_order(each, len(images), progress=progress)
         self._saw(images.brightest)
-        return coco_results([seen[i] for i in range(len(seen))], ids)
+        return coco_results(found, ids)
 
     def _saw(self, brightest: int | None) -> None:
         if brightest is not None:

@@ -73,16 +73,27 @@ def tiling_for(
     side = trained if tile is None else tile
     if not side:
         return None
-    tiling = usual(side, overlap)
+    tiling = _usual(side, overlap)
     return tiling if max(width, height) > side * (_MUCH_LARGER if tile is None else 1) else None
 
 
-def usual(side: int, overlap: int | None = None) -> Tiling:
-    """Tiles of a side that overlap by a quarter, or by ``overlap`` pixels.
+def strip_tiling(*, trained: int | None, tile: int | None = None, overlap: int | None = None) -> Tiling:
+    """The tiles that strips are seen in, whatever their size.
+
+    Args:
+        trained, tile, overlap: as for ``tiling_for``.
 
     Raises:
-        ConfigError: a tile too small, or an overlap that doesn't fit it.
+        ConfigError: as there, or no word on the side of a tile.
     """
+    side = tile or trained
+    if side is None or tile == 0:
+        unknown = ", and the checkpoint doesn't tell what size it was trained on" if tile is None else ""
+        raise ConfigError(f"a strip is seen in tiles{unknown}", where="tile", fix="give their side in pixels")
+    return _usual(side, overlap)
+
+
+def _usual(side: int, overlap: int | None) -> Tiling:
     return Tiling(side, max(LEAST_OVERLAP, side // _USUAL_OVERLAP) if overlap is None else overlap)
 
 
