@@ -150,7 +150,8 @@ class FixedGraph(nn.Module):
         order = found.argsort(descending=True)[: heads.detections_per_img]
         ratio = [mine / inner for mine, inner in zip(self.size_hw, self.inner_hw)]
         back = torch.tensor([ratio[1], ratio[0], ratio[1], ratio[0]])
-        return outlines[category[order], proposal[order]] * back, found[order], category[order] + 1
+        chosen = _clipped(outlines[category[order], proposal[order]] * back, self.size_hw)
+        return chosen, found[order], category[order] + 1
 
 
 def _by_anchor(level: Tensor, values: int) -> Tensor:

@@ -19,7 +19,7 @@ from .norms import renormalise
 from .pooling import PyramidRoIAlign
 from .proposals import ProposalNetwork
 from .pyramid import build_pyramid
-from .sizing import NativeSize
+from .sizing import NativeSize, Resized
 from .strip import StripDetector, memory_parts
 
 _NO_LIMIT = 10**9  # pixels of the longer side: long strips keep the size that was asked for
@@ -108,8 +108,8 @@ def build_detector(
         {"training": rpn.proposals_train, "testing": rpn.proposals_test},  # in all, after it
         rpn.nms_iou,
     )
-    if model.input_size is None:
-        detector.transform = NativeSize(side, side, list(mean), list(std), size_divisible=_PADDED_TO)
+    sized = NativeSize if model.input_size is None else Resized
+    detector.transform = sized(side, _NO_LIMIT, list(mean), list(std), size_divisible=_PADDED_TO)
     detector.roi_heads = DetectionHeads(
         pool,
         first.head,
