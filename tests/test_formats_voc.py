@@ -6,7 +6,7 @@ import pytest
 from labelled_data import OBJECT, pair, picture, voc_text
 
 from detect.errors import DataError
-from detect.formats import voc
+from detect.formats import voc, voc_xml
 from detect.records import Finding
 
 BOX = ("dent", 3, 4, 10, 20)
@@ -227,7 +227,7 @@ def test_writing_never_mixes_into_a_full_folder_and_tells_what_xml_cannot_hold(t
     with pytest.raises(DataError, match="not empty"):
         voc.write({"all": dataset}, tmp_path / "out")
     with pytest.raises(DataError, match="can't stand in XML"):
-        voc.to_xml(dataset.images[0], "a\x00.png")
+        voc_xml.to_xml(dataset.images[0], "a\x00.png")
 
 
 def test_markup_in_names_survives(tmp_path: Path) -> None:
