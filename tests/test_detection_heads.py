@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -131,23 +131,26 @@ class TestRefinement:
 
 
 class TestSoftSuppression:
-    def one_class(self, boxes: Tensor, scores: Tensor, picks: int) -> Tensor:
+    def one_class(self, boxes: Tensor, scores: Tensor, picks: int, power: int, scale: float) -> Tensor:
         """Soft-NMS as its paper writes it down, pick by pick; what is left after the last one stays as it is."""
         left, found = scores.clone(), scores.clone()
         overlap, open_ = box_iou(boxes, boxes), torch.ones(len(boxes), dtype=torch.bool)
         for _ in range(min(picks, len(boxes))):
             best = torch.where(open_, left, -1.0).argmax()
             found[best], open_[best] = left[best], False
-            left = left * torch.exp(-(overlap[best] ** 2) / 0.5)
+            left = left * torch.exp(-(overlap[best] ** power) / scale)
         return torch.where(open_, left, found)
 
     @pytest.mark.parametrize("picks", [5, 25, 40])
-    def test_scores_are_those_of_the_paper_in_every_class(self, picks: int) -> None:
+    @pytest.mark.parametrize(("suppression", "power", "scale"), [("soft", 2, 0.5), ("steep", 4, 0.12)])
+    def test_scores_are_those_of_the_paper_in_every_class(
+        self, suppression: Literal["soft", "steep"], power: int, scale: float, picks: int
+    ) -> None:
         boxes, scores = some_boxes(25), torch.rand(25, 3)
         scores[:, 2] = 0
-        found = softly_suppressed(overlaps(boxes), scores, picks=picks)
+        found = softly_suppressed(overlaps(boxes), scores, suppression, picks=picks)
         for number in range(3):
-            torch.testing.assert_close(found[:, number], self.one_class(boxes, scores[:, number], picks))
+            torch.testing.assert_close(found[:, number], self.one_class(boxes, scores[:, number], picks, power, scale))
 
     def test_scores_above_the_least_are_exact_and_others_stay_below_it(self) -> None:
         boxes, scores = some_boxes(40), torch.rand(40, 2)
@@ -160,15 +163,16 @@ class TestSoftSuppression:
         scores = torch.tensor([[0.9], [0.8], [0.3]])
         rules = {"least": 0.05, "nms_iou": 0.5, "most": 10}
         hard = final_boxes(boxes, scores, (64, 64), **rules)
-        soft = final_boxes(boxes, scores, (64, 64), soft=True, **rules)
         assert hard["scores"].tolist() == pytest.approx([0.9, 0.3])
-        assert soft["scores"].tolist() == pytest.approx([0.9, 0.3, 0.8 * math.exp(-(0.75**2) / 0.5)])
-        assert torch.equal(soft["boxes"], boxes[[0, 2, 1]])
+        for suppression, left in (("soft", math.exp(-(0.75**2) / 0.5)), ("steep", math.exp(-(0.75**4) / 0.12))):
+            found = final_boxes(boxes, scores, (64, 64), suppression=suppression, **rules)
+            assert found["scores"].tolist() == pytest.approx([0.9, 0.3, 0.8 * left])
+            assert torch.equal(found["boxes"], boxes[[0, 2, 1]])
 
-    @pytest.mark.parametrize("soft", [False, True])
+    @pytest.mark.parametrize("suppression", ["hard", "soft", "steep"])
     @pytest.mark.parametrize("voting", [False, True])
-    def test_nothing_found_is_no_trouble(self, soft: bool, voting: bool) -> None:
-        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10, "soft": soft, "voting": voting}
+    def test_nothing_found_is_no_trouble(self, suppression: str, voting: bool) -> None:
+        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10, "suppression": suppression, "voting": voting}
         for boxes, scores in ((torch.zeros(0, 4), torch.zeros(0, 2)), (some_boxes(3), torch.full((3, 2), 0.01))):
             found = final_boxes(boxes, scores, (64, 64), **rules)
             assert [len(found[key]) for key in ("boxes", "labels", "scores")] == [0, 0, 0]

@@ -54,7 +54,7 @@ def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
             1,
             (60, 90),
             3,
-            {"rpn": {"finest_stride": 8, "kernel": "separable"}, "roi": {"suppression": "soft", "voting": True}},
+            {"rpn": {"finest_stride": 8, "kernel": "separable"}, "roi": {"suppression": "steep", "voting": True}},
         ),
         (1, (96, 96), 1, {"fpn": {"single_stride": 16}}),
     ],

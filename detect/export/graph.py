@@ -140,8 +140,8 @@ class FixedGraph(nn.Module):
         heads = self.detector.roi_heads
         whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _SMALLEST
         scores = torch.where(whole[:, None] & (scores > heads.score_thresh), scores, 0.0)
-        scores, outlines = by_overlap(boxes, scores, soft=heads.soft_suppression, voting=heads.voting)
-        if heads.soft_suppression:
+        scores, outlines = by_overlap(boxes, scores, suppression=heads.suppression, voting=heads.voting)
+        if heads.suppression != "hard":
             proposal, category = (scores > heads.score_thresh).nonzero().unbind(dim=1)
         else:
             most = self.detector.rpn.post_nms_top_n()

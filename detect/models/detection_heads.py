@@ -12,7 +12,7 @@ from torchvision.ops import box_iou, clip_boxes_to_image
 
 from .box_losses import BoxLoss, stage_losses
 from .draws import balanced, draws_of
-from .final_boxes import final_boxes
+from .final_boxes import Suppression, final_boxes
 from .heads import Seen, Stage
 
 Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see draws_of)
@@ -35,7 +35,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         label_smoothing: share of the probability spread over the other classes.
         quality_weight: how much the foreseen IoU counts in a score: score ** (1 - weight) * IoU ** weight (IoU-aware
             detector, Wu et al. 2020); 0: nothing is foreseen.
-        soft_suppression, voting: see ``final_boxes``.
+        suppression, voting: see ``final_boxes``.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         box_loss_weight: float,
         label_smoothing: float,
         quality_weight: float,
-        soft_suppression: bool = False,
+        suppression: Suppression = "hard",
         voting: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -57,7 +57,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         self.noisy_copies, self.noise = noisy_copies, noise
         self.box_loss, self.box_loss_weight, self.label_smoothing = box_loss, box_loss_weight, label_smoothing
         self.quality_weight = quality_weight
-        self.soft_suppression, self.voting = soft_suppression, voting
+        self.suppression, self.voting = suppression, voting
 
     def forward(
         self,
@@ -86,7 +86,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
             least=self.score_thresh,
             nms_iou=self.nms_thresh,
             most=self.detections_per_img,
-            soft=self.soft_suppression,
+            suppression=self.suppression,
             voting=self.voting,
         )
 

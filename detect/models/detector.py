@@ -129,7 +129,7 @@ def build_detector(
         box_loss_weight=roi.box_loss_weight,
         label_smoothing=roi.label_smoothing,
         quality_weight=roi.quality_weight,
-        soft_suppression=roi.suppression == "soft",
+        suppression=roi.suppression,
         voting=roi.voting,
     )
     renormalise(detector, model.norm)
