@@ -139,12 +139,13 @@ def save_tensors(content: Any, file: BinaryIO) -> None:
     """``torch.save`` into an open file.
 
     Raises:
-        OSError: the disk is full, say, which torch tells as a mistake in its own archive.
+        OSError, KeyboardInterrupt: the disk is full, say, or Ctrl-C was pressed, which torch tells as a mistake in its
+            own archive.
     """
     try:
         torch.save(content, file)
     except RuntimeError as error:
-        if isinstance(error.__context__, OSError):
+        if isinstance(error.__context__, (OSError, KeyboardInterrupt)):
             raise error.__context__ from None
         raise
 

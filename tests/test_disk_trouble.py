@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,6 +146,18 @@ class TestFiles:
         with whole_file(tmp_path / "a", lasting=True) as file:
             file.write(b"a")
         assert order == ["flush", "rename", "flush"] if os.name == "posix" else ["flush", "rename"]
+
+    def test_ctrl_c_within_it_is_ctrl_c(self, tmp_path: Path) -> None:
+        from detect.checkpoint import save_tensors
+
+        class Pressed(io.BytesIO):
+            def write(self, data: Any) -> int:
+                if self.tell() > 5000:
+                    raise KeyboardInterrupt
+                return super().write(data)
+
+        with pytest.raises(KeyboardInterrupt):
+            save_tensors({str(i): torch.ones(1000) for i in range(20)}, Pressed())
 
     def test_other_mistakes_of_torch_stay_as_they_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(content: Any, file: Any) -> None:
