@@ -15,7 +15,7 @@ import torch
 from test_training import assert_same_run, interrupt_at_step, read_log
 from tiny import tiny_config, write_parts
 
-from detect.checkpoint import load_checkpoint, save_checkpoint
+from detect.checkpoint import load_checkpoint, save_checkpoint, save_tensors
 from detect.engine import train
 from detect.engine.folder import RunFolder
 from detect.errors import CheckpointError, ConfigError
@@ -147,9 +147,7 @@ class TestFiles:
             file.write(b"a")
         assert order == ["flush", "rename", "flush"] if os.name == "posix" else ["flush", "rename"]
 
-    def test_ctrl_c_within_it_is_ctrl_c(self, tmp_path: Path) -> None:
-        from detect.checkpoint import save_tensors
-
+    def test_ctrl_c_within_it_is_ctrl_c(self) -> None:
         class Pressed(io.BytesIO):
             def write(self, data: Any) -> int:
                 if self.tell() > 5000:
@@ -164,8 +162,6 @@ class TestFiles:
             raise RuntimeError("a mistake")
 
         monkeypatch.setattr(torch, "save", broken)
-        from detect.checkpoint import save_tensors
-
         with pytest.raises(RuntimeError, match="a mistake"), (tmp_path / "x").open("wb") as file:
             save_tensors({}, file)
 

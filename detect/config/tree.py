@@ -123,7 +123,7 @@ class RoiConfig(Section):
     quality_weight: Fraction = 0.0  # share in a score of the IoU that is foreseen for its box; 0: nothing is foreseen
     score_threshold: Fraction = 0.01
     nms_iou: Fraction = 0.5
-    suppression: Literal["hard", "soft", "steep"] = "hard"  # the others: overlap with a better box lowers a score
+    suppression: Literal["hard", "soft", "steep"] = "hard"  # soft, steep: overlap lowers a score instead
     voting: bool = False  # each box moves to the mean of those that overlap it
     max_detections: Positive = 100  # an image
 

@@ -72,7 +72,6 @@ def build_detector(
         canonical_side=roi.canonical_side,
     )
     first, *refinement = [_look(roi, pyramid.out_channels, classes) for _ in range(roi.stages)]
-    side = model.input_size or 1  # NativeSize doesn't look at it
     assemble: Callable[..., FasterRCNN] = FasterRCNN
     if model.memory is not None:
         assemble = partial(StripDetector, **memory_parts(model, pyramid, channels))
@@ -91,11 +90,6 @@ def build_detector(
         box_roi_pool=pool,
         box_head=first.head,
         box_predictor=first.predictor,
-        min_size=side,
-        max_size=_NO_LIMIT,
-        image_mean=list(mean),
-        image_std=list(std),
-        size_divisible=_PADDED_TO,
     )
     detector.rpn = ProposalNetwork(
         anchors,
@@ -109,6 +103,7 @@ def build_detector(
         rpn.nms_iou,
     )
     sized = NativeSize if model.input_size is None else Resized
+    side = model.input_size or 1  # NativeSize doesn't look at it
     detector.transform = sized(side, _NO_LIMIT, list(mean), list(std), size_divisible=_PADDED_TO)
     detector.roi_heads = DetectionHeads(
         pool,

@@ -11,7 +11,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 Suppression = Literal["hard", "soft", "steep"]
 
 _SMALLEST = 1e-2  # pixels: the side of a box below which it is none
-_SOFT, _STEEP = (2, 0.5), (4, 0.12)  # power of the IoU, and what it is divided by, in the exponent of a score's loss
+_LOSSES = {"soft": (2, 0.5), "steep": (4, 0.12)}  # power of the IoU in a score's loss, and what it is divided by
 _PICKS = 40  # in each class; more change nothing that counts, and a graph for other runtimes holds every one of them
 _VOTERS_IOU, _VOTERS_SPREAD = 0.5, 0.1
 
@@ -109,7 +109,7 @@ def softly_suppressed(
     if len(scores) == 0:
         return scores
     place = torch.arange(len(scores), device=scores.device)
-    power, scale = _SOFT if suppression == "soft" else _STEEP
+    power, scale = _LOSSES[suppression]
     kept_share = torch.exp(-(overlap**power) / scale)
     kept_share = torch.where(place[:, None] == place[None, :], -1.0, kept_share)
     by_class = scores.T
