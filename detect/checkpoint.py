@@ -15,10 +15,10 @@ from torchvision.models.detection import FasterRCNN
 from .config import ModelConfig
 from .data import MOST
 from .errors import CheckpointError, ConfigError
-from .formats.whole import whole_file
 from .images import MOST_PIXELS
 from .models import Shapes, build_detector, keep_depth, load_plain, parameters_of
 from .released import WEIGHTS, is_released
+from .whole import whole_file
 
 SCHEMA = 1
 

@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from .errors import DataError
+from .whole import whole_file
 
 SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff")
 MOST_PIXELS = 50_000_000  # that an image may claim, half of it in 16-bit colour: decoded within 1 GB
@@ -112,8 +113,9 @@ def likely_white(brightest: int) -> int:
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
-    """Write gray or RGB pixels; the suffix chooses the format."""
-    Pillow.fromarray(pixels).save(path)
+    """Write gray or RGB pixels as a ``whole_file``; the suffix chooses the format."""
+    with whole_file(path) as file:
+        Pillow.fromarray(pixels).save(file, Pillow.registered_extensions()[path.suffix.lower()])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_training import assert_same_run, interrupt_at_step, read_log
@@ -20,7 +21,8 @@ from detect.engine import train
 from detect.engine.folder import RunFolder
 from detect.errors import CheckpointError, ConfigError
 from detect.formats.files import copy, write_json, write_text
-from detect.formats.whole import whole_file
+from detect.images import read_image, write_image
+from detect.whole import whole_file
 
 resource = pytest.importorskip("resource", reason="a full disk is played by a limit on the size of files")
 
@@ -172,3 +174,15 @@ def test_any_verb_tells_a_full_disk_in_a_sentence(tmp_path: Path, detect: Callab
         outcome = detect("convert", tmp_path / "steel", "--out", tmp_path / "coco", "--split", "train=1")
     assert outcome.code == 2
     assert "train.json: File too large; check the path, its permissions and the disk" in outcome.err
+
+
+def test_a_full_disk_leaves_the_picture_before(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    write_image(picture, np.full((40, 60), 7, np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    with largest_file(1000), pytest.raises(OSError, match=r"File too large: '.*a\.png'"):
+        write_image(picture, noise)
+    assert (read_image(picture) == 7).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    write_image(picture, noise)
+    assert (read_image(picture) == noise).all()

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "detect"
 
 # Imports point strictly down this list; rooms on one line don't import each other.
 LAYERS = [
-    {"errors", "records", "boxes", "yaml_text", "released"},
+    {"errors", "records", "boxes", "yaml_text", "whole", "released"},
     {"images", "config"},
     {"formats", "audit", "split", "sample", "drawing", "evaluation", "motion", "incoming", "corruptions"},
     {"conversion", "robustness", "thresholds"},

@@ -17,8 +17,8 @@ from ..data import Batch, DetectionDataset
 from ..distributed import Team
 from ..drawing import Mark, class_colours, contact_sheet, draw_marks
 from ..errors import DivergenceError
-from ..formats.whole import whole_file
 from ..images import Pixels, write_image
+from ..whole import whole_file
 
 _KEPT = 20  # batches a run, so that skipping doesn't fill the disk
 _SHEET_SIDE = 400  # pixels that an image's longer side has on the sheet, at least

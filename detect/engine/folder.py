@@ -15,7 +15,7 @@ from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config import Config, differing_keys, load_config, to_yaml
 from ..errors import CheckpointError, ConfigError, DataError
 from ..formats.files import read_json_lines, write_text
-from ..formats.whole import PART, flush_to_disk, naming
+from ..whole import PART, flush_to_disk, naming
 from .environment import changed_labels, differences, environment, read_environment
 from .lock import RunLock
 

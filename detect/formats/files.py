@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..whole import whole_file
 from .room import room_for_values
 from .roots import is_inside, leads_out, roots_of
-from .whole import whole_file
 
 _DIGITS = re.compile(r"(\d+)")
 
