@@ -118,7 +118,7 @@ def into_folds(
         raise DataError(f"{count} folds leave nothing to judge on", fix="ask for 2 or more")
     distinct = len(set(groups))
     if distinct < count:
-        raise DataError(f"{distinct} different images can't fill {count} folds", fix="ask for fewer")
+        raise DataError(f"{distinct} images or groups of them can't fill {count} folds", fix="ask for fewer")
     dealt = _deal(labels, [1 / count] * count, groups, seed)
     parts: dict[str, list[int]] = {}
     for number, val in enumerate(dealt, start=1):

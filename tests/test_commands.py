@@ -477,6 +477,7 @@ def test_audit_fails_on_errors_alone(steel: Path, detect: Run) -> None:
     [
         (["--split", "train=0.5,val=0.5", "--folds", "2"], "exclude each other"),
         (["--seed", "3"], "--seed has no meaning without --split or --folds"),
+        (["--group-pattern", "a"], "--group-pattern has no meaning without --split or --folds"),
         (["--from", "pdf"], "invalid choice: 'pdf'"),
         (["--split", "half"], "'half' is no name=value"),
     ],

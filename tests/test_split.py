@@ -122,7 +122,7 @@ def test_more_parts_than_images_are_refused() -> None:
         by_fraction([{"a"}] * 2, Fractions({"train": 0.5, "val": 0.49, "test": 0.01}), groups=[0, 1], seed=0)
     with pytest.raises(DataError, match="1 folds leave nothing"):
         into_folds([{"a"}] * 4, 1, groups=range(4), seed=0)
-    with pytest.raises(DataError, match="2 different images can't fill 3 folds"):
+    with pytest.raises(DataError, match="2 images or groups of them can't fill 3 folds"):
         into_folds([{"a"}] * 4, 3, groups=[0, 0, 1, 1], seed=0)
 
 

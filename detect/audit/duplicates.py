@@ -93,13 +93,14 @@ def compare_all(prints: Sequence[Fingerprint], *, strangers: int = 0) -> tuple[l
     return _groups(links, len(prints)), _most_alike((link for link in found if link.likeness <= ALIKE), strangers)
 
 
-def group_ids(count: int, twins: Sequence[Twins], strips: Iterable[Sequence[int]] = ()) -> list[int]:
+def group_ids(count: int, twins: Sequence[Twins], others: Iterable[Sequence[int]] = ()) -> list[int]:
     """For each of ``count`` images the number of its group.
 
-    Twins share one, and so do the frames of a strip and all that is a twin of one of them; others have their own.
+    Twins share one, and so do the members of each of ``others``, the frames of a strip, say, and all that is a twin of
+    one of them; the rest have their own.
     """
     together = _Union(count)
-    for members in [*(group.members for group in twins), *strips]:
+    for members in [*(group.members for group in twins), *others]:
         for member in members:
             together.join(members[0], member)
     return [together.root(i) for i in range(count)]

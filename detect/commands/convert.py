@@ -28,6 +28,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, metavar="N", help="divide into N folds for cross-validation")
     parser.add_argument("--seed", type=int, metavar="N", help="of a split by share or into folds (default: 0)")
     parser.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="of such a split: keep images together whose paths share what it matches, those of one coil or day",
+    )
+    parser.add_argument(
         "--difficult",
         choices=("keep", "ignore", "drop"),
         default="keep",
@@ -41,6 +46,8 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("--split and --folds exclude each other", fix="give one of them")
     if args.seed is not None and args.split is None and args.folds is None:
         raise UsageError("--seed has no meaning without --split or --folds", fix="add one of them or leave it out")
+    if args.group_pattern is not None and args.split is None and args.folds is None:
+        raise UsageError("--group-pattern has no meaning without --split or --folds", fix="add one of them")
     from ..audit import audit_table
     from ..conversion import LabelError, convert
 
@@ -53,6 +60,7 @@ def _run(args: argparse.Namespace) -> int:
             split=args.split,
             folds=args.folds,
             seed=args.seed or 0,
+            group_pattern=args.group_pattern,
             difficult=args.difficult,
             categories=args.classes,
             skip_bad=args.skip_bad,
@@ -85,6 +93,7 @@ CONVERT = Verb(
     examples=[
         "convert path/to/neu-det --out data/neu --split train=1-200,val=201-240",
         "convert images labels --out data/mine --split train=0.8,val=0.1,test=0.1 --seed 0",
+        "convert images labels --out data/mine --folds 5 --group-pattern '(coil\\d+)_'",
         "convert data/neu/train.json --to yolo --out data/neu-yolo",
         "convert export/annotations/instances_default.json pictures --out data/mine --split train=0.8,val=0.2",
     ],

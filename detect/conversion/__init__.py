@@ -16,6 +16,7 @@ from ..formats.roots import remember
 from ..records import Dataset, Finding
 from ..split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
 from .checking import Checked, Difficult, check
+from .grouping import named_groups, told
 from .reporting import parts_by_source, parts_of_source, report_on
 from .strips import frames_by_strip, refuse_torn
 
@@ -62,6 +63,7 @@ def convert(
     split: str | None = None,
     folds: int | None = None,
     seed: int = 0,
+    group_pattern: str | None = None,
     difficult: Difficult = "keep",
     categories: Sequence[str] | None = None,
     skip_bad: bool = False,
@@ -79,19 +81,26 @@ def convert(
             lies in one and its XML in the other.
         folds: number of folds for cross-validation.
         seed: of a split by fraction or into folds.
+        group_pattern: of such a split: images whose paths share what this regular expression finds stay together, as
+            ``conversion.grouping.named_groups`` says.
         difficult: keep objects flagged as difficult, let the judge ignore them (COCO's iscrowd), or drop them.
         categories: the classes in the order of their ids; None takes all, in alphabetical order.
         skip_bad: leave out what has errors, and go on.
 
     Raises:
         LabelError: there are errors; only ``audit.json`` was written.
-        DataError: the sources, the format or the split can't be used.
+        DataError: the sources, the format or the split can't be used, or names that the pattern doesn't match.
+        ConfigError: the pattern is no regular expression.
     """
     if target not in WRITERS:
         raise DataError(f"there is no format {target!r} to write", fix=f"choose one of {', '.join(WRITERS)}")
     if split is not None and folds is not None:
         raise DataError("a split and folds exclude each other", fix="ask for one of them")
     wanted = parse_split(split) if split is not None else None
+    drawn = folds is not None or isinstance(wanted, Fractions)
+    if group_pattern is not None and not drawn:
+        found = "a group pattern keeps images together where chance divides them, and here it doesn't"
+        raise DataError(found, fix="divide by shares or into folds, or leave the pattern out")
 
     checked = check(sources, source, categories, difficult)
     if any(finding.severity == "error" for finding in checked.findings) and not skip_bad:
@@ -101,18 +110,20 @@ def convert(
     if not checked.entries:
         raise DataError("no image is left to convert", where=", ".join(map(str, sources)), fix="correct the data")
 
-    positions, rest = _divide(checked, wanted, folds, seed)
+    images = [entry.image for entry in checked.entries]
+    named = named_groups(images, group_pattern) if group_pattern is not None else []
+    positions, rest = _divide(checked, wanted, folds, seed, named)
     left_out = [*checked.left_out, *(LeftOut("image", path, "its number is in no part") for path in rest)]
     label_files = {file.resolve() for file in {entry.label_file for entry in checked.entries}}
     taken = label_files & {(out / f"{part}.json").resolve() for part in positions}
     if taken and target == "coco":
         raise DataError("it would be replaced by what is made from it", where=min(taken), fix="choose another --out")
     parts = {
-        name: Dataset(tuple(checked.entries[i].image for i in members), checked.categories)
-        for name, members in positions.items()
+        name: Dataset(tuple(images[i] for i in members), checked.categories) for name, members in positions.items()
     }
     findings = [*checked.findings, *_unplaced(rest), *losses(parts, target, out)]
-    drawn = folds is not None or isinstance(wanted, Fractions)
+    if group_pattern is not None:
+        findings.append(told(images, named, group_pattern))
     report = report_on(checked, positions, findings, left_out, compare=not drawn)
     files = WRITERS[target](parts, out)
     if target == "coco":
@@ -146,12 +157,16 @@ def audit_sources(
     checked = check(sources, source, categories, "keep", others=against)
     if wanted is None:
         return report_on(checked, parts_by_source(checked, sources, against), checked.findings, ())
-    positions, rest = _divide(checked, wanted, None, 0)
+    positions, rest = _divide(checked, wanted, None, 0, [])
     return report_on(checked, positions, [*checked.findings, *_unplaced(rest)], ())
 
 
 def _divide(
-    checked: Checked, wanted: Ranges | Fractions | None, folds: int | None, seed: int
+    checked: Checked,
+    wanted: Ranges | Fractions | None,
+    folds: int | None,
+    seed: int,
+    named: Sequence[Sequence[int]],
 ) -> tuple[Mapping[str, Sequence[int]], list[Path]]:
     """Positions of the entries by part, and the images that are in none."""
     images = [entry.image for entry in checked.entries]
@@ -160,7 +175,7 @@ def _divide(
         refuse_torn(images, parts)
         return parts, [images[i].path for i in rest]
     labels = [{box.label for box in image.boxes} for image in images]
-    groups = audit.group_ids(len(images), checked.twins, frames_by_strip(images).values())
+    groups = audit.group_ids(len(images), checked.twins, [*frames_by_strip(images).values(), *named])
     if wanted is not None:
         return by_fraction(labels, wanted, groups=groups, seed=seed), []
     if folds is not None:

@@ -37,7 +37,7 @@ def groups_of(
     lacking = [str(image.get("file_name", image["id"])) for image, name in zip(truth_images, names) if name is None]
     if lacking:
         shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3:,} more" if len(lacking) > 3 else "")
-        why = f"have no {key!r}" if key is not None else f"don't match the pattern {pattern!r}"
+        why = f"have no {key!r}" if key is not None else f"don't match the pattern '{pattern}'"
         fix = f"write {key!r} into each image of the labels" if key is not None else "change the pattern to match all"
         found = f"{len(lacking):,} of the {len(names):,} images {why}: {shown}"
         raise DataError(found, where="images", fix=fix)
@@ -72,6 +72,6 @@ def _matched(images: Sequence[dict[str, Any]], pattern: str) -> list[str | None]
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"the pattern {pattern!r} is no regular expression ({error})", fix="correct it") from None
+        raise ConfigError(f"the pattern '{pattern}' is no regular expression ({error})", fix="correct it") from None
     found = (compiled.search(str(image.get("file_name", ""))) for image in images)
     return [None if match is None else match[min(1, compiled.groups)] or None for match in found]  # "" names nothing

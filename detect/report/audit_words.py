@@ -39,6 +39,7 @@ _MEANINGS = {
     "file name at odds": "the labels name another file than the one they are paired with",
     "depth not used": "a camera of fewer bits than its files: tell training its white with data.max_value",
     "image in no part": "the split leaves it out",
+    "grouped by name": "kept together wherever chance divided",
     "flags lost": "the format written has no place for them",
     "older part": "a file of an earlier conversion lies beside the new ones",
     "label looks missing": "teaches that a defect is none: look at the pictures below",
