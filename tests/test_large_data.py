@@ -259,7 +259,7 @@ def test_the_loader_gives_windows_and_names_their_images(tmp_path: Path) -> None
     from detect.config import AugmentConfig
     from detect.data import Augment
 
-    values = AugmentConfig(mosaic=0.5).model_dump(exclude={"mosaic_off_epochs"})
+    values = AugmentConfig(mosaic=0.5).model_dump(exclude={"mosaic_off_epochs", "turn_classes"})
     chain = Augment(**{**values, "crop": 0.0})
     images = blank(*[scattered(np.random.default_rng(i), (1024, 512)) for i in range(3)], size=(1024, 512))
     loader = TrainingLoader(

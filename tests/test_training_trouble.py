@@ -29,7 +29,7 @@ def test_an_image_that_vanishes_is_named(tmp_path: Path, workers: int) -> None:
     images = DetectionDataset(records, channels=1, cache=False)
     images.preload()
     images.path(5).unlink()
-    chain = Augment(**AugmentConfig().model_dump(exclude={"mosaic_off_epochs"}))
+    chain = Augment(**AugmentConfig().model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))
     loader = TrainingLoader(
         images, augment=chain, plain=chain, plain_from=1, batch_size=4, seed=0, workers=workers, pin=False
     )

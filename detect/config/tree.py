@@ -182,6 +182,8 @@ class AugmentConfig(Section):
 
     flip_h: Fraction = 0.5
     flip_v: Fraction = 0.5
+    turn: Fraction = 0.0  # share of square images mirrored on their diagonal: what lay along the strip lies across it
+    turn_classes: tuple[str, ...] = ()  # of those alone that show these classes and no others; none named: of all
     crop: Fraction = 0.5  # share of images cropped; the others keep the grain and scale that the detector will meet
     crop_min: Annotated[float, Field(gt=0, le=1)] = 0.65  # smallest side of a crop, as a share of the image's
     aspect: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the crop's sides differ by up to this share

@@ -1,4 +1,4 @@
-"""Random changes of a training image and its boxes: mosaic, crop, flips, light."""
+"""Random changes of a training image and its boxes: mosaic, crop, flips, turn, light."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ Draw = Callable[[], Sample]  # another random sample of the same data set
 class Augment:
     """The chain that a training image runs through; see AugmentConfig for ranges and units.
 
+    ``turn`` is for square images; ``turn_labels`` are the category ids that ``turn_classes`` names, None for any.
+
     Every random number comes from the generator given to the call, so a (seed, epoch, image) triple always
     gives the same picture, whichever process makes it.
     """
@@ -34,6 +36,8 @@ class Augment:
     mosaic: float
     mosaic_scale: tuple[float, float]
     min_visible: float
+    turn: float = 0.0
+    turn_labels: frozenset[int] | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """One augmented copy of the same height and width."""
@@ -45,7 +49,14 @@ class Augment:
             sample = flip(sample, axis=1)
         if rng.random() < self.flip_v:
             sample = flip(sample, axis=0)
+        if self.turn and rng.random() < self.turn and self._may_turn(sample):
+            sample = transpose(sample)
         return change_light(sample, self.brightness, self.contrast, self.illumination, rng)
+
+    def _may_turn(self, sample: Sample) -> bool:
+        if self.turn_labels is None:
+            return True
+        return len(sample.labels) > 0 and self.turn_labels.issuperset(sample.labels.tolist())
 
 
 def random_crop(sample: Sample, crop_min: float, aspect: float, min_visible: float, rng: np.random.Generator) -> Sample:
@@ -94,6 +105,13 @@ def flip(sample: Sample, *, axis: int) -> Sample:
     right, down = sample.motion_xy
     motion_xy = (-right, down) if axis == 1 else (right, -down)
     return Sample(np.flip(sample.pixels, axis), boxes, sample.labels, motion_xy)
+
+
+def transpose(sample: Sample) -> Sample:
+    """Mirror on the diagonal from top left to bottom right: x and y, width and height change places."""
+    right, down = sample.motion_xy
+    boxes = sample.boxes_xyxy[:, [1, 0, 3, 2]]
+    return Sample(np.ascontiguousarray(np.swapaxes(sample.pixels, 0, 1)), boxes, sample.labels, (down, right))
 
 
 def change_light(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from ..config import AugmentConfig, Config
+from ..config import Config
 from ..data import Augment, ClipLoader, DetectionDataset, SeededLoader, TrainingLoader, Windows
 from ..distributed import Team
 from ..errors import ConfigError
@@ -46,12 +47,12 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
 
     Raises:
         DataError: clips are asked for, and the images are in no order.
-        ConfigError: a mosaic of clips.
+        ConfigError: a mosaic of clips, or a turn of clips, of images that aren't square or of classes not in the data.
     """
     spare = min(8, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
     workers = spare if config.data.workers == "auto" else config.data.workers
     seed, share, pin = config.train.seed, (team.rank, team.size), device.type == "cuda"
-    clips, augment = config.clips, _augment(config.augment)
+    clips, augment = config.clips, _augment(config, dataset)
     at_once = config.train.batch_size // clips.length
     if clips.length > 1:
         return ClipLoader(
@@ -69,7 +70,7 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
     images: DetectionDataset | Windows = dataset
     if config.data.window is not None:  # crops are drawn with the windows, which keep defects whole
         images = Windows(dataset, config.data.window, crop=config.augment.crop, crop_min=config.augment.crop_min)
-        augment = _augment(config.augment.model_copy(update={"crop": 0.0}))
+        augment = replace(augment, crop=0.0)
     return TrainingLoader(
         images,
         augment=augment,
@@ -94,5 +95,29 @@ def step_needs(config: Config) -> str:
     )
 
 
-def _augment(config: AugmentConfig) -> Augment:
-    return Augment(**config.model_dump(exclude={"mosaic_off_epochs"}))
+def _augment(config: Config, dataset: DetectionDataset) -> Augment:
+    values, categories = config.augment.model_dump(exclude={"mosaic_off_epochs"}), dataset.categories
+    names = values.pop("turn_classes")
+    if config.augment.turn:
+        _check_turn(config, dataset)
+    labels = frozenset(categories.index(name) + 1 for name in names if name in categories) if names else None
+    return Augment(**values, turn_labels=labels)
+
+
+def _check_turn(config: Config, dataset: DetectionDataset) -> None:
+    unknown = [name for name in config.augment.turn_classes if name not in dataset.categories]
+    if unknown:
+        found = f"there is no class {unknown[0]!r} in the data"
+        fix = f"choose among {', '.join(dataset.categories)}"
+        raise ConfigError(found, where="augment.turn_classes", fix=fix)
+    if config.clips.length > 1:
+        found = "a strip moves in one direction, and its frames can't be turned"
+        raise ConfigError(found, where="augment.turn", fix="set it to 0")
+    sizes_wh = dataset.images.sizes_wh
+    if config.data.window is not None:
+        sizes_wh = np.minimum(sizes_wh, config.data.window)
+    oblong = np.flatnonzero(sizes_wh[:, 0] != sizes_wh[:, 1])
+    if len(oblong):
+        width, height = dataset.images.sizes_wh[oblong[0]].tolist()
+        found = f"only square images can be turned, and {dataset.path(int(oblong[0]))} has {width} x {height} pixels"
+        raise ConfigError(found, where="augment.turn", fix="set it to 0, or learn from smaller, square data.window")

@@ -1,0 +1,122 @@
+"""Training images turned by a quarter, all or those of some classes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
+
+from detect.config import AugmentConfig
+from detect.data import Augment, Sample
+from detect.data.transforms import transpose
+from detect.engine import train
+from detect.errors import ConfigError
+from detect.formats import coco
+from detect.images import write_image
+from detect.records import Dataset, Image
+
+NOTHING = {name: 0 for name in ("flip_h", "flip_v", "crop", "brightness", "contrast", "illumination")}
+OFF = Augment(**AugmentConfig(**NOTHING).model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))
+
+
+def square(seed: int, *, channels: int = 1, label: int = 1) -> Sample:
+    """One white upright rectangle on black, with its box."""
+    x, y = np.random.default_rng(seed).integers(0, 60, 2).tolist()
+    pixels = np.zeros((100, 100) if channels == 1 else (100, 100, channels), np.float32)
+    pixels[y : y + 40, x : x + 10] = 1
+    return Sample(pixels, np.array([[x, y, x + 10, y + 40]], np.float32), np.array([label], np.int64))
+
+
+def extent(pixels: np.ndarray) -> list[int]:
+    """Corners of what is bright."""
+    rows, columns = (np.flatnonzero((pixels.reshape(100, 100, -1)[..., 0] > 0.5).any(axis=k)) for k in (1, 0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def alone() -> Sample:
+    raise AssertionError("only mosaic asks for more images")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_boxes_and_motion_follow_the_pixels(channels: int) -> None:
+    sample = replace(square(0, channels=channels), motion_xy=(3.0, -2.0))
+    turned = transpose(sample)
+    np.testing.assert_array_equal(turned.boxes_xyxy[0], extent(turned.pixels))
+    np.testing.assert_array_equal(turned.boxes_xyxy[0], sample.boxes_xyxy[0][[1, 0, 3, 2]])
+    assert turned.pixels.shape == sample.pixels.shape
+    assert turned.motion_xy == (-2.0, 3.0)
+    np.testing.assert_array_equal(transpose(turned).pixels, sample.pixels)
+
+
+def share_turned(labels: frozenset[int] | None, of: Callable[[int], Sample]) -> float:
+    chain = replace(OFF, turn=0.5, turn_labels=labels)
+    changed = [(of(seed), chain(of(seed), np.random.default_rng(seed), alone)) for seed in range(200)]
+    for _, after in changed:
+        assert not len(after.boxes_xyxy) or (after.boxes_xyxy[0] == extent(after.pixels)).all()
+    return float(np.mean([not np.array_equal(before.pixels, after.pixels) for before, after in changed]))
+
+
+def test_half_of_the_images_are_turned_or_those_of_the_classes_asked_for() -> None:
+    assert 0.4 < share_turned(None, lambda seed: square(seed, label=1)) < 0.6
+    assert 0.4 < share_turned(frozenset({2}), lambda seed: square(seed, label=2)) < 0.6
+    assert share_turned(frozenset({2}), lambda seed: square(seed, label=1)) == 0
+
+
+def test_an_image_that_shows_another_class_too_or_nothing_stays() -> None:
+    def both(seed: int) -> Sample:
+        one = square(seed, label=2)
+        return replace(one, boxes_xyxy=np.repeat(one.boxes_xyxy, 2, axis=0), labels=np.array([2, 1]))
+
+    assert share_turned(frozenset({2}), both) == 0
+    assert 0.4 < share_turned(frozenset({1, 2}), both) < 0.6
+    chain = replace(OFF, turn=1.0, turn_labels=frozenset({1, 2}))
+    empty = Sample(np.tril(np.ones((100, 100), np.float32)), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    np.testing.assert_array_equal(chain(empty, np.random.default_rng(0), alone).pixels, empty.pixels)
+
+
+def test_a_training_turns_and_one_without_is_what_it_was(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "train", images=8, seed=0)
+    losses = []
+    for name, augment in (("off", {"turn": 0.0, "turn_classes": ["no such"]}), ("on", {"turn": 1.0}), ("never", {})):
+        config = tiny_config(tmp_path, tmp_path / name, data={"val": None}, train={"epochs": 1}, augment=augment)
+        train(config)
+        losses.append((tmp_path / name / "log.jsonl").read_text().split('"loss": ')[1].split(",")[0])
+    assert losses[0] == losses[2] != losses[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"augment": {"turn": 0.5, "turn_classes": ["rust"]}},
+            r"turn_classes: there is no class 'rust'.*bright, dark",
+        ),
+        ({"augment": {"turn": 1.5}}, r"augment\.turn"),
+        (
+            {"augment": {"turn": 0.5, "mosaic": 0}, "clips": {"length": 2}},
+            r"augment\.turn: a strip moves in one direction.*; set it to 0",
+        ),
+    ],
+)
+def test_what_cannot_be_turned_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    write_tiny(tmp_path, "train", images=4, seed=0)
+    with pytest.raises(ConfigError, match=words):
+        train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, **changes))
+
+
+def test_so_are_images_that_are_not_square_but_not_square_windows_of_them(tmp_path: Path) -> None:
+    for number in range(4):
+        write_image(tmp_path / f"{number}.png", np.random.default_rng(number).integers(0, 256, (64, 80), np.uint8))
+    images = tuple(Image(tmp_path / f"{number}.png", 80, 64, ()) for number in range(4))
+    coco.write({"train": Dataset(images, CATEGORIES)}, tmp_path)
+    changes = {"augment": {"turn": 0.5}, "train": {"epochs": 1}}
+    shapes = [[[20, 20], [30, 30]]] * 4  # nothing to fit anchors to
+    model = {**TINY_MODEL, "anchors": {"per_level": 2, "shapes": shapes}}
+    with pytest.raises(ConfigError, match=r"augment\.turn: only square images.*0\.png has 80 x 64 pixels; set it"):
+        train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, model=model, **changes))
+    train(tiny_config(tmp_path, tmp_path / "run", data={"val": None, "window": 48}, model=model, **changes))
