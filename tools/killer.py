@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from detect import checkpoint as checkpoints
+from detect import whole
 from detect.engine import folder as folders
 from detect.engine.steps import Stepper
 from detect.engine.validation import Validator
-from detect.formats import files, whole
+from detect.formats import files
 
 _IN_WRITING, _TILL_RENAMED = 0.7, 0.85  # shares of a write: its bytes, then until its name, then until the disk has it
 
