@@ -157,7 +157,7 @@ def audit_sources(
     checked = check(sources, source, categories, "keep", others=against)
     if wanted is None:
         return report_on(checked, parts_by_source(checked, sources, against), checked.findings, ())
-    positions, rest = _divide(checked, wanted, None, 0, [])
+    positions, rest = _divide(checked, wanted, None, 0)
     return report_on(checked, positions, [*checked.findings, *_unplaced(rest)], ())
 
 
@@ -166,7 +166,7 @@ def _divide(
     wanted: Ranges | Fractions | None,
     folds: int | None,
     seed: int,
-    named: Sequence[Sequence[int]],
+    named: Sequence[Sequence[int]] = (),
 ) -> tuple[Mapping[str, Sequence[int]], list[Path]]:
     """Positions of the entries by part, and the images that are in none."""
     images = [entry.image for entry in checked.entries]

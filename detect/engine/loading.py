@@ -96,16 +96,14 @@ def step_needs(config: Config) -> str:
 
 
 def _augment(config: Config, dataset: DetectionDataset) -> Augment:
-    values, categories = config.augment.model_dump(exclude={"mosaic_off_epochs"}), dataset.categories
-    names = values.pop("turn_classes")
-    if config.augment.turn:
-        _check_turn(config, dataset)
-    labels = frozenset(categories.index(name) + 1 for name in names if name in categories) if names else None
-    return Augment(**values, turn_labels=labels)
+    labels = _turn_labels(config, dataset) if config.augment.turn else None
+    return Augment(**config.augment.model_dump(exclude={"mosaic_off_epochs", "turn_classes"}), turn_labels=labels)
 
 
-def _check_turn(config: Config, dataset: DetectionDataset) -> None:
-    unknown = [name for name in config.augment.turn_classes if name not in dataset.categories]
+def _turn_labels(config: Config, dataset: DetectionDataset) -> frozenset[int] | None:
+    """Ids of the classes that may be turned, None for all, where these images can be turned at all."""
+    names = config.augment.turn_classes
+    unknown = [name for name in names if name not in dataset.categories]
     if unknown:
         found = f"there is no class {unknown[0]!r} in the data"
         fix = f"choose among {', '.join(dataset.categories)}"
@@ -121,3 +119,4 @@ def _check_turn(config: Config, dataset: DetectionDataset) -> None:
         width, height = dataset.images.sizes_wh[oblong[0]].tolist()
         found = f"only square images can be turned, and {dataset.path(int(oblong[0]))} has {width} x {height} pixels"
         raise ConfigError(found, where="augment.turn", fix="set it to 0, or learn from smaller, square data.window")
+    return frozenset(dataset.categories.index(name) + 1 for name in names) or None
