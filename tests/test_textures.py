@@ -64,6 +64,13 @@ def test_another_seed_draws_others(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "texture_1.png").read_bytes() != (folder / "texture_1.png").read_bytes()
 
 
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.png").write_bytes(b"")
+    assert made(tmp_path, images=1) == 2
+    assert "mine.png" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"images": 1, "seed": -1}])
 def test_a_wrong_number_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, int]

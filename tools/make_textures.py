@@ -30,6 +30,7 @@ from detect.formats import coco
 from detect.images import write_image
 from detect.records import Box, Dataset, Image
 from detect.sample.fields import SizeHw, drift
+from detect.sample.write import make_folder
 
 _LONG = ("streak", "curve_dark", "curve_bright")  # kinds whose windows are
 _LEAST_SHOWN_PX = 8  # of each side of a mark's window, inside the picture
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.images < 1 or args.seed < 0:
             found = f"--images is {args.images} and --seed is {args.seed}"
             raise DataError(found, fix="give 1 image or more and a seed of 0 or more")
-        args.out.mkdir(parents=True, exist_ok=True)
+        make_folder(args.out, {"labels.json", *(f"texture_{n}.png" for n in range(1, args.images + 1))})
         images: list[Image] = []
         for number in count(1):
             pixels, boxes = draw(np.random.default_rng([args.seed, number]))
