@@ -10,9 +10,8 @@ and on nothing else. Labels are COCO JSON. What it is worth before sample steel:
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from math import log
 from pathlib import Path
@@ -21,23 +20,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
+from drawn_set import Picture, boxed, main_of
 from numpy.typing import NDArray
 from texture_fields import texture
 from texture_marks import KINDS, MARKS, SIDE, SIZE_HW, Scene, Window
 
-from detect.errors import DataError, DetectError
-from detect.formats import coco
-from detect.images import write_image
-from detect.records import Box, Dataset, Image
+from detect.records import Box
 from detect.sample.fields import SizeHw, drift
-from detect.sample.write import make_folder
+from detect.sample.marks import Mark
 
 _LONG = ("streak", "curve_dark", "curve_bright")  # kinds whose windows are
 _LEAST_SHOWN_PX = 8  # of each side of a mark's window, inside the picture
 _LEAST_SEEN, _SMALLEST_PX = 12, 5  # pixels of a mark that are seen, and the smaller side of its box
 
 
-def draw(rng: np.random.Generator) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+def draw(rng: np.random.Generator) -> Picture:
     """uint8[200, 200] with one to three kinds of mark, and their boxes; none where all are too small to be seen."""
     relief = texture(rng, SIZE_HW)
     contrast = np.exp(rng.uniform(log(0.01), log(0.14)))
@@ -103,42 +100,18 @@ def _inside(place: tuple[int, int, int, int]) -> tuple[Window, Window]:
 
 
 def _box(kind: str, seen: NDArray[np.bool_], here: Window) -> Box | None:
-    rows, columns = np.nonzero(seen)
-    if len(rows) < _LEAST_SEEN:
+    if np.count_nonzero(seen) < _LEAST_SEEN:
         return None
-    x1, y1, x2, y2 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-    if min(x2 - x1, y2 - y1) < _SMALLEST_PX:
-        return None
-    left, top = here[1].start, here[0].start
-    return Box(kind, (float(left + x1), float(top + y1), float(left + x2), float(top + y2)))
+    return boxed(Mark(kind, here[0].start, here[1].start, seen), _SMALLEST_PX)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--images", type=int, default=12000, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    args = parser.parse_args(argv)
-    try:
-        if args.images < 1 or args.seed < 0:
-            found = f"--images is {args.images} and --seed is {args.seed}"
-            raise DataError(found, fix="give 1 image or more and a seed of 0 or more")
-        make_folder(args.out, {"labels.json", *(f"texture_{n}.png" for n in range(1, args.images + 1))})
-        images: list[Image] = []
-        for number in count(1):
-            pixels, boxes = draw(np.random.default_rng([args.seed, number]))
-            if boxes:
-                path = args.out / f"texture_{len(images) + 1}.png"
-                write_image(path, pixels)
-                images.append(Image(path, SIDE, SIDE, boxes))
-            if len(images) == args.images:
-                break
-        coco.write({"labels": Dataset(tuple(images), KINDS)}, args.out)
-    except DetectError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{len(images):,} images with their labels: {args.out}")
-    return 0
+    return main_of(argv, _pictures, doc=__doc__, images=12000, stem="texture", classes=KINDS)
+
+
+def _pictures(seed: int) -> Iterator[Picture]:
+    drawn = (draw(np.random.default_rng([seed, number])) for number in count(1))
+    return (picture for picture in drawn if picture[1])  # with boxes
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import numpy as np
 
-from detect.sample.fields import Field, SizeHw, blur, dots, drift, grain, line_drift, saturate, step
+from detect.sample.fields import Field, SizeHw, axes, blur, dots, drift, fade, grain, line_drift, saturate, step
 
 
 def texture(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -59,9 +59,7 @@ def outline(rng: np.random.Generator, size_hw: SizeHw) -> Field:
         shape = 0.6 - np.abs(x) ** rng.uniform(1, 3) - np.abs(y) ** rng.uniform(1, 3)
         shape = shape + 0.35 * drift(rng, size_hw, (max(4, 0.2 * height), max(4, 0.2 * width)))
     softness = rng.uniform(1, 10) / (0.5 * min(size_hw))
-    down, across = (np.minimum(np.arange(side), np.arange(side)[::-1]) for side in size_hw)
-    border = np.minimum(down[:, None], across[None, :])
-    return step(shape - 0.05, softness) * np.minimum(border / 2, 1)
+    return step(shape - 0.05, softness) * fade(size_hw, 2)
 
 
 def streak(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -69,11 +67,6 @@ def streak(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     y, x = axes(size_hw)
     ragged = 0.3 * drift(rng, size_hw, (max(4, 0.15 * size_hw[0]), max(4, 0.2 * size_hw[1])))
     return step(0.6 - np.abs(y) ** 3 - np.abs(x) ** 1.5 + ragged, 0.4)
-
-
-def axes(size_hw: SizeHw) -> tuple[Field, Field]:
-    """Coordinates from -1 to 1, down and across."""
-    return np.linspace(-1, 1, size_hw[0])[:, None], np.linspace(-1, 1, size_hw[1])[None, :]
 
 
 def dotted(rng: np.random.Generator, size_hw: SizeHw, *, clots: bool) -> Field:

@@ -64,7 +64,7 @@ class Scene:
 
 def shade(scene: Scene, *, sign: int, as_streak: bool = False) -> Drawn:
     """Darker or brighter within an outline or a streak."""
-    shape = scene.outline()
+    shape = scene.outline()  # for a streak in vain, but without it the chance that follows would be another
     if as_streak:
         shape = streak(scene.rng, scene.size_hw)[scene.shown]
     change = sign * scene.depth * shape

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .fields import Field, SizeHw, blur, dots, drift, line_drift, saturate, step
+from .fields import Field, SizeHw, axes, blur, dots, drift, fade, line_drift, saturate, step
 
 
 def crazing(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -33,17 +33,17 @@ def inclusion(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     height = size_hw[0]
     if rng.random() < 0.35 and height < 110:
         return _drops(rng, size_hw)
-    y, x = _axes(size_hw)
+    y, x = axes(size_hw)
     x = x - 0.2 * line_drift(rng, height, 40)[:, None]
     ragged = 0.3 * drift(rng, size_hw, (34, 5)) + 0.1 * drift(rng, size_hw, (9, 3))
     shape = 0.62 - np.abs(y) ** rng.uniform(1.5, 4) - np.abs(x) ** 1.4 + ragged
     depth = rng.uniform(0.14, 0.42) * (1 + 0.25 * drift(rng, size_hw, (24, 5)))
-    return -np.clip(depth, 0.08, 0.6) * step(shape * _fade(size_hw, 5) - 0.2, rng.uniform(0.5, 1.0)) * _fade(size_hw, 4)
+    return -np.clip(depth, 0.08, 0.6) * step(shape * fade(size_hw, 5) - 0.2, rng.uniform(0.5, 1.0)) * fade(size_hw, 4)
 
 
 def patches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     """A large dark blotch with an uneven, soft rim."""
-    y, x = _axes(size_hw)
+    y, x = axes(size_hw)
     power = rng.uniform(1.5, 3)
     cell = 0.35 * min(size_hw) + 4
     uneven = 0.22 * drift(rng, size_hw, (1.4 * cell, cell)) + 0.06 * drift(rng, size_hw, (8, 7))
@@ -52,7 +52,7 @@ def patches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     if rng.random() < 0.25:  # a lighter heart
         depth = depth * (1 - rng.uniform(0.2, 0.4) * step(shape - 0.45, 0.3))
     soft = rng.uniform(6, 13) / (0.5 * min(size_hw))
-    return -np.clip(depth, 0, 0.92) * step(shape * _fade(size_hw, 6), soft) * _fade(size_hw, 6)
+    return -np.clip(depth, 0, 0.92) * step(shape * fade(size_hw, 6), soft) * fade(size_hw, 6)
 
 
 def pitted_surface(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -100,7 +100,7 @@ def scratches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
         total *= step(line_drift(rng, height, 16) + 0.5, 0.6)[:, None]
     halo = np.exp(-0.5 * ((x - middle[:, None]) / (0.7 * spread + 2.2)) ** 2)
     ends = np.minimum(np.arange(height), np.arange(height)[::-1]) / (rng.uniform(0.02, 0.25) * height)
-    mark = rng.uniform(0.45, 1.9) * (total + 0.16 * halo) * np.minimum(ends, 1)[:, None] * _fade(size_hw, 3)
+    mark = rng.uniform(0.45, 1.9) * (total + 0.16 * halo) * np.minimum(ends, 1)[:, None] * fade(size_hw, 3)
     return np.asarray(mark, np.float64)
 
 
@@ -129,16 +129,3 @@ def _drops(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     ys = y + rng.normal(0, rng.uniform(2, 0.11 * size_hw[0] + 2, (count, 1)), (count, 60))
     xs = x + rng.normal(0, 0.7, (count, 60))
     return -rng.uniform(0.25, 0.6) * saturate(0.7 * blur(dots(size_hw, ys, xs, np.ones((count, 60))), 1.6, 0.9))
-
-
-def _axes(size_hw: SizeHw) -> tuple[Field, Field]:
-    """Coordinates from -1 to 1 down and across the window."""
-    down, across = (np.linspace(-1, 1, size, dtype=np.float64) for size in size_hw)
-    return down[:, None], across[None, :]
-
-
-def _fade(size_hw: SizeHw, within_px: float) -> Field:
-    """1 inside, sinking to 0 at the window's border, so that no shape ends in a straight cut."""
-    y = np.minimum(np.arange(size_hw[0]), np.arange(size_hw[0])[::-1])[:, None]
-    x = np.minimum(np.arange(size_hw[1]), np.arange(size_hw[1])[::-1])[None, :]
-    return np.asarray(np.minimum(np.minimum(y, x) / within_px, 1.0))

@@ -75,6 +75,19 @@ def saturate(field: Field) -> Field:
     return np.asarray(1 - np.exp(-field))
 
 
+def axes(size_hw: SizeHw) -> tuple[Field, Field]:
+    """Coordinates from -1 to 1 down and across the window."""
+    down, across = (np.linspace(-1, 1, size, dtype=np.float64) for size in size_hw)
+    return down[:, None], across[None, :]
+
+
+def fade(size_hw: SizeHw, within_px: float) -> Field:
+    """1 inside, sinking to 0 at the window's border, so that no shape ends in a straight cut."""
+    y = np.minimum(np.arange(size_hw[0]), np.arange(size_hw[0])[::-1])[:, None]
+    x = np.minimum(np.arange(size_hw[1]), np.arange(size_hw[1])[::-1])[None, :]
+    return np.asarray(np.minimum(np.minimum(y, x) / within_px, 1.0))
+
+
 def _spline(length: int, cell_px: float) -> Field:
     """Uniform cubic B-spline basis, float64[length, cells + 3]; every row sums to 1."""
     cells = max(1, round(length / cell_px))
