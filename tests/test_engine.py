@@ -12,7 +12,7 @@ import torch
 from tiny import CATEGORIES, write_tiny
 from torch import nn
 
-from detect.config import AnchorConfig, CspConfig, FpnConfig, ModelConfig
+from detect.config import AnchorConfig, CspConfig, FpnConfig, ModelConfig, TrainConfig
 from detect.data import DetectionDataset, read_dataset
 from detect.engine.board import Board
 from detect.engine.design import design_detector
@@ -57,12 +57,8 @@ class TestOptimizer:
 
 class TestSchedule:
     def rates(self, warmup_steps: int, total_steps: int) -> np.ndarray:
-        return np.array(
-            [
-                learning_rate(s, peak=2.0, warmup_steps=warmup_steps, total_steps=total_steps, floor=0.1)
-                for s in range(total_steps + 1)
-            ]
-        )
+        settings = TrainConfig(lr=2.0, warmup_steps=warmup_steps, lr_floor=0.1)
+        return np.array([learning_rate(s, settings, total_steps=total_steps) for s in range(total_steps + 1)])
 
     def test_values(self) -> None:
         rates = self.rates(warmup_steps=4, total_steps=24)
@@ -70,6 +66,10 @@ class TestSchedule:
         assert rates[14] == pytest.approx(2 * (0.1 + 0.9 * 0.5))  # half way down the cosine
         assert rates[24] == pytest.approx(0.2)
         assert (np.diff(rates[4:]) < 0).all()
+
+    def test_a_floor_of_one_keeps_the_rate_at_its_peak(self) -> None:
+        settings = TrainConfig(lr=2.0, warmup_steps=2, lr_floor=1.0)
+        assert [learning_rate(s, settings, total_steps=9) for s in range(2, 10)] == [2.0] * 8
 
     def test_a_short_training_is_not_all_warm_up(self) -> None:
         rates = self.rates(warmup_steps=200, total_steps=30)
@@ -85,7 +85,7 @@ class TestSchedule:
 class TestEma:
     def test_against_an_average_by_hand(self) -> None:
         model = network().train()
-        ema, expected = Ema(model, decay=0.25), {k: v.clone() for k, v in model.state_dict().items()}
+        ema, expected = Ema(model, decay=0.25, reach=0.1), {k: v.clone() for k, v in model.state_dict().items()}
         for n in range(1, 5):
             with torch.no_grad():
                 for p in model.parameters():
@@ -101,9 +101,22 @@ class TestEma:
             torch.testing.assert_close(ema.weights[key], value)
         assert ema.weights["0.1.num_batches_tracked"] == 4
 
+    @pytest.mark.parametrize("reach", [0.5, 1 / 3, 0.1])
+    def test_the_reach_is_the_mean_age_of_what_is_averaged(self, reach: float) -> None:
+        model, steps = nn.Linear(1, 1, bias=False), 3000
+        with torch.no_grad():
+            model.weight.zero_()
+        ema = Ema(model, decay=0.9999, reach=reach)
+        for n in range(1, steps + 1):
+            with torch.no_grad():
+                model.weight.fill_(n)  # a weight that tells when it was taken in
+            ema.update(model)
+        age = 1 - float(ema.weights["weight"]) / steps
+        assert age == pytest.approx(reach, abs=2e-3)
+
     def test_no_decay_is_a_copy(self) -> None:
         model = network()
-        ema = Ema(model, decay=0)
+        ema = Ema(model, decay=0, reach=0.1)
         with torch.no_grad():
             model[2].weight.add_(1)
         assert not torch.equal(ema.weights["2.weight"], model[2].weight)

@@ -12,6 +12,7 @@ from .tree import (
     ModelConfig,
     RoiConfig,
     ScanConfig,
+    TrainConfig,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ModelConfig",
     "RoiConfig",
     "ScanConfig",
+    "TrainConfig",
     "differing_keys",
     "load_config",
     "parse_config",

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..config import TrainConfig
+
 
 def build_optimizer(
     model: nn.Module, *, name: Literal["adamw", "sgd"], lr: float, weight_decay: float, momentum: float
@@ -21,17 +23,16 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=lr)
 
 
-def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int, floor: float = 0.01) -> float:
-    """Linear warm-up to ``peak``, then a cosine down to ``floor`` times it.
+def learning_rate(step: int, settings: TrainConfig, *, total_steps: int) -> float:
+    """Linear warm-up to the peak ``settings.lr``, then a cosine down to ``settings.lr_floor`` times it.
 
     Args:
         step: 0-based step about to be taken.
-        peak: the largest rate.
-        warmup_steps: length of the rise, at most a third of the training.
+        settings: peak, last rate, and the steps of the rise, of which at most a third of the training are taken.
         total_steps: length of the training.
-        floor: last rate as a share of the peak.
     """
-    warmup = min(warmup_steps, total_steps // 3)
+    peak, floor = settings.lr, settings.lr_floor
+    warmup = min(settings.warmup_steps, total_steps // 3)
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(total_steps - warmup, 1)

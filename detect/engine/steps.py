@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
+from ..config import TrainConfig
 from ..data import Batch
 from ..distributed import Team
 from ..errors import ConfigError
@@ -27,9 +28,7 @@ class Stepper:
         model: the detector that learns, on its device.
         judged: a detector of the same parts, which ``averaged`` fills and returns.
         optimizer: of ``model``'s parameters.
-        ema_decay: of the weight average.
-        clip_norm: largest norm of the gradient; None: no limit.
-        absurd_loss: of so many times the usual a loss is bad; None: never.
+        settings: of the weight average, of the largest gradient, and of when a loss is absurd.
         precision: "float32", or "bfloat16" for autocast.
         device: where ``model`` is.
         team: the processes that learn together, each from its share of every batch.
@@ -41,17 +40,15 @@ class Stepper:
         judged: FasterRCNN,
         optimizer: torch.optim.Optimizer,
         *,
-        ema_decay: float,
-        clip_norm: float | None,
-        absurd_loss: float | None,
+        settings: TrainConfig,
         precision: str,
         device: torch.device,
         team: Team,
     ) -> None:
         self.model, self.judged, self.optimizer = model.train(), judged.eval(), optimizer
-        self.ema = Ema(model, ema_decay)
-        self.clip_norm, self.precision, self.device = clip_norm, precision, device
-        self.watch = LossWatch(absurd_loss)
+        self.ema = Ema(model, settings.ema_decay, settings.ema_reach)
+        self.clip_norm, self.precision, self.device = settings.clip_norm, precision, device
+        self.watch = LossWatch(settings.absurd_loss)
         self.team, self._learner = team, team.wrapped(self.model, rests=isinstance(model, StripDetector))
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:

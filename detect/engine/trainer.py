@@ -89,9 +89,7 @@ class _Training:
             model,
             self.detector.build().to(self.device),
             optimizer,
-            ema_decay=config.train.ema_decay,
-            clip_norm=config.train.clip_norm,
-            absurd_loss=config.train.absurd_loss,
+            settings=config.train,
             precision=self.precision,
             device=self.device,
             team=team,
@@ -176,9 +174,7 @@ class _Training:
         started, images, rate, learned = time.perf_counter(), 0, 0.0, 0
         for i, batch in enumerate(loader.epoch(epoch)):
             step = (epoch - 1) * steps + i
-            rate = learning_rate(
-                step, peak=config.lr, warmup_steps=config.warmup_steps, total_steps=config.epochs * steps
-            )
+            rate = learning_rate(step, config, total_steps=config.epochs * steps)
             try:
                 losses = self.stepper.step(batch, rate)
             except BadStepError as error:
