@@ -32,7 +32,7 @@ class TestOptimizer:
     @pytest.mark.parametrize("name", ["adamw", "sgd"])
     def test_norms_and_biases_are_not_decayed(self, name: Any) -> None:
         model = network()
-        optimizer = build_optimizer(model, name=name, lr=0.1, weight_decay=0.5, momentum=0.9)
+        optimizer = build_optimizer(model, TrainConfig(optimizer=name, lr=0.1, weight_decay=0.5, momentum=0.9))
         decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
         assert {key: decay[id(p)] for key, p in model.named_parameters()} == {
             "0.0.weight": 0.5,  # convolution
@@ -45,14 +45,16 @@ class TestOptimizer:
     def test_frozen_parameters_are_left_out(self) -> None:
         model = network()
         model[0].requires_grad_(False)
-        optimizer = build_optimizer(model, name="adamw", lr=0.1, weight_decay=0.5, momentum=0.9)
+        optimizer = build_optimizer(model, TrainConfig(optimizer="adamw", lr=0.1, weight_decay=0.5, momentum=0.9))
         assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
     def test_momentum_is_sgds(self) -> None:
-        optimizer = build_optimizer(network(), name="sgd", lr=0.1, weight_decay=0.5, momentum=0.8)
+        optimizer = build_optimizer(network(), TrainConfig(optimizer="sgd", lr=0.1, weight_decay=0.5, momentum=0.8))
         assert isinstance(optimizer, torch.optim.SGD)
         assert [group["momentum"] for group in optimizer.param_groups] == [0.8, 0.8]
-        build_optimizer(network(), name="sgd", lr=0.1, weight_decay=0.5, momentum=0.0)  # nesterov needs some
+        build_optimizer(
+            network(), TrainConfig(optimizer="sgd", lr=0.1, weight_decay=0.5, momentum=0.0)
+        )  # nesterov needs some
 
 
 class TestSchedule:

@@ -164,7 +164,7 @@ class TrainConfig(Section):
     lr_floor: Annotated[float, Field(ge=0, le=1)] = 0.01  # last learning rate as a share of the peak
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: no averaging
-    ema_reach: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # mean age of what is averaged, at most, in steps so far
+    ema_reach: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # share of the steps so far that it reaches back in the mean
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the hardware multiplies it
     device: str = "auto"
     processes: Positive = 1  # on this machine, each with its share of every batch; torchrun starts them on several

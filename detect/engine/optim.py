@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import nn
@@ -11,16 +10,14 @@ from torch import nn
 from ..config import TrainConfig
 
 
-def build_optimizer(
-    model: nn.Module, *, name: Literal["adamw", "sgd"], lr: float, weight_decay: float, momentum: float
-) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
     """AdamW or SGD with Nesterov momentum; weights are decayed, biases and normalisation parameters are not."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
-    return torch.optim.AdamW(groups, lr=lr)
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    return torch.optim.AdamW(groups, lr=settings.lr)
 
 
 def learning_rate(step: int, settings: TrainConfig, *, total_steps: int) -> float:

@@ -78,17 +78,10 @@ class _Training:
         else:
             self.detector, model = saved.detector, saved.detector.build()
         model = model.to(self.device)
-        optimizer = build_optimizer(
-            model,
-            name=config.train.optimizer,
-            lr=config.train.lr,
-            weight_decay=config.train.weight_decay,
-            momentum=config.train.momentum,
-        )
         self.stepper = Stepper(
             model,
             self.detector.build().to(self.device),
-            optimizer,
+            build_optimizer(model, config.train),
             settings=config.train,
             precision=self.precision,
             device=self.device,
