@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -108,12 +109,16 @@ def is_free(run: Path) -> bool:
 def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path: Path, pair: Path) -> None:
     run = configured(data, tmp_path / "killed")
     command = [sys.executable, "-m", "detect", "train", str(run), "train.processes=2"]
-    starter = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    starter = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **silent)
     deadline = time.monotonic() + 240
     while not (run / "last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
+    os.killpg(starter.pid, signal.SIGSTOP)  # else a fast machine is through before they look for their starter
     starter.kill()  # its processes aren't told
     starter.wait()
+    time.sleep(1)  # longer than they wait between two looks
+    os.killpg(starter.pid, signal.SIGCONT)
     while not is_free(run) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert load_checkpoint(run / "last.pt").epoch < 4
