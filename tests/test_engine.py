@@ -52,9 +52,7 @@ class TestOptimizer:
         optimizer = build_optimizer(network(), TrainConfig(optimizer="sgd", lr=0.1, weight_decay=0.5, momentum=0.8))
         assert isinstance(optimizer, torch.optim.SGD)
         assert [group["momentum"] for group in optimizer.param_groups] == [0.8, 0.8]
-        build_optimizer(
-            network(), TrainConfig(optimizer="sgd", lr=0.1, weight_decay=0.5, momentum=0.0)
-        )  # nesterov needs some
+        build_optimizer(network(), TrainConfig(optimizer="sgd", momentum=0.0))  # nesterov needs some
 
 
 class TestSchedule:
