@@ -195,6 +195,7 @@ class AugmentConfig(Section):
     mosaic: Fraction = 0.0  # share of images made from four
     mosaic_scale: tuple[float, float] = (0.9, 1.6)  # side of the window cut from the four, in image sides
     mosaic_off_epochs: Count = 10  # the last epochs see whole images only
+    label_offset_xy: tuple[float, float] = (0.0, 0.0)  # how far labels lie right of and below what they mark, pixels
     min_visible: Fraction = 0.3  # a cut box stays if at least this share of it is left
 
     @model_validator(mode="after")

@@ -20,6 +20,8 @@ class Augment:
     """The chain that a training image runs through; see AugmentConfig for ranges and units.
 
     ``turn`` is for square images; ``turn_labels`` are the category ids that ``turn_classes`` names, None for any.
+    Boxes are moved back by ``label_offset_xy`` before the image is changed and forth again afterwards, so that those of
+    a mirrored image lie as far from what they mark, and on the same side, as the labels do.
 
     Every random number comes from the generator given to the call, so a (seed, epoch, image) triple always
     gives the same picture, whichever process makes it.
@@ -36,11 +38,20 @@ class Augment:
     mosaic: float
     mosaic_scale: tuple[float, float]
     min_visible: float
+    label_offset_xy: tuple[float, float] = (0.0, 0.0)
     turn: float = 0.0
     turn_labels: frozenset[int] | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
         """One augmented copy of the same height and width."""
+        right, down = self.label_offset_xy
+        sample = self._placed(_offset(sample, -right, -down), rng, lambda: _offset(draw(), -right, -down))
+        if right or down:
+            sample = _inside(_offset(sample, right, down))
+        return change_light(sample, self.brightness, self.contrast, self.illumination, rng)
+
+    def _placed(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+        """The image with its parts in other places, in their own light."""
         if rng.random() < self.mosaic:
             sample = mosaic([sample, draw(), draw(), draw()], self.mosaic_scale, self.min_visible, rng)
         elif rng.random() < self.crop:
@@ -51,12 +62,27 @@ class Augment:
             sample = flip(sample, axis=0)
         if self.turn and rng.random() < self.turn and self._may_turn(sample):
             sample = transpose(sample)
-        return change_light(sample, self.brightness, self.contrast, self.illumination, rng)
+        return sample
 
     def _may_turn(self, sample: Sample) -> bool:
         if self.turn_labels is None:
             return True
         return len(sample.labels) > 0 and self.turn_labels.issuperset(sample.labels.tolist())
+
+
+def _offset(sample: Sample, right: float, down: float) -> Sample:
+    """The same pixels with all boxes moved, in pixels."""
+    if not (right or down):
+        return sample
+    return replace(sample, boxes_xyxy=sample.boxes_xyxy + np.array([right, down, right, down], np.float32))
+
+
+def _inside(sample: Sample) -> Sample:
+    """Boxes cut off at the borders; what lies outside is dropped."""
+    height, width = sample.pixels.shape[:2]
+    cut = clip(sample.boxes_xyxy, width, height)
+    keep = area(cut) > 0
+    return replace(sample, boxes_xyxy=cut[keep], labels=sample.labels[keep])
 
 
 def random_crop(sample: Sample, crop_min: float, aspect: float, min_visible: float, rng: np.random.Generator) -> Sample:

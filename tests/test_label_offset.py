@@ -1,0 +1,90 @@
+"""Labels that lie beside what they mark: a changed training image has them on the same side, as far away."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny import tiny_config, write_tiny
+
+from detect.config import AugmentConfig
+from detect.data import Augment, Sample
+from detect.engine import train
+
+OFFSET = (-1.0, -2.0)
+OFF = Augment(**AugmentConfig(crop=0).model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))
+OFF = replace(OFF, flip_h=0, flip_v=0, brightness=0, contrast=0, illumination=0, label_offset_xy=OFFSET)
+
+
+def beside(seed: int, x: int | None = None) -> Sample:
+    """A white rectangle on black and a box that lies ``OFFSET`` beside it."""
+    rng = np.random.default_rng(seed)
+    left, top = (int(v) for v in rng.integers(10, 60, 2))
+    left = left if x is None else x
+    pixels = np.zeros((100, 100), np.float32)
+    pixels[top : top + 25, left : left + 30] = 1
+    box = np.array([[left, top, left + 30, top + 25]], np.float32) + np.tile(np.array(OFFSET, np.float32), 2)
+    return Sample(pixels, box, np.array([1], np.int64))
+
+
+def extent(pixels: NDArray[np.float32]) -> list[int]:
+    rows, columns = (np.flatnonzero((pixels > 0.5).any(axis=axis)) for axis in (1, 0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def alone() -> Sample:
+    raise AssertionError("only mosaic asks for more images")
+
+
+@pytest.mark.parametrize(
+    ("change", "tolerance"),
+    [
+        ({}, 0),
+        ({"flip_h": 1}, 0),
+        ({"flip_v": 1}, 0),
+        ({"flip_h": 0.5, "flip_v": 0.5, "turn": 0.5}, 0),
+        ({"crop": 1, "crop_min": 0.5, "min_visible": 0.99}, 1.5),
+        ({"mosaic": 1, "mosaic_scale": (0.8, 1.2), "min_visible": 0.99}, 1.5),
+    ],
+    ids=["as it is", "mirrored", "upside down", "turned", "cropped", "mosaic"],
+)
+def test_the_box_lies_as_far_from_the_object_as_before(change: dict[str, Any], tolerance: float) -> None:
+    empty = Sample(np.zeros((100, 100), np.float32), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    errors = []
+    for seed in range(200):
+        changed = replace(OFF, **change)(beside(seed), np.random.default_rng(seed), lambda: empty)
+        if len(changed.boxes_xyxy) and min(found := extent(changed.pixels)) > 2 and max(found) < 98:  # none is cut off
+            errors.append(changed.boxes_xyxy[0] - found - np.tile(OFFSET, 2))
+    assert len(errors) > 10
+    assert np.abs(errors).max() <= tolerance
+    assert np.abs(np.mean(errors, axis=0)).max() <= 0.15 * (tolerance > 0)
+
+
+def test_without_an_offset_a_mirrored_box_changes_its_side() -> None:
+    changed = replace(OFF, flip_h=1, label_offset_xy=(0, 0))(beside(0), np.random.default_rng(0), alone)
+    assert (changed.boxes_xyxy[0] - extent(changed.pixels)).tolist() == [1, -2, 1, -2]
+
+
+def test_a_label_cut_off_at_the_border_stays_inside_and_one_beyond_it_goes() -> None:
+    at_the_right = beside(0, x=70)
+    mirrored = replace(OFF, flip_h=1)(at_the_right, np.random.default_rng(0), alone)
+    assert mirrored.boxes_xyxy[0, 0] == 0
+    assert mirrored.boxes_xyxy[0, 2] == 29
+    thin = replace(at_the_right, boxes_xyxy=np.array([[98, 10, 99, 30]], np.float32))
+    assert len(replace(OFF, flip_h=1)(thin, np.random.default_rng(0), alone).boxes_xyxy) == 0
+    assert len(OFF(thin, np.random.default_rng(0), alone).boxes_xyxy) == 1
+
+
+def test_a_training_takes_it_from_its_configuration(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "train", images=8, seed=0)
+    losses = []
+    for name, augment in (("none", {}), ("zero", {"label_offset_xy": [0, 0]}), ("some", {"label_offset_xy": [-3, 2]})):
+        config = tiny_config(tmp_path, tmp_path / name, data={"val": None}, train={"epochs": 1}, augment=augment)
+        train(config)
+        losses.append(json.loads((tmp_path / name / "log.jsonl").read_text())["loss"])
+    assert losses[0] == losses[1] != losses[2]
