@@ -80,6 +80,12 @@ def test_a_label_cut_off_at_the_border_stays_inside_and_one_beyond_it_goes() -> 
     assert len(OFF(thin, np.random.default_rng(0), alone).boxes_xyxy) == 1
 
 
+@pytest.mark.parametrize("offset", [(-11, 0), (0, float("nan")), (-1,), -1])
+def test_an_offset_that_is_none_is_refused(offset: Any) -> None:
+    with pytest.raises(ValueError, match="label_offset_xy"):
+        AugmentConfig(label_offset_xy=offset)
+
+
 def test_a_training_takes_it_from_its_configuration(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     losses = []

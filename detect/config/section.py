@@ -10,6 +10,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]  # no width, size or number of steps is larger
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Layers = Annotated[int, Field(ge=0, le=1000)]
+Beside = Annotated[float, Field(ge=-10, le=10)]  # pixels: what lies farther from what it marks is another mistake
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Depth = Annotated[int, Field(ge=255, le=65535)]  # the largest gray value of a camera
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .backbones import BackboneConfig, CspConfig
-from .section import Count, Depth, Fraction, Layers, Positive, Section, Seed
+from .section import Beside, Count, Depth, Fraction, Layers, Positive, Section, Seed
 
 
 class RunConfig(Section):
@@ -195,7 +195,7 @@ class AugmentConfig(Section):
     mosaic: Fraction = 0.0  # share of images made from four
     mosaic_scale: tuple[float, float] = (0.9, 1.6)  # side of the window cut from the four, in image sides
     mosaic_off_epochs: Count = 10  # the last epochs see whole images only
-    label_offset_xy: tuple[float, float] = (0.0, 0.0)  # how far labels lie right of and below what they mark, pixels
+    label_offset_xy: tuple[Beside, Beside] = (0.0, 0.0)  # how far labels lie right of and below what they mark, pixels
     min_visible: Fraction = 0.3  # a cut box stays if at least this share of it is left
 
     @model_validator(mode="after")
