@@ -72,8 +72,6 @@ class Augment:
 
 def _offset(sample: Sample, right: float, down: float) -> Sample:
     """The same pixels with all boxes moved, in pixels."""
-    if not (right or down):
-        return sample
     return replace(sample, boxes_xyxy=sample.boxes_xyxy + np.array([right, down, right, down], np.float32))
 
 
