@@ -170,6 +170,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     best = summary["best_f1"]
     if best["threshold"] is not None:
         print(f"best F1 {best['f1']:.3f} with scores from {best['threshold']:.2f} on")
+    if any(summary["displacement"]["clear"].values()):
+        print(summary["displacement"]["words"])
     for warning in summary["warnings"]:
         print(f"check this: {warning}")
     if "operating" in summary:

@@ -14,6 +14,7 @@ from .ap import average_precisions, average_recalls
 from .breakdown import breakdown
 from .confusion import confusion
 from .curves import NO_DETECTIONS_THRESHOLD, at_threshold, best_f1, precision_recall, threshold_table
+from .displacement import displacement
 from .localisation import ap_by_iou, localisation
 from .lrp import olrp
 from .matching import evaluate
@@ -89,6 +90,7 @@ def _summary(evaluated: Evaluated, threshold: float, best: dict[str, Any]) -> di
         "per_class": {name: _of_class(evaluated, k, threshold) for k, name in enumerate(truth.categories)},
         "ap_by_iou": ap_by_iou(evaluated),
         "olrp": olrp(evaluated),
+        "displacement": displacement(evaluated),
         "breakdown": breakdown(evaluated).summary(threshold),
         "confusion": confusion(evaluated, threshold),
         "thresholds": threshold_table(evaluated),

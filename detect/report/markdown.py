@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .wording import count, ends, fraction, gist, percent, provenance, resampled, signed, span
+from .wording import count, displaced, ends, fraction, gist, percent, provenance, resampled, signed, span
 
 _AP_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _AR_KEYS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -47,6 +47,7 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
                 for n, c in classes.items()
             ],
         ),
+        *([plain_text(displaced(summary))] if summary["displacement"]["matched"] else []),
         f"## Found, missed and false at a score of {threshold}",
         markdown_table(
             ("class", "found", "missed", "false", "precision", "recall", "F1", "score of best F1", "best F1"),

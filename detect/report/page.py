@@ -33,6 +33,7 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         wording.ends,
         wording.span,
         wording.resampled,
+        wording.displaced,
     )
     files = [outcome.image.file_name for outcome in judgement.outcomes]
     album = collect(files, _most_wrong_first(judgement), images_root)

@@ -90,6 +90,24 @@ def gist(summary: dict[str, Any]) -> str:
     return said
 
 
+def displaced(summary: dict[str, Any]) -> str:
+    """A sentence on what shift all boxes share, and where it is clear, what it may come from."""
+    found = summary["displacement"]
+    told = found["words"][0].upper() + found["words"][1:]
+    if not any(found["clear"].values()):
+        return f"{told}."
+    each = zip("xy", ("to the right", "downwards"))
+    ends = ", ".join(
+        f"{'{:+.1f} to {:+.1f}'.format(*found['interval_px'][axis])} {way}"
+        for axis, way in each
+        if found["clear"][axis]
+    )
+    return (
+        f"{told} (95\N{NO-BREAK SPACE}%: {ends}). Labels may lie beside what they mark, where a detector that has "
+        "learned from mirrored images can't follow: augment.label_offset_xy tells a training so."
+    )
+
+
 def provenance(summary: dict[str, Any], meta: dict[str, Any]) -> list[tuple[str, str]]:
     """Rows of (what, value) on where the report comes from: ``meta`` in its order, then the versions."""
     rows = [row for key, value in meta.items() if key != "versions" for row in _flat(key, value)]
