@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from tiny import tiny_config, write_tiny
 
 from detect.bench import latency, plan_runs, read_systems, to_markdown
-from detect.bench.folds import write_folds
+from detect.bench.folds import scene_ids, write_folds
 from detect.bench.plan import System
 from detect.bench.terms import check_equal_terms
 from detect.config import Config, to_yaml
@@ -115,6 +116,34 @@ class TestFolds:
             assert ("train_02.bmp" in val) == ("val_02.bmp" in val)
             judged += val
         assert len(set(judged)) == len(judged) == 18
+
+    def test_images_of_one_coil_stay_together(self, data: tuple[Path, Path], tmp_path: Path) -> None:
+        """The first digit of a number stands for its coil: 0 and 1 in each of the two parts."""
+        for part in data:
+            for name in (image.path.name for image in read_dataset(part, role="part").images):
+                coil = int(name[-5]) % 4
+                shutil.move(part.parent / part.stem / name, part.parent / part.stem / f"coil{coil}_{name}")
+            part.write_text(re.sub(r"(\w+)_0(\d)\.bmp", lambda m: f"coil{int(m[2]) % 4}_{m[0]}", part.read_text()))
+        parts = write_folds(*data, 2, tmp_path / "folds", group_pattern=r"(coil\d)_")
+        for part in parts:
+            in_train, in_val = (
+                {image.path.name[:5] for image in read_dataset(path, role="part").images}
+                for path in (part.train, part.val)
+            )
+            assert in_val
+            assert not in_train & in_val
+        images = read_dataset(data[0], role="part").images
+        assert len(set(scene_ids(images))) == 9
+        assert len(set(scene_ids(images, r"(coil\d)_"))) == 4
+
+    @pytest.mark.parametrize("folds", [None, 3])
+    def test_a_pattern_that_matches_nothing_is_told_before_any_training(
+        self, data: tuple[Path, Path], tmp_path: Path, folds: int | None
+    ) -> None:
+        systems = [System("a", config(data={"train": data[0], "val": data[1]}))]
+        with pytest.raises(DataError, match=r"don't match the pattern 'coil'"):
+            plan_runs(systems, tmp_path / "out", seeds=1, folds=folds, group_pattern="coil")
+        assert not list(tmp_path.glob("out/folds/*"))
 
     def test_they_stay_as_they_are(self, data: tuple[Path, Path], tmp_path: Path) -> None:
         first = write_folds(*data, 3, tmp_path / "folds")

@@ -60,7 +60,7 @@ def gather(
     data = {part: read_dataset(part.val, role="data.val") for part in plan.parts}
     say("judging all runs on the same resampled images")
     judged = {name: [_evaluated(plan.runs_of(name, part)) for part in plan.parts] for name in done}
-    groups = [_groups(part, dataset) for part, dataset in data.items()]
+    groups = [_groups(part, dataset, plan.group_pattern) for part, dataset in data.items()]
     drawn = {name: resample(folds, resamples=resamples, groups=groups) for name, folds in judged.items()}
     say(f"measuring speed on {device}, in turns")
     speed = _speed(plan, done, next(iter(data.values())), threads=threads, device=device) if done else {}
@@ -77,6 +77,7 @@ def gather(
         "against": plan.against,
         "seeds": plan.seeds,
         "folds": None if plan.parts[0].fold is None else len(plan.parts),
+        "group_pattern": plan.group_pattern,
         "terms": shared_terms([system.config for system in plan.systems]),
         "data": _told(data, scenes=sum(len(set(each)) for each in groups)),
         "confidence": CONFIDENCE,
@@ -96,10 +97,10 @@ def _state(lacking: Sequence[Run]) -> dict[str, Any]:
     return {"state": "failed" if any(reasons) else "unfinished" if lacking else "complete", "missing": told}
 
 
-def _groups(part: Part, dataset: Dataset) -> list[int]:
+def _groups(part: Part, dataset: Dataset, group_pattern: str | None) -> list[int]:
     """Scenes of a part's images in the judge's order, that of their ids."""
     ids = [item["id"] for item in coco.load(part.val)["images"]]
-    return [scene for _, scene in sorted(zip(ids, scene_ids(dataset.images)))]
+    return [scene for _, scene in sorted(zip(ids, scene_ids(dataset.images, group_pattern)))]
 
 
 def _evaluated(runs: Sequence[Run]) -> list[Evaluated]:

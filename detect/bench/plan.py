@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config, load_config, parse_config
+from ..conversion.grouping import named_groups
+from ..data import read_dataset
 from ..errors import ConfigError
 from .folds import Part, write_folds
 from .terms import check_equal_terms
@@ -58,6 +60,7 @@ class Plan:
         seeds: how many trainings each gets, with seeds from 0.
         parts: one, or one a fold.
         runs: seed by seed, so that an early look finds all systems equally far.
+        group_pattern: which images belong together, by their names; see ``folds.scene_ids``.
     """
 
     out: Path
@@ -66,6 +69,7 @@ class Plan:
     seeds: int
     parts: tuple[Part, ...]
     runs: tuple[Run, ...]
+    group_pattern: str | None = None
 
     def runs_of(self, system: str, part: Part) -> list[Run]:
         """A system's runs on one part, by seed."""
@@ -98,6 +102,7 @@ def plan_runs(
     folds: int | None = None,
     vary: Sequence[str] = (),
     against: str | None = None,
+    group_pattern: str | None = None,
 ) -> Plan:
     """Check that the systems meet on equal terms and lay out their runs; folds are written to ``out/folds``.
 
@@ -109,11 +114,14 @@ def plan_runs(
             and judges by the other.
         vary: keys or sections of data, train and augment that may differ from system to system.
         against: name of the system that the others are compared with; None: the first.
+        group_pattern: images whose paths share what this regular expression finds stay in one fold, and are drawn
+            together for the intervals.
 
     Raises:
-        ConfigError: the terms differ, there is nothing to judge by, a setting that a bench can't have, or no system
-            is called ``against``.
-        DataError: data that can't be divided, or folds there that were made of other data.
+        ConfigError: the terms differ, there is nothing to judge by, a setting that a bench can't have, no system is
+            called ``against``, or the pattern is no regular expression.
+        DataError: data that can't be divided, or whose paths the pattern doesn't match, or folds there that were made
+            of other data.
     """
     if seeds < 1:
         raise ConfigError(f"{seeds} seeds make no run", fix="ask for 1 or more")
@@ -129,14 +137,16 @@ def plan_runs(
         if other is not None:
             fix = "give all systems the same data.train, or leave --folds out"
             raise ConfigError("folds are cut from one data set, but data.train differs", where=other, fix=fix)
-        parts = write_folds(data.train, data.val, folds, out / "folds")
+        parts = write_folds(data.train, data.val, folds, out / "folds", group_pattern=group_pattern)
+    elif group_pattern is not None:  # a bad one is told now, not after the trainings
+        named_groups(read_dataset(data.val, role="data.val").images, group_pattern)
     runs = [
         Run(system.name, seed, part, _config_of(system, seed, part, out))
         for seed in range(seeds)
         for part in parts
         for system in systems
     ]
-    return Plan(out, tuple(systems), against or names[0], seeds, tuple(parts), tuple(runs))
+    return Plan(out, tuple(systems), against or names[0], seeds, tuple(parts), tuple(runs), group_pattern)
 
 
 def _config_of(system: System, seed: int, part: Part, out: Path) -> Config:

@@ -23,6 +23,11 @@ def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each (default: %(default)s)")
     parser.add_argument("--folds", type=int, metavar="K", help="cross-validate on train and val data together")
     parser.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="keep images in one fold, and draw them together, whose paths share what it matches: '(coil\\d+)_'",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="for runs and table (default: %(default)s)"
     )
     parser.add_argument("--against", metavar="NAME", help="system that the others are compared with (default: first)")
@@ -71,7 +76,15 @@ def _plan(args: argparse.Namespace) -> Plan:
     from ..bench import plan_runs, read_systems
 
     systems = read_systems(configs, overrides)
-    return plan_runs(systems, args.out, seeds=args.seeds, folds=args.folds, vary=args.vary, against=args.against)
+    return plan_runs(
+        systems,
+        args.out,
+        seeds=args.seeds,
+        folds=args.folds,
+        vary=args.vary,
+        against=args.against,
+        group_pattern=args.group_pattern,
+    )
 
 
 def _sorted(given: Sequence[str]) -> tuple[list[Path], list[str]]:
