@@ -10,6 +10,7 @@ from typing import Literal
 from ..errors import DataError
 from ..images import likely_white
 from ..records import Finding, Image
+from .borders import check_borders
 from .boxes import check_boxes
 from .duplicates import Link, Twins, compare_all, find_twins, group_ids
 from .missing import Missing, missing_in_copies, missing_in_strips
@@ -29,6 +30,7 @@ __all__ = [
     "Shift",
     "Twins",
     "audit_table",
+    "check_borders",
     "check_boxes",
     "check_depth",
     "check_drafts",

@@ -50,6 +50,7 @@ def report_on(
         *audit.check_twins(checked.twins, [image.path for image in images], part_of),
         *torn(images, homes),
         *audit.check_missing(missing, images, label_files),
+        *(audit.check_borders(images, _place(label_files)) if images else []),
         *audit.check_habits(images, label_files, checked.categories),
         *audit.check_shifts(shifts, places),
     ]
