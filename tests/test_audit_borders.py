@@ -1,79 +1,137 @@
-"""Labels that a tool has shifted by a pixel are found at the borders of images, and honest ones are left alone."""
+"""Boxes that a tool lets stop short of a border are told, and honest ones of any habit are left alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from detect.audit import check_borders
-from detect.audit.borders import BESIDE, Borders, borders
+from detect.audit.borders import SHORT, Side, sides, stops_short
 from detect.conversion import audit_sources
+from detect.engine.soundness import warnings_about
 from detect.formats import coco
 from detect.images import write_image
 from detect.records import Box, Dataset, Image, Xyxy
 
-SIDE, PLACE = 100, Path("labels")
+SIZE, PLACE = 100, Path("labels")
 
 
-def images(boxes: list[Xyxy]) -> list[Image]:
-    return [Image(Path(f"{i}.png"), SIDE, SIDE, (Box("dent", box),)) for i, box in enumerate(boxes)]
+def images(boxes: Sequence[Xyxy]) -> list[Image]:
+    return [Image(Path(f"{i}.png"), SIZE, SIZE, (Box("dent", box),)) for i, box in enumerate(boxes)]
 
 
-def defects(count: int, *, by: tuple[int, int] = (0, 0), short: int = 0) -> list[Xyxy]:
-    """Defects that reach over borders, cut there, then moved by a tool that keeps them inside the image."""
-    rng = np.random.default_rng(0)
-    boxes = []
-    for x, y in rng.integers(-15, SIDE - 5, (count, 2)).tolist():
-        x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + 20, SIDE), min(y + 20, SIDE)
-        moved = max(x1 + by[0], 0), max(y1 + by[1], 0), min(x2 + by[0], SIDE) - short, min(y2 + by[1], SIDE) - short
-        boxes.append(tuple(map(float, moved)))
+def told(of: Sequence[Image], groups: Sequence[int] | None = None) -> list[str]:
+    return [each.message for each in check_borders(of, PLACE, range(len(of)) if groups is None else groups)]
+
+
+def defects(count: int, *, by: tuple[int, int] = (0, 0), short: int = 0, most: int = SIZE) -> list[Xyxy]:
+    """Defects that reach over borders, cut there, then changed by a tool that keeps them inside the image.
+
+    Args:
+        count: of boxes.
+        by: pixels that all are moved to the right and down.
+        short: pixels that are left out at the end of each.
+        most: where the tool lets boxes end at the right and below.
+    """
+    boxes: list[Xyxy] = []
+    for x, y in np.random.default_rng(0).integers(-15, SIZE - 5, (count, 2)).tolist():
+        x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + 20, SIZE), min(y + 20, SIZE)
+        left, top = max(x1 + by[0], 0), max(y1 + by[1], 0)
+        boxes.append((left, top, min(x2 + by[0], SIZE, most) - short, min(y2 + by[1], SIZE, most) - short))
     return boxes
 
 
-def test_they_are_counted_by_image_and_side() -> None:
-    corners = [(0.0, 5.0, 9.0, 60.0), (2.0, 1.0, 100.0, 9.0), (0.0, 9.0, 9.0, 18.0)]
-    several = Image(Path("a.png"), SIDE, 60, tuple(Box("dent", each) for each in corners))
-    found = borders([several, *images([(1.0, 40.0, 50.0, 60.0)]), Image(Path("b.png"), SIDE, SIDE, ())])
-    assert found == {"x": Borders((2, 1), (1, 1)), "y": Borders((1, 1), (0, 1))}
-    assert found["x"].shares == (0.5, 1.0)
+class TestCounting:
+    def test_the_nearest_box_of_an_image_counts_for_each_border(self) -> None:
+        corners = [(0.0, 5.0, 9.0, 60.0), (2.0, 1.0, 100.0, 9.0), (0.0, 9.0, 9.0, 18.0)]
+        several = Image(Path("a.png"), SIZE, 60, tuple(Box("dent", each) for each in corners))
+        found = sides([several, *images([(1.0, 40.0, 95.0, 97.5)]), Image(Path("b.png"), SIZE, SIZE, ())], range(3))
+        expected = {"left": Side(1, 1, 0), "right": Side(1, 0, 1), "upper": Side(0, 1, 0), "lower": Side(1, 1, 0)}
+        assert found == expected
+        assert (found["left"].near, found["left"].share) == (2, 0.5)
+
+    def test_a_group_counts_once(self) -> None:
+        frames = images([(0.0, 40.0, 50.0, 60.0), (2.0, 40.0, 50.0, 60.0), (4.0, 40.0, 50.0, 60.0)])
+        assert sides(frames, [7, 7, 7])["left"] == Side(1, 0, 0)
+        assert sides(frames, [7, 8, 9])["left"] == Side(1, 1, 1)
+
+    def test_crowds_and_drafts_have_no_say(self) -> None:
+        box = (0.0, 0.0, 100.0, 100.0)
+        unsure = Image(Path("a.png"), SIZE, SIZE, (Box("dent", box, crowd=True), Box("dent", box, score=0.4)))
+        assert set(sides([unsure], [0]).values()) == {Side(0, 0, 0)}
 
 
-def test_honest_labels_are_left_alone() -> None:
-    assert check_borders(images(defects(600)), PLACE) == []
+class TestStopsShort:
+    @pytest.mark.parametrize(
+        ("side", "other", "expected"),
+        [
+            (Side(40, 60, 10), Side(90, 10, 10), True),
+            (Side(8, 11, 0), Side(40, 1, 0), False),  # fewer than 20 are near
+            (Side(75, 25, 2), Side(90, 10, 10), False),  # shares that differ by less than a fifth
+            (Side(10, 12, 1), Side(15, 7, 1), False),  # by chance
+            (Side(40, 60, 55), Side(90, 10, 10), False),  # as many end a little farther off: nothing is reached for
+            (Side(90, 10, 10), Side(40, 60, 10), False),  # it is the other one
+        ],
+    )
+    def test_its_limits(self, side: Side, other: Side, expected: bool) -> None:
+        assert stops_short(side, other) is expected
 
 
-@pytest.mark.parametrize(("by", "offset"), [((-1, -1), "[-1,-1]"), ((0, -1), "[0,-1]"), ((1, 0), "[1,0]")])
-def test_shifted_ones_are_told_with_their_direction(by: tuple[int, int], offset: str) -> None:
-    shifted = images(defects(600, by=by))
-    (finding,) = check_borders(shifted, PLACE)
-    assert (finding.kind, finding.severity, finding.path) == (BESIDE, "warning", PLACE)
-    assert finding.message.endswith(f"augment.label_offset_xy={offset}")
-    low, high = (round(100 * share) for share in borders(shifted)["x"].shares)
-    assert (f"the left border in {low} % and the right one in {high} %" in finding.message) == (by[0] != 0)
-    assert ("the upper border in " in finding.message) == (by[1] != 0)
+class TestFinding:
+    def test_honest_labels_are_left_alone(self) -> None:
+        assert told(images(defects(600))) == []
+        assert told([]) == []
+
+    def test_streaks_that_enter_at_one_border_are_left_alone(self) -> None:
+        """They end anywhere, now and then near the border across."""
+        ends = np.random.default_rng(1).uniform(10, SIZE, 4000).tolist()
+        assert told(images([(40.0, 0.0, 50.0, end) for end in ends])) == []
+
+    @pytest.mark.parametrize(
+        ("tool", "axes"),
+        [
+            ({"by": (-1, -1)}, ("left", "upper")),
+            ({"by": (0, -1)}, ("upper",)),
+            ({"by": (1, 0)}, ("left",)),
+            ({"short": 1}, ("left", "upper")),
+            ({"most": SIZE - 1}, ("left", "upper")),
+        ],
+    )
+    def test_tools_that_shift_cut_or_keep_off_are_told_by_axis(
+        self, tool: dict[str, Any], axes: tuple[str, ...]
+    ) -> None:
+        (message,) = told(images(defects(600, **tool)))
+        assert tuple(axis for axis in ("left", "upper") if f"the {axis} border in " in message) == axes
+
+    def test_frames_of_two_strips_are_two_pieces_of_evidence(self) -> None:
+        frames = images([(0.0, 40.0, 50.0, 60.0)] * 40 + [(40.0, 40.0, 99.0, 60.0)] * 40)
+        assert told(frames) != []
+        assert told(frames, [0] * 40 + [1] * 40) == []
 
 
-def test_boxes_without_their_last_pixel_are_told_too() -> None:
-    (finding,) = check_borders(images(defects(600, short=1)), PLACE)
-    assert "or to lack their last pixel" in finding.message
+class TestAudit:
+    @staticmethod
+    def written(folder: Path, name: str, boxes: Sequence[Xyxy]) -> Path:
+        folder.mkdir(exist_ok=True)
+        rng, records = np.random.default_rng(1), []
+        for i, box in enumerate(boxes):
+            path = folder / f"{name}{i}.png"
+            write_image(path, rng.integers(0, 256, (SIZE, SIZE), np.uint8))
+            records.append(Image(path, SIZE, SIZE, (Box("dent", box),)))
+        return coco.write({name: Dataset(tuple(records), ("dent",))}, folder)[name]
 
+    def test_each_data_set_is_told_by_itself(self, tmp_path: Path) -> None:
+        """Those moved up and left would hide those moved down and right."""
+        low = self.written(tmp_path / "low", "a", defects(250, by=(-1, -1)))
+        high = self.written(tmp_path / "high", "b", defects(250, by=(1, 1)))
+        findings = [each for each in audit_sources([low], against=[high]).findings if each.kind == SHORT]
+        assert [(each.path, each.severity) for each in findings] == [(low, "warning"), (high, "warning")]
 
-def test_few_images_prove_nothing() -> None:
-    assert check_borders(images(defects(40, by=(-1, -1))), PLACE) == []
-    assert check_borders([], PLACE) == []
-
-
-def test_the_audit_names_the_place_of_the_labels(tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
-    rng = np.random.default_rng(1)
-    records = []
-    for i, box in enumerate(defects(300, by=(-1, -1))):
-        path = tmp_path / "raw" / f"{i}.png"
-        write_image(path, rng.integers(0, 256, (SIDE, SIDE), np.uint8))
-        records.append(Image(path, SIDE, SIDE, (Box("dent", box),)))
-    coco.write({"train": Dataset(tuple(records), ("dent",))}, tmp_path)
-    report = audit_sources([tmp_path / "train.json"])
-    (finding,) = (each for each in report.findings if each.kind == BESIDE)
-    assert finding.path == tmp_path / "train.json"
+    def test_a_training_that_knows_says_nothing_more_of_it(self, tmp_path: Path) -> None:
+        labels = self.written(tmp_path, "a", defects(250, by=(-1, -1)))
+        assert SHORT in warnings_about(labels, None, 250)[0]
+        assert warnings_about(labels, None, 250, offset_told=True) == []

@@ -254,6 +254,21 @@ def test_help_names_what_can_be_compared(detect: Detect) -> None:
     assert "--gather-only" in detect("bench", "train", "--help").out
 
 
+def test_folds_of_whole_coils_are_judged_as_such(configs: Path, tmp_path: Path, detect: Detect) -> None:
+    """The folders of the images stand for coils; a fold of a single one can't tell how far its score would move."""
+    arguments = [configs / "narrow.yaml", "train.epochs=1", "--seeds", 1, "--folds", 2, "--threads", 1]
+    outcome = detect("bench", "train", *arguments, "--group-pattern", "(train|val)/", "--out", tmp_path)
+    assert outcome.code == 0, outcome.err
+    told = results(tmp_path)
+    assert (told["group_pattern"], told["data"]["scenes"], told["data"]["images"]) == ("(train|val)/", 2, 24)
+    for j in (1, 2):
+        images = json.loads((tmp_path / "folds" / f"fold{j}_val.json").read_text())["images"]
+        assert len({Path(image["file_name"]).parent.name for image in images}) == 1
+    score = told["systems"][0]["AP50"]
+    assert score["mean"] is not None
+    assert (score["low"], score["high"]) == (None, None)
+
+
 def test_folds_cover_every_image_once(configs: Path, tmp_path: Path, detect: Detect) -> None:
     arguments = [configs / "narrow.yaml", "train.epochs=1", "--seeds", 1, "--folds", 2, "--threads", 1]
     assert detect("bench", "train", *arguments, "--out", tmp_path).code == 0
@@ -266,4 +281,4 @@ def test_folds_cover_every_image_once(configs: Path, tmp_path: Path, detect: Det
     arguments[5] = 3
     outcome = detect("bench", "train", *arguments, "--out", tmp_path)
     assert outcome.code == 2
-    assert "the folds there were made of other data, or in another number" in outcome.err
+    assert "the folds there were made of other data, in another number or of other groups" in outcome.err

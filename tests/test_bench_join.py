@@ -76,6 +76,7 @@ def test_what_is_unfinished_is_left_out_and_so_are_ratios_to_it() -> None:
     [
         ({"against": "gru"}, "against"),
         ({"folds": 5}, "folds"),
+        ({"group_pattern": r"(coil\d+)_"}, "group_pattern"),
         ({"data": {"categories": ["bright"], "images": 241, "boxes": 577}}, "images"),
         ({"terms": {"train.epochs": 12, "train.lr": 0.1}}, r"train\.epochs"),
     ],

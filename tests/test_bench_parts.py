@@ -118,7 +118,7 @@ class TestFolds:
         assert len(set(judged)) == len(judged) == 18
 
     def test_images_of_one_coil_stay_together(self, data: tuple[Path, Path], tmp_path: Path) -> None:
-        """The first digit of a number stands for its coil: 0 and 1 in each of the two parts."""
+        """The last digit of an image, modulo 4, is its coil."""
         for part in data:
             for name in (image.path.name for image in read_dataset(part, role="part").images):
                 coil = int(name[-5]) % 4
@@ -152,7 +152,7 @@ class TestFolds:
         assert [part.val.read_bytes() for part in first] == before
         dataset = read_dataset(data[1], role="data.val")
         coco.write({"val": Dataset(dataset.images[:-1], dataset.categories)}, tmp_path)
-        with pytest.raises(DataError, match="the folds there were made of other data, or in another number; choose"):
+        with pytest.raises(DataError, match="made of other data, in another number or of other groups; choose another"):
             write_folds(*data, 3, tmp_path / "folds")
 
 

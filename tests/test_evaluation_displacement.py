@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Outcome
 from scipy.stats import trim_mean
 from test_evaluation_findings import case
 
@@ -21,9 +23,9 @@ from detect.report.wording import displaced
 Moves = list[tuple[float, float]]
 
 
-def judged(moves: Moves, *, images: int = 60) -> Any:
-    """One box an image, found as far to the right and below as the moves say in turn."""
-    box, size = (50.0, 50.0, 130.0, 130.0), {"width": 200, "height": 200}
+def judged(moves: Moves, *, images: int = 60, boxes: int = 1) -> Any:
+    """Boxes of each image, found as far to the right and below as the moves say in turn."""
+    size = {"width": 900, "height": 200}
     truth: dict[str, Any] = {
         "images": [{"id": i, "file_name": f"{i}.bmp", **size} for i in range(1, images + 1)],
         "annotations": [],
@@ -31,11 +33,12 @@ def judged(moves: Moves, *, images: int = 60) -> Any:
     }
     found = []
     for i in range(1, images + 1):
-        x, y = moves[i % len(moves)]
-        xywh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-        category = 1 + i % 2
-        truth["annotations"].append({"id": i, "image_id": i, "category_id": category, "bbox": xywh, "iscrowd": 0})
-        found.append({"image_id": i, "category_id": category, "bbox": [50 + x, 50 + y, 80, 80], "score": 0.9})
+        (x, y), kind = moves[i % len(moves)], {"image_id": i, "category_id": 1 + i % 2}
+        for j in range(boxes):
+            left = 20 + 95 * j
+            number = len(truth["annotations"]) + 1
+            truth["annotations"].append({"id": number, **kind, "bbox": [left, 50, 80, 80], "iscrowd": 0})
+            found.append({**kind, "bbox": [left + x, 50 + y, 80, 80], "score": 0.9})
     return judge(truth, found)
 
 
@@ -70,10 +73,29 @@ class TestDisplacement:
         assert found["clear"] == {"x": False, "y": False}
         assert found["words"] == "all boxes together are not clearly displaced by 0.3 px or more"
 
-    def test_one_image_tells_nothing_about_others(self) -> None:
+    def test_few_images_tell_nothing_about_others(self) -> None:
         found = judged([(2.0, 2.0)], images=1).summary["displacement"]
         assert (found["px"], found["interval_px"]) == ({"x": 2, "y": 2}, {"x": None, "y": None})
         assert not any(found["clear"].values())
+        nine, ten = (judged([(2.0, 2.0)], images=count).summary["displacement"]["clear"]["x"] for count in (9, 10))
+        assert (nine, ten) == (False, True)
+
+    def test_boxes_of_one_image_or_group_are_one_piece_of_evidence(self) -> None:
+        """Half of the images are off by 3 pixels, all their boxes together; as single boxes they would be certain."""
+        moves = [(3.0, 0.0), (0.0, 0.0), (3.0, 0.0), (-1.0, 0.0)]
+        result = judged(moves, images=40, boxes=9)
+        low, high = displacement(result.evaluated)["interval_px"]["x"]
+        alone = clustered_interval(np.array([moves[i % 4][0] for i in range(360)])[:, None], np.arange(360))
+        assert high - low > 2.5 * (alone[1] - alone[0])[0]
+        coils = displacement(result.evaluated, groups=[i % 4 for i in range(40)])
+        assert coils["interval_px"]["x"][1] - coils["interval_px"]["x"][0] > high - low
+        assert coils["clear"]["x"] is False
+
+    def test_detections_on_crowds_have_no_say(self) -> None:
+        labels = [(i, "patches", (50.0, 50.0, 90.0, 90.0)) for i in (1, 2, 3)]
+        found = [(i, "patches", (50.0 + 4 * (i == 3), 50.0, 90.0 + 4 * (i == 3), 90.0), 0.9) for i in (1, 2, 3)]
+        told = judge(*case(labels, found, crowd=(2,))).summary["displacement"]
+        assert (told["matched"], told["px"]["x"]) == (2, 0)
 
     def test_without_a_match_all_keys_are_there_and_empty(self) -> None:
         nothing = judge(*case([(1, "patches", (50, 50, 90, 90))], [])).summary["displacement"]
@@ -112,10 +134,30 @@ class TestReport:
         told = displaced(found.summary)
         assert told.startswith("All boxes together lie 1.0 px right of their labels (95\N{NO-BREAK SPACE}%: ")
         assert "+1.0 to +1.0 to the right)" in told
+        assert told.endswith("augment.label_offset_xy=[-1,0] tells a training so.")
         assert "downwards" not in told, "nothing is said of the axis that is right"
         paths = write_report(found, tmp_path, images_root=None)
         assert told in unescape(paths.html.read_text(encoding="utf-8"))
         assert "All boxes together lie 1.0 px right" in paths.markdown.read_text(encoding="utf-8")
+
+    def test_a_shift_by_no_whole_pixel_is_told_as_it_is(self) -> None:
+        told = displaced(judged([(0.0, -0.55), (0.0, -0.65), (0.0, -0.6)]).summary)
+        assert "augment.label_offset_xy=[0,0.6]" in told
+
+    def test_the_command_counts_groups(self, tmp_path: Path, detect: Callable[..., Outcome]) -> None:
+        """Twelve images of two coils: clear by itself, and no more where a coil counts once."""
+        result = judged([(2.0, 0.0)], images=12)
+        labels, found = tmp_path / "labels.json", tmp_path / "found.json"
+        boxes = result.evaluated.truth.boxes_xywh.tolist()
+        images = [{"id": i, "file_name": f"{i}.png", "width": 900, "height": 200, "coil": i % 2} for i in range(1, 13)]
+        kinds = [{"image_id": i, "category_id": 1 + i % 2} for i in range(1, 13)]
+        annotations = [{"id": i, **kind, "bbox": box} for i, (kind, box) in enumerate(zip(kinds, boxes), 1)]
+        categories = [{"id": 1, "name": "patches"}, {"id": 2, "name": "scratches"}]
+        labels.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+        found.write_text(json.dumps(result.detections))
+        arguments = ["evaluate", "--detections", found, "--data", labels, "--out", tmp_path / "out"]
+        assert "all boxes together lie 2.0 px right of their labels" in detect(*arguments).out
+        assert "all boxes together" not in detect(*arguments, "--group-key", "coil").out
 
     def test_none_is_told_as_none(self) -> None:
         told = displaced(judged([(0.0, 0.0)]).summary)

@@ -234,20 +234,26 @@ class TestEnds:
     def test_few_groups_reach_farther_than_many(self) -> None:
         values = np.linspace(0, 1, 10_001)
         plain = [(1 - 0.95) / 2, (1 + 0.95) / 2]
-        assert interval_ends(values, 100_000, 0.95) == pytest.approx(plain, abs=1e-4)
+        assert interval_ends(values, [100_000], 0.95) == pytest.approx(plain, abs=1e-4)
         # 9 degrees of freedom: t is 2.262, times the root of 10 / 9 it is 2.385, beyond which 0.85 % lie
-        assert interval_ends(values, 10, 0.95) == pytest.approx([0.0085, 0.9915], abs=1e-4)
-        assert interval_ends(values, 2, 0.95) == pytest.approx([0, 1], abs=1e-4)
-        assert interval_ends(values, 100_000, 0.8) == pytest.approx([0.1, 0.9], abs=1e-4)
+        assert interval_ends(values, [10], 0.95) == pytest.approx([0.0085, 0.9915], abs=1e-4)
+        assert interval_ends(values, [2], 0.95) == pytest.approx([0, 1], abs=1e-4)
+        assert interval_ends(values, [100_000], 0.8) == pytest.approx([0.1, 0.9], abs=1e-4)
+
+    def test_folds_of_few_groups_reach_as_far_as_each_has_too_few(self) -> None:
+        """Five of ten groups show 9 / 10 of the variance, as one of ten does, and have 45 degrees of freedom."""
+        values = np.linspace(0, 1, 10_001)
+        assert interval_ends(values, [10] * 5, 0.95) == pytest.approx([0.0169, 0.9831], abs=2e-4)
+        assert interval_ends(values, [2] * 5, 0.95) == pytest.approx([0.0001, 0.9999], abs=2e-4)
 
     def test_resamples_that_lie_above_the_figure_are_moved_down(self) -> None:
         values = np.linspace(0, 1, 10_001)
-        low, high = interval_ends(values, 100_000, 0.95, above=0.3085)  # half a standard deviation below the middle
+        low, high = interval_ends(values, [100_000], 0.95, above=0.3085)  # half a standard deviation below the middle
         assert (low, high) == pytest.approx([0.0015, 0.8315], abs=2e-4)  # so all move by a whole one
-        assert interval_ends(values, 100_000, 0.95, above=0.5) == pytest.approx([0.025, 0.975], abs=1e-4)
-        capped = interval_ends(values, 100_000, 0.95, above=0.01)
-        assert capped == interval_ends(values, 100_000, 0.95, above=0.1)
-        assert interval_ends(np.full(50, 0.4), 10, 0.95, above=0.4) == (0.4, 0.4)
+        assert interval_ends(values, [100_000], 0.95, above=0.5) == pytest.approx([0.025, 0.975], abs=1e-4)
+        capped = interval_ends(values, [100_000], 0.95, above=0.01)
+        assert capped == interval_ends(values, [100_000], 0.95, above=0.1)
+        assert interval_ends(np.full(50, 0.4), [10], 0.95, above=0.4) == (0.4, 0.4)
 
 
 class TestDrawing:
@@ -316,6 +322,14 @@ class TestIntervals:
         interval = bootstrap([evaluated], resamples=20, groups=[5] * 12).overall["AP"]
         assert interval.value is not None
         assert (interval.low, interval.high, interval.verdict()) == (None, None, "cannot tell")
+
+    def test_folds_of_one_scene_each_tell_nothing_either(self) -> None:
+        runs = [judge(*random_case(seed, images=10)).evaluated for seed in (0, 1)]
+        told = intervals_of(resample([[runs[0]], [runs[1]]], resamples=100, groups=[[0] * 5 + [1] * 5] * 2))
+        assert told.overall["AP"].low is not None
+        silent = intervals_of(resample([[runs[0]], [runs[1]]], resamples=100, groups=[[0] * 10, [0] * 5 + [1] * 5]))
+        assert (silent.overall["AP"].low, silent.overall["AP"].high) == (None, None)
+        assert silent.overall["AP"].value == told.overall["AP"].value
 
     def test_folds_are_averaged_and_a_class_may_be_missing_from_one(self) -> None:
         rng = np.random.default_rng(5)

@@ -69,6 +69,13 @@ def exact_share_p(having: tuple[int, int], units: tuple[int, int]) -> float:
     return min(1.0, float(fisher_exact(table)[1]))
 
 
+def more_than_half_p(successes: int, trials: int) -> float:
+    """The p-value of so many successes or more where each has an even chance (a sign test); 1 without a trial."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(successes, trials, alternative="greater").pvalue) if trials else 1.0
+
+
 def corrected(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979): below 0.05, chance alone rarely gives a single one of them."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])

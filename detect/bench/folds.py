@@ -42,7 +42,8 @@ def write_folds(train: Path, val: Path, count: int, folder: Path, *, group_patte
 
     Raises:
         ConfigError: the pattern is no regular expression.
-        DataError: data that can't be read or divided, or other folds in the folder.
+        DataError: data that can't be read or divided, a path that the pattern doesn't match, or other folds in the
+            folder.
     """
     first = read_dataset(train, role="data.train")
     second = read_dataset(val, role="data.val", categories=first.categories)
@@ -84,5 +85,5 @@ def _check_same(parts: dict[str, Dataset], there: Sequence[Path], folder: Path) 
     """A division half written by an interrupted call counts as another one, too."""
     same = {path.stem for path in there} == set(parts)
     if not same or any(json.loads(path.read_text("utf-8")) != coco.to_dict(parts[path.stem], folder) for path in there):
-        found = "the folds there were made of other data, or in another number"
+        found = "the folds there were made of other data, in another number or of other groups"
         raise DataError(found, where=folder, fix="choose another --out, or remove the folder and the runs beside it")

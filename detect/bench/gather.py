@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from statistics import fmean, stdev
 from typing import Any
 
@@ -60,7 +61,7 @@ def gather(
     data = {part: read_dataset(part.val, role="data.val") for part in plan.parts}
     say("judging all runs on the same resampled images")
     judged = {name: [_evaluated(plan.runs_of(name, part)) for part in plan.parts] for name in done}
-    groups = [_groups(part, dataset, plan.group_pattern) for part, dataset in data.items()]
+    groups = _groups(data, plan.group_pattern)
     drawn = {name: resample(folds, resamples=resamples, groups=groups) for name, folds in judged.items()}
     say(f"measuring speed on {device}, in turns")
     speed = _speed(plan, done, next(iter(data.values())), threads=threads, device=device) if done else {}
@@ -97,10 +98,14 @@ def _state(lacking: Sequence[Run]) -> dict[str, Any]:
     return {"state": "failed" if any(reasons) else "unfinished" if lacking else "complete", "missing": told}
 
 
-def _groups(part: Part, dataset: Dataset, group_pattern: str | None) -> list[int]:
-    """Scenes of a part's images in the judge's order, that of their ids."""
-    ids = [item["id"] for item in coco.load(part.val)["images"]]
-    return [scene for _, scene in sorted(zip(ids, scene_ids(dataset.images, group_pattern)))]
+def _groups(data: Mapping[Part, Dataset], group_pattern: str | None) -> list[list[int]]:
+    """Scenes of each part's images in the judge's order, that of their ids; found among the images of all parts."""
+    of_all = iter(scene_ids([image for dataset in data.values() for image in dataset.images], group_pattern))
+    groups = []
+    for part, dataset in data.items():
+        ids = [item["id"] for item in coco.load(part.val)["images"]]
+        groups.append([scene for _, scene in sorted(zip(ids, islice(of_all, len(dataset.images))))])
+    return groups
 
 
 def _evaluated(runs: Sequence[Run]) -> list[Evaluated]:

@@ -131,8 +131,11 @@ def _costs(args: argparse.Namespace, categories: Sequence[str]) -> Costs | None:
 
 def _add_intervals(judgement: Judgement, groups: Sequence[int] | None) -> None:
     """How far the report's figures can be trusted, by a bootstrap over images or the groups they belong to."""
+    from ..evaluation.displacement import displacement
     from ..evaluation.report_intervals import report_intervals
 
+    if groups is not None:
+        judgement.summary["displacement"] = displacement(judgement.evaluated, groups=groups)
     threshold = judgement.summary["score_threshold"]
     judgement.summary["intervals"] = report_intervals(judgement.evaluated, groups=groups, threshold=threshold)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def report_on(
         *audit.check_twins(checked.twins, [image.path for image in images], part_of),
         *torn(images, homes),
         *audit.check_missing(missing, images, label_files),
-        *(audit.check_borders(images, _place(label_files)) if images else []),
+        *_at_borders(checked, audit.group_ids(len(images), checked.twins, strips.values())),
         *audit.check_habits(images, label_files, checked.categories),
         *audit.check_shifts(shifts, places),
     ]
@@ -65,6 +65,19 @@ def report_on(
         missing=tuple(missing),
         shifts=tuple(shifts),
     )
+
+
+def _at_borders(checked: Checked, groups: Sequence[int]) -> list[Finding]:
+    """Of each data set by itself, as each comes from its own tool."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, data_set in enumerate(checked.data_sets):
+        members[data_set].append(i)
+    findings: list[Finding] = []
+    images = checked.images
+    for ids in members.values():
+        place = _place([checked.entries[i].label_file for i in ids])
+        findings += audit.check_borders([images[i] for i in ids], place, [groups[i] for i in ids])
+    return findings
 
 
 def parts_of_source(entries: Sequence[Entry]) -> dict[str, Sequence[int]]:
@@ -124,6 +137,6 @@ def _source_of(places: Sequence[str], sources: Sequence[str]) -> int:
 def _place(label_files: Sequence[Path]) -> Path:
     """One file, or the folder that holds all of them."""
     distinct = {str(path.absolute()): path for path in label_files}
-    if len(distinct) == 1:
+    if len(distinct) == 1 or len({path.anchor for path in map(Path, distinct)}) > 1:  # on several drives
         return next(iter(distinct.values()))
     return Path(os.path.commonpath(list(distinct)))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..audit import check_boxes
+from ..audit.borders import SHORT
 from ..conversion import audit_sources
 from ..errors import DataError
 from ..records import Dataset
@@ -33,12 +34,13 @@ def refuse_errors(dataset: Dataset, path: Path) -> None:
         raise DataError(found, where=path, fix=f"'{_audit_of(path)}' lists all of them")
 
 
-def warnings_about(train: Path, val: Path | None, images: int) -> list[str]:
+def warnings_about(train: Path, val: Path | None, images: int, *, offset_told: bool = False) -> list[str]:
     """What an audit warns of, counted by kind, in at most two lines; none where it has nothing to say.
 
     Args:
         train, val: COCO JSON files, held against each other.
         images: of both.
+        offset_told: the training knows that labels lie beside what they mark, so that needs no word.
     """
     others: list[str | Path] = [] if val is None else ["--against", val]
     again = _audit_of(train, *others)
@@ -46,6 +48,8 @@ def warnings_about(train: Path, val: Path | None, images: int) -> list[str]:
         return [f"{images:,} images are too many to compare at every start: '{again}' looks for copies and more"]
     report = audit_sources([train], source="coco", against=[] if val is None else [val])
     kinds = Counter(finding.kind for finding in report.findings if finding.severity == "warning")
+    if offset_told:
+        del kinds[SHORT]
     if not kinds:
         return []
     lines = [f"check this: {kinds.total():,} warnings in the data ({_listed(kinds.most_common())}); see '{again}'"]

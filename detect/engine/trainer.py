@@ -142,7 +142,8 @@ class _Training:
 
     def _say_start(self) -> None:
         data, judged_on = self.config.data, self.validator.total if self.validator else 0
-        for line in warnings_about(data.train, data.val, len(self.dataset) + judged_on):
+        offset_told = any(self.config.augment.label_offset_xy)
+        for line in warnings_about(data.train, data.val, len(self.dataset) + judged_on, offset_told=offset_told):
             self.console.say(line)
         boxes = len(self.dataset.boxes_wh())
         judged = f"judged on {self.validator.total:,}" if self.validator else "not judged: data.val is unset"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from .localisation import clustered_interval
 from .records import Evaluated
 
 _WORTH_SAYING_PX = 0.3
+_FEW = 10  # images or groups of them; from fewer nothing is called clear
 _WORDS = {"x": ("{} px left of", "{} px right of"), "y": ("{} px above", "{} px below")}
 
 
-def displacement(evaluated: Evaluated) -> dict[str, Any]:
+def displacement(evaluated: Evaluated, *, groups: Sequence[int] | None = None) -> dict[str, Any]:
     """The shift that boxes of all classes share, over the pairs that pycocotools matches at IoU 0.5.
 
     It is the interquartile mean of detected minus true centre: of the pairs the middle half counts, along x and y each,
@@ -24,12 +26,14 @@ def displacement(evaluated: Evaluated) -> dict[str, Any]:
 
     Args:
         evaluated: one run of COCOeval.
+        groups: a number an image; images with the same one (frames of a strip) count as one piece of evidence in the
+            interval. By default each image stands for itself.
 
     Returns:
-        ``matched``, the number of pairs; ``px``, {"x", "y"}, positive to the right and downwards; ``interval_px``,
-        {"x", "y"} to the 95 % interval [low, high] by ``clustered_interval`` over images, None for fewer than two;
-        ``clear``, {"x", "y"}, whether it is 0.3 pixels or more with an interval that doesn't hold 0; ``words``, the
-        clear ones said plainly. None in place of numbers where no pair was matched.
+        ``matched``, the number of pairs; by "x" and "y" ``px``, positive to the right and downwards, ``interval_px``,
+        its 95 % interval [low, high] by ``clustered_interval``, None for fewer than two groups, and ``clear``, whether
+        it is 0.3 pixels or more with an interval, of ten groups or more, that doesn't hold 0; ``words``, the clear ones
+        said plainly. None in place of numbers where no pair was matched.
     """
     found, matches = evaluated.found, evaluated.matches
     pairs = (matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50]
@@ -47,9 +51,10 @@ def displacement(evaluated: Evaluated) -> dict[str, Any]:
     boxes, labels = found.boxes_xywh[rows], evaluated.truth.boxes_xywh[matches.truth_of[IOU_50, pairs]]
     beside = boxes[:, :2] + boxes[:, 2:] / 2 - (labels[:, :2] + labels[:, 2:] / 2)
     middle, standing_for = interquartile_mean(beside)
-    interval = clustered_interval(standing_for, found.image[rows])
+    clusters = found.image[rows] if groups is None else np.asarray(groups)[found.image[rows]]
+    interval = clustered_interval(standing_for, clusters)
     clear = np.zeros(2, dtype=bool)
-    if interval is not None:
+    if interval is not None and len(np.unique(clusters)) >= _FEW:
         clear = (abs(middle) >= _WORTH_SAYING_PX) & ((interval[0] > 0) | (interval[1] < 0))
     px = dict(zip("xy", middle.tolist()))
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,15 +66,14 @@ class Resampled:
             stands where a category has no box.
         truths: the labels of each fold.
         counts: int64[1 + resamples, images] of each fold, how often each image was drawn.
-        scenes: how many groups of images, in all folds, hold a box to find of each category and, under None, of any;
-            from one nothing can be told.
+        scenes: how many groups of images of each fold hold a box to find of each category and, under None, of any.
     """
 
     categories: tuple[str, ...]
     folds: tuple[NDArray[np.float64], ...]
     truths: tuple[Truth, ...]
     counts: tuple[NDArray[np.int64], ...]
-    scenes: dict[str | None, int]
+    scenes: dict[str | None, list[int]]
 
 
 def bootstrap(
@@ -131,7 +130,8 @@ def resample(
         raise DataError("there is no run to resample", fix="give at least one judged run a fold")
     truths = tuple(runs[0].truth for runs in folds)
     categories = truths[0].categories
-    values, draws, scenes = [], [], dict.fromkeys((None, *categories), 0)
+    values, draws = [], []
+    scenes: dict[str | None, list[int]] = {key: [] for key in (None, *categories)}
     for j, (runs, truth) in enumerate(zip(folds, truths)):
         if truth.categories != categories or not all(same_labels(run.truth, truth) for run in runs):
             raise DataError("the runs were judged by different labels", fix="judge all by the same")
@@ -141,7 +141,7 @@ def resample(
         values.append(np.stack([resampled_precision(run, counts) for run in runs], axis=1))
         draws.append(counts)
         for key, number in groups_with_boxes(truth, together).items():
-            scenes[key] += number
+            scenes[key].append(number)
     return Resampled(categories, tuple(values), truths, tuple(draws), scenes)
 
 
@@ -175,20 +175,21 @@ def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confide
     return _intervals(figures, a, _covered(seeds_too, a, b), confidence, biased=False)
 
 
-def interval_of(values: Scores, scenes: int, confidence: float, *, biased: bool) -> Interval:
+def interval_of(values: Scores, scenes: Collection[int], confidence: float, *, biased: bool) -> Interval:
     """A figure with its interval.
 
     Args:
         values: float64[1 + resamples], the first of the images as they are; NaN where there is nothing to measure.
-        scenes: how many groups of images hold a box; from one nothing can be told.
+        scenes: how many groups of images hold a box, in each fold; from a fold of one nothing can be told.
         confidence: share of such intervals that would hold the true value.
         biased: the figure is higher on resamples than on the images, as AP is; ``interval_ends`` corrects for it.
     """
     value = float(values[0]) if np.isfinite(values[0]) else None
     drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
-    if value is None or not drawn.size or scenes < 2:
+    told = [number for number in scenes if number]  # a fold without a box says nothing, and has no part in the mean
+    if value is None or not drawn.size or min(told, default=0) < 2:
         return Interval(value, None, None)
-    return Interval(value, *interval_ends(drawn, scenes, confidence, above=value if biased else None))
+    return Interval(value, *interval_ends(drawn, told, confidence, above=value if biased else None))
 
 
 def same_labels(a: Truth, b: Truth) -> bool:

@@ -54,7 +54,7 @@ def report_intervals(
     scenes = {f"{kind}{key}": counted for key, counted in of_size.items() if key for kind in ("AP", "AR")}
     ends = {
         (name, category): interval_of(
-            values, scenes.get(name, of_size[""])[category], confidence, biased=name.startswith("AP")
+            values, [scenes.get(name, of_size[""])[category]], confidence, biased=name.startswith("AP")
         )
         for (name, category), values in report_figures(evaluated, counts, threshold).items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import sqrt
 from statistics import NormalDist
 from typing import Any
@@ -95,7 +95,9 @@ def mean_of_defined(values: Scores) -> Scores:
     return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def interval_ends(values: Scores, groups: int, confidence: float, *, above: float | None = None) -> tuple[float, float]:
+def interval_ends(
+    values: Scores, groups: Collection[int], confidence: float, *, above: float | None = None
+) -> tuple[float, float]:
     """The ends of an interval: percentiles of resampled values.
 
     They lie as far out as a Student's t interval of as many groups would reach, as plain percentiles of few groups are
@@ -108,7 +110,7 @@ def interval_ends(values: Scores, groups: int, confidence: float, *, above: floa
 
     Args:
         values: float[resamples], no NaN.
-        groups: how many there were to draw, 2 or more.
+        groups: how many there were to draw in each fold, 2 or more; the values are means over folds.
         confidence: share of such intervals that would hold the true value.
         above: the figure on the images as they are, if it is to be corrected for.
     """
@@ -117,7 +119,9 @@ def interval_ends(values: Scores, groups: int, confidence: float, *, above: floa
     if above is not None:
         below = float(np.mean(values < above) + np.mean(values == above) / 2)
         moved = 2 * normal.inv_cdf(min(max(below, normal.cdf(-1)), normal.cdf(1)))
-    reach = sqrt(groups / (groups - 1)) * float(stdtrit(groups - 1, (1 + confidence) / 2))
+    # Of g groups, resamples show (g - 1) / g of the variance; folds count as equally uncertain.
+    shown = sum((number - 1) / number for number in groups) / len(groups)
+    reach = float(stdtrit(sum(groups) - len(groups), (1 + confidence) / 2)) / sqrt(shown)
     low, high = np.quantile(values, (normal.cdf(moved - reach), normal.cdf(moved + reach)))
     return float(low), float(high)
 
