@@ -5,6 +5,7 @@ from .reading import differing_keys, load_config, parse_config, read_plain, to_y
 from .tree import (
     AnchorConfig,
     AugmentConfig,
+    BoxLoss,
     Config,
     DataConfig,
     FpnConfig,
@@ -12,6 +13,7 @@ from .tree import (
     ModelConfig,
     RoiConfig,
     ScanConfig,
+    Suppression,
     TrainConfig,
 )
 
@@ -19,6 +21,7 @@ __all__ = [
     "AnchorConfig",
     "AugmentConfig",
     "BackboneConfig",
+    "BoxLoss",
     "Config",
     "CspConfig",
     "DataConfig",
@@ -27,6 +30,7 @@ __all__ = [
     "ModelConfig",
     "RoiConfig",
     "ScanConfig",
+    "Suppression",
     "TrainConfig",
     "differing_keys",
     "load_config",

@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from .backbones import BackboneConfig, CspConfig
 from .section import Beside, Count, Depth, Fraction, Layers, Positive, Section, Seed
 
+BoxLoss = Literal["giou", "diou", "ciou", "smooth_l1"]
+Suppression = Literal["hard", "soft", "steep"]
+
 
 class RunConfig(Section):
     """Where a run writes."""
@@ -116,14 +119,14 @@ class RoiConfig(Section):
     positive_fraction: Fraction = 0.25
     noisy_copies: Count = 5  # of every true box, shaken and added to the proposals in training
     noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # largest shift of each of their edges, as a share of the side
-    box_loss: Literal["giou", "diou", "ciou", "smooth_l1"] = "giou"
+    box_loss: BoxLoss = "giou"
     box_loss_weight: Annotated[float, Field(ge=0)] = 10.0
     label_smoothing: Fraction = 0.0
     stages: Annotated[int, Field(ge=1, le=4)] = 1  # looks at a proposal, each at the box that the one before found
     quality_weight: Fraction = 0.0  # share in a score of the IoU that is foreseen for its box; 0: nothing is foreseen
     score_threshold: Fraction = 0.01
     nms_iou: Fraction = 0.5
-    suppression: Literal["hard", "soft", "steep"] = "hard"  # soft, steep: overlap lowers a score instead
+    suppression: Suppression = "hard"  # soft, steep: overlap lowers a score instead
     voting: bool = False  # each box moves to the mean of those that overlap it
     max_detections: Positive = 100  # an image
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou, clip_boxes_to_image
 
-from .box_losses import BoxLoss, stage_losses
+from ..config import BoxLoss, Suppression
+from .box_losses import stage_losses
 from .draws import balanced, draws_of
-from .final_boxes import Suppression, final_boxes
+from .final_boxes import final_boxes
 from .heads import Seen, Stage
 
 Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see draws_of)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-Suppression = Literal["hard", "soft", "steep"]
+from ..config import Suppression
 
 _SMALLEST = 1e-2  # pixels: the side of a box below which it is none
 _LOSSES = {"soft": (2, 0.5), "steep": (4, 0.12)}  # power of the IoU in a score's loss, and what it is divided by
