@@ -45,7 +45,7 @@ def stops_short(side: Side, other: Side) -> bool:
     """Whether boxes reach for a border and stop short of it, while they touch the one across.
 
     They touch it less often by a fifth or more, and more of them end just before it than a little farther off, both by
-    more than one chance in ten thousand; 20 boxes or more are near each.
+    more than one chance in ten thousand; 20 images or more are near each.
     """
     if min(side.near, other.near) < _LEAST or other.share - side.share < _LEAST_DIFFERENCE:
         return False

@@ -108,7 +108,7 @@ _TRAIN = Verb(
     examples=[
         "bench train configs/neu.yaml configs/plain3.yaml --seeds 3 --out runs/paper",
         "bench train configs/neu.yaml configs/plain3.yaml train.epochs=12 --seeds 2 --folds 5 --out runs/folds",
-        "bench train configs/neu.yaml data.train=data/mine/train.json --folds 5 --group-pattern '(coil\\d+)_'",
+        "bench train mine.yaml --seeds 1 --folds 5 --group-pattern '(coil\\d+)_' --out runs/coils",
         "bench train configs/neu.yaml configs/plain3.yaml --seeds 3 --out runs/paper --gather-only",
     ],
     add_arguments=_add_train_arguments,
