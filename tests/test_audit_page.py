@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 
 import detect as detect_package
 from detect.audit import AuditReport
+from detect.audit.borders import SHORT
 from detect.conversion import audit_sources
 from detect.records import Finding
 from detect.report.audit_page import to_html
@@ -158,7 +159,13 @@ def test_words(faulty: Path) -> None:
 def test_every_kind_of_finding_is_explained() -> None:
     package = Path(detect_package.__file__).parent
     told = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
-    names = {*re.findall(r"Finding\(\s*\"([^\"]+)\"", told), "box outside image", "label looks missing", "parts differ"}
+    names = {
+        *re.findall(r"Finding\(\s*\"([^\"]+)\"", told),
+        "box outside image",
+        "label looks missing",
+        "parts differ",
+        SHORT,
+    }
     assert len(names) > 25
     report = AuditReport({}, tuple(Finding(name, "note", Path("a"), "") for name in names))
     assert [row.name for row in kinds(report) if not row.says] == []

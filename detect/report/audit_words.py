@@ -43,6 +43,7 @@ _MEANINGS = {
     "flags lost": "the format written has no place for them",
     "older part": "a file of an earlier conversion lies beside the new ones",
     "label looks missing": "teaches that a defect is none: look at the pictures below",
+    "boxes stop short of a border": "a tool may have shifted or cut all boxes by a pixel, or keep off the border",
     "parts differ": "scores of one don't carry over to the other",
     "draft boxes": "drawn by a detector: correct them before anything learns them",
     "turned boxes": "boxes at an angle: upright ones around them are used",
