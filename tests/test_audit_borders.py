@@ -50,31 +50,35 @@ class TestCounting:
         corners = [(0.0, 5.0, 9.0, 60.0), (2.0, 1.0, 100.0, 9.0), (0.0, 9.0, 9.0, 18.0)]
         several = Image(Path("a.png"), SIZE, 60, tuple(Box("dent", each) for each in corners))
         found = sides([several, *images([(1.0, 40.0, 95.0, 97.5)]), Image(Path("b.png"), SIZE, SIZE, ())], range(3))
-        expected = {"left": Side(1, 1, 0), "right": Side(1, 0, 1), "upper": Side(0, 1, 0), "lower": Side(1, 1, 0)}
-        assert found == expected
-        assert (found["left"].near, found["left"].share) == (2, 0.5)
+        assert found == {
+            "left": Side(near=2, touching=1, short=2, beyond=0),
+            "right": Side(near=1, touching=1, short=0, beyond=1),
+            "upper": Side(near=1, touching=0, short=0, beyond=0),
+            "lower": Side(near=2, touching=1, short=1, beyond=0),
+        }
+        assert found["left"].share == 0.5
 
     def test_a_group_counts_once(self) -> None:
         frames = images([(0.0, 40.0, 50.0, 60.0), (2.0, 40.0, 50.0, 60.0), (4.0, 40.0, 50.0, 60.0)])
-        assert sides(frames, [7, 7, 7])["left"] == Side(1, 0, 0)
-        assert sides(frames, [7, 8, 9])["left"] == Side(1, 1, 1)
+        assert sides(frames, [7, 7, 7])["left"] == Side(near=1, touching=1, short=0, beyond=0)
+        assert sides(frames, [7, 8, 9])["left"] == Side(near=2, touching=1, short=1, beyond=1)
 
     def test_crowds_and_drafts_have_no_say(self) -> None:
         box = (0.0, 0.0, 100.0, 100.0)
         unsure = Image(Path("a.png"), SIZE, SIZE, (Box("dent", box, crowd=True), Box("dent", box, score=0.4)))
-        assert set(sides([unsure], [0]).values()) == {Side(0, 0, 0)}
+        assert set(sides([unsure], [0]).values()) == {Side(0, 0, 0, 0)}
 
 
 class TestStopsShort:
     @pytest.mark.parametrize(
         ("side", "other", "expected"),
         [
-            (Side(40, 60, 10), Side(90, 10, 10), True),
-            (Side(8, 11, 0), Side(40, 1, 0), False),  # fewer than 20 are near
-            (Side(75, 25, 2), Side(90, 10, 10), False),  # shares that differ by less than a fifth
-            (Side(10, 12, 1), Side(15, 7, 1), False),  # by chance
-            (Side(40, 60, 55), Side(90, 10, 10), False),  # as many end a little farther off: nothing is reached for
-            (Side(90, 10, 10), Side(40, 60, 10), False),  # it is the other one
+            (Side(100, 40, 60, 10), Side(100, 90, 10, 10), True),
+            (Side(19, 1, 18, 0), Side(400, 390, 10, 10), False),  # fewer than 20 are near
+            (Side(100, 75, 25, 2), Side(100, 90, 10, 10), False),  # shares that differ by less than a fifth
+            (Side(22, 10, 12, 1), Side(22, 15, 7, 1), False),  # by chance
+            (Side(100, 40, 60, 55), Side(100, 90, 10, 10), False),  # as many end a little farther off
+            (Side(100, 90, 10, 10), Side(100, 40, 60, 10), False),  # it is the other one
         ],
     )
     def test_its_limits(self, side: Side, other: Side, expected: bool) -> None:
@@ -86,10 +90,15 @@ class TestFinding:
         assert told(images(defects(600))) == []
         assert told([]) == []
 
-    def test_streaks_that_enter_at_one_border_are_left_alone(self) -> None:
-        """They end anywhere, now and then near the border across."""
-        ends = np.random.default_rng(1).uniform(10, SIZE, 4000).tolist()
-        assert told(images([(40.0, 0.0, 50.0, end) for end in ends])) == []
+    @pytest.mark.parametrize(("boxes", "frames"), [(1, 1), (20, 1), (1, 40)], ids=["alone", "many", "strips"])
+    def test_streaks_that_enter_at_one_border_are_left_alone(self, boxes: int, frames: int) -> None:
+        """They end anywhere, now and then near the border across, the nearer the more of them an image or strip has."""
+        ends = np.random.default_rng(1).uniform(10, SIZE, (4000, boxes)).tolist()
+        streaks = [
+            Image(Path(f"{i}.png"), SIZE, SIZE, tuple(Box("dent", (40.0, 0.0, 50.0, end)) for end in of_image))
+            for i, of_image in enumerate(ends)
+        ]
+        assert told(streaks, [i // frames for i in range(len(streaks))]) == []
 
     @pytest.mark.parametrize(
         ("tool", "axes"),

@@ -11,33 +11,30 @@ from ..records import Finding, Image
 from .significance import exact_share_p, more_than_half_p
 
 SHORT = "boxes stop short of a border"
-_TOUCHING, _NEAR, _BEYOND = 0.5, 3.0, 5.5  # pixels from the border
+_TOUCHING, _NEAR, _FAR = 0.5, 3.5, 6.5  # pixels from the border: ends of ranges of three whole pixels each
 _LEAST, _LEAST_DIFFERENCE, _CHANCE = 20, 0.2, 1e-4
 _SIDES = {"x": ("left", "right"), "y": ("upper", "lower")}
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Images, or groups of them, by how far the box that comes nearest to one border ends from it.
+    """Images, or groups of them, by where their boxes end before one border.
 
     Attributes:
-        touching: less than half a pixel.
-        short: up to 3 pixels.
-        beyond: up to 5.5 pixels, as wide a range, where a box ends by chance.
+        near: those with a box that ends within 3.5 pixels of it.
+        touching: those of them with a box that ends within half a pixel.
+        short: those with a box that ends 0.5 to 3.5 pixels before it, and none 3.5 to 6.5.
+        beyond: the other way round; as many by chance, however many boxes an image has.
     """
 
+    near: int
     touching: int
     short: int
     beyond: int
 
     @property
-    def near(self) -> int:
-        """Within 3 pixels."""
-        return self.touching + self.short
-
-    @property
     def share(self) -> float:
-        """Of those within 3 pixels the ones that touch."""
+        """Of those near the ones that touch."""
         return self.touching / max(self.near, 1)
 
 
@@ -60,17 +57,15 @@ def sides(images: Sequence[Image], groups: Sequence[int]) -> dict[str, Side]:
         images: with their boxes.
         groups: a number an image; those that share one (frames of a strip, copies) count once.
     """
-    nearest: dict[str, dict[int, float]] = {
-        name: defaultdict(lambda: _BEYOND) for pair in _SIDES.values() for name in pair
-    }
+    gaps: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for pair in _SIDES.values() for name in pair}
     for image, group in zip(images, groups):
         for box in image.boxes:
             if box.crowd or box.score is not None:
                 continue
             x1, y1, x2, y2 = box.xyxy
-            for name, gap in zip(nearest, (x1, image.width - x2, y1, image.height - y2)):
-                nearest[name][group] = min(nearest[name][group], gap)
-    return {name: _counted(list(gaps.values())) for name, gaps in nearest.items()}
+            for name, gap in zip(gaps, (x1, image.width - x2, y1, image.height - y2)):
+                gaps[name][group].append(gap)
+    return {name: _counted(list(of_groups.values())) for name, of_groups in gaps.items()}
 
 
 def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -> list[Finding]:
@@ -93,14 +88,20 @@ def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -
     if not told:
         return []
     message = (
-        f"of the images with a box within 3 px of a border, it touches {', '.join(told)}: boxes may lie a pixel beside "
-        "what they mark, lack their last pixel, or keep off the image's; by how much a trained detector's lie beside "
-        "them, which detect evaluate says, tells which"
+        f"of the images with a box within 3.5 px of a border, it touches {', '.join(told)}: boxes may lie a pixel "
+        "beside what they mark, lack their last pixel, or keep off the image's; a detector trained on them tells which "
+        "(docs/data.md)"
     )
     return [Finding(SHORT, "warning", place, message)]
 
 
-def _counted(gaps: Sequence[float]) -> Side:
-    touching = sum(gap < _TOUCHING for gap in gaps)
-    near = sum(gap < _NEAR for gap in gaps)
-    return Side(touching, near - touching, sum(gap < _BEYOND for gap in gaps) - near)
+def _counted(gaps: Sequence[Sequence[float]]) -> Side:
+    nearest = [min(each) for each in gaps]
+    short = [any(_TOUCHING <= gap < _NEAR for gap in each) for each in gaps]
+    beyond = [any(_NEAR <= gap < _FAR for gap in each) for each in gaps]
+    return Side(
+        near=sum(gap < _NEAR for gap in nearest),
+        touching=sum(gap < _TOUCHING for gap in nearest),
+        short=sum(one and not other for one, other in zip(short, beyond)),
+        beyond=sum(other and not one for one, other in zip(short, beyond)),
+    )

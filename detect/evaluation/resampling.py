@@ -119,9 +119,12 @@ def interval_ends(
     if above is not None:
         below = float(np.mean(values < above) + np.mean(values == above) / 2)
         moved = 2 * normal.inv_cdf(min(max(below, normal.cdf(-1)), normal.cdf(1)))
-    # Of g groups, resamples show (g - 1) / g of the variance; folds count as equally uncertain.
-    shown = sum((number - 1) / number for number in groups) / len(groups)
-    reach = float(stdtrit(sum(groups) - len(groups), (1 + confidence) / 2)) / sqrt(shown)
+    # Of g groups, resamples show (g - 1) / g of a fold's variance, which is about as 1 / g; degrees of freedom by Welch
+    # and Satterthwaite.
+    total = sum(1 / number for number in groups)
+    shown = sum((number - 1) / number**2 for number in groups) / total
+    freedom = total**2 / sum(1 / (number**2 * (number - 1)) for number in groups)
+    reach = float(stdtrit(freedom, (1 + confidence) / 2)) / sqrt(shown)
     low, high = np.quantile(values, (normal.cdf(moved - reach), normal.cdf(moved + reach)))
     return float(low), float(high)
 

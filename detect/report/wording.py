@@ -96,17 +96,14 @@ def displaced(summary: dict[str, Any]) -> str:
     told = found["words"][0].upper() + found["words"][1:]
     if not any(found["clear"].values()):
         return f"{told}."
-    ends, offset = [], []
+    ends = []
     for axis, way in (("x", "to the right"), ("y", "downwards")):
-        (low, high), px = found["interval_px"][axis], found["px"][axis]
         if found["clear"][axis]:
+            low, high = found["interval_px"][axis]
             ends.append(f"{low:+.1f} to {high:+.1f} {way}")
-        likely = round(px) if low <= round(px) <= high else round(px, 1)
-        offset.append(f"{-likely if found['clear'][axis] else 0:g}")
     return (
-        f"{told} (95\N{NO-BREAK SPACE}%: {', '.join(ends)}). Labels may lie beside what they mark, where a detector "
-        "that has learned from mirrored images can't follow; "
-        f"augment.label_offset_xy=[{','.join(offset)}] tells a training so."
+        f"{told} (95\N{NO-BREAK SPACE}%: {', '.join(ends)}). A detector that has learned from mirrored images lies so "
+        "where labels lie beside what they mark, unless it was told of others that do (augment.label_offset_xy)."
     )
 
 
