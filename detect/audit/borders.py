@@ -13,7 +13,7 @@ from .significance import exact_share_p, more_than_half_p
 SHORT = "boxes stop short of a border"
 _TOUCHING, _NEAR, _FAR = 0.5, 3.5, 6.5  # pixels from the border: ends of ranges of three whole pixels each
 _LEAST, _LEAST_DIFFERENCE, _CHANCE = 20, 0.2, 1e-4
-_SIDES = {"x": ("left", "right"), "y": ("upper", "lower")}
+_ACROSS = (("left", "right"), ("upper", "lower"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def sides(images: Sequence[Image], groups: Sequence[int]) -> dict[str, Side]:
         images: with their boxes.
         groups: a number an image; those that share one (frames of a strip, copies) count once.
     """
-    gaps: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for pair in _SIDES.values() for name in pair}
+    gaps: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for pair in _ACROSS for name in pair}
     for image, group in zip(images, groups):
         for box in image.boxes:
             if box.crowd or box.score is not None:
@@ -82,7 +82,7 @@ def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -
     found = sides(images, groups)
     told = [
         f"the {low} border in {100 * found[low].share:.0f} % and the {high} one in {100 * found[high].share:.0f} %"
-        for low, high in _SIDES.values()
+        for low, high in _ACROSS
         if stops_short(found[low], found[high]) or stops_short(found[high], found[low])
     ]
     if not told:

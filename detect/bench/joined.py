@@ -82,8 +82,7 @@ def _is_bench(value: Any) -> bool:
 
 def _other_terms(bench: dict[str, Any], first: dict[str, Any]) -> list[str]:
     """What two benches don't have in common."""
-    other = [key for key in ("against", "folds") if bench[key] != first[key]]
-    other += ["group_pattern"] if bench.get("group_pattern") != first.get("group_pattern") else []
+    other = [key for key in ("against", "folds", "group_pattern") if bench.get(key) != first.get(key)]
     other += [key for key in ("categories", "images", "boxes") if bench["data"][key] != first["data"][key]]
     mine, theirs = (each.get("terms", {}) for each in (bench, first))
     return other + [key for key in mine if key in theirs and mine[key] != theirs[key]]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .ap import IOU_50
-from .localisation import clustered_interval
+from .localisation import clearly_off, clustered_interval, matched_pairs
 from .records import Evaluated
 
 _WORTH_SAYING_PX = 0.3
@@ -35,30 +34,20 @@ def displacement(evaluated: Evaluated, *, groups: Sequence[int] | None = None) -
         it is 0.3 pixels or more with an interval, of ten groups or more, that doesn't hold 0; ``words``, the clear ones
         said plainly. None in place of numbers where no pair was matched.
     """
-    found, matches = evaluated.found, evaluated.matches
-    pairs = (matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50]
-    rows = matches.order[pairs]
-    if not len(rows):
+    found_xyxy, true_xyxy, clusters = matched_pairs(evaluated, groups=groups)
+    if not len(clusters):
         none = dict.fromkeys("xy")
+        unclear = dict.fromkeys("xy", False)
         words = "no box was matched"
-        return {
-            "matched": 0,
-            "px": none,
-            "interval_px": dict(none),
-            "clear": dict.fromkeys("xy", False),
-            "words": words,
-        }
-    boxes, labels = found.boxes_xywh[rows], evaluated.truth.boxes_xywh[matches.truth_of[IOU_50, pairs]]
-    beside = boxes[:, :2] + boxes[:, 2:] / 2 - (labels[:, :2] + labels[:, 2:] / 2)
-    middle, standing_for = interquartile_mean(beside)
-    clusters = found.image[rows] if groups is None else np.asarray(groups)[found.image[rows]]
+        return {"matched": 0, "px": none, "interval_px": dict(none), "clear": unclear, "words": words}
+    beside = found_xyxy - true_xyxy
+    middle, standing_for = interquartile_mean((beside[:, :2] + beside[:, 2:]) / 2)
     interval = clustered_interval(standing_for, clusters)
-    clear = np.zeros(2, dtype=bool)
-    if interval is not None and len(np.unique(clusters)) >= _FEW:
-        clear = (abs(middle) >= _WORTH_SAYING_PX) & ((interval[0] > 0) | (interval[1] < 0))
+    enough = len(np.unique(clusters)) >= _FEW
+    clear = clearly_off(middle, interval if enough else None, least=_WORTH_SAYING_PX)
     px = dict(zip("xy", middle.tolist()))
     return {
-        "matched": len(rows),
+        "matched": len(clusters),
         "px": px,
         "interval_px": dict(zip("xy", [None] * 2 if interval is None else interval.T.tolist())),
         "clear": dict(zip("xy", clear.tolist())),

@@ -45,26 +45,16 @@ def localisation(
         its interval doesn't hold 0; ``edge_bias_words``, the clear ones said plainly, largest first. None where no
         pair was matched.
     """
-    truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
-    pairs = (matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50]
-    if category is not None:
-        pairs &= found.category[matches.order] == category
-    count = int(pairs.sum())
-    if not count:
+    found_xyxy, true_xyxy, clusters = matched_pairs(evaluated, category, groups=groups)
+    if not len(clusters):
         return _nothing_matched()
-    rows = matches.order[pairs]
-    found_xyxy = xywh_to_xyxy(found.boxes_xywh[rows])
-    true_xyxy = xywh_to_xyxy(truth.boxes_xywh[matches.truth_of[IOU_50, pairs]])
     offsets = found_xyxy - true_xyxy
-    clusters = found.image[rows] if groups is None else np.asarray(groups)[found.image[rows]]
     interval = clustered_interval(offsets, clusters)
     bias = offsets.mean(axis=0)
-    clear = np.zeros(4, dtype=bool)
-    if interval is not None:
-        clear = (abs(bias) >= _WORTH_SAYING_PX) & ((interval[0] > 0) | (interval[1] < 0))
+    clear = clearly_off(bias, interval, least=_WORTH_SAYING_PX)
     bias_px = dict(zip(EDGES, bias.tolist()))
     return {
-        "matched": count,
+        "matched": len(clusters),
         **_overlap(iou_of_pairs(found_xyxy, true_xyxy)),
         "centre_offset_px": _centre_offset((offsets[:, :2] + offsets[:, 2:]) / 2),
         "edge_bias_px": bias_px,
@@ -89,6 +79,30 @@ def ap_by_iou(evaluated: Evaluated, category: int | None = None) -> dict[str, fl
     curves = evaluated.precision[:, :, chosen, ALL, BEST_100]
     defined = [of_iou[of_iou > -1] for of_iou in curves]
     return {f"{0.5 + 0.05 * t:.2f}": float(np.mean(each)) if each.size else None for t, each in enumerate(defined)}
+
+
+def matched_pairs(
+    evaluated: Evaluated, category: int | None = None, *, groups: Sequence[int] | None = None
+) -> tuple[Array, Array, NDArray[Any]]:
+    """Detections that pycocotools matches at IoU 0.5 and their labels, [N, 4] each, xyxy, pixels; and whose they are.
+
+    Args as for ``localisation``; the last is [N], the image of each pair, or its group.
+    """
+    found, matches = evaluated.found, evaluated.matches
+    pairs = (matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50]
+    if category is not None:
+        pairs &= found.category[matches.order] == category
+    rows = matches.order[pairs]
+    found_xyxy = xywh_to_xyxy(found.boxes_xywh[rows])
+    true_xyxy = xywh_to_xyxy(evaluated.truth.boxes_xywh[matches.truth_of[IOU_50, pairs]])
+    return found_xyxy, true_xyxy, found.image[rows] if groups is None else np.asarray(groups)[found.image[rows]]
+
+
+def clearly_off(means: NDArray[np.float64], interval: NDArray[np.float64] | None, *, least: float) -> NDArray[np.bool_]:
+    """bool[C], which of C means are ``least`` or more with an interval, float64[2, C], that doesn't hold 0."""
+    if interval is None:
+        return np.zeros(len(means), dtype=bool)
+    return np.asarray((abs(means) >= least) & ((interval[0] > 0) | (interval[1] < 0)))
 
 
 def clustered_interval(
