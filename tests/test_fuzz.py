@@ -43,7 +43,7 @@ def tool() -> Any:
     "name",
     [
         *("Pascal-VOC XML", "COCO JSON", "COCO results", "YOLO text", "configuration", "checkpoint"),
-        *("BMP", "JPEG", "progressive JPEG", "PNG", "TIFF", "packed TIFF"),
+        *("BMP", "GIF", "WebP", "PNM", "JPEG", "progressive JPEG", "PNG", "TIFF", "packed TIFF"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # of libraries, about damage that is found out in another way

@@ -28,7 +28,7 @@ from detect.config import ModelConfig, load_config
 from detect.errors import CheckpointError, ConfigError, DataError, DetectError
 from detect.formats import coco, recognise, voc, yolo
 from detect.formats.roots import VARIABLE, image_beside, is_inside, roots_around
-from detect.images import MOST_PIXELS, read_image, read_size, write_image
+from detect.images import MOST_PIXELS, read_image, read_size, to_rgb, write_image
 from detect.models import default_anchors
 from detect.yaml_text import load_yaml
 
@@ -39,7 +39,7 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation><
 def _saved(suffix: str, **options: Any) -> bytearray:
     file = io.BytesIO()
     Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(
-        file, {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:]), **options
+        file, {".jpg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}.get(suffix, suffix[1:]), **options
     )
     return bytearray(file.getvalue())
 
@@ -58,6 +58,13 @@ def claiming(suffix: str, side: int) -> bytes:
             at = start + 2 + 12 * entry
             if struct.unpack_from("<H", data, at)[0] in (256, 257):
                 struct.pack_into("<HII", data, at + 2, 4, 1, side)
+    elif suffix == ".gif":
+        struct.pack_into("<HH", data, 6, *[min(side, 65535)] * 2)
+    elif suffix == ".webp":
+        largest = (min(side, 2**14) - 1).to_bytes(3, "little")
+        return b"RIFF" + struct.pack("<I", 40) + b"WEBPVP8X" + struct.pack("<II", 10, 0) + largest * 2 + bytes(18)
+    elif suffix == ".pgm":
+        return b"P5 %d %d 65535 " % (side, side)
     else:
         at = data.index(b"\xff\xc0")
         struct.pack_into(">HH", data, at + 5, min(side, 65500), min(side, 65500))
@@ -71,13 +78,23 @@ def many_scans(count: int) -> bytes:
     return data[:-2] + data[last:-2] * count + data[-2:]
 
 
+def frames(count: int) -> bytes:
+    """A GIF that shows its picture ``count`` times more."""
+    data = bytes(_saved(".gif"))
+    last = data.rindex(b",\0\0\0\0\x08")
+    return data[:-1] + data[last:-1] * count + data[-1:]
+
+
+PAGE = Pillow.fromarray(np.zeros((8, 8), np.uint8))
 YAML_BOMB = "a: &a [x, x]\n" + "".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij")
 )
-IMAGE_SUFFIXES = (".bmp", ".png", ".tif", ".jpg")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpg", ".pgm", ".png", ".tif", ".webp")
 
 TRAPS: dict[str, tuple[Callable[[], bytes], str]] = {
-    **{f"huge{s}": (lambda s=s: claiming(s, 100_000), r"claims \d+ pixels") for s in (".bmp", ".png", ".tif", ".jpg")},
+    **{f"huge{s}": (lambda s=s: claiming(s, 100_000), r"claims \d+ (x \d+ )?pixels") for s in IMAGE_SUFFIXES},
+    "pages.tif": (lambda: _saved(".tif", save_all=True, append_images=[PAGE] * 2000), "1,000 or more pages"),
+    "frames.gif": (lambda: frames(500_000), "500,001 frames"),
     "scans.jpg": (lambda: many_scans(2000), "more than 200 scans"),
     "program.png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "content is no image"),
     "nested.xml": (lambda: b"<a>" * 3_000_000, "nested more than 100 levels"),
@@ -122,14 +139,17 @@ def test_traps_are_refused_within_a_gigabyte(tmp_path: Path) -> None:
     folder.mkdir()
     for name, (make, _) in TRAPS.items():
         (folder / name).write_bytes(make())
+    # what is just not refused has to fit, too
     largest = np.zeros((MOST_PIXELS // 5000, 5000), np.uint8)
-    write_image(folder / "largest.png", largest)  # what is just not refused has to fit, too
+    write_image(folder / "largest.png", largest)
+    Pillow.fromarray(to_rgb(largest)).save(folder / "turned.tif", tiffinfo={274: 6})
+    Pillow.fromarray(largest[: len(largest) // 2]).save(folder / "largest.webp", lossless=True, quality=0, method=0)
     command = [sys.executable, "-c", READ_ALL, str(folder), str(GIGABYTE)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout)
-    assert said.pop("largest.png") == "read"
+    assert {said.pop(name) for name in ("largest.png", "turned.tif", "largest.webp")} == {"read"}
     assert said.pop("processor seconds") < 60
     assert said.keys() == TRAPS.keys()
     for name, sentence in said.items():
@@ -146,12 +166,12 @@ class TestImages:
         path = tmp_path / f"huge{suffix}"
         path.write_bytes(claiming(suffix, 100_000))
         with pytest.raises(
-            DataError, match=r"claims .* pixels, more than the 50,000,000 that are read; cut it into tiles"
+            DataError, match=r"claims .* pixels, more than the (50|25),000,000 that are read; cut it into tiles"
         ):
             read_size(path)
 
     def test_no_other_format_is_tried(self, tmp_path: Path) -> None:
-        for form in ("GIF", "WEBP", "PPM"):
+        for form in ("PCX", "TGA", "ICO", "JPEG2000"):
             Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png", form)
             with pytest.raises(DataError, match="content is no image"):
                 read_image(tmp_path / "a.png")
@@ -180,8 +200,8 @@ class TestImages:
         assert outcome.code == 2
         document = json.loads(outcome.out)
         assert [Path(each["file"]).name for each in document["images"]] == ["good.png"]
-        assert len(document["failed"]) == 4
-        assert outcome.err.count("claims") == 4
+        assert len(document["failed"]) == len(IMAGE_SUFFIXES)
+        assert outcome.err.count("claims") == len(IMAGE_SUFFIXES)
 
     @pytest.mark.parametrize("suffix", [".png", ".tif"])
     def test_sixteen_bits_of_colour_and_beside_transparency_stay(self, tmp_path: Path, suffix: str) -> None:

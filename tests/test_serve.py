@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_form, as_npy, gray, served
 
 from detect import Predictor
@@ -39,6 +41,20 @@ def eventually(true: object) -> None:
         time.sleep(0.01)
 
 
+def test_images_are_turned_upright(client: Client, known: Known) -> None:
+    image = np.random.default_rng(0).integers(100, 255, (30, 40), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6
+    for form in ("PNG", "TIFF"):
+        file = io.BytesIO()
+        Image.fromarray(np.rot90(image)).save(file, form, exif=exif)
+        answer = client.detect(file.getvalue(), f"image/{form.lower()}")
+        assert (answer.json["image"]["width"], answer.json["image"]["height"]) == (40, 30)
+        shown = client.ask("POST", "/v1/preview", file.getvalue(), content_type=f"image/{form.lower()}").content
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(shown))), image)
+    assert all(np.array_equal(seen, image) for batch in known.seen for seen in batch)
+
+
 def test_every_way_to_send_an_image_is_the_same(client: Client, known: Known) -> None:
     image = np.random.default_rng(0).integers(100, 255, (30, 40), dtype=np.uint8)
     form, form_type = as_form(as_file(image, "BMP"), "x.bmp")
@@ -47,6 +63,7 @@ def test_every_way_to_send_an_image_is_the_same(client: Client, known: Known) ->
         (as_file(image), "image/png", ""),
         (as_file(image, "BMP"), "image/x-ms-bmp", ""),
         (as_file(image, "TIFF"), "image/tiff; charset=binary", ""),
+        (as_file(image, "PPM"), "image/x-portable-graymap", ""),
         (form, form_type, ""),
         (npy_form, form_type, ""),
         (as_npy(image), "application/x-npy", ""),

@@ -63,7 +63,7 @@ TEXT_FORM = b'--cut\r\nContent-Disposition: form-data; name="image"\r\n\r\nx\r\n
 BODIES = {
     "nothing": (b"", "image/png", "", 422, "the body is empty"),
     "text": (b"no picture at all", "image/png", "", 422, "is no image"),
-    "a GIF": (b"GIF89a" + bytes(40), "image/png", "", 422, "is no image"),
+    "a GIF of nothing": (b"GIF89a" + bytes(40), "image/gif", "", 422, "is no image"),
     "a PNG cut short": (WHOLE[: len(WHOLE) // 2], "image/png", "", 422, "damaged or cut short"),
     "a PNG of zeros": (png(300, 300, zlib.compress(bytes(50))), "image/png", "", 422, "damaged or cut short"),
     "a PNG that claims the world": (png(10**5, 10**5, b""), "image/png", "", 422, "10000000000 pixels"),

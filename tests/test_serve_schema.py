@@ -30,8 +30,10 @@ def image_bytes(kind: str) -> st.SearchStrategy[bytes]:
     return st.one_of(whole, whole.map(lambda content: content[: len(content) // 2]), st.binary(max_size=300))
 
 
-for kind in ("PNG", "JPEG", "BMP", "TIFF"):
+for kind in ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP"):
     schemathesis.openapi.media_type(f"image/{kind.lower()}", image_bytes(kind))
+for kind in ("graymap", "pixmap", "bitmap", "anymap"):
+    schemathesis.openapi.media_type(f"image/x-portable-{kind}", image_bytes("PPM"))
 schemathesis.openapi.media_type(
     "application/x-npy",
     st.one_of(st.binary(max_size=300), st.integers(1, 40).map(lambda h: as_npy(np.zeros((h, 9), np.uint8)))),

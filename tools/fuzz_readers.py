@@ -73,6 +73,26 @@ def _pngs() -> list[bytes]:
     return _pictures("PNG", deep=True, pnginfo=told)()
 
 
+def _turned(form: str, **options: Any) -> Callable[[], list[bytes]]:
+    """Each with an orientation tag."""
+    return _pictures(form, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", **options)
+
+
+def _pnms() -> list[bytes]:
+    deep = b"P5\n%d %d\n4095\n" % (_SIDE + 8, _SIDE) + (_pixels(3, np.uint16) % 4096).astype(">u2").tobytes()
+    return [*_pictures("PPM")(), deep]
+
+
+def _tiffs() -> list[bytes]:
+    plain = _pictures("TIFF", deep=True)()
+    turned = _pictures("TIFF", deep=True, tiffinfo={274: 6})()
+    pages = io.BytesIO()
+    small = Pillow.fromarray(_pixels(3)[::2, ::2])
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Pillow.fromarray(_pixels(2)).save(pages, "TIFF", save_all=True, append_images=[small])
+    return [*plain, *turned, pages.getvalue()]
+
+
 def _read_picture(folder: Path) -> None:
     (path,) = folder.iterdir()
     pixels = read_image(path)
@@ -250,10 +270,13 @@ KINDS = {
     "configuration": Kind("a.yaml", _configs, damaged_text, _read_config),
     "checkpoint": Kind("a.pt", _checkpoints, damaged_checkpoint, _read_checkpoint),
     "BMP": Kind("a.bmp", _pictures("BMP"), damaged_bytes, _read_picture),
-    "JPEG": Kind("a.jpg", _pictures("JPEG"), damaged_bytes, _read_picture),
+    "GIF": Kind("a.gif", _pictures("GIF"), damaged_bytes, _read_picture),
+    "WebP": Kind("a.webp", _turned("WEBP", lossless=True), damaged_bytes, _read_picture),
+    "PNM": Kind("a.pgm", _pnms, damaged_bytes, _read_picture),
+    "JPEG": Kind("a.jpg", _turned("JPEG"), damaged_bytes, _read_picture),
     "progressive JPEG": Kind("a.jpg", _pictures("JPEG", progressive=True), damaged_bytes, _read_picture),
     "PNG": Kind("a.png", _pngs, damaged_png, _read_picture),
-    "TIFF": Kind("a.tif", _pictures("TIFF", deep=True), damaged_bytes, _read_picture),
+    "TIFF": Kind("a.tif", _tiffs, damaged_bytes, _read_picture),
     "packed TIFF": Kind("a.tif", _pictures("TIFF", deep=True, compression="tiff_lzw"), damaged_bytes, _read_picture),
 }
 

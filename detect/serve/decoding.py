@@ -13,10 +13,13 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ..errors import DataError
-from ..images import Pixels, as_pixels, read_image, read_size
+from ..images import FORMATS_READ, GIVE_AN_IMAGE, Pixels, as_pixels, read_image, read_size
 from .refusals import Refusal
 
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/bmp", "image/tiff")
+IMAGE_TYPES = (
+    *("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/gif", "image/webp"),
+    *("image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-bitmap", "image/x-portable-anymap"),
+)
 ALIASES = {
     "image/jpg": "image/jpeg",
     "image/x-ms-bmp": "image/bmp",
@@ -93,7 +96,8 @@ def _image(upload: Upload, max_pixels: int) -> Pixels:
 
 def _fix(error: DataError) -> str | None:
     """Advice for whoever sent the file, not for whoever has it on a disk."""
-    return "send another file" if error.fix == "replace the file" else error.fix
+    for_senders = {"replace the file": "send another file", GIVE_AN_IMAGE: f"send a {FORMATS_READ} file"}
+    return for_senders.get(error.fix or "", error.fix)
 
 
 def _npy(upload: Upload, max_pixels: int) -> Pixels:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from ..images import FORMATS_READ
 from .decoding import IMAGE_TYPES, NPY_TYPE, RAW_TYPE
 from .refusals import MEANINGS
 
@@ -104,8 +105,9 @@ _FORM = {
 UPLOAD: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A BMP, JPEG, PNG or TIFF file, gray or colour, 8 or 16 bits; an .npy file; or the bare values "
-        "of an array in C order, uint8 or uint16 with the lower byte first, whose shape the query tells.",
+        "description": f"A {FORMATS_READ} file of one image, gray or colour, 8 or 16 bits, turned upright as its "
+        "orientation tag says; an .npy file; or the bare values of an array in C order, uint8 or uint16 with the lower "
+        "byte first, whose shape the query tells.",
         "content": {
             **{each: _BINARY for each in (*IMAGE_TYPES, NPY_TYPE, RAW_TYPE)},
             "multipart/form-data": _FORM,

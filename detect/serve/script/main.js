@@ -87,7 +87,7 @@ const loaded = (url) => new Promise((done) => {
   picture.src = url;
 });
 
-/* A browser shows no TIFF, the upper 8 of 16 bits, and turns some photographs: such pictures are asked for. */
+/* A browser shows no TIFF or PNM, and the upper 8 of 16 bits: such pictures are asked for. */
 const show = async (entry) => {
   const { width, height, bits } = entry.answer.image;
   let picture = bits === 8 && !/\.(tiff?|npy)$/i.test(entry.name) ? await loaded(entry.url) : null;
@@ -235,7 +235,7 @@ const open = async () => {
   byId("open").hidden = false;
   trouble(null);
   byId("subject").replaceChildren(...[`detector ${model}`, plural(categories.length, "class").replace("classs", "classes"), location.host].map((text) => element("span", "", text)));
-  byId("taken").textContent = `BMP, JPEG, PNG or TIFF, gray or colour, 8 or 16 bits, or an array as .npy; up to ${(limits.max_bytes / 2 ** 20).toFixed(0)} MiB and ${(limits.max_pixels / 1e6).toLocaleString("en")} million pixels each`;
+  byId("taken").textContent = `BMP, GIF, JPEG, PNG, PNM, TIFF or WebP, gray or colour, 8 or 16 bits, or an array as .npy; up to ${(limits.max_bytes / 2 ** 20).toFixed(0)} MiB and ${(limits.max_pixels / 1e6).toLocaleString("en")} million pixels each`;
   draw();
 };
 byId("door").addEventListener("submit", (event) => {
