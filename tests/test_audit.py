@@ -3,10 +3,11 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from labelled_data import picture, pixels
+from labelled_data import pair, picture, pixels, voc_text
 from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps
 from rich.console import Console
@@ -223,3 +224,39 @@ def test_a_clean_audit_says_so() -> None:
     console = Console(file=io.StringIO(), width=100, record=True)
     console.print(audit.audit_table(audit.AuditReport({}, ())))
     assert "Nothing to complain about" in console.export_text()
+
+
+def test_orientation_tags_are_one_warning_and_copies_are_equal_as_seen(tmp_path: Path) -> None:
+    upright = pixels(1)
+    exif = Pillow.Exif()
+    paths = [tmp_path / name for name in ("plain.png", "a.tif", "b.png", "c.png")]
+    Pillow.fromarray(upright).save(paths[0])
+    for path, tag, stored in zip(paths[1:], (6, 3, 6), (np.rot90(upright), np.rot90(upright, 2), np.rot90(pixels(2)))):
+        exif[274] = tag
+        Pillow.fromarray(stored).save(path, exif=exif)
+    prints = audit.fingerprints(paths)
+    assert [each.orientation for each in prints if isinstance(each, audit.Fingerprint)] == [1, 6, 3, 6]
+    assert [each.members for each in audit.find_twins(prints)] == [(0, 1, 2)]
+    images = [Image(path, 64, 48) for path in paths]
+    (warning,) = audit.check_orientation(images, prints)
+    assert (warning.kind, warning.severity) == ("rotated by its orientation tag", "warning")
+    assert (warning.path, tuple(warning.others)) == (paths[1], tuple(paths[2:]))
+    assert "3 images have an orientation tag (3 in 1, 6 in 2)" in warning.message
+    assert "a.tif, b.png, c.png" in warning.message
+    assert audit.check_orientation(images[:1], prints[:1]) == []
+
+
+def test_the_audit_and_the_conversion_see_upright_images(tmp_path: Path, detect: Any) -> None:
+    for number in range(4):
+        pair(tmp_path / "data", f"a{number}", [("dent", 1, 1, 40, 60)], seed=number)
+        path = tmp_path / "data" / "IMAGES" / f"a{number}.png"
+        exif = Pillow.Exif()
+        exif[274] = 8
+        Pillow.fromarray(pixels(number)).save(path, exif=exif)
+        xml = tmp_path / "data" / "ANNOTATIONS" / f"a{number}.xml"
+        xml.write_text(voc_text(f"a{number}.png", [("dent", 1, 1, 40, 60)], size=(48, 64)))
+    outcome = detect("audit", tmp_path / "data")
+    assert "4 images have an orientation tag (8 in 4)" in " ".join(outcome.out.split())
+    assert detect("convert", tmp_path / "data", "--out", tmp_path / "out").code == 0
+    written = json.loads((tmp_path / "out" / "all.json").read_text())
+    assert {(each["width"], each["height"]) for each in written["images"]} == {(48, 64)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -38,6 +38,7 @@ __all__ = [
     "check_missing",
     "check_names",
     "check_no_objects",
+    "check_orientation",
     "check_shifts",
     "check_twins",
     "compare_all",
@@ -131,6 +132,26 @@ def check_depth(images: Sequence[Image], prints: Sequence[Fingerprint]) -> list[
         f"do; train with data.max_value={white}, or 65,535 is taken for white"
     )
     return [Finding("depth not used", "note", path, message)]
+
+
+def check_orientation(images: Sequence[Image], prints: Sequence[Fingerprint]) -> list[Finding]:
+    """One warning for all images with an orientation tag: boxes drawn on the stored pixels are in another place.
+
+    Args:
+        images: as read.
+        prints: of these images.
+    """
+    tags = {image.path: each.orientation for each, image in zip(prints, images) if each.orientation != 1}
+    if not tags:
+        return []
+    first, *rest = tags
+    counts = ", ".join(f"{tag} in {number:,}" for tag, number in sorted(Counter(tags.values()).items()))
+    listed = ", ".join(path.name for path in list(tags)[:5]) + (", ..." if len(tags) > 5 else "")
+    message = (
+        f"{len(tags):,} images have an orientation tag ({counts}) and are read upright, as most annotation tools show "
+        f"them: {listed}; check that their boxes were drawn on the upright image, not on the stored pixels"
+    )
+    return [Finding("rotated by its orientation tag", "warning", first, message, tuple(rest))]
 
 
 def unreadable(path: Path, error: DataError) -> Finding:

@@ -121,6 +121,7 @@ def _look(sources: Sequence[Path], source: str | None, categories: Sequence[str]
         entries.append(dataclasses.replace(entry, image=kept))
         prints.append(seen)
     findings += audit.check_depth([entry.image for entry in entries], prints)
+    findings += audit.check_orientation([entry.image for entry in entries], prints)
     return _Look(name, entries, findings, left_out, prints, reading.categories)
 
 

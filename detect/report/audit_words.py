@@ -37,6 +37,7 @@ _MEANINGS = {
     "class names alike": "most likely one class, spelt in two ways",
     "copy of a file": "the first is used",
     "file name at odds": "the labels name another file than the one they are paired with",
+    "rotated by its orientation tag": "images that are turned when they are read: were the boxes drawn on them so?",
     "depth not used": "a camera of fewer bits than its files: tell training its white with data.max_value",
     "image in no part": "the split leaves it out",
     "grouped by name": "kept together wherever chance divided",
