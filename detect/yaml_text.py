@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .encoding import decode
+
 _MERGE = "tag:yaml.org,2002:merge"  # several "<<" have a meaning
+_TEXT, _BOOL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:bool"
 _MOST_BYTES = 500_000  # PyYAML reads some 100 kB a second; nine thousand class names take a third of this
 _MOST_VALUES = 100_000  # with what aliases repeat counted each time
 _DEEPEST = 50
 
 
 class _Loader(yaml.SafeLoader):
+    """YAML 1.2's words: only true and false are truth values, and a key is the text that stands there."""
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
                 continue
-            if (key.tag, key.value) in seen:
+            if key.value in seen:
                 raise yaml.composer.ComposerError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
-            seen.add((key.tag, key.value))
+            seen.add(key.value)
+            key.tag = _TEXT  # a class named no, on or 1.0 keeps its name
         return node
 
 
-def read_yaml(path: Path) -> Any:
-    """Plain values of a file with one YAML document in UTF-8; None of an empty one.
+# PyYAML follows YAML 1.1, in which yes, no, on and off are truth values, and with them classes of these names.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+class _AsWritten(_Loader):
+    """All scalars are the text that stands there."""
+
+
+_AsWritten.yaml_implicit_resolvers = {}
+
+
+def read_yaml(path: Path, *, as_written: bool = False) -> Any:
+    """Plain values of a file with one YAML document; None of an empty one.
+
+    Args:
+        path: the file, in UTF-8 or another encoding that ``encoding.decode`` is sure of.
+        as_written: numbers, truth values and nulls are the text that stands there.
 
     Raises:
         OSError: it can't be read.
@@ -37,14 +63,14 @@ def read_yaml(path: Path) -> Any:
         raise yaml.YAMLError("it is no file but a pipe or device")
     try:
         with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1).decode("utf-8-sig")
-    except ValueError as error:  # no UTF-8, or a name that no file can have
+            text = decode(file.read(_MOST_BYTES + 1))
+    except ValueError as error:  # an unknown encoding, or a name that no file can have
         raise yaml.YAMLError(str(error)) from None
-    return load_yaml(text)
+    return load_yaml(text, as_written=as_written)
 
 
-def load_yaml(text: str) -> Any:
-    """Plain values of one YAML document; None of an empty one.
+def load_yaml(text: str, *, as_written: bool = False) -> Any:
+    """Plain values of one YAML document; None of an empty one. Keys are text.
 
     Raises:
         yaml.YAMLError: no YAML, a tag beyond plain values, a key twice in one mapping, a value that is none of its
@@ -52,7 +78,7 @@ def load_yaml(text: str) -> Any:
     """
     if len(text) > _MOST_BYTES:
         raise yaml.YAMLError(f"it is longer than the {_MOST_BYTES:,} bytes that are read")
-    loader = _Loader(text)
+    loader = (_AsWritten if as_written else _Loader)(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -17,6 +17,8 @@ import detect as detect_package
 from detect.audit import AuditReport
 from detect.audit.borders import SHORT
 from detect.conversion import audit_sources
+from detect.conversion.checking import NO_BOXES
+from detect.formats.reading import IN_NO_PART
 from detect.records import Finding
 from detect.report.audit_page import to_html
 from detect.report.audit_words import gist, kinds, listed
@@ -165,6 +167,8 @@ def test_every_kind_of_finding_is_explained() -> None:
         "label looks missing",
         "parts differ",
         SHORT,
+        NO_BOXES,
+        IN_NO_PART,
     }
     assert len(names) > 25
     report = AuditReport({}, tuple(Finding(name, "note", Path("a"), "") for name in names))

@@ -9,6 +9,7 @@ import pytest
 from labelled_data import picture
 
 from detect.errors import DataError
+from detect.evaluation import judge
 from detect.formats import coco
 from detect.records import Box, Dataset, Image
 
@@ -142,26 +143,15 @@ def without(key: str, position: int, field: str) -> dict[str, Any]:
         ({"images": [], "annotations": []}, "'categories' is missing"),
         (content(images={}), "images is an object"),
         (content(annotations=[3]), r"annotations\[0\] is a number \(3\)"),
-        (changed("images", 0, id="7"), r"images\[0\]\.id is text \('7'\)"),
+        (changed("images", 0, id=" "), r"images\[0\]\.id is text \(' '\)"),
         (changed("images", 0, id=True), "truth value"),
         (changed("images", 0, id=7), r"images\[1\]\.id is 7, which an earlier one has"),
         (changed("categories", 0, id=3), r"categories\[1\]\.id is 3"),
         (changed("categories", 0, name="dent "), "both named 'dent'"),
         (changed("annotations", 0, id=9), r"annotations\[1\]\.id is 9"),
-        (without("images", 0, "id"), "missing, not a whole number"),
+        (without("images", 0, "id"), "missing, neither a whole number nor text"),
         (without("images", 0, "file_name"), r"images\[0\] has no file_name"),
-        (changed("images", 0, width="wide"), "images.0..width holds text"),
         (without("categories", 0, "name"), r"categories\[0\] has no name"),
-        (changed("annotations", 0, image_id=8), "image_id is 8, which none of the images has"),
-        (changed("annotations", 0, category_id=1), "category_id is 1, which none of the categories has"),
-        (without("annotations", 0, "bbox"), "bbox is missing"),
-        (changed("annotations", 0, bbox=[1, 2, 3]), "bbox is a list"),
-        (changed("annotations", 0, bbox=[1, 2, "3", 4]), "bbox holds text"),
-        (changed("annotations", 0, bbox=[1, 2, math.nan, 4]), "NaN is not a number that JSON knows"),
-        (changed("annotations", 0, bbox=[1, 2, math.inf, 4]), "Infinity is not"),
-        (json.dumps(content()).replace("10.5", "1e999"), "bbox holds inf"),
-        (changed("annotations", 0, bbox=[1, 2, 10**400, 4]), "giant number"),
-        (changed("annotations", 0, iscrowd=2), "iscrowd is 2"),
         (json.dumps(content()).replace("10.5", "9" * 5000), "can't be read|giant number"),
     ],
 )
@@ -172,6 +162,108 @@ def test_a_broken_file_is_refused_in_one_sentence(tmp_path: Path, data: Any, wor
     assert str(caught.value).startswith(f"{file}: ")
     assert "\n" not in str(caught.value)
     assert [finding.kind for finding in coco.scan([file]).findings] == ["unreadable label file"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (changed("annotations", 0, image_id=8), "image_id is 8, which none of the images has"),
+        (changed("annotations", 0, category_id=1), "category_id is 1, which none of the categories has"),
+        (without("annotations", 0, "bbox"), "bbox is missing"),
+        (changed("annotations", 0, bbox=[1, 2, 3]), "bbox is a list"),
+        (changed("annotations", 0, bbox=[1, 2, "3 px", 4]), "bbox holds text"),
+        (changed("annotations", 0, bbox=[1, 2, math.nan, 4]), "bbox holds nan"),
+        (changed("annotations", 0, bbox=[1, 2, math.inf, 4]), "bbox holds inf"),
+        (json.dumps(content()).replace("10.5", "1e999"), "bbox holds inf"),
+        (changed("annotations", 0, bbox=[1, 2, 10**400, 4]), "giant number"),
+        (changed("annotations", 0, iscrowd=2), "iscrowd is 2"),
+        (changed("annotations", 0, bbox=None, segmentation=[]), "bbox is missing, and so is its segmentation"),
+        (changed("annotations", 0, bbox=None, segmentation=[["a", 1]]), "segmentation holds text"),
+        (changed("annotations", 0, bbox=None, segmentation={"counts": 3, "size": [4, 4]}), "mask can't be read"),
+        (changed("annotations", 0, bbox=None, segmentation={"counts": [16]}), "mask can't be read"),
+        (changed("annotations", 0, bbox=None, segmentation="polygon"), "no polygon"),
+    ],
+)
+def test_a_broken_annotation_is_named_with_its_image_and_costs_no_other(tmp_path: Path, data: Any, words: str) -> None:
+    file = saved(tmp_path, data)
+    with pytest.raises(DataError, match=words) as caught:
+        coco.load(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+    reading = coco.scan([file])
+    (finding,) = reading.findings
+    assert (finding.kind, finding.severity) == ("broken object", "error")
+    assert finding.image == (None if "image_id" in words else tmp_path / "a.png")
+    assert [box.label for entry in reading.entries for box in entry.image.boxes] == ["scratch"]
+
+
+def test_ids_and_numbers_may_be_text_and_what_boxes_do_not_need_may_be_anything(tmp_path: Path) -> None:
+    plain = coco.read(saved(tmp_path, content()))
+    data = content()
+    for item in data["images"]:
+        item |= {"id": str(item["id"]), "width": "64", "height": 48.0, "license": math.nan}
+    for item in data["categories"]:
+        item["id"] = float(item["id"])
+    for item in data["annotations"]:
+        item |= {"id": None, "image_id": f"{item['image_id']}", "category_id": str(item["category_id"])}
+        item |= {"bbox": [str(value) for value in item["bbox"]], "area": math.nan, "score": None}
+    data["annotations"][0]["iscrowd"] = None
+    data["annotations"][1] |= {"iscrowd": "1", "difficult": True, "area": None}
+    file = saved(tmp_path, data, "text.json")
+    assert coco.read(file) == plain
+    assert [item["id"] for item in coco.load(file)["images"]] == [70, 7]
+    assert coco.load(file)["annotations"][0]["area"] == 42
+
+
+def test_ids_that_are_no_numbers_stay_text_and_detections_follow(tmp_path: Path) -> None:
+    data = content()
+    names = {70: "0f8fad5b-d9cb-469f-a165-70867728950e", 7: 7}
+    for item in data["images"]:
+        item["id"] = names[item["id"]]
+    for item in data["annotations"]:
+        item["image_id"] = names[item["image_id"]]
+    file = saved(tmp_path, data)
+    assert [len(image.boxes) for image in coco.read(file).images] == [0, 2]
+    truth = coco.load(file)
+    assert [item["id"] for item in truth["images"]] == [names[70], "7"]
+    found = [{"image_id": 7, "category_id": "3", "bbox": [1, 2, 10.5, 4], "score": 0.9}]
+    found.append({"image_id": names[70], "category_id": 18.0, "bbox": [0, 0, 3, 3], "score": 0.8})
+    results = coco.results_for(truth, found)
+    assert [(item["image_id"], item["category_id"]) for item in results] == [("7", 3), (names[70], 18)]
+    assert judge(truth, results).summary["per_class"]["dent"]["AP50"] == pytest.approx(1)
+
+
+def test_an_annotation_without_a_box_gets_that_around_its_outline(tmp_path: Path) -> None:
+    outlines = [
+        [[1, 2, 11.5, 2, 6, 6]],
+        [[1, 2, 4, 4, 2, 3], [11.5, 6, 8, 5, 9, 4]],
+        [1, 2, 11.5, 2, 6, 6],
+        {"size": [48, 64], "counts": [48 + 2, 4, 44, 4, 48 * 64 - 48 - 54]},
+    ]
+    for outline in outlines:
+        data = changed("annotations", 0, bbox=[], segmentation=outline)
+        reading = coco.scan([saved(tmp_path, data)])
+        dent = reading.entries[1].image.boxes[0]
+        assert dent.xyxy == pytest.approx((1, 2, 3, 6) if isinstance(outline, dict) else (1, 2, 11.5, 6))
+        (finding,) = reading.findings
+        assert (finding.kind, "became its enclosing box" in finding.message) == ("shapes converted", True)
+    x, y, width, height = coco.load(tmp_path / "train.json")["annotations"][0]["bbox"]
+    assert (x, y, width, height) == (1, 2, 2, 4)
+
+
+def test_a_placeholder_of_the_project_is_no_class(tmp_path: Path) -> None:
+    data = content()
+    data["categories"].insert(0, {"id": 0, "name": "dent", "supercategory": "none"})
+    file = saved(tmp_path, data)
+    assert coco.read(file).categories == ("scratch", "dent")
+    assert [item["id"] for item in coco.load(file)["categories"]] == [18, 3]
+    data["annotations"].append({"id": 1, "image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1]})
+    with pytest.raises(DataError, match="both named 'dent'"):
+        coco.load(saved(tmp_path, data))
+    every = [item | {"supercategory": "none"} for item in content()["categories"]]
+    every[0]["id"] = 0  # a class like any other, though nothing here has it
+    data = content(categories=every, annotations=content()["annotations"][:1])
+    assert coco.read(saved(tmp_path, data)).categories == ("scratch", "dent")
 
 
 def test_a_missing_file_and_a_byte_order_mark(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from labelled_data import picture
 from detect.conversion import audit_sources, convert
 from detect.errors import DataError
 from detect.formats import coco, recognise
-from detect.formats.coco_images import common_folder, last_part, leads_out
+from detect.formats.image_finder import common_folder, last_part, leads_out
 from detect.records import Box
 
 NAMES = ["a.png", "b.png"]
@@ -90,7 +90,10 @@ def test_a_cvat_export_without_images_says_what_is_missing_in_one_sentence(tmp_p
 
 
 def test_the_folder_of_the_images_is_given_as_another_source(tmp_path: Path) -> None:
-    save(tmp_path / "export" / "annotations" / "instances_default.json", cvat(["a.png", "day 2/b.png"], []))
+    save(
+        tmp_path / "export" / "annotations" / "instances_default.json",
+        cvat(["a.png", "day 2/b.png"], [{"bbox": [1, 1, 4, 4]}]),
+    )
     picture(tmp_path / "plant" / "a.png", 1)
     picture(tmp_path / "plant" / "line 3" / "b.png", 2)
     sources = [tmp_path / "export", tmp_path / "plant"]
@@ -118,7 +121,7 @@ def test_objects_that_cvat_draws_other_than_as_boxes(tmp_path: Path) -> None:
     assert cut.xyxy == pytest.approx((0, 0, 10 + 10 * 3**0.5 / 2 + 2.5, 5 + 5 + 5 * 3**0.5 / 2))
     assert (polygon.xyxy, polygon.crowd, mask.crowd) == ((1, 1, 5, 5), False, True)
     assert [(f.kind, f.severity, f.message.partition(" ")[0]) for f in reading.findings] == [
-        ("turned boxes", "warning", "2"),
+        ("rotated boxes", "warning", "2"),
         ("outlines left out", "note", "2"),
         ("masks are crowd", "warning", "1"),
     ]

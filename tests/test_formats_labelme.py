@@ -61,19 +61,20 @@ def test_rectangles_drawn_from_any_corner(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (shape(kind="polygon"), "dent is a polygon, and only rectangles are read"),
-        (shape(kind=None), "dent is a polygon"),
-        (shape(kind="circle"), "dent is a circle"),
-        (shape(points=[[0, 2], [4, 0], [6, 4], [2, 6]]), "turned"),
-        (shape(points=[[1, 2]]), "not the two corners"),
-        (shape(points=[[1, 2], [3, "4"]]), "not the two corners"),
-        (shape(points=[[1, 2], [3, float("1e300")]]), "not the two corners"),
+        (shape(kind="line"), "dent is a line, which has no area"),
+        (shape(kind="points"), "dent is a points, which has no area"),
+        (shape(kind="star"), "dent is a star, which is not read"),
+        (shape(kind="circle", points=[[1, 2]]), "not the two of a circle"),
+        (shape(points=[[1, 2]]), "not the two of a rectangle"),
+        (shape(points=[]), "not pairs of x and y"),
+        (shape(points=[[1, 2], [3, "4"]]), "not pairs of x and y"),
+        (shape(points=[[1, 2], [3, float("1e300")]]), "not pairs of x and y"),
         (shape(label=" "), "no label"),
         (shape(label=None), "no label"),
         ("dent", "it is text ('dent'), not an object"),
     ],
 )
-def test_a_shape_that_is_no_rectangle_costs_only_itself(tmp_path: Path, wrong: object, words: str) -> None:
+def test_a_shape_without_area_costs_only_itself(tmp_path: Path, wrong: object, words: str) -> None:
     picture(tmp_path / "a.png")
     saved(tmp_path / "a.json", shape(), wrong)
     reading = labelme.scan([tmp_path])
@@ -81,6 +82,43 @@ def test_a_shape_that_is_no_rectangle_costs_only_itself(tmp_path: Path, wrong: o
     assert reading.findings[0].message.startswith("shape 2: ")
     assert words in reading.findings[0].message
     assert len(reading.entries[0].image.boxes) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "points", "xyxy", "became"),
+    [
+        ("polygon", [[5, 4], [30, 10], [12, 40]], (5, 4, 30, 40), "1 polygon became its enclosing box"),
+        (None, [[5, 4], [30, 10], [12, 40]], (5, 4, 30, 40), "1 polygon became"),
+        ("circle", [[20, 20], [23, 24]], (15, 15, 25, 25), "1 circle became"),
+        ("circle", [[3, 20], [3, 25]], (0, 15, 8, 25), "1 circle became"),
+        ("mask", [[5, 4], [30, 40]], (5, 4, 30, 40), "1 mask became"),
+        ("rotation", [[10, 2], [14, 0], [16, 4], [12, 6]], (10, 0, 16, 6), "1 rotated box became"),
+        ("oriented_rectangle", [[10, 2], [14, 0], [16, 4], [12, 6]], (10, 0, 16, 6), "1 rotated box became"),
+        ("rectangle", [[10, 2], [14, 0], [16, 4], [12, 6]], (10, 0, 16, 6), "1 rotated box became"),
+    ],
+)
+def test_other_shapes_become_their_enclosing_boxes(
+    tmp_path: Path, form: str | None, points: list[list[float]], xyxy: tuple[float, ...], became: str
+) -> None:
+    picture(tmp_path / "a.png")
+    saved(tmp_path / "a.json", shape(kind=form, points=points))
+    reading = labelme.scan([tmp_path])
+    assert [box.xyxy for box in reading.entries[0].image.boxes] == [xyxy]
+    (finding,) = reading.findings
+    assert (finding.kind, finding.severity) == ("shapes converted", "note")
+    assert became in finding.message
+
+
+@pytest.mark.parametrize("name", ["", "a", "notes.txt", "a.json", None, 3, "C:\\pictures\\"])
+def test_a_name_of_no_image_means_the_image_beside_the_file(tmp_path: Path, name: object) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("the rolls were changed")
+    saved(tmp_path / "a.json", shape(), imagePath=name)
+    assert labelme.read(tmp_path).images[0].path == tmp_path / "a.png"
+    (tmp_path / "a.png").rename(tmp_path / "b.png")
+    (finding, unlabelled) = labelme.scan([tmp_path]).findings
+    assert (finding.kind, unlabelled.kind) == ("unreadable label file", "image without label file")
+    assert "names no image, and there is none beside it" in finding.message
 
 
 @pytest.mark.parametrize("image", ["../pictures/a.png", "..\\pictures\\a.png", "C:\\then\\a.png", "gone/a.png"])

@@ -6,7 +6,7 @@ import pytest
 from labelled_data import OBJECT, pair, picture, voc_text
 
 from detect.errors import DataError
-from detect.formats import voc, voc_xml
+from detect.formats import voc
 from detect.records import Finding
 
 BOX = ("dent", 3, 4, 10, 20)
@@ -141,8 +141,12 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><fi
         (" \n", "empty"),
         (voc_text("a.png", [BOX])[:-30], "cut short"),
         ("<html></html>", "<html>"),
-        (b"\x00\xff\x10", "UTF-8"),
-        ("<annotation><folder>\u00e4</folder></annotation>".encode("latin-1"), "UTF-8"),
+        (b"\x00\xff\x10", "cut short"),
+        (
+            "<annotation><folder>\u0414\u0435\u0444</folder></annotation>".encode("cp1251"),
+            "GBK, Windows-1252 or another",
+        ),
+        ("<annotation><folder>\u00c4\u00d6</folder></annotation>".encode("cp1252"), "GBK, Windows-1252 or another"),
         (b'<?xml version="1.0" encoding="klingon"?><annotation/>', "klingon"),
         ("<a>" * 5000, "cut short"),
     ],
@@ -175,7 +179,9 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     ("item", "words"),
     [
         ("<object><name>dent</name></object>", "no <bndbox>"),
-        ("<object><name>dent</name><robndbox/></object>", "only <robndbox>"),
+        ("<object><name>dent</name><segmentation/></object>", "only <segmentation>"),
+        ("<object><name>dent</name><robndbox/></object>", "<cx> of dent: a number is missing"),
+        ("<object><name>dent</name><polygon/></object>", "the <polygon> of dent has no points"),
         (OBJECT.format("", 1, 1, 2, 2, 0), "no <name>"),
         (OBJECT.format("dent", "nan", 1, 2, 2, 0), "not a finite number"),
         (OBJECT.format("dent", 1, "1e999", 2, 2, 0), "not a finite number"),
@@ -227,7 +233,7 @@ def test_writing_never_mixes_into_a_full_folder_and_tells_what_xml_cannot_hold(t
     with pytest.raises(DataError, match="not empty"):
         voc.write({"all": dataset}, tmp_path / "out")
     with pytest.raises(DataError, match="can't stand in XML"):
-        voc_xml.to_xml(dataset.images[0], "a\x00.png")
+        voc.to_xml(dataset.images[0], "a\x00.png")
 
 
 def test_markup_in_names_survives(tmp_path: Path) -> None:

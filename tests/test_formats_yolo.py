@@ -7,7 +7,7 @@ import yaml
 from labelled_data import picture
 
 from detect.errors import DataError
-from detect.formats import FORMATS, recognise, yolo
+from detect.formats import WRITERS, recognise, yolo
 from detect.records import Box, Dataset, Image
 
 
@@ -63,7 +63,7 @@ def test_names_that_cannot_be_used(tmp_path: Path, names: object, words: str) ->
 def test_no_names_at_all(tmp_path: Path) -> None:
     folder(tmp_path, {"images/a.png": ""})
     (tmp_path / "data.yaml").write_text("a: [broken")
-    with pytest.raises(DataError, match=r"no data\.yaml with class names"):
+    with pytest.raises(DataError, match=r"data\.yaml: the YAML can't be read"):
         yolo.scan([tmp_path])
     with pytest.raises(DataError, match="no such file"):
         yolo.scan([tmp_path / "none"])
@@ -81,16 +81,18 @@ def test_an_image_without_text_has_no_objects_and_text_without_image_is_an_error
     reading = yolo.scan([root])
     assert [entry.image.boxes for entry in reading.entries] == [(), ()]
     assert [(f.kind, f.severity, f.path.name) for f in reading.findings] == [
-        ("image without label file", "note", "a.png"),
         ("label file without image", "error", "c.txt"),
+        ("image without label file", "note", "a.png"),
     ]
+    assert reading.findings[1].message.startswith("1 of 2 images (50 %) have no label file")
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("0 0.5 0.5 0.2", "4 numbers"),
-        ("0 0.1 0.1 0.2 0.1 0.2 0.2", "polygon"),
+        ("0 0.1 0.1 0.2 0.1 0.2 0.2 0.3", "8 numbers"),
+        ("0 0.1 0.1 0.2 0.1 0.2 nan", "not a finite number"),
         ("2 0.5 0.5 0.2 0.4", "none of 0 to 1"),
         ("-1 0.5 0.5 0.2 0.4", "none of 0 to 1"),
         ("0.5 0.5 0.5 0.2 0.4", "none of 0 to 1"),
@@ -147,8 +149,8 @@ def test_written_files_are_the_usual_layout(tmp_path: Path) -> None:
 def test_formats_are_recognised(tmp_path: Path) -> None:
     boxes = (Box("dent", (1, 2, 3, 4)),)
     dataset = Dataset((Image(picture(tmp_path / "a.png"), 64, 48, boxes),), ("dent",))
-    for name, form in FORMATS.items():
-        form.write({"all": dataset}, tmp_path / name)
+    for name in ("voc", "coco", "yolo", "labelme"):
+        WRITERS[name]({"all": dataset}, tmp_path / name)
         assert recognise([tmp_path / name]) == name
     assert recognise([tmp_path / "coco" / "all.json"]) == "coco"
     assert recognise([tmp_path / "yolo" / "data.yaml"]) == "yolo"

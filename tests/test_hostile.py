@@ -118,10 +118,10 @@ from pathlib import Path
 import cv2, numpy
 from detect.config import load_config
 from detect.errors import DetectError
-from detect.formats import coco_schema, xml_text
+from detect.formats import coco, xml_text
 from detect.images import read_image
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
-readers = {".xml": xml_text.parse, ".json": coco_schema.load, ".yaml": load_config}
+readers = {".xml": xml_text.parse, ".json": coco.load, ".yaml": load_config}
 said = {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:

@@ -6,12 +6,16 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .console import print_rich, shown
 from .verb import Verb, names
 
-FORMAT_NAMES = ("voc", "coco", "yolo", "labelme")
-TARGET_NAMES = (*FORMAT_NAMES, "csv")  # that are written; CSV is not read
+if TYPE_CHECKING:
+    from ..conversion import ReadOptions
+
+FORMAT_NAMES = ("voc", "coco", "yolo", "labelme", "cvat")  # that are read
+TARGET_NAMES = ("voc", "coco", "yolo", "labelme", "csv")  # that are written
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +31,29 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         metavar="A,B,...",
         help="the class names in the order of their ids (default: all, sorted)",
+    )
+    parser.add_argument("--clip", action="store_true", help="cut boxes that stick out of their image by any distance")
+    parser.add_argument(
+        "--allow-empty",
+        action="store_true",
+        help="images without a label file have no defect; label files without an image are passed over",
+    )
+    parser.add_argument(
+        "--voc-origin", type=int, choices=(0, 1), help="the first pixel's number in Pascal-VOC (default: by the data)"
+    )
+    parser.add_argument(
+        "--ignore-orientation",
+        action="store_true",
+        help="boxes were drawn by a tool that ignores the orientation tag (EXIF) of images",
+    )
+
+
+def read_options(args: argparse.Namespace) -> ReadOptions:
+    """What these arguments say of how labels are read."""
+    from ..conversion import ReadOptions
+
+    return ReadOptions(
+        voc_origin=args.voc_origin, ignores_orientation=args.ignore_orientation, allow_empty=args.allow_empty
     )
 
 
@@ -53,7 +80,13 @@ def _run(args: argparse.Namespace) -> int:
     from ..conversion import audit_sources
 
     report = audit_sources(
-        args.sources, source=args.source, categories=args.classes, split=args.split, against=args.against
+        args.sources,
+        source=args.source,
+        categories=args.classes,
+        split=args.split,
+        against=args.against,
+        clip=args.clip,
+        options=read_options(args),
     )
     if args.json:
         print(json.dumps(report.as_dict(), ensure_ascii=False, indent=1))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .audit import TARGET_NAMES, add_source_arguments
+from .audit import TARGET_NAMES, add_source_arguments, read_options
 from .console import command, print_rich, shown
 from .verb import UsageError, Verb
 
@@ -38,7 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="objects flagged as difficult: keep them, let the judge ignore them, or drop them (default: %(default)s)",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out what has errors and go on")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out every image with an error, and go on")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -64,6 +64,8 @@ def _run(args: argparse.Namespace) -> int:
             difficult=args.difficult,
             categories=args.classes,
             skip_bad=args.skip_bad,
+            clip=args.clip,
+            options=read_options(args),
         )
     except LabelError as error:
         print_rich(audit_table(error.report))

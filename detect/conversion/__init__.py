@@ -9,18 +9,19 @@ from pathlib import Path
 from .. import audit
 from ..audit import AuditReport, LeftOut
 from ..errors import DataError
-from ..formats import WRITERS
+from ..formats import WRITERS, ReadOptions
 from ..formats.files import stem, write_json
 from ..formats.losses import losses
+from ..formats.reading import DEFAULTS, IN_NO_PART
 from ..formats.roots import remember
 from ..records import Dataset, Finding
 from ..split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
-from .checking import Checked, Difficult, check
+from .checking import NO_BOXES, Checked, Difficult, check
 from .grouping import named_groups, told
 from .reporting import parts_by_source, parts_of_source, report_on
 from .strips import frames_by_strip, refuse_torn
 
-__all__ = ["Conversion", "Difficult", "LabelError", "audit_sources", "convert"]
+__all__ = ["Conversion", "Difficult", "LabelError", "ReadOptions", "audit_sources", "convert"]
 
 
 class LabelError(DataError):
@@ -32,7 +33,9 @@ class LabelError(DataError):
         errors = report.errors
         first = f"{errors[0].path}: {errors[0].message}"
         found = f"{len(errors)} error{'s' * (len(errors) > 1)} in the data, the first is {first}"
-        super().__init__(found, where=where, fix="correct them all, or leave them out with --skip-bad")
+        skippable = any(finding.kind != NO_BOXES for finding in errors)
+        fix = "correct them all, or leave out the images concerned with --skip-bad" if skippable else None
+        super().__init__(found, where=where, fix=fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +70,30 @@ def convert(
     difficult: Difficult = "keep",
     categories: Sequence[str] | None = None,
     skip_bad: bool = False,
+    clip: bool = False,
+    options: ReadOptions = DEFAULTS,
 ) -> Conversion:
     """Read labels and images, audit them, divide them and write each part, and ``audit.json``, to ``out``.
 
     Args:
         sources: folders, or label files where a format has one for all images.
         out: folder to write to. COCO and CSV reference the images where they are; the others get copies of them.
-        source: "voc", "coco", "yolo" or "labelme"; None looks at the sources.
-        target: format to write, one of these or "csv".
+        source: "voc", "coco", "yolo", "labelme" or "cvat"; None looks at the sources.
+        target: format to write, one of the first four or "csv".
         split: ``train=1-200,val=201-240`` or ``train=0.8,val=0.2``. Without it and ``folds``, the parts of the
-            source are kept if it has two or more (several COCO files, YOLO's folders), else there is one, "all".
-            Folders called train and validation around VOC files make no parts: copies are in use where an image
-            lies in one and its XML in the other.
+            source are kept if it has two or more (several COCO files, those of data.yaml, lists in ImageSets/Main,
+            subsets, folders called train and so on), else there is one, "all". Such folders make no parts of VOC files
+            if an image lies in one and its XML in another, as in some copies of NEU-DET.
         folds: number of folds for cross-validation.
         seed: of a split by fraction or into folds.
         group_pattern: of such a split: images whose paths share what this regular expression finds stay together, as
             ``conversion.grouping.named_groups`` says.
         difficult: keep objects flagged as difficult, let the judge ignore them (COCO's iscrowd), or drop them.
         categories: the classes in the order of their ids; None takes all, in alphabetical order.
-        skip_bad: leave out what has errors, and go on.
+        skip_bad: leave out every image with an error, in itself or in one of its objects, and go on.
+        clip: cut boxes that stick out of their image by any distance, not only by up to 1 pixel or 1 % of the side.
+        options: what label files leave open. With ``allow_empty``, images without label files count as without objects,
+            label files without images are warnings, and a data set without any box is converted.
 
     Raises:
         LabelError: there are errors; only ``audit.json`` was written.
@@ -102,8 +110,9 @@ def convert(
         found = "a group pattern keeps images together where chance divides them, and here it doesn't"
         raise DataError(found, fix="divide by shares or into folds, or leave the pattern out")
 
-    checked = check(sources, source, categories, difficult)
-    if any(finding.severity == "error" for finding in checked.findings) and not skip_bad:
+    checked = check(sources, source, categories, difficult, options, clip=clip)
+    errors = [finding for finding in checked.findings if finding.severity == "error"]
+    if errors and (not skip_bad or any(finding.kind == NO_BOXES for finding in errors)):
         report = report_on(checked, {"all": range(len(checked.entries))}, checked.findings, [])
         _write_report(report, out)
         raise LabelError(report, out / "audit.json")
@@ -139,11 +148,13 @@ def audit_sources(
     categories: Sequence[str] | None = None,
     split: str | None = None,
     against: Sequence[Path] = (),
+    clip: bool = False,
+    options: ReadOptions = DEFAULTS,
 ) -> AuditReport:
     """Check labels and images without writing anything, and compare their parts.
 
     Args:
-        sources, source, categories: as for ``convert``.
+        sources, source, categories, clip, options: as for ``convert``.
         split: parts to compare, as for ``convert``. Without it they are those of the source (COCO files, folders of
             YOLO and those called train or validation), and where several sources hold images, the sources.
         against: further data sets, each read by itself in whatever format, and compared with the first.
@@ -154,7 +165,7 @@ def audit_sources(
     wanted = parse_split(split) if split is not None else None
     if wanted is not None and against:
         raise DataError("a split is of one data set, and others are given", fix="compare with others without it")
-    checked = check(sources, source, categories, "keep", others=against)
+    checked = check(sources, source, categories, "keep", options, clip=clip, others=against)
     if wanted is None:
         return report_on(checked, parts_by_source(checked, sources, against), checked.findings, ())
     positions, rest = _divide(checked, wanted, None, 0)
@@ -180,7 +191,7 @@ def _divide(
         return by_fraction(labels, wanted, groups=groups, seed=seed), []
     if folds is not None:
         return into_folds(labels, folds, groups=groups, seed=seed), []
-    return {"all": range(len(images))} if checked.source == "voc" else parts_of_source(checked.entries), []
+    return parts_of_source(checked.entries) if checked.divided else {"all": range(len(images))}, []
 
 
 def _unplaced(paths: Sequence[Path]) -> list[Finding]:
@@ -188,7 +199,7 @@ def _unplaced(paths: Sequence[Path]) -> list[Finding]:
         return []
     some = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
     message = f"{len(paths):,} images have a number that the split gives to no part: {some}; widen a range to use them"
-    return [Finding("image in no part", "warning", paths[0], message, paths[1:])]
+    return [Finding(IN_NO_PART, "warning", paths[0], message, paths[1:])]
 
 
 def _write_report(report: AuditReport, out: Path) -> None:

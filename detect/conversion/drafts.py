@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..formats import WRITERS, coco, yolo
-from ..formats.coco_images import common_folder
 from ..formats.files import relative, write_json
+from ..formats.image_finder import common_folder
 from ..formats.losses import losses
 from ..formats.roots import remember
 from ..records import Box, Dataset, Detections, Finding, Image, Xyxy

@@ -13,11 +13,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..encoding import decode
 from ..errors import DataError
 from ..whole import whole_file
 from .room import room_for_values
 from .roots import is_inside, leads_out, roots_of
 
+DRAWING_SUFFIX = ".detections.png"  # of the pictures that detect infer --draw writes
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -162,7 +164,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path, *, finite: bool = False) -> Any:
-    """A JSON file in UTF-8, if its values fit into half of the free memory, or into 0.7 GB.
+    """A JSON file, if its values fit into half of the free memory, or into 0.7 GB.
 
     Args:
         path: the file.
@@ -177,7 +179,7 @@ def read_json(path: Path, *, finite: bool = False) -> Any:
     if _memory_of(content) > room:
         raise ValueError(f"its values would take over {room / 1e9:.1f} GB of memory; divide it into parts")
     try:
-        return json.loads(content, parse_constant=_refuse_constant if finite else None)
+        return json.loads(decode(content), parse_constant=_refuse_constant if finite else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -11,15 +11,15 @@ from ..errors import DataError
 from .files import read_json
 
 
-def load_json(path: Path, *, fix: str) -> Any:
-    """The values of a file; ``fix`` is what to do if it is no JSON.
+def load_json(path: Path, *, fix: str, finite: bool = True) -> Any:
+    """The values of a file; ``fix`` is what to do if it is no JSON, ``finite`` refuses NaN and Infinity.
 
     Raises:
         DataError: missing, unreadable, no JSON, nested too deeply, too large, or with a number that JSON does not
             know.
     """
     try:
-        return read_json(path, finite=True)
+        return read_json(path, finite=finite)
     except FileNotFoundError:
         raise DataError("no such file", where=path, fix="check the path") from None
     except OSError as error:
@@ -43,6 +43,7 @@ def holds_keys(path: Path, *keys: str) -> bool:
         if not path.is_file() or not path.stat().st_size:
             return False
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return all(text.find(f'"{key}"'.encode()) >= 0 for key in keys)
+            encodings = ("utf-8", "utf-16-le", "utf-16-be")
+            return any(all(text.find(f'"{key}"'.encode(e)) >= 0 for key in keys) for e in encodings)
     except OSError:  # the reader says why
         return True

@@ -1,21 +1,40 @@
-"""LabelMe JSON, one file an image and beside it; rectangles as two corners in pixels from 0."""
+"""LabelMe JSON, one file per image and beside it; rectangles as two corners in pixels from 0."""
 
 from __future__ import annotations
 
+import math
 import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import DataError
 from ..images import SUFFIXES
 from ..records import Box, Dataset, Finding, Image
-from .coco_images import is_there
 from .files import copy, new_folder, stem, unique_names, walk, write_json
+from .image_finder import is_there
 from .json_text import holds_keys, kind, load_json
-from .reading import Entry, Reading, clean_name, part_of, score_of, sentence, size_mismatch, sized
+from .pairing import without_derived
+from .reading import (
+    DEFAULTS,
+    Converted,
+    Entry,
+    Reading,
+    ReadOptions,
+    clean_name,
+    clipped,
+    enclosing,
+    part_of,
+    replace_xyxy,
+    score_of,
+    sentence,
+    size_mismatch,
+    sized,
+    without_labels,
+)
 from .roots import is_inside, leads_out, roots_around, roots_of
 
 VERSION = "5.0.0"  # of the layout; LabelMe only tells its user where the first number is another
@@ -26,17 +45,18 @@ def read(path: Path) -> Dataset:
     """The data set of a folder, or of one file.
 
     Raises:
-        DataError: anything in it can't be read, has no partner, or is no rectangle.
+        DataError: anything in it can't be read, has no partner, or has no area.
     """
     return scan([path]).dataset()
 
 
-def scan(sources: Sequence[Path]) -> Reading:
+def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     """Read all LabelMe files at or below ``sources`` with the images that they name.
 
     An image is looked for at the file's ``imagePath``, then beside the file under its own name, then by its name in all
     sources; outside of the data root it is not looked for. One that no file belongs to has not been labelled, and is an
-    error.
+    error. Polygons, circles, masks and rotated rectangles become their enclosing boxes; lines and points have no area
+    and are errors.
 
     Raises:
         DataError: a source does not exist, or there is no LabelMe file.
@@ -45,13 +65,14 @@ def scan(sources: Sequence[Path]) -> Reading:
     if not label_files:
         places = ", ".join(map(str, sources))
         raise DataError("no LabelMe file in it", where=places, fix="check the path")
-    images = walk([source for source in sources if source.is_dir()], SUFFIXES)
+    folders = [source for source in sources if source.is_dir()]
+    images, findings = without_derived(walk(folders, SUFFIXES), folders)
     inside = roots_of(sources)
     named: dict[str, list[Path]] = defaultdict(list)
     for path in images:
         named[unicodedata.normalize("NFC", path.name)].append(path)
 
-    findings: list[Finding] = []
+    converted = Converted()
     entries: list[Entry] = []
     owner: dict[Path, Path] = {}
     for label_file in label_files:
@@ -66,17 +87,25 @@ def scan(sources: Sequence[Path]) -> Reading:
             message = f"it is about {path}, as {other} is; keep one of them"
             findings.append(Finding("same name twice", "error", label_file, message))
             continue
-        image = sized(path, _boxes(label_file, data["shapes"], findings), findings, label_file)
+        image = sized(path, options, findings, label_file)
         if image is None:
             continue
-        entries.append(Entry(image, label_file, part_of(label_file)))
+        boxes = _boxes(label_file, data["shapes"], image, findings, converted)
+        entries.append(Entry(replace(image, boxes=boxes), label_file, part_of(label_file, sources)))
         told = _told_size(data)
         mismatch = size_mismatch(label_file, image, told) if told else None
         findings += [mismatch] if mismatch else []
-    for path in images:
-        if path.resolve() not in owner:
-            message = f"no {stem(path)}.json tells of it; save one in LabelMe (without shapes, if there are none)"
+    unlabelled = [path for path in images if path.resolve() not in owner]
+    if options.allow_empty:
+        bare = [image for path in unlabelled if (image := sized(path, options, findings)) is not None]
+        entries += [Entry(image, image.path, part_of(image.path, sources)) for image in bare]
+        findings += without_labels([image.path for image in bare], len(entries))
+    else:
+        for path in unlabelled:
+            fix = "save one in LabelMe, without shapes if there are none, or --allow-empty takes it as without objects"
+            message = f"no {stem(path)}.json is about it; {fix}"
             findings.append(Finding("image without label file", "error", path, message))
+    findings += converted.findings(sources[0])
     return Reading(tuple(entries), (), tuple(findings))
 
 
@@ -137,26 +166,35 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("shapes"), list):
         raise DataError("it has no list of shapes, as LabelMe writes it", where=path, fix=_FIX)
     name = data.get("imagePath")
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise DataError("it has no imagePath, which names the image", where=path, fix=_FIX)
+    if not isinstance(name, str) or "\0" in name:
+        data["imagePath"] = ""
     return data
 
 
-def _image_of(label_file: Path, told: str, named: Mapping[str, Sequence[Path]], inside: Sequence[str]) -> Path:
-    """The image; where there is none, the path at which it should lie, unless that leads out of the data."""
+def _image_of(label_file: Path, name: str, named: Mapping[str, Sequence[Path]], inside: Sequence[str]) -> Path:
+    """The image; where there is none, the path at which it should lie, unless that leads out of the data.
+
+    What ``name`` leads to counts only if it is called like an image; else the image beside the file does.
+    """
     roots = [*inside, *roots_around(label_file.parent)]
-    clean = told.replace("\\", "/")
+    clean = name.strip().replace("\\", "/")
     at = Path(os.path.normpath(label_file.parent / clean))
-    beside = [label_file.with_suffix(suffix) for suffix in (Path(clean).suffix, *SUFFIXES) if len(suffix) > 1]
-    near = next((path for path in (at, *beside) if is_inside(path, roots) and is_there(path)), None)
-    if near is not None:
-        return near
+    is_image_name = at.suffix.lower() in SUFFIXES
+    suffixes = dict.fromkeys([at.suffix, *SUFFIXES] if is_image_name else SUFFIXES)
+    beside = [label_file.with_suffix(each) for suffix in suffixes for each in (suffix, suffix.upper())]
+    near = [at, *beside] if is_image_name else beside
+    found = next((path for path in near if is_inside(path, roots) and is_there(path)), None)
+    if found is not None:
+        return found
+    if not is_image_name:
+        found_none = f"its imagePath {name!r} names no image, and there is none beside it"
+        raise DataError(found_none, where=label_file, fix=f"put {label_file.stem}.png or the like beside it")
     others = named.get(unicodedata.normalize("NFC", Path(clean).name), [])
     if len(others) > 1:
-        found = f"its image {told} is not beside it, and {len(others)} others have that name"
-        raise DataError(found, where=label_file, fix="put the right one beside it")
+        several = f"its image {name} is not beside it, and {len(others)} others have that name"
+        raise DataError(several, where=label_file, fix="put the right one beside it")
     if not others and not is_inside(at, roots):
-        raise leads_out(f"its imagePath {told!r}", label_file)
+        raise leads_out(f"its imagePath {name!r}", label_file)
     return others[0] if others else at
 
 
@@ -165,35 +203,56 @@ def _told_size(data: Mapping[str, Any]) -> tuple[float, float] | None:
     return (width, height) if _is_number(width) and _is_number(height) else None
 
 
-def _boxes(path: Path, shapes: Sequence[Any], findings: list[Finding]) -> tuple[Box, ...]:
+def _boxes(
+    path: Path, shapes: Sequence[Any], image: Image, findings: list[Finding], converted: Converted
+) -> tuple[Box, ...]:
     boxes: list[Box] = []
     for position, shape in enumerate(shapes, start=1):
         try:
-            boxes.append(_box(shape))
+            box, form = _box(shape)
         except ValueError as error:
-            findings.append(Finding("broken object", "error", path, f"shape {position}: {error}; correct or remove it"))
+            message = f"shape {position}: {error}; correct or remove it"
+            findings.append(Finding("broken object", "error", path, message, image=image.path))
+            continue
+        if form:
+            converted.shapes[form] += 1
+            cut = clipped(box.xyxy, image.width, image.height)
+            box = replace_xyxy(box, cut) if cut[0] < cut[2] and cut[1] < cut[3] else box
+        boxes.append(box)
     return tuple(boxes)
 
 
-def _box(shape: Any) -> Box:
+def _box(shape: Any) -> tuple[Box, str]:
+    """The box of a shape, and the form that it encloses, "" of a rectangle."""
     if not isinstance(shape, dict):
         raise ValueError(f"it is {kind(shape)}, not an object")
     label = clean_name(shape["label"]) if isinstance(shape.get("label"), str) else ""
     if not label:
         raise ValueError("it has no label")
     form = shape.get("shape_type") or "polygon"  # as LabelMe takes it
-    if form != "rectangle":
-        raise ValueError(f"{label} is a {form}, and only rectangles are read")
     points = shape.get("points")
-    if not isinstance(points, list) or len(points) not in (2, 4) or not all(map(_is_point, points)):
-        raise ValueError(f"the points of {label} are {kind(points)}, not the two corners of a rectangle")
-    xs, ys = sorted({float(x) for x, _ in points}), sorted({float(y) for _, y in points})
-    if len(points) == 4 and (len(xs) > 2 or len(ys) > 2):  # X-AnyLabeling tells all four corners
-        raise ValueError(f"{label} is a turned rectangle, and only upright ones are read")
+    if not isinstance(points, list) or not points or not all(map(_is_point, points)):
+        raise ValueError(f"the points of {label} are {kind(points)}, not pairs of x and y")
+    if form in ("line", "linestrip", "point", "points"):
+        raise ValueError(f"{label} is a {form}, which has no area; draw a rectangle around it")
+    if form not in ("rectangle", "polygon", "circle", "mask", "rotation", "oriented_rectangle"):
+        raise ValueError(f"{label} is a {form}, which is not read; draw a rectangle around it")
+    if form in ("rectangle", "circle", "mask") and len(points) not in ((2, 4) if form == "rectangle" else (2,)):
+        raise ValueError(f"the points of {label} are {kind(points)}, not the two of a {form}")
+    if form == "circle":
+        (cx, cy), (x, y) = points
+        radius = math.hypot(x - cx, y - cy)
+        points = [(cx - radius, cy - radius), (cx + radius, cy + radius)]
+    if form == "rectangle":
+        # X-AnyLabeling gives all four corners, and those of a rectangle that was rotated as well.
+        upright = len({float(x) for x, _ in points}) <= 2 and len({float(y) for _, y in points}) <= 2
+        form = "" if upright else "rotated box"
+    x1, y1, x2, y2 = enclosing((float(x), float(y)) for x, y in points)
     flags = shape.get("flags")
-    told = {name for name, value in flags.items() if value is True} if isinstance(flags, dict) else set()
-    difficult = "difficult" in told or shape.get("difficult") is True  # X-AnyLabeling has a key of its own for it
-    return Box(label, (xs[0], ys[0], xs[-1], ys[-1]), difficult, "crowd" in told, score_of(shape.get("score")))
+    true = {name for name, value in flags.items() if value is True} if isinstance(flags, dict) else set()
+    difficult = "difficult" in true or shape.get("difficult") is True  # X-AnyLabeling has a key of its own for it
+    box = Box(label, (x1, y1, x2, y2), difficult, "crowd" in true, score_of(shape.get("score")))
+    return box, "rotated box" if form in ("rotation", "oriented_rectangle") else form
 
 
 def _is_point(value: Any) -> bool:

@@ -22,7 +22,7 @@ def losses(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool
         scores: YOLO's text files get a column for scores.
     """
     if target == "coco":
-        older = [path for path in coco.files(out) if path.parent == out and path.stem not in parts]
+        older = [path for path in coco.files_in(out) if path.stem not in parts]
         names = ", ".join(path.name for path in older)
         message = f"{names}: left by an earlier conversion, not part of this one; remove what is no longer wanted"
         return [Finding("older part", "warning", out, message, older)] if older else []

@@ -11,8 +11,10 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder  # reading go
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 
+from ..encoding import decode, encoding_of
 from ..errors import DataError
 from .files import read_bytes
+from .reading import Converted
 
 _DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
@@ -21,8 +23,12 @@ _MOST_BYTES = 10_000_000  # some 30,000 objects; parsed, the worst of it takes 0
 _DEEPEST = 100  # levels; an annotation has four
 
 
-def parse(path: Path) -> Element:
+def parse(path: Path, converted: Converted | None = None) -> Element:
     """The root element.
+
+    Args:
+        path: the file.
+        converted: gets a note if the encoding had to be recognised.
 
     Raises:
         DataError: missing, empty, no XML, in an encoding nobody knows, or with entities, which only an attack needs.
@@ -36,31 +42,30 @@ def parse(path: Path) -> Element:
     if not data.strip():
         raise DataError("the file is empty", where=path, fix="write the labels again or remove it")
     try:
-        return _parse(data)
+        # The declaration has done its duty then, and the parser knows few encodings.
+        text, recognised = _text(data)
+        root = _tree(_DECLARATION.sub("", text, count=1).strip())
     except DefusedXmlException:
         found = "the XML defines entities, which labels don't need and attacks do"
         raise DataError(found, where=path, fix="remove its DOCTYPE") from None
     except ParseError as error:
-        if not _is_utf8(data):
-            found = "the text is not UTF-8 and tells no other encoding"
-            raise DataError(found, where=path, fix="save it as UTF-8") from None
         raise DataError(f"the XML is damaged or cut short ({error})", where=path, fix="write it again") from None
     except (LookupError, UnicodeError, ValueError) as error:
         fix = "save it as UTF-8"
         raise DataError(f"the text does not fit its encoding ({error})", where=path, fix=fix) from None
+    if converted is not None and recognised:
+        converted.note_encoding(path, data)
+    return root
+
+
+def local_name(tag: object) -> str:
+    """A tag in small letters and without its namespace; "" of what is no element."""
+    return tag.rpartition("}")[2].lower() if isinstance(tag, str) else ""
 
 
 def text_of(element: Element, path: str) -> str:
     """The text of a descendant without outer spaces, "" if there is none."""
     return (element.findtext(path) or "").strip()
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class _Shallow(TreeBuilder):
@@ -86,14 +91,21 @@ def _tree(text: bytes | str) -> Element:
     return root
 
 
-def _parse(data: bytes) -> Element:
-    declared = _DECLARED.match(data)
-    encoding = declared.group(1).decode("ascii") if declared else "utf-8"
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-16", "ascii", "us-ascii"):
-        # Spaces before the declaration are a common slip that expat does not forgive.
-        return _tree(data.lstrip())
-    if codecs.lookup(encoding).name in _NO_TEXT:
-        raise LookupError(f"unknown encoding: {encoding}")
-    # The parser knows few encodings; Python knows GB2312 and the like, usual in this field.
-    text = _DECLARATION.sub("", data.decode(encoding), count=1)
-    return _tree(text)
+def _text(data: bytes) -> tuple[str, bool]:
+    """The text, and whether its encoding was recognised; a declaration is believed where the bytes can't be.
+
+    Some tools declare UTF-16 or GBK and write UTF-8, others write GBK and declare UTF-8 or nothing.
+    """
+    match = _DECLARED.match(data)
+    declared = codecs.lookup(match.group(1).decode("ascii")).name if match else "utf-8"
+    if declared in _NO_TEXT:
+        raise LookupError(f"unknown encoding: {declared}")
+    seven_bit = declared.startswith(("iso2022", "hz", "utf-7"))
+    plain = declared.startswith(("utf", "ascii"))
+    try:
+        own = encoding_of(data)
+    except UnicodeError:
+        own = ""
+    if not plain and (seven_bit or own in ("", "gbk", "cp1252")):
+        return data.decode(declared), False
+    return decode(data), True

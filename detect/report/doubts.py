@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ..errors import DataError
 from ..evaluation.doubts import Doubt
 from ..formats import coco
-from ..formats.coco_images import common_folder, leads_out
 from ..formats.files import references, relative, write_text
+from ..formats.image_finder import common_folder, leads_out
 from ..formats.roots import remember
 from .doubt_words import counts, file_of, in_words
 from .doubts_page import to_html

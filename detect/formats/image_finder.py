@@ -1,4 +1,4 @@
-"""Where the images of a COCO file lie, whatever tool wrote their names."""
+"""Where the images lie that a file of labels names, COCO JSON or CVAT's XML, whatever tool wrote the names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class UnusableNameError(DataError):
 
 
 class ImageFinder:
-    """Finds the images of one JSON file.
+    """Finds the images of one label file.
 
     A name is tried as it stands: in the folders given, where the file itself says, and in those that tools use around
     it. The first place that holds an image is tried first from then on. Where none has it, the last part of the name
@@ -44,25 +44,35 @@ class ImageFinder:
         loosely: name in the file -> image that was found by the last part of it.
     """
 
-    def __init__(self, json_file: Path, folders: Sequence[Path] = (), *, told: str | None = None) -> None:
-        here = json_file.parent.resolve()
-        subset = json_file.stem.rpartition("_")[2]  # COCO's annotations/instances_train2017.json, CVAT's ..._default
-        near = [here, here / "images", here.parent, here.parent / "images", here.parent / subset]
+    def __init__(
+        self, label_file: Path, folders: Sequence[Path] = (), *, told: str | None = None, more: Sequence[str] = ()
+    ) -> None:
+        here = label_file.parent.resolve()
+        subset = label_file.stem.rpartition("_")[2]  # COCO's annotations/instances_train2017.json, CVAT's ..._default
+        near = [here, here / "images", here / "data", here.parent, here.parent / "images", here.parent / subset]
         said = [here / told] if told else []
         self.folders = [folder.resolve() for folder in folders]
         self.places = [*self.folders, *said, *near, here.parent / "images" / subset]
+        self.places += [here / folder for folder in more]
+        self._here = here
         self.loosely: dict[str, Path] = {}
         self.roots = [*roots.roots_around(here), *(os.path.realpath(folder) for folder in folders)]
         self._below: dict[str, list[Path]] | None = None
         self._known: dict[Path, bool] = {}
 
-    def __call__(self, file_name: str) -> Path:
+    def __call__(self, file_name: str, *, first: str = "") -> Path:
         """The image; where there is none, the path at which it was looked for first.
+
+        Args:
+            file_name: as the label file has it.
+            first: folder to try before all others, from the label file's own.
 
         Raises:
             UnusableNameError: several files could be meant, or the name leads out of the data root.
             DataError: a link in a folder that was given leads out of them all.
         """
+        if first and (path := self._image_at(self._here / first / file_name)):
+            return path
         for name in dict.fromkeys([file_name, file_name.replace("\\", "/")]):
             found = self._at(name)
             if found is not None:
@@ -81,11 +91,15 @@ class ImageFinder:
 
     def _at(self, name: str) -> Path | None:
         for position, place in enumerate(self.places):
-            path = Path(os.path.normpath(place / name))
-            if self._is_inside(path) and is_there(path):
+            path = self._image_at(place / name)
+            if path is not None:
                 self.places.insert(0, self.places.pop(position))
                 return path
         return None
+
+    def _image_at(self, path: Path) -> Path | None:
+        normal = Path(os.path.normpath(path))
+        return normal if self._is_inside(normal) and is_there(normal) else None
 
     def _is_inside(self, path: Path) -> bool:
         """As ``roots.is_inside``, of which the folder's share is looked up once."""
@@ -121,6 +135,21 @@ def last_part(file_name: str) -> str:
             return name.rpartition("/")[2]
         name = told[0].replace("\\", "/") if told else unquote(parts.path)
     return name.rstrip("/").rpartition("/")[2]
+
+
+def none_found(label_file: Path, find: ImageFinder, missing: Sequence[Finding]) -> list[Finding]:
+    """One finding in place of one per image, where the labels came without any of their images; else none."""
+    if len(missing) < 2 or not all(finding.kind in ("missing image", OUTSIDE) for finding in missing):
+        return []
+    remedy = "name the images' folder, too, after this file"
+    outside = [finding.message for finding in missing if finding.kind == OUTSIDE]
+    others = [finding.path for finding in missing if finding.kind != OUTSIDE]
+    if outside:
+        message = f"none of its {len(missing):,} images is there; {remedy}; {outside[0]}"
+        return [Finding(OUTSIDE, "error", label_file, message, others)]
+    places = ", ".join(map(str, dict.fromkeys(find.places)))
+    message = f"none of its {len(missing):,} images is there ({others[0].name} was looked for in {places}); {remedy}"
+    return [Finding("missing image", "error", label_file, message, others)]
 
 
 def about_names(json_file: Path, finder: ImageFinder) -> list[Finding]:
