@@ -109,7 +109,7 @@ def test_no_verb_shows_the_help_and_fails(detect: Run) -> None:
         (["evaluate", "no-such-run"], "no-such-run: no such run or checkpoint; give a run folder"),
         (["evaluate", "tests", "--data", "no-such.json"], "no-such.json: "),
         (["evaluate", "tests"], "name the COCO labels with --data"),
-        (["evaluate", "--detections", "README.md", "--data", "README.md"], "README.md: the file is not valid JSON"),
+        (["evaluate", "--detections", "README.md", "--data", "README.md"], "README.md: the JSON can't be read"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(

@@ -75,7 +75,7 @@ class TestForm:
         ("default: {price: {missed: -1.0, false_alarm: 1}}", "'default.price.missed' is -1.0; give 0 or more"),
         ("default: {price: {missed: .nan, false_alarm: 1}}", "'default.price.missed' is nan; give 0 or more"),
         ("default: {price: {missed: .inf, false_alarm: 1}}", "'default.price.missed' is inf"),
-        ("default: {price: {missed: yes, false_alarm: 1}}", "'default.price.missed' is True"),
+        ("default: {price: {missed: yes, false_alarm: 1}}", "'default.price.missed' is 'yes'"),
         ("default: {price: {missed: ten, false_alarm: 1}}", "'default.price.missed' is 'ten'"),
         ("default: {price: {missed: 10}}", "'crazing' has one price without the other; give price.false_alarm"),
         ("default: {price: {missed: 0, false_alarm: 0}}", "both prices of 'crazing' are 0"),

@@ -228,7 +228,7 @@ def test_ids_that_are_no_numbers_stay_text_and_detections_follow(tmp_path: Path)
     assert [item["id"] for item in truth["images"]] == [names[70], "7"]
     found = [{"image_id": 7, "category_id": "3", "bbox": [1, 2, 10.5, 4], "score": 0.9}]
     found.append({"image_id": names[70], "category_id": 18.0, "bbox": [0, 0, 3, 3], "score": 0.8})
-    results = coco.results_for(truth, found)
+    results = coco.with_ids_of(found, *([item["id"] for item in truth[key]] for key in ("images", "categories")))
     assert [(item["image_id"], item["category_id"]) for item in results] == [("7", 3), (names[70], 18)]
     assert judge(truth, results).summary["per_class"]["dent"]["AP50"] == pytest.approx(1)
 

@@ -72,7 +72,7 @@ class TestFiles:
         [
             ({"video_id": [None, None]}, r"images\[0\] has a frame_id, but no video_id"),
             ({"video_id": [5, 6]}, r"images\[1\]\.video_id is a number \(6\), which none of the videos has"),
-            ({"video_id": ["5", 5]}, r"images\[0\]\.video_id is text"),
+            ({"video_id": ["five", 5]}, r"images\[0\]\.video_id is text"),
             ({"frame_id": [None, 1]}, r"images\[0\]\.frame_id is missing, not a whole number"),
             ({"frame_id": [0, -1]}, r"images\[1\]\.frame_id is a number \(-1\)"),
             ({"frame_id": [0, 1.5]}, r"images\[1\]\.frame_id is a number \(1\.5\)"),
@@ -80,7 +80,7 @@ class TestFiles:
             ({"condition": ["clean", 1]}, r"images\[1\]\.condition is a number"),
             ({"condition": ["", "clean"]}, r"images\[0\]\.condition is text"),
             ({"origin_xy": [[1, 2, 3], [1, 2]]}, r"images\[0\]\.origin_xy is a list"),
-            ({"origin_xy": [[1, 2], [1, "2"]]}, r"images\[1\]\.origin_xy holds text"),
+            ({"origin_xy": [[1, 2], [1, "2 px"]]}, r"images\[1\]\.origin_xy holds text"),
         ],
     )
     def test_what_makes_no_sequence_is_refused_in_one_sentence(

@@ -457,7 +457,10 @@ def test_colour_sgd_input_size_and_half_precision_work_together(data: Path, tmp_
 
 def test_images_without_any_box_can_be_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tiny(tmp_path, "train", images=4, seed=0, empty=4)
-    run = train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
+    with pytest.raises(DataError, match=r"none of the 4 images of data\.train has a box.*data\.allow_empty=true"):
+        train(tiny_config(tmp_path, tmp_path / "none", data={"val": None}, train={"epochs": 1}))
+    data = {"val": None, "allow_empty": True}
+    run = train(tiny_config(tmp_path, tmp_path / "run", data=data, train={"epochs": 1}))
     assert read_log(run)[0]["losses"]["loss_box_reg"] == 0
     assert "anchors by default: there are no boxes to fit them to" in capsys.readouterr().out
 

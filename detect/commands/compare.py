@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import print_table, shown
-from .contestants import JudgedRun, labels_by_fold, names_of, read_json, runs_of
+from .contestants import JudgedRun, labels_by_fold, names_of, read_results, read_truth, runs_of
 from .grouping import add_group_arguments, check_group_arguments, groups_from
 from .verb import UsageError, Verb, names
 
@@ -54,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
     from ..evaluation.validation import check_truth
     from ..report.compare import write_comparison
 
-    truths = {fold: read_json(path) for fold, path in data.items()}
+    truths = {fold: read_truth(path) for fold, path in data.items()}
     labels = {fold: check_truth(truth) for fold, truth in truths.items()}
     warnings = _other_labels(systems, data, labels, chosen=args.data is not None)
     frames = [image.get("video_id") is not None for truth in truths.values() for image in truth["images"]]
@@ -112,7 +112,8 @@ def _judged(name: str, runs: Sequence[JudgedRun], labels: Mapping[int | None, Tr
         print(
             f"judging {name}{f' [{number}/{len(runs)}]' if len(runs) > 1 else ''}: {shown(run.detections)}", flush=True
         )
-        truth, results = labels[run.fold], read_json(run.detections)
+        truth = labels[run.fold]
+        results = read_results(run.detections, (image.id for image in truth.images), truth.category_ids)
         try:
             found = check_detections(results, truth)
         except DataError as error:
@@ -138,7 +139,7 @@ def _other_labels(
         for run in runs:
             if run.labels is None or run.labels.resolve() == data[run.fold].resolve() or not run.labels.exists():
                 continue
-            theirs = known.setdefault(run.labels.resolve(), check_truth(read_json(run.labels)))
+            theirs = known.setdefault(run.labels.resolve(), check_truth(read_truth(run.labels)))
             if same_labels(theirs, labels[run.fold]):
                 continue
             found = f"{name} was judged by {shown(run.labels)} before, not by {shown(data[run.fold])}"

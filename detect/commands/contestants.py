@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,28 @@ def labels_by_fold(systems: Mapping[str, Sequence[JudgedRun]], given: Path | Non
             raise UsageError(f"the runs' labels {known[0]} aren't there", fix="name the COCO labels with --data")
         data[fold or None] = known[0]
     return data
+
+
+def read_truth(path: Path) -> dict[str, Any]:
+    """Labels to judge by, in any form of COCO JSON that can be converted; images may be without file names.
+
+    Raises:
+        DataError: as ``coco.load``.
+    """
+    from ..formats import coco
+
+    return coco.load(path, read_images=False)
+
+
+def read_results(path: Path, image_ids: Iterable[int | str], category_ids: Iterable[int | str]) -> Any:
+    """COCO results with ids in the form that those of the labels have; checked where they are judged.
+
+    Raises:
+        DataError: it can't be read or is no JSON.
+    """
+    from ..formats import coco
+
+    return coco.with_ids_of(read_json(path, fix="give COCO results"), image_ids, category_ids)
 
 
 def read_json(path: Path, *, fix: str = "give a COCO JSON file") -> Any:

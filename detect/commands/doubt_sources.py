@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import DataError
 from ..released import folder_of
 from .console import shown
-from .contestants import read_json
+from .contestants import read_results
 from .depth import say_depth
 
 _FOLD = re.compile(r"seed(\d+)_fold(\d+)")
@@ -57,7 +57,7 @@ def from_files(detections: Path, data: Path) -> Source:
         outside = len(named) - len(pictures)
         warnings.append(f"{outside:,} of the file names lead out of the data, and these images were not looked at.")
     meta = {"detections": str(detections), "data": str(data)}
-    return Source(truth, _results(detections), pictures, meta, detections.parent / "doubts", warnings)
+    return Source(truth, _results(detections, truth), pictures, meta, detections.parent / "doubts", warnings)
 
 
 def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
@@ -80,7 +80,9 @@ def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
     warnings = _learnt(run, list(pictures.values()))
     meta = {"weights": str(weights), "data": str(labels)}
     if data is None and weights.is_dir() and kept.exists():
-        return Source(truth, _results(kept), pictures, {"detections": str(kept)} | meta, run / "doubts", warnings)
+        return Source(
+            truth, _results(kept, truth), pictures, {"detections": str(kept)} | meta, run / "doubts", warnings
+        )
     from ..inference import Predictor
 
     predictor = Predictor.load(weights, device=device)
@@ -125,7 +127,7 @@ def from_folds(system: Path, data: Path | None) -> Source:
         parts.append((truth, paths))
         file_of = {each["id"]: path.resolve() for each, path in zip(truth["images"], paths)}
         name_of = {each["id"]: each["name"] for each in truth["categories"]}
-        for each in _results(runs[fold] / "detections.json"):
+        for each in _results(runs[fold] / "detections.json", truth):
             results.append((file_of[each["image_id"]], name_of[each["category_id"]], each))
     if not parts:
         raise DataError("the bench's folds are not there", where=folder, fix="give the folder of a bench with --folds")
@@ -183,6 +185,7 @@ def _labels(path: Path) -> dict[str, Any]:
     return coco.load(path)
 
 
-def _results(path: Path) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = read_json(path, fix="give COCO results")  # checked where it is judged
+def _results(path: Path, truth: dict[str, Any]) -> list[dict[str, Any]]:
+    ids = ([item["id"] for item in truth[key]] for key in ("images", "categories"))
+    results: list[dict[str, Any]] = read_results(path, *ids)
     return results

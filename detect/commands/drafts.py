@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import shown
-from .contestants import read_json, runs_of
+from .contestants import read_json, read_results, runs_of
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores, obeyed
 from .verb import UsageError, Verb
@@ -69,7 +69,9 @@ def _detections(detections: Path, data: Path) -> tuple[list[Detections], Sequenc
 
     images, truth = coco.read(data).images, coco.load(data)
     labels = check_truth(truth)
-    found = check_detections(read_json(detections, fix="give COCO results"), labels)
+    found = check_detections(
+        read_results(detections, (image.id for image in labels.images), labels.category_ids), labels
+    )
     categories = tuple(clean_name(name) for name in labels.categories)
     rows_of = dict(zip((image.id for image in labels.images), rows_by_image(found.image, len(labels.images))))
     by_image = []

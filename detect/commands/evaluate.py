@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..released import folder_of, is_released
 from .console import command, print_table, shown
-from .contestants import read_json
+from .contestants import read_results, read_truth
 from .corruptions import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
 from .depth import say_depth
 from .grouping import add_group_arguments, check_group_arguments, groups_from
@@ -68,8 +68,9 @@ def _judge_detections(args: argparse.Namespace) -> int:
 
     out = args.out or args.detections.parent / "report"
     meta = {"detections": str(args.detections), "data": str(args.data), "judged": _now()}
-    truth = read_json(args.data)
-    judgement = judge(truth, read_json(args.detections))
+    truth = read_truth(args.data)
+    ids = ([item["id"] for item in truth[key]] for key in ("images", "categories"))
+    judgement = judge(truth, read_results(args.detections, *ids))
     groups = groups_from(args, truth["images"])
     costs = _costs(args, judgement.evaluated.truth.categories)
     _add_intervals(judgement, groups)

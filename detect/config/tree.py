@@ -25,6 +25,7 @@ class DataConfig(Section):
 
     train: Path = Path("data/train.json")  # COCO JSON, image paths relative to it
     train_images: Positive | None = None  # so many of them, even over classes; None: all
+    allow_empty: bool = False  # train also if no image has a box
     val: Path | None = None  # COCO JSON; None: no validation, no best checkpoint
     channels: Literal[1, 3] = 1  # 1: gray all the way; 3: RGB
     max_value: Depth | None = None  # white of 16-bit files: 1023 where they hold 10 bits, 4095 for 12; None: 65535

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import audit
@@ -110,6 +110,7 @@ def convert(
         found = "a group pattern keeps images together where chance divides them, and here it doesn't"
         raise DataError(found, fix="divide by shares or into folds, or leave the pattern out")
 
+    options = replace(options, own_parts=wanted is None and folds is None)
     checked = check(sources, source, categories, difficult, options, clip=clip)
     errors = [finding for finding in checked.findings if finding.severity == "error"]
     if errors and (not skip_bad or any(finding.kind == NO_BOXES for finding in errors)):
@@ -165,6 +166,7 @@ def audit_sources(
     wanted = parse_split(split) if split is not None else None
     if wanted is not None and against:
         raise DataError("a split is of one data set, and others are given", fix="compare with others without it")
+    options = replace(options, own_parts=wanted is None)
     checked = check(sources, source, categories, "keep", options, clip=clip, others=against)
     if wanted is None:
         return report_on(checked, parts_by_source(checked, sources, against), checked.findings, ())

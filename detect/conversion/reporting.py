@@ -49,6 +49,7 @@ def report_on(
         *findings,
         *audit.check_twins(checked.twins, [image.path for image in images], part_of),
         *torn(images, homes),
+        *_without_boxes(counts, places),
         *audit.check_missing(missing, images, label_files),
         *_at_borders(checked, audit.group_ids(len(images), checked.twins, strips.values())),
         *audit.check_habits(images, label_files, checked.categories),
@@ -65,6 +66,16 @@ def report_on(
         missing=tuple(missing),
         shifts=tuple(shifts),
     )
+
+
+def _without_boxes(counts: Mapping[str, Part], places: Mapping[str, Path]) -> list[Finding]:
+    """A warning for each part of which no image has a box, while those of others have."""
+    found = []
+    for name, part in counts.items():
+        if part.images and not part.boxes and name in places and any(other.boxes for other in counts.values()):
+            message = f"none of the {part.images:,} images in {name} has a box; check that its labels were found"
+            found.append(Finding("part without boxes", "warning", places[name], message))
+    return found
 
 
 def _at_borders(checked: Checked, groups: Sequence[int]) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..config import DataConfig
 from ..data import DetectionDataset, read_dataset, shortage_told
 from ..distributed import Team
+from ..errors import DataError
 from .caching import cache_room, fill
 from .soundness import refuse_errors
 from .validation import Validator
@@ -27,6 +28,10 @@ def read_data(data: DataConfig, *, team: Team, say: Callable[[str], None]) -> tu
     """
     records = read_dataset(data.train, role="data.train", only=data.train_images)
     refuse_errors(records, data.train)
+    if not data.allow_empty and not any(image.boxes for image in records.images):
+        found = f"none of the {len(records.images):,} images of data.train has a box, so there is no object to learn"
+        fix = "check that the labels were found when they were converted, or set data.allow_empty=true"
+        raise DataError(found, where=data.train, fix=fix)
     images = DetectionDataset(records, channels=data.channels, cache=data.cache, max_value=data.max_value)
     validator = None
     if data.val is not None:

@@ -6,7 +6,7 @@ import math
 import re
 import reprlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -154,35 +154,40 @@ class Content:
     notes: list[str] = field(default_factory=list)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, read_images: bool = True) -> dict[str, Any]:
     """Read and check a COCO data set.
 
     Ids that are text or fractions with the value of a whole number become whole numbers; other text stays. Numbers in
     text become numbers, an annotation without ``bbox`` gets that around its ``segmentation``, and one that CVAT has
     rotated the upright one. What boxes don't need is neither checked nor changed.
 
+    Args:
+        path: the JSON file.
+        read_images: whether the images will be read; if not, names of images and categories and places in a video may
+            be missing.
+
     Raises:
         DataError: missing, no JSON, a key or type that is wrong, an id used twice or pointing nowhere,
             a number that is not finite.
     """
-    content = _content(path)
+    content = _content(path, read_images=read_images)
     if content.faults:
         raise DataError(content.faults[0][1], where=path, fix=FIX)
     return content.data
 
 
-def results_for(truth: Mapping[str, Any], results: Any) -> Any:
+def with_ids_of(results: Any, image_ids: Iterable[Id], category_ids: Iterable[Id]) -> Any:
     """COCO results with ids as ``load`` has them: numbers for text, or text for numbers, as in the truth.
 
     Args:
-        truth: what ``load`` returned.
         results: of a detector; what is no list of objects is returned as it is.
+        image_ids, category_ids: of the truth.
     """
     if not isinstance(results, list) or not all(isinstance(item, dict) for item in results):
         return results
     as_text = {
-        key: any(isinstance(item["id"], str) for item in truth[records])
-        for key, records in (("image_id", "images"), ("category_id", "categories"))
+        "image_id": any(isinstance(each, str) for each in image_ids),
+        "category_id": any(isinstance(each, str) for each in category_ids),
     }
     changed = []
     for item in results:
@@ -212,17 +217,17 @@ def in_ids_of(truth: dict[str, Any], results: Sequence[Mapping[str, Any]], datas
     ]
 
 
-def _content(path: Path) -> Content:
+def _content(path: Path, *, read_images: bool = True) -> Content:
     data = load_json(path, fix=FIX, finite=False)  # some programs write NaN into fields that boxes don't need
     try:
-        return _in_one_form(data)
+        return _in_one_form(data, read_images=read_images)
     except RecursionError:  # it could just be read, but not be shown
         raise DataError("the JSON can't be read (it is nested too deeply)", where=path, fix=FIX) from None
     except ValueError as error:
         raise DataError(str(error), where=path, fix=FIX) from None
 
 
-def _in_one_form(data: Any) -> Content:
+def _in_one_form(data: Any, *, read_images: bool) -> Content:
     """Raises ValueError, in words, for what makes ``data`` unusable as a whole."""
     if not isinstance(data, dict):
         raise ValueError(f"the outermost value is {kind(data)}, not an object with images, annotations and categories")
@@ -230,12 +235,15 @@ def _in_one_form(data: Any) -> Content:
     images = _with_ids(images, "images")
     for i, item in enumerate(images):
         name = item.get("file_name")
-        if not isinstance(name, str) or not name.strip() or "\0" in name:
+        if read_images and (not isinstance(name, str) or not name.strip() or "\0" in name):
             raise ValueError(f"images[{i}] has no file_name")
         for key in ("width", "height"):
             item[key] = _number(item.get(key))  # null is what Label Studio writes for pictures it has not seen
-    videos = _frames(data, images)
-    categories = _named(_with_ids(categories, "categories"), "categories")
+    videos = _frames(data, images) if read_images else []
+    categories = _with_ids(categories, "categories")
+    for item in categories if not read_images else ():
+        item.setdefault("name", str(item["id"]))
+    categories = _named(categories, "categories")
     as_text = [any(isinstance(item["id"], str) for item in each) for each in (images, categories)]
     content = Content({**data, "images": images, "categories": categories, "annotations": []})
     if videos:

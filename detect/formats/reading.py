@@ -30,12 +30,14 @@ class ReadOptions:
         voc_origin: the number of the first pixel in Pascal-VOC, 0 or 1; None decides by the whole set.
         ignores_orientation: boxes were drawn by a tool that shows pixels as they are stored, whatever the image's
             orientation tag (EXIF) says.
+        own_parts: the lists of a VOC devkit divide the images and leave out those that they don't name.
         allow_empty: an image without a label file has no objects, also in formats that have one for every image.
     """
 
     categories: tuple[str, ...] | None = None
     voc_origin: Literal[0, 1] | None = None
     ignores_orientation: bool = False
+    own_parts: bool = True
     allow_empty: bool = False
 
 
@@ -138,8 +140,10 @@ class Converted:
 
 def _listed(counts: Mapping[str, int]) -> str:
     """As in "3 polygons and 1 circle"."""
-    plurals = {"ellipse": "ellipses", "mask": "masks"}
-    words = [f"{n:,} {name if n == 1 else plurals.get(name, name + 's')}" for name, n in sorted(counts.items())]
+    words = []
+    for name, number in sorted(counts.items()):
+        plural = name + ("es" if name.endswith("x") else "s")
+        words.append(f"{number:,} {name if number == 1 else plural}")
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 

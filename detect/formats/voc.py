@@ -109,7 +109,9 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     pairs = pair(images, labels, sources)
     findings += [*pairs.findings, *_without_partner(pairs, options)]
     bare = pairs.images if options.allow_empty else []
-    part_of_image, divided = _parts(sources, images, {**pairs.label_of, **{path: path for path in bare}}, findings)
+    part_of_image, divided = _parts(
+        sources, images, {**pairs.label_of, **{path: path for path in bare}}, options, findings
+    )
 
     converted = Converted()
     read_files: list[tuple[Image, Path, Annotation]] = []
@@ -187,10 +189,14 @@ def _without_partner(pairs: Pairs, options: ReadOptions) -> list[Finding]:
 
 
 def _parts(
-    sources: Sequence[Path], images: Sequence[Path], label_of: Mapping[Path, Path], findings: list[Finding]
+    sources: Sequence[Path],
+    images: Sequence[Path],
+    label_of: Mapping[Path, Path],
+    options: ReadOptions,
+    findings: list[Finding],
 ) -> tuple[dict[Path, str], bool]:
     """The part of each image that is in one, or "" of all, and whether that is the source's own division."""
-    listed = _listed_parts(sources, images, findings)
+    listed = _listed_parts(sources, images, findings) if options.own_parts else {}
     if listed:
         rest = [path for path in label_of if path not in listed]
         findings += in_no_part(rest, "ImageSets/Main")
@@ -198,7 +204,7 @@ def _parts(
     parts = {path: part_of(path, sources) for path in label_of}
     divided = all(part == part_of(label_of[path], sources) for path, part in parts.items())
     names = sorted({part for part in parts.values() if part})
-    if divided and len(names) > 1:
+    if divided and len(names) > 1 and options.own_parts:
         message = f"the parts are the folders {', '.join(names)}; --split makes others"
         findings.append(Finding("parts of the source", "note", sources[0], message))
     return parts, divided
