@@ -68,10 +68,12 @@ class Stream:
         self._state: State | None = None
         self._behind_xy: Motion = (0.0, 0.0)  # how far the surface has moved since the state's frame
         self._frames = 0  # seen since the start of the strip
-        self._before: Pixels | None = None
+        self._before: Pixels | None = None  # the last frame with pixels
+        self._skipped = 0  # frames since then that never came
+        self._skipped_xy: Motion = (0.0, 0.0)  # how far the surface is taken to have moved in them
         self._last: Detections | None = None
         self._size_hw: tuple[int, int] | None = None
-        self.speed_xy: Motion = (0.0, 0.0)
+        self.speed_xy: Motion = (0.0, 0.0)  # pixels (right, down) per frame, as last known
         self._step_xy: Motion = (0.0, 0.0)  # since the frame before; several times the speed where frames were missed
 
     @torch.inference_mode()
@@ -84,8 +86,8 @@ class Stream:
             pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB; another size than before starts a
                 new strip.
             strip: a name for the strip; another one than before starts a new strip.
-            motion_xy: what an encoder says of the motion since the frame before; None: read from the frames, or
-                taken as before where they don't tell.
+            motion_xy: what an encoder says of the motion since the frame before, also if that was skipped; None:
+                read from this frame and the last one with pixels, or taken as before where they don't tell.
             missed: frames that never came since the frame before, so many more steps of the motion.
 
         Raises:
@@ -96,20 +98,28 @@ class Stream:
         if strip != self.strip or size_hw != self._size_hw:
             self.reset()
         self.strip, self._size_hw = strip, size_hw
-        if self._before is not None:
-            steps = missed + 1
-            told = motion_xy or motion_between(self._before, pixels, self.max_value)
-            self._step_xy = told or (self.speed_xy[0] * steps, self.speed_xy[1] * steps)
-            self.speed_xy = self._step_xy[0] / steps, self._step_xy[1] / steps
-        else:
-            self._step_xy = self.speed_xy
+        self._step_xy = self._motion_to(pixels, motion_xy, missed + 1)
         between = self._frames % self.every > 0
         found = self._at_border(pixels) if between and self.between == "incoming" else None
         if found is None:
             found = self._whole(pixels, light=between and self.between == "light")
         self._frames += 1
         self._before, self._last = pixels, found
+        self._skipped, self._skipped_xy = 0, (0.0, 0.0)
         return found
+
+    def _motion_to(self, pixels: Pixels, motion_xy: Motion | None, steps: int) -> Motion:
+        """How far the surface has moved in the ``steps`` frames since the one before; sets the speed."""
+        if self._before is None:
+            return 0.0, 0.0
+        if motion_xy is not None:
+            self.speed_xy = motion_xy[0] / steps, motion_xy[1] / steps
+            return motion_xy
+        read = motion_between(self._before, pixels, self.max_value)
+        if read is None:
+            return self.speed_xy[0] * steps, self.speed_xy[1] * steps
+        self.speed_xy = read[0] / (self._skipped + steps), read[1] / (self._skipped + steps)
+        return read[0] - self._skipped_xy[0], read[1] - self._skipped_xy[1]
 
     def _whole(self, pixels: Pixels, *, light: bool) -> Detections:
         if not isinstance(self.model, StripDetector):
@@ -120,10 +130,13 @@ class Stream:
         return to_detections(output, self.categories)
 
     def _at_border(self, pixels: Pixels) -> Detections | None:
-        """By a look at what has come in; None where that won't do."""
+        """By a look at what has come in; None where that won't do.
+
+        What came in during skipped frames was never looked at, so the frame after them is seen whole.
+        """
         size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         window = incoming_window(self._step_xy, size_hw)
-        if window is None or self._last is None:
+        if window is None or self._last is None or self._skipped:
             return None
         share = (window.stop - window.start) / size_hw[1 - window.axis]
         proposals = math.ceil(share * self.model.rpn.post_nms_top_n())
@@ -145,10 +158,17 @@ class Stream:
 
     @torch.inference_mode()
     def skip(self, motion_xy: Motion | None = None) -> Detections:
-        """A frame that never came: what is foreseen for it, and time goes on."""
-        found, self._state = self._ahead(motion_xy or self.speed_xy)
+        """A frame that never came: what is foreseen for it, and time goes on.
+
+        Args:
+            motion_xy: what an encoder says of the motion since the frame before; None: taken as before.
+        """
+        self.speed_xy = motion_xy or self.speed_xy
+        found, self._state = self._ahead(self.speed_xy)
         self._behind_xy = (0.0, 0.0)
-        self._before, self._last = None, found
+        self._skipped += 1
+        self._skipped_xy = _sum(self._skipped_xy, self.speed_xy)
+        self._last = found
         self._frames += 1
         return found
 

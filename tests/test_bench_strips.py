@@ -201,12 +201,18 @@ class TestPerfectDetector:
     def test_motion_read_from_a_frame_is_not_known_before_it(self, tmp_path: Path) -> None:
         steel = np.kron(np.random.default_rng(0).normal(128, 30, (100, 32)), np.ones((4, 4)))
         images = []
-        for number, top in enumerate((0, 20, 50)):
+        for number, top in ((0, 0), (1, 20), (2, 50), (4, 100)):
             write_image(tmp_path / f"{number}.png", np.clip(steel[top : top + 128], 0, 255).astype(np.uint8))
             images.append(Image(tmp_path / f"{number}.png", 128, 128, (), Frame("x", number)))
         (strip,) = steps_of(DetectionDataset(Dataset(tuple(images), ("a",)), channels=1), read_motion=True)
-        assert [step.motion_xy for step in strip] == [pytest.approx(m, abs=0.5) for m in ((0, 0), (0, -20), (0, -30))]
-        assert [step.expected_xy for step in strip] == [pytest.approx(m, abs=0.5) for m in ((0, 0), (0, 0), (0, -20))]
+
+        def told(*motions_y: float) -> list[Any]:
+            return [pytest.approx((0, y), abs=0.5) for y in motions_y]
+
+        assert [step.motion_xy for step in strip] == told(0, -20, -30, -25)
+        assert [step.expected_xy for step in strip] == told(0, 0, -20, -30)
+        # Frame 3 never came and was moved over by 30 pixels, so 20 of the 50 up to frame 4 are left.
+        assert [step.remaining_xy for step in strip] == told(0, -20, -30, -20)
 
     def test_parts_by_condition(self, filmed: Dataset) -> None:
         parts = by_condition(coco.to_dict(filmed, Path()), filmed)

@@ -19,9 +19,9 @@ from detect.data import DetectionDataset
 from detect.errors import ConfigError
 from detect.images import read_image, write_image
 from detect.incoming import grown, incoming_window
-from detect.models import build_detector, parts
+from detect.models import State, build_detector, parts
 from detect.motion import motion_between
-from detect.prediction import detect_images
+from detect.prediction import detect_images, to_detections
 from detect.records import Dataset, Detections, Frame, Image
 from detect.sample.degrade import degrade
 from detect.sample.write_strips import film
@@ -171,7 +171,6 @@ def test_a_memory_catches_up_with_the_frames_it_did_not_see_whole() -> None:
         found = stream(image, motion_xy=(-3, 0))
     skipping = Stream(detector, ("a", "b"))
     skipping(images[0])
-    skipping.speed_xy = (-6, 0)
     assert same(found, skipping(images[2], motion_xy=(-6, 0)))
 
 
@@ -199,6 +198,77 @@ def test_foreseeing_leaves_the_stream_as_it_was_and_skipping_moves_it_on() -> No
     assert same(asked(images[2]), plain(images[2]))
     assert same(skipped.skip(), ahead)
     assert not same(skipped(images[3], motion_xy=(-20, 0)), plain(images[3], motion_xy=(-20, 0)))
+
+
+@pytest.mark.parametrize("encoder", [True, False])
+@pytest.mark.parametrize("skipped", [1, 2])
+def test_memory_and_speed_follow_the_surface_over_skipped_frames(
+    encoder: bool, skipped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key frame, skipped frames, key frame, ...: the surface moves left by 7 pixels per frame all the time."""
+    detector, images = built(kind="gru"), frames(1, 7, step=7)
+    moves: list[float] = []
+    move = detector.memory.foresee
+
+    def recorded(state: State, motion_xy: Tensor) -> State:
+        moves.append(float(motion_xy[0, 0]))
+        return move(state, motion_xy)
+
+    monkeypatch.setattr(detector.memory, "foresee", recorded)
+    stream = Stream(detector, ("a", "b"))
+    for number, image in enumerate(images):
+        if number % (skipped + 1):
+            stream.skip((-7, 0) if encoder else None)
+            continue
+        stream(image, motion_xy=(-7, 0) if encoder else None)
+        assert sum(moves) == pytest.approx(-7 * number, abs=1e-4 if encoder else 0.5)
+        if number:
+            assert stream.speed_xy == pytest.approx((-7, 0), abs=1e-6 if encoder else 0.3)
+
+
+def test_a_key_frame_after_a_skipped_one_is_seen_with_the_memory_moved_twice() -> None:
+    detector, images = built(kind="gru"), frames(1, 3, step=8)
+    stream = Stream(detector, ("a", "b"))
+    stream(images[0])
+    stream.skip((-8, 0))
+    found = stream(images[2], motion_xy=(-8, 0))
+    first, last = (torch.from_numpy(images[number])[None] / 255 for number in (0, 2))
+    with torch.no_grad():
+        _, state = detector.see(first, None, torch.zeros(2))
+        _, state = detector.foresee(state, torch.tensor([-8.0, 0.0]), (SIDE, SIDE))
+        expected, _ = detector.see(last, state, torch.tensor([-8.0, 0.0]))
+        misplaced, _ = detector.see(last, state, torch.zeros(2))
+    assert same(found, to_detections(expected, ("a", "b")))
+    assert not same(found, to_detections(misplaced, ("a", "b")))
+
+
+def test_a_speed_is_read_across_skipped_frames() -> None:
+    stream, images = Stream(built(), ("a", "b")), frames(1, 6, step=7)
+    stream(images[0])
+    stream.skip()
+    stream.skip()
+    stream(images[3])
+    assert stream.speed_xy == pytest.approx((-7, 0), abs=0.3)
+    stream(images[5], missed=1)
+    assert stream.speed_xy == pytest.approx((-7, 0), abs=0.3)
+
+
+def test_an_encoder_sets_the_speed_of_what_is_skipped_and_foreseen_next() -> None:
+    stream, images = Stream(built(), ("a", "b")), frames(1, 2)
+    stream(images[0])
+    stream.skip((0, -9))
+    assert stream.speed_xy == (0, -9)
+    assert stream.skip().boxes_xyxy[:, 3].max() <= SIDE - 18
+    stream(images[1], motion_xy=(0, -4))
+    assert stream.speed_xy == (0, -4)
+
+
+def test_surface_that_came_in_during_a_skipped_frame_is_looked_at() -> None:
+    detector, images = built(), frames(3, 3, step=3)
+    stream = Stream(detector, ("a", "b"), every=4, between="incoming")
+    stream(images[0])
+    stream.skip((-3, 0))
+    assert same(stream(images[2], motion_xy=(-3, 0)), detect_images(detector, [images[2]], ("a", "b"))[0])
 
 
 def test_a_detector_without_memory_foresees_by_moving_its_boxes() -> None:
@@ -282,9 +352,13 @@ def test_a_data_set_of_strips_is_seen_in_the_order_of_time(tmp_path: Path) -> No
     for number, position in ((0, 2), (1, 1), (2, 0)):
         motion = (-20.0, 0.0) if number else None
         assert same(found[position], stream(frames(1, 4)[number], strip="left", motion_xy=motion))
-    stream(frames(2, 4)[0], strip="right")
-    stream.skip((-20, 0))  # its second frame never came
-    assert same(found[4], stream(frames(2, 4)[2], strip="right", motion_xy=(-20, 0)))
+    motion = torch.tensor([-20.0, 0.0])
+    first, third = (torch.from_numpy(frames(2, 4)[number])[None] / 255 for number in (0, 2))
+    with torch.no_grad():
+        _, state = detector.see(first, None, motion)
+        _, state = detector.foresee(state, motion, (SIDE, SIDE))  # its second frame never came
+        expected, _ = detector.see(third, state, motion)
+    assert same(found[4], to_detections(expected, ("a", "b")))
 
 
 def test_still_images_are_seen_alone_even_with_memory(tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ class Step:
         """How far it was expected to."""
         return self.expected_xy[0] * self.gap, self.expected_xy[1] * self.gap
 
+    @property
+    def remaining_xy(self) -> Motion:
+        """What is left of it once frames that never came have been skipped, each by the expected motion."""
+        skipped = max(self.gap - 1, 0)
+        return self.total_xy[0] - skipped * self.expected_xy[0], self.total_xy[1] - skipped * self.expected_xy[1]
+
 
 def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[Step]]:
     """Strip by strip, its frames in the order of time.
@@ -133,7 +139,7 @@ def _watch(
             ways[AVERAGED_MOVED][step.position] = carry(known, step.expected_total_xy, size_hw).found
             if remembers:
                 ways[FORESEEN][step.position] = stream.foresee(step.expected_xy)
-        last = stream(images.pixels(step.position), strip=step.strip, motion_xy=step.motion_xy)
+        last = stream(images.pixels(step.position), strip=step.strip, motion_xy=step.remaining_xy)
         known = average(last, known, step.total_xy, size_hw)
         ways[SEEN][step.position], ways[AVERAGED][step.position] = last, known.found
     return ways
@@ -191,8 +197,8 @@ class InBetween:
     def __call__(self, pixels: Pixels, step: Step, number: int) -> Detections:
         """Detections of frame ``number`` of the strip, counted from 0."""
         if number % self.every and not self.looks:
-            return self.stream.skip(step.motion_xy)
-        return self.stream(pixels, strip=step.strip, motion_xy=step.motion_xy)
+            return self.stream.skip(step.remaining_xy)
+        return self.stream(pixels, strip=step.strip, motion_xy=step.remaining_xy)
 
 
 def _each(watcher: InBetween, images: DetectionDataset, strip: Sequence[Step]) -> Iterator[tuple[int, Detections]]:
