@@ -38,6 +38,34 @@ def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
         assert {len(share) for share in shares} == {2}
 
 
+@pytest.mark.parametrize(("images", "batch", "shares"), [(4, 4, [1]), (5, 8, [1]), (9, 4, [1, 1]), (11, 100, [2])])
+def test_few_images_give_each_process_as_many(images: int, batch: int, shares: list[int]) -> None:
+    for rank in range(4):
+        assert [len(share) for share in EpochSampler(images, batch, seed=0, share=(rank, 4))] == shares
+
+
+def test_fewer_images_than_processes_are_refused_before_the_run_folder_is_made(data: Path, tmp_path: Path) -> None:
+    write_tiny(tmp_path, "train", images=2, seed=0)
+    run = configured(data, tmp_path / "given")
+    arguments = (f"data.train={tmp_path / 'train.json'}", f"run.dir={tmp_path / 'run'}", "train.batch_size=3")
+    config = run / "config.yaml"
+    done = detect_train(config, *arguments, processes=3)
+    assert (done.returncode, done.stdout.count("run: ")) == (2, 0)
+    want = "detect: train.processes: too few images or clips per epoch (2) for 3 processes; set it to 2, or give more"
+    assert want in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_set_smaller_than_the_team_is_judged(data: Path, tmp_path: Path) -> None:
+    write_tiny(tmp_path, "train", images=3, seed=0)
+    write_tiny(tmp_path, "val", images=1, seed=1, empty=0)
+    run = configured(tmp_path, tmp_path / "run")
+    done = detect_train(run, "train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "log.jsonl").read_text())["val"]["AP"] is not None
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images or clips a step can't be shared evenly by 4"):
         Team(0, 4).check_shares(6)

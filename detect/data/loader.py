@@ -69,11 +69,18 @@ Item = list[tuple[int, Sample]] | DataError
 class EpochSampler:
     """Yields (epoch, index) in an order fixed by (seed, epoch); a short last batch is dropped if there is another.
 
-    ``share`` is (rank, size): of each batch, this process gets every ``size``-th image from the ``rank``-th on.
+    ``share`` is (rank, size): of each batch, this process gets every ``size``-th image from the ``rank``-th on. With
+    fewer images than a batch, a batch is as many as the processes can share evenly.
+
+    Raises:
+        DataError: fewer images or clips than processes.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
         rank, size = share
+        if length < size:
+            found = f"too few images or clips per epoch ({length:,}) for {size} processes"
+            raise DataError(found, where="train.processes", fix=f"set it to {max(length, 1)}, or give more images")
         self.length, self.batch_size, self.seed = length, min(batch_size, length // size * size), seed
         self.share, self.epoch = slice(rank, None, size), 1
 

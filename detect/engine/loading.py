@@ -46,7 +46,7 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
         team: the processes that share each batch.
 
     Raises:
-        DataError: clips are asked for, and the images are in no order.
+        DataError: clips are asked for, and the images are in no order; or fewer images or clips than processes.
         ConfigError: a mosaic of clips, or a turn of clips, of images that aren't square or of classes not in the data.
     """
     spare = min(8, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0

@@ -69,6 +69,7 @@ class _Training:
             self.folder.check_free()  # before the images are read, which may take minutes
             proposal_strides(config.model, config.data.channels)  # names a backbone that can't be built, likewise now
         self.dataset, self.validator = read_data(config.data, team=team, say=self.console.say)
+        self.loader = training_loader(config, self.dataset, device=device, team=team)
         if saved is None and team.leads:
             self._warn(self.folder.start(config))
             self._say_start()
@@ -111,8 +112,7 @@ class _Training:
 
     def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> Path:
         """All epochs that are left."""
-        config = self.config
-        loader = training_loader(config, self.dataset, device=self.device, team=self.team)
+        config, loader = self.config, self.loader
         board = None
         if config.train.tensorboard and self.team.leads:
             board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
