@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from .corruptions import CORRUPTIONS, SEVERITIES, checked_names, checked_severities, corrupt
 from .errors import DataError
 from .evaluation.ap import IOU_50, average_precisions
+from .evaluation.grouping import groups_with_boxes
+from .evaluation.intervals import interval_of
 from .evaluation.matching import evaluate
 from .evaluation.records import Evaluated
 from .evaluation.resampling import draw_images, mean_of_defined, resampled_precision
@@ -59,12 +61,18 @@ def judge_corrupted(
             (1 + corruptions x severities).
 
     Returns:
-        Plain JSON values, fractions, None where there is nothing to measure. ``clean``: ``AP``, ``AP50``, ``AP75``,
-        ``AP50_low`` and ``AP50_high`` (95 % interval over images) and ``per_class``: name -> ``AP``, ``AP50``,
-        ``AP75``. ``corruptions``: name -> ``what``, ``parameter``, ``unit`` and ``severities``: "1" to "5" -> ``value``
-        of the parameter, the same figures, and ``drop``, the share of the clean AP50 that is lost, with ``drop_low``
-        and ``drop_high``, for each class too. ``mean``: the same over all corruptions and severities, and
-        ``by_severity`` likewise. ``images``, ``boxes``, ``seed``, ``resamples``, ``names``, ``severities``, ``schema``.
+        Plain JSON values, fractions, None where there is nothing to measure.
+
+        ``clean``: ``AP``, ``AP50``, ``AP75``, ``AP50_low`` and ``AP50_high`` (95 % interval over images, as
+        ``report_intervals`` gives it) and ``per_class``: name -> ``AP``, ``AP50``, ``AP75``.
+
+        ``corruptions``: name -> ``what``, ``parameter``, ``unit`` and ``severities``: "1" to "5" -> ``value`` of the
+        parameter, the same figures, and ``drop``, the share of the clean AP50 that is lost, with ``drop_low`` and
+        ``drop_high``, for each class too.
+
+        ``mean``: the same over all corruptions and severities, and ``by_severity`` likewise.
+
+        ``images``, ``boxes``, ``seed``, ``resamples``, ``names``, ``severities``, ``schema``.
 
     Raises:
         DataError: unknown names or severities, images that can't be read, labels or detections that don't fit.
@@ -91,9 +99,9 @@ def judge_corrupted(
             for i, found in zip(members, detect(copies)):
                 results[name, severity] += _results(found, truth["images"][i]["id"], ids)
             progress(len(copies))
-    scenes = len(images if groups is None else set(groups))
+    scenes = groups_with_boxes(labels, groups)[None]
     drawn = draw_images(len(images), resamples=resamples, seed=seed, groups=groups)
-    counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
+    counts = np.concatenate([np.ones((1, drawn.shape[1]), np.int64), drawn])
     scores, draws = {}, {}
     for condition, found_ in results.items():
         evaluated = evaluate(labels, check_detections(found_, labels), sizes=False)
@@ -155,7 +163,8 @@ def _table(
         drawn = np.mean([draws[each] for each in conditions], axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             lost = 1 - drawn / clean_draws
-        figures |= _ends("AP50", drawn, scenes) | {"drop": _drop(figures, clean)} | _ends("drop", lost, scenes)
+        figures |= _ends("AP50", drawn, scenes, biased=True)
+        figures |= {"drop": _drop(figures, clean)} | _ends("drop", lost, scenes, biased=False)
         for name, values in figures["per_class"].items():
             values["drop"] = _drop(values, clean["per_class"][name])
         return figures
@@ -171,7 +180,7 @@ def _table(
             "mean": row([(name, s) for s in severities]),
         }
     return {
-        "clean": clean | _ends("AP50", clean_draws, scenes),
+        "clean": clean | _ends("AP50", clean_draws, scenes, biased=True),
         "corruptions": corruptions,
         "mean": row([(name, s) for name in names for s in severities]),
         "by_severity": {str(s): row([(name, s) for name in names]) for s in severities},
@@ -195,10 +204,7 @@ def _drop(corrupted: dict[str, Any], clean: dict[str, Any]) -> float | None:
     return 1 - corrupted["AP50"] / clean["AP50"] if clean["AP50"] else None
 
 
-def _ends(key: str, drawn: NDArray[np.float64], scenes: int) -> dict[str, float | None]:
-    """Percentiles of the resamples; None without any, or where there is but one group of images to draw."""
-    values = drawn[1:][np.isfinite(drawn[1:])]
-    if not values.size or scenes < 2:
-        return {f"{key}_low": None, f"{key}_high": None}
-    low, high = np.quantile(values, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return {f"{key}_low": float(low), f"{key}_high": float(high)}
+def _ends(key: str, drawn: NDArray[np.float64], scenes: int, *, biased: bool) -> dict[str, float | None]:
+    """The ends of a figure's interval as ``interval_of`` gives them; the bias of AP cancels in the share lost."""
+    interval = interval_of(drawn, [scenes], CONFIDENCE, biased=biased)
+    return {f"{key}_low": interval.low, f"{key}_high": interval.high}

@@ -152,8 +152,15 @@ class TestReport:
         labels.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
         found.write_text(json.dumps(result.detections))
         arguments = ["evaluate", "--detections", found, "--data", labels, "--out", tmp_path / "out"]
+
+        def edge_intervals() -> dict[str, Any]:
+            report = json.loads((tmp_path / "out" / "report.json").read_text())
+            return {name: each["edge_bias_interval_px"]["left"] for name, each in report["per_class"].items()}
+
         assert "all boxes together lie 2.0 px right of their labels" in detect(*arguments).out
+        assert edge_intervals() == {"patches": [2, 2], "scratches": [2, 2]}
         assert "all boxes together" not in detect(*arguments, "--group-key", "coil").out
+        assert edge_intervals() == {"patches": None, "scratches": None}  # all boxes of a class are of one coil
 
     def test_none_is_told_as_none(self) -> None:
         told = displaced(judged([(0.0, 0.0)]).summary)

@@ -22,7 +22,8 @@ from detect.commands.tiles import add_tile_arguments
 from detect.commands.verb import UsageError
 from detect.corruptions import CORRUPTIONS, corrupt
 from detect.errors import DataError
-from detect.evaluation import average_precision
+from detect.evaluation import average_precision, judge
+from detect.evaluation.report_intervals import report_intervals
 from detect.images import Pixels, read_image, write_image
 from detect.records import Dataset, Detections, Image
 from detect.report.robustness import class_rows, gist, table_rows, to_markdown, to_svg
@@ -130,6 +131,32 @@ def test_intervals_hold_the_figures(steel: tuple[list[Path], dict[str, Any]]) ->
     assert row["drop_low"] <= row["drop"] <= row["drop_high"]
     alone = judge_corrupted(detect, paths, truth, names=["noise"], severities=[5], resamples=50, groups=[0] * 6)
     assert alone["mean"]["AP50_low"] is None  # one group says nothing of others
+
+
+@pytest.mark.parametrize("groups", [None, [0, 0, 1, 1, 2, 3]])
+def test_the_clean_interval_is_the_one_of_the_report(
+    steel: tuple[list[Path], dict[str, Any]], groups: list[int] | None
+) -> None:
+    paths, truth = steel
+    # Two images without a box tell nothing of what is found, and every third box is missed.
+    labelled = {**truth, "annotations": truth["annotations"][:4]}
+
+    def careless(pictures: Sequence[Pixels]) -> list[Detections]:
+        return [each if pixels[0, 0] % 3 else each.above(0.95) for pixels, each in zip(pictures, detect(pictures))]
+
+    options: dict[str, Any] = {"names": ["noise"], "severities": [1], "resamples": 300, "groups": groups}
+    clean = judge_corrupted(careless, paths, labelled, **options)["clean"]
+    ids = {"bright_spot": 7, "dark": 6}
+    found = [
+        {"image_id": image["id"], "category_id": ids[each.label], "bbox": box, "score": each.score}
+        for image, found in zip(truth["images"], careless([read_image(path) for path in paths]))
+        for each in found
+        for box in [[*each.xyxy[:2], each.xyxy[2] - each.xyxy[0], each.xyxy[3] - each.xyxy[1]]]
+    ]
+    reported = report_intervals(judge(labelled, found).evaluated, groups=groups, resamples=300)["overall"]["AP50"]
+    assert 0 < clean["AP50"] < 1
+    assert {"low": clean["AP50_low"], "high": clean["AP50_high"]} == reported
+    assert reported["low"] < reported["high"]
 
 
 def test_a_blind_detector_and_empty_labels(steel: tuple[list[Path], dict[str, Any]]) -> None:

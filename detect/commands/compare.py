@@ -58,7 +58,7 @@ def _run(args: argparse.Namespace) -> int:
     labels = {fold: check_truth(truth) for fold, truth in truths.items()}
     warnings = _other_labels(systems, data, labels, chosen=args.data is not None)
     frames = [image.get("video_id") is not None for truth in truths.values() for image in truth["images"]]
-    found = [groups_from(args, truth["images"]) for truth in truths.values()]
+    found = [groups_from(args, truth) for truth in truths.values()]
     groups = [each for each in found if each is not None] or None
     if all(frames) and groups is None:
         warnings.append("The images are frames of strips and much alike: --group-key video_id draws whole strips.")

@@ -57,6 +57,7 @@ def judge_under_corruptions(
     args: argparse.Namespace,
     out: Path,
     meta: dict[str, Any],
+    groups: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Judge, print the table, and write corruptions.json, .md and .svg into ``out``.
 
@@ -67,6 +68,7 @@ def judge_under_corruptions(
         args: with ``corruptions``, ``severities``, ``tile`` and ``overlap``.
         out: folder.
         meta: where it comes from; plain JSON values.
+        groups: as for ``judge_corrupted``.
 
     Returns:
         What is in corruptions.json.
@@ -93,6 +95,7 @@ def judge_under_corruptions(
             truth,
             names=chosen,
             severities=severities,
+            groups=groups,
             max_value=predictor.max_value,
             progress=lambda seen: bar.advance(task, seen),
         )

@@ -69,9 +69,9 @@ def _judge_detections(args: argparse.Namespace) -> int:
     out = args.out or args.detections.parent / "report"
     meta = {"detections": str(args.detections), "data": str(args.data), "judged": _now()}
     truth = read_truth(args.data)
+    groups = groups_from(args, truth)
     ids = ([item["id"] for item in truth[key]] for key in ("images", "categories"))
-    judgement = judge(truth, read_results(args.detections, *ids))
-    groups = groups_from(args, truth["images"])
+    judgement = judge(truth, read_results(args.detections, *ids), groups=groups)
     costs = _costs(args, judgement.evaluated.truth.categories)
     _add_intervals(judgement, groups)
     point = _operate(judgement, costs, groups, args)
@@ -98,14 +98,14 @@ def _judge_run(args: argparse.Namespace) -> int:
     predictor = predictor or Predictor.load(args.weights, device=args.device)
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
-    groups = groups_from(args, truth["images"])
+    groups = groups_from(args, truth)
     for item, image in zip(truth["images"], dataset.images):
         item["file_name"] = str(image.path)  # where it was found
     say_tilings(predictor, dataset, args)
     results = predictor.detect_dataset(dataset, progress=True, tile=args.tile, overlap=args.overlap)
     found = coco.in_ids_of(truth, results, dataset)
     say_depth(predictor)
-    judgement = judge(truth, found)
+    judgement = judge(truth, found, groups=groups)
     _add_intervals(judgement, groups)
     point = _operate(judgement, costs, groups, args)
     meta, out = _meta(predictor, data), args.out or run_dir / "report"
@@ -114,7 +114,7 @@ def _judge_run(args: argparse.Namespace) -> int:
     if point is not None:
         store(point, run_dir, judgement, made=meta, weights=predictor.weights_path)
     if args.corruptions is not None:
-        judge_under_corruptions(predictor, dataset, truth, args, out, meta)
+        judge_under_corruptions(predictor, dataset, truth, args, out, meta, groups)
     if dataset.images:
         unchosen = point is None and predictor.thresholds is None
         threshold = judgement.summary["best_f1"]["threshold"] if unchosen else None
@@ -132,11 +132,8 @@ def _costs(args: argparse.Namespace, categories: Sequence[str]) -> Costs | None:
 
 def _add_intervals(judgement: Judgement, groups: Sequence[int] | None) -> None:
     """How far the report's figures can be trusted, by a bootstrap over images or the groups they belong to."""
-    from ..evaluation.displacement import displacement
     from ..evaluation.report_intervals import report_intervals
 
-    if groups is not None:
-        judgement.summary["displacement"] = displacement(judgement.evaluated, groups=groups)
     threshold = judgement.summary["score_threshold"]
     judgement.summary["intervals"] = report_intervals(judgement.evaluated, groups=groups, threshold=threshold)
 

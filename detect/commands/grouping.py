@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from .verb import UsageError
@@ -27,14 +26,16 @@ def check_group_arguments(args: argparse.Namespace) -> None:
         raise UsageError("--group-key and --group-pattern both say what to draw", fix="give one of them")
 
 
-def groups_from(args: argparse.Namespace, images: Sequence[dict[str, Any]]) -> list[int] | None:
+def groups_from(args: argparse.Namespace, truth: dict[str, Any]) -> list[int] | None:
     """A number for each image of a COCO data set as the arguments group them; None where they don't.
 
     Raises:
-        ConfigError, DataError: as ``groups_of``.
+        ConfigError, DataError: as ``groups_of``, or labels that can't be judged by.
     """
     from ..evaluation.grouping import groups_of
+    from ..evaluation.validation import check_truth
 
     if args.group_key is None and args.group_pattern is None:
         return None
-    return groups_of(images, key=args.group_key, pattern=args.group_pattern)
+    check_truth(truth)
+    return groups_of(truth["images"], key=args.group_key, pattern=args.group_pattern)

@@ -137,7 +137,7 @@ def resample(
             raise DataError("the runs were judged by different labels", fix="judge all by the same")
         together = groups[j] if groups is not None else None
         drawn = draw_images(len(truth.images), resamples=resamples, seed=seed + j, groups=together)
-        counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
+        counts = np.concatenate([np.ones((1, drawn.shape[1]), np.int64), drawn])
         values.append(np.stack([resampled_precision(run, counts) for run in runs], axis=1))
         draws.append(counts)
         for key, number in groups_with_boxes(truth, together).items():

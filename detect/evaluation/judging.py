@@ -27,7 +27,11 @@ SCHEMA = 1
 
 
 def judge(
-    truth: dict[str, Any], detections: Sequence[dict[str, Any]], *, score_threshold: float | None = None
+    truth: dict[str, Any],
+    detections: Sequence[dict[str, Any]],
+    *,
+    score_threshold: float | None = None,
+    groups: Sequence[int] | None = None,
 ) -> Judgement:
     """Judge a detector by what it found; neither argument is changed.
 
@@ -37,6 +41,8 @@ def judge(
             low threshold: AP needs the whole curve.
         score_threshold: from which score on a detection counts in the confusion matrix and in the lists of hits,
             misses and false alarms. By default the one with the best F1 over all categories.
+        groups: a number per image, by the images' sorted ids; images with the same one (frames of a strip) count as one
+            piece of evidence in the intervals. By default each image stands for itself.
 
     Returns:
         The judgement; its ``summary`` holds the numbers, AP and AR exactly as pycocotools gives them.
@@ -52,7 +58,7 @@ def judge(
     else:
         threshold = score_threshold
     return Judgement(
-        summary=_summary(evaluated, threshold, best),
+        summary=_summary(evaluated, threshold, best, groups),
         outcomes=outcomes(evaluated, threshold),
         detections=_results(evaluated),
         evaluated=evaluated,
@@ -74,7 +80,9 @@ def average_precision(truth: dict[str, Any], detections: Sequence[dict[str, Any]
     return {**average_precisions(evaluated), "per_class": per_class}
 
 
-def _summary(evaluated: Evaluated, threshold: float, best: dict[str, Any]) -> dict[str, Any]:
+def _summary(
+    evaluated: Evaluated, threshold: float, best: dict[str, Any], groups: Sequence[int] | None
+) -> dict[str, Any]:
     truth, found = evaluated.truth, evaluated.found
     return {
         "schema": SCHEMA,
@@ -87,10 +95,10 @@ def _summary(evaluated: Evaluated, threshold: float, best: dict[str, Any]) -> di
         "score_threshold": threshold,
         "at_threshold": at_threshold(evaluated, threshold),
         "best_f1": best,
-        "per_class": {name: _of_class(evaluated, k, threshold) for k, name in enumerate(truth.categories)},
+        "per_class": {name: _of_class(evaluated, k, threshold, groups) for k, name in enumerate(truth.categories)},
         "ap_by_iou": ap_by_iou(evaluated),
         "olrp": olrp(evaluated),
-        "displacement": displacement(evaluated),
+        "displacement": displacement(evaluated, groups=groups),
         "breakdown": breakdown(evaluated).summary(threshold),
         "confusion": confusion(evaluated, threshold),
         "thresholds": threshold_table(evaluated),
@@ -105,7 +113,7 @@ def _summary(evaluated: Evaluated, threshold: float, best: dict[str, Any]) -> di
     }
 
 
-def _of_class(evaluated: Evaluated, category: int, threshold: float) -> dict[str, Any]:
+def _of_class(evaluated: Evaluated, category: int, threshold: float, groups: Sequence[int] | None) -> dict[str, Any]:
     truth = evaluated.truth
     return {
         "id": truth.category_ids[category],
@@ -115,7 +123,7 @@ def _of_class(evaluated: Evaluated, category: int, threshold: float) -> dict[str
         "olrp": olrp(evaluated, category),
         "boxes": int((~truth.crowd & (truth.category == category)).sum()),
         "detections": int((evaluated.found.category == category).sum()),
-        **localisation(evaluated, category),
+        **localisation(evaluated, category, groups=groups),
         "at_threshold": at_threshold(evaluated, threshold, category),
         "best_f1": best_f1(evaluated, category),
     }

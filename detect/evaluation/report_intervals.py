@@ -49,7 +49,7 @@ def report_intervals(
         threshold = best_f1(evaluated)["threshold"]
         threshold = NO_DETECTIONS_THRESHOLD if threshold is None else threshold
     drawn = draw_images(len(truth.images), resamples=resamples, seed=seed, groups=groups)
-    counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
+    counts = np.concatenate([np.ones((1, drawn.shape[1]), np.int64), drawn])
     of_size = {key: groups_with_boxes(truth, groups, each.to_find) for key, each in _sizes(evaluated).items()}
     scenes = {f"{kind}{key}": counted for key, counted in of_size.items() if key for kind in ("AP", "AR")}
     ends = {
