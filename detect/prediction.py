@@ -48,7 +48,7 @@ def detect_images(
     max_value: int | None = None,
     proposals: int | None = None,
 ) -> list[Detections]:
-    """Detections of each image, best score first.
+    """Detections of each image, best score first, with the network's own scores.
 
     Args:
         model: in evaluation mode; the images go to its device.
@@ -91,6 +91,8 @@ def detect_dataset(
     positions: Sequence[int] | None = None,
 ) -> Iterator[list[Detections]]:
     """Batches of detections, image by image in the data set's order; neighbours of one size share a batch.
+
+    Scores are the network's own.
 
     Args:
         model: in evaluation mode.

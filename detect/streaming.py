@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -39,6 +39,7 @@ class Stream:
             light network where there is one.
         channels: 1 for gray, 3 for RGB, as the model asks; frames are brought to it.
         max_value: white of 16-bit frames, as in training; None: 65535.
+        calibrate: gives what leaves the stream its calibrated scores; None: scores are the network's own.
 
     Raises:
         ConfigError: a light network is asked for, and there is none.
@@ -53,13 +54,14 @@ class Stream:
         between: Between | None = None,
         channels: int = 1,
         max_value: int | None = None,
+        calibrate: Callable[[Detections], Detections] | None = None,
     ) -> None:
         has_light = isinstance(model, StripDetector) and model.light is not None
         if between == "light" and not has_light:
             raise ConfigError("the detector has no light network", where="between", fix="take 'incoming'")
         self.between: Between = between or ("light" if has_light else "incoming")
         self.model, self.categories, self.every, self.channels = model, categories, every, channels
-        self.max_value = max_value
+        self.max_value, self._calibrate = max_value, calibrate
         self.strip: str | None = None
         self.reset()
 
@@ -106,7 +108,7 @@ class Stream:
         self._frames += 1
         self._before, self._last = pixels, found
         self._skipped, self._skipped_xy = 0, (0.0, 0.0)
-        return found
+        return self._given(found)
 
     def _motion_to(self, pixels: Pixels, motion_xy: Motion | None, steps: int) -> Motion:
         """How far the surface has moved in the ``steps`` frames since the one before; sets the speed."""
@@ -154,7 +156,7 @@ class Stream:
         Args:
             motion_xy: how far the surface will have moved; None: as far as last time.
         """
-        return self._ahead(motion_xy or self.speed_xy)[0]
+        return self._given(self._ahead(motion_xy or self.speed_xy)[0])
 
     @torch.inference_mode()
     def skip(self, motion_xy: Motion | None = None) -> Detections:
@@ -170,7 +172,11 @@ class Stream:
         self._skipped_xy = _sum(self._skipped_xy, self.speed_xy)
         self._last = found
         self._frames += 1
-        return found
+        return self._given(found)
+
+    def _given(self, found: Detections) -> Detections:
+        """What leaves the stream; inside, scores stay the network's own, as what is carried on is calibrated later."""
+        return found if self._calibrate is None else self._calibrate(found)
 
     def _ahead(self, motion_xy: Motion) -> tuple[Detections, State | None]:
         if self._last is None or self._size_hw is None:
@@ -219,7 +225,7 @@ def detect_in_time(
 
     A detector with memory, or one that doesn't see all of every frame, sees the frames of strips one after another,
     each strip from its beginning; frames that never came are skipped over. Else, and with still images among them, all
-    are seen alone, in batches.
+    are seen alone, in batches. Scores are the network's own.
 
     Args:
         model: in evaluation mode.

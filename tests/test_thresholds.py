@@ -14,6 +14,8 @@ from test_inference import untrained
 from tiny import write_tiny
 
 from detect.errors import DataError
+from detect.formats import coco
+from detect.images import read_image
 from detect.inference import Predictor
 from detect.records import Detections
 from detect.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_beside, write_thresholds
@@ -214,11 +216,66 @@ def test_from_a_run_and_its_costs_to_what_infer_shows(detect: Run, tmp_path: Pat
     np.testing.assert_allclose(after.scores, predictor.thresholds.calibrated(before).scores)
     inferred = detect("infer", image, "--weights", run / "random.pt", "--json")
     assert "thresholds of" in inferred.err
-    assert "(scores calibrated)" in inferred.err
+    said = f"detect: scores are calibrated by {run / 'thresholds.json'}\n"
+    assert inferred.err.count(said) == inferred.err.count("calibrated") == 1
     (entry,) = json.loads(inferred.out)["images"]
     assert len(entry["detections"]) == len(predictor.thresholds.kept(after))
+    asked = detect("infer", image, "--weights", run / "random.pt", "--json", "--threshold", "0")
+    assert asked.err.count(said) == 1
+    (entry,) = json.loads(asked.out)["images"]
+    assert [each["score"] for each in entry["detections"]] == pytest.approx(after.scores.tolist(), abs=1e-4)
 
-    # judging anew sees the network's own scores
+    # judging anew sees the network's own scores, with or without corruptions
     first = json.loads((run / "report" / "detections.json").read_text())
-    assert detect("evaluate", run / "random.pt", "--data", labels).code == 0
+    grouped = ("--group-pattern", r"val_0(\d)", "--corruptions", "blur", "--severities", "1")
+    assert detect("evaluate", run / "random.pt", "--data", labels, *grouped).code == 0
     assert json.loads((run / "report" / "detections.json").read_text()) == first
+    clean = json.loads((run / "report" / "corruptions.json").read_text())["clean"]
+    ends = json.loads((run / "report" / "report.json").read_text())["intervals"]["overall"]["AP50"]
+    assert [clean["AP50_low"], clean["AP50_high"]] == pytest.approx([ends["low"], ends["high"]], abs=1e-6)
+
+    # drafts of what was judged are those of infer, whatever threshold is asked for
+    drafted = detect("drafts", run, "--to", "coco", "--out", tmp_path / "drafts", "--threshold", "0")
+    assert drafted.err.count(said) == 1
+    (written,) = (tmp_path / "drafts").rglob("*.json")
+    drafts = json.loads(written.read_text())
+    scores = sorted((each["score"] for each in drafts["annotations"] if each["image_id"] == 1), reverse=True)
+    assert scores == pytest.approx(after.scores.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_one_rule_holds_for_all_that_a_predictor_gives(calibrated: bool, tmp_path: Path) -> None:
+    dataset = coco.read(write_tiny(tmp_path / "data", "val", images=2, seed=1))
+    run = tmp_path / "run"
+    run.mkdir()
+    untrained(run)
+    fitted = {
+        "bright": {"temperature": 0.5, "shift": -1.0},
+        "dark": {"temperature": 2.0, "shift": 0.5},
+    }
+    weights = run / "random.pt"
+    lowest = dict.fromkeys(fitted, 0.0)
+    chosen(run, weights, thresholds=lowest, calibration={"method": "any", "per_class": fitted})
+    predictor = Predictor.load(weights, device="cpu", calibrated=calibrated)
+    raw = Predictor.load(weights, device="cpu", calibrated=False)
+    thresholds = read_thresholds(run / "thresholds.json")
+    path, pixels = dataset.images[0].path, read_image(dataset.images[0].path)
+
+    def same(ours: Detections, network: Detections) -> None:
+        want = thresholds.calibrated(network) if calibrated else network
+        assert ours.scores == pytest.approx(want.scores, abs=1e-5)
+        assert ours.boxes_xyxy == pytest.approx(want.boxes_xyxy, abs=1e-3)
+        assert ours.labels.tolist() == want.labels.tolist()
+        assert len(ours) > 0
+
+    same(predictor(path), raw(path))
+    same(predictor.together([pixels, pixels])[1], raw(path))
+    same(predictor.strip([path], tile=64), raw.strip([path], tile=64))
+    ours, network = predictor.stream(), raw.stream()
+    same(ours(pixels), network(pixels))
+    same(ours.foresee((-3, 0)), network.foresee((-3, 0)))
+    same(ours.skip((-3, 0)), network.skip((-3, 0)))
+    same(ours.skip((-3, 0)), network.skip((-3, 0)))  # what is carried on is calibrated once
+    results = predictor.detect_dataset(dataset)
+    scores = [each["score"] for each in results if each["image_id"] == 1]
+    assert scores == pytest.approx(predictor(path).scores.tolist(), abs=1e-5)

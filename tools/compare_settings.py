@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         files = [find_checkpoint(run) for run, _ in pairs]
         lines = [
-            [Predictor(changed(load_checkpoint(file), settings), file) for file in files]
+            [Predictor(changed(load_checkpoint(file), settings), file, calibrated=False) for file in files]
             for settings in ("", *args.settings)
         ]
         evaluated = [[judged(each, labels) for each, (_, labels) in zip(line, pairs)] for line in lines]

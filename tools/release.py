@@ -44,7 +44,7 @@ def halved(checkpoint: Checkpoint) -> Checkpoint:
 def scores(weights: Path, data: Path) -> dict[str, float]:
     """AP and AP50 on a data set."""
     dataset, truth = coco.read(data), coco.load(data)
-    found = Predictor.load(weights).detect_dataset(dataset, progress=True)
+    found = Predictor.load(weights, calibrated=False).detect_dataset(dataset, progress=True)
     summary = judge(truth, coco.in_ids_of(truth, found, dataset)).summary
     return {key: round(summary[key], 6) for key in ("AP", "AP50")}
 

@@ -139,7 +139,7 @@ def judge_run(run: Run) -> list[dict[str, Any]]:
         return found
     val = run.config.data.val
     assert val is not None
-    predictor = Predictor.load(run.dir / "last.pt", device=run.config.train.device)
+    predictor = Predictor.load(run.dir / "last.pt", device=run.config.train.device, calibrated=False)
     dataset, truth = read_dataset(val, role="data.val"), coco.load(val)
     judgement = judge(truth, coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset))
     meta = {"weights": str(predictor.weights_path), "epoch": predictor.epoch, "data": str(val)}

@@ -85,7 +85,7 @@ def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
         )
     from ..inference import Predictor
 
-    predictor = Predictor.load(weights, device=device)
+    predictor = Predictor.load(weights, device=device, calibrated=False)
     print(f"detecting on the {len(dataset.images):,} images of {shown(labels)}")
     found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
     say_depth(predictor)

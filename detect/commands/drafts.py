@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from .console import shown
 from .contestants import read_json, read_results, runs_of
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
-from .operating import DEFAULT_THRESHOLD, kept, lowest_scores, obeyed
+from .operating import DEFAULT_THRESHOLD, kept, obeyed, thresholds_for
 from .verb import UsageError, Verb
 
 if TYPE_CHECKING:
     from ..records import Detections, Image
-    from .operating import Lowest
+    from ..thresholds import Thresholds
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +42,12 @@ def _run(args: argparse.Namespace) -> int:
     data = args.data or runs[0].labels
     if data is None:
         raise UsageError("nothing says which images these are of", fix="name their COCO file with --data")
-    lowest = _lowest(runs[0].detections, args.threshold)
+    chosen = _thresholds(runs[0].detections, args.threshold)
+    lowest = obeyed(chosen, args.threshold)
     drafts = Drafts()
     found, images = _detections(runs[0].detections, data)
     for image, each in zip(images, found):
-        scored = each if isinstance(lowest, float) else lowest.calibrated(each)
+        scored = each if chosen is None else chosen.calibrated(each)  # as infer's are, whatever threshold is asked for
         drafts.add(image.path, image.width, image.height, kept(scored, lowest))
     drafts.write(found[0].categories if found else (), args, lowest, source=shown(runs[0].detections), to=sys.stdout)
     return 0
@@ -84,8 +85,8 @@ def _detections(detections: Path, data: Path) -> tuple[list[Detections], Sequenc
     return by_image, images
 
 
-def _lowest(detections: Path, asked: float | None) -> Lowest:
-    """What was asked for, else the thresholds that belong to these detections, else the usual one."""
+def _thresholds(detections: Path, asked: float | None) -> Thresholds | None:
+    """The thresholds that belong to these detections."""
     from ..thresholds import thresholds_beside
 
     report = detections.with_name("report.json")
@@ -95,11 +96,11 @@ def _lowest(detections: Path, asked: float | None) -> Lowest:
         judged = Path(str(meta["weights"]))  # as seen from where it was judged; the run may have moved since
         for weights in (judged, *(folder / judged.name for folder in list(detections.resolve().parents)[:2])):
             if weights.is_file():
-                return lowest_scores(weights, asked)
+                return thresholds_for(weights, asked)
     beside = thresholds_beside(detections)
     if beside is not None and beside.weights_sha256 is None:  # chosen for anybody's detections, and these are they
-        return obeyed(beside, asked)
-    return DEFAULT_THRESHOLD if asked is None else asked
+        return beside
+    return None
 
 
 DRAFTS = Verb(

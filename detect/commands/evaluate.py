@@ -91,11 +91,11 @@ def _judge_run(args: argparse.Namespace) -> int:
     from ..inference import Predictor
 
     # a file that is no checkpoint is told so, before anything that it lacks
-    predictor = Predictor.load(args.weights, device=args.device) if args.weights.is_file() else None
+    predictor = Predictor.load(args.weights, device=args.device, calibrated=False) if args.weights.is_file() else None
     data = args.data or _validation_data(run_dir)
     dataset = coco.read(data)
     costs = _costs(args, dataset.categories)  # a mistake in them is told before the detector runs
-    predictor = predictor or Predictor.load(args.weights, device=args.device)
+    predictor = predictor or Predictor.load(args.weights, device=args.device, calibrated=False)
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
     groups = groups_from(args, truth)

@@ -224,9 +224,9 @@ INFER = Verb(
         "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
         "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
         "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
-        "shown, and stderr says so. Images much larger than what was trained on are seen in tiles that overlap, each\n"
-        "defect once; with --strip, all images together are one, and --stream looks at frames while they come\n"
-        "(docs/strips.md). What is shown is what --to drafts:\n"
+        "shown and, if it holds a calibration, calibrates all scores; stderr says both. Images much larger than what\n"
+        "was trained on are seen in tiles that overlap, each defect once; with --strip, all images together are one,\n"
+        "and --stream looks at frames while they come (docs/strips.md). What is shown is what --to drafts:\n"
         "COCO and CSV name the images where they are, Pascal-VOC, YOLO and LabelMe get copies beside their labels;\n"
         "nothing that is there is replaced."
     ),

@@ -113,34 +113,43 @@ def print_operating(point: dict[str, Any]) -> None:
 
 
 def lowest_scores(weights: Path, asked: float | None) -> Lowest:
-    """The lowest scores to show, and a line on stderr that says so where thresholds were chosen for this run.
+    """The lowest scores to show, and lines on stderr that say so where thresholds were chosen for this run.
 
     Args:
         weights: the checkpoint in use.
         asked: one score for all categories, if one was given.
     """
+    return obeyed(thresholds_for(weights, asked), asked)
+
+
+def thresholds_for(weights: Path, asked: float | None) -> Thresholds | None:
+    """The thresholds that were chosen for a checkpoint; a line on stderr where the file is for another one.
+
+    Args:
+        weights, asked: as for ``lowest_scores``.
+    """
     from ..thresholds import thresholds_beside
 
     chosen = thresholds_beside(weights)
+    if chosen is None or chosen.are_for(weights):
+        return chosen
+    lowest = DEFAULT_THRESHOLD if asked is None else asked
+    line = f"{shown(chosen.path)} was not chosen for this {weights.name}, so {lowest:g} holds for all classes"
+    print(f"detect: {line}; choose again with detect evaluate --costs", file=sys.stderr)
+    return None
+
+
+def obeyed(chosen: Thresholds | None, asked: float | None) -> Lowest:
+    """These thresholds, unless one score for all categories was asked for; stderr says which, and what calibrates."""
     if chosen is None:
         return DEFAULT_THRESHOLD if asked is None else asked
     where = shown(chosen.path)
-    if not chosen.are_for(weights):
-        lowest = DEFAULT_THRESHOLD if asked is None else asked
-        line = f"{where} was not chosen for this {weights.name}, so {lowest:g} holds for all classes"
-        print(f"detect: {line}; choose again with detect evaluate --costs", file=sys.stderr)
-        return lowest
-    return obeyed(chosen, asked)
-
-
-def obeyed(chosen: Thresholds, asked: float | None) -> Lowest:
-    """These thresholds, unless one score for all categories was asked for; and a line on stderr that says which."""
-    where = shown(chosen.path)
+    if chosen.calibration:
+        print(f"detect: scores are calibrated by {where}", file=sys.stderr)
     if asked is not None:
         print(f"detect: --threshold {asked:g} overrides the thresholds of {where}", file=sys.stderr)
         return asked
-    calibrated = " (scores calibrated)" if chosen.calibration else ""
-    print(f"detect: thresholds of {where}{calibrated}: {chosen.in_words()}", file=sys.stderr)
+    print(f"detect: thresholds of {where}: {chosen.in_words()}", file=sys.stderr)
     return chosen
 
 

@@ -55,7 +55,7 @@ def detect_labelled(
     overlap: int | None = None,
     every: int = 1,
 ) -> Iterator[tuple[int, Detections]]:
-    """Position and detections of each image of a data set, in no order.
+    """Position and detections of each image of a data set, in no order; scores are the network's own.
 
     Args:
         model: in evaluation mode.

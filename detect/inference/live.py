@@ -99,7 +99,7 @@ class FrameLook:
     """A detector over frames: one with memory keeps its state from frame to frame, another sees each alone.
 
     Args:
-        predictor: the detector; its thresholds calibrate what is found, if they say how.
+        predictor: the detector.
         tile, overlap: how large frames are seen in tiles, by a detector without memory.
     """
 
@@ -120,8 +120,7 @@ class FrameLook:
         assert frame.pixels is not None
         if self._stream is None:
             return self._predictor(frame.pixels, tile=self._tile, overlap=self._overlap)
-        found = self._stream(frame.pixels, strip=frame.strip, missed=missed)
-        return found if self._predictor.thresholds is None else self._predictor.thresholds.calibrated(found)
+        return self._stream(frame.pixels, strip=frame.strip, missed=missed)
 
 
 def watch(source: Source, look: Look, *, most: int, stop: Event) -> Iterator[Seen]:

@@ -26,6 +26,9 @@ from .tiling import Tiling, detect_tiled, strip_tiling, tiling_for
 class Predictor:
     """A detector ready for use; make it with ``Predictor.load``.
 
+    All that it gives has calibrated scores where ``thresholds`` hold a calibration: a call, ``together``, ``strip``,
+    ``stream`` and ``detect_dataset``. Loaded with ``calibrated=False`` it gives the network's own scores everywhere.
+
     Attributes:
         categories: names that it finds.
         weights_path: the file that it was loaded from.
@@ -33,11 +36,14 @@ class Predictor:
         max_value: white of 16-bit images, as in its training; None: it was trained on 8 bits, and takes it as 65535.
         side: in pixels of what it was trained on, and so of tiles; None: a checkpoint that doesn't tell.
         thresholds: what ``detect evaluate --costs`` chose for these weights.
+        calibrated: whether their calibration is applied.
         brightest: the largest gray value of all 16-bit images given so far; None while there was none.
     """
 
-    def __init__(self, checkpoint: Checkpoint, weights_path: Path, *, device: str = "auto") -> None:
-        self.weights_path = weights_path
+    def __init__(
+        self, checkpoint: Checkpoint, weights_path: Path, *, device: str = "auto", calibrated: bool = True
+    ) -> None:
+        self.weights_path, self.calibrated = weights_path, calibrated
         self.epoch = checkpoint.epoch
         self.categories = checkpoint.detector.categories
         self.max_value = checkpoint.detector.max_value
@@ -52,18 +58,20 @@ class Predictor:
         return isinstance(self._model, StripDetector)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | None = None) -> Predictor:
+    def load(cls, path: str | Path, *, device: str | None = None, calibrated: bool = True) -> Predictor:
         """Load a run folder (its best checkpoint, else its last), a checkpoint file, or ``released``.
 
         Args:
             path: folder or file; the word ``released`` for the model that comes with the library.
             device: "cpu", "cuda", ...; None takes a GPU if there is one.
+            calibrated: apply the calibration of the run's thresholds.json, if it has one; False: scores are the
+                network's own, as whoever judges a detector or fits a calibration needs them.
 
         Raises:
             CheckpointError: nothing there, or nothing that this library wrote.
         """
         found = find_checkpoint(Path(path))
-        return cls(load_checkpoint(found), found, device=device or "auto")
+        return cls(load_checkpoint(found), found, device=device or "auto", calibrated=calibrated)
 
     @cached_property
     def thresholds(self) -> Thresholds | None:
@@ -76,6 +84,10 @@ class Predictor:
         """
         beside = thresholds_beside(self.weights_path)
         return beside if beside is not None and beside.are_for(self.weights_path) else None
+
+    def _scored(self, found: Detections) -> Detections:
+        chosen = self.thresholds if self.calibrated else None
+        return found if chosen is None else chosen.calibrated(found)
 
     def tiling_for(
         self, width: int, height: int, *, tile: int | None = None, overlap: int | None = None
@@ -101,7 +113,7 @@ class Predictor:
         tile: int | None = None,
         overlap: int | None = None,
     ) -> Detections:
-        """Detections with a score of at least ``threshold``, best first; calibrated where ``thresholds`` say how.
+        """Detections with a score of at least ``threshold``, calibrated or not as the class says, best first.
 
         Args:
             image: a path, or uint8 / uint16 pixels, [height, width] gray or [height, width, 3] RGB.
@@ -122,7 +134,7 @@ class Predictor:
             (found,) = detect_images(self._model, [channels], self.categories, max_value=self.max_value)
         else:
             found = self._tiled([channels], size_wh, tiling)
-        return (found if self.thresholds is None else self.thresholds.calibrated(found)).above(threshold)
+        return self._scored(found).above(threshold)
 
     def together(self, images: Sequence[Pixels]) -> list[Detections]:
         """Detections of several images, each as a call would give them; those of one size share a pass.
@@ -145,7 +157,7 @@ class Predictor:
             pictures = [check_depth(as_pixels(images[i]), self.max_value) for i in places]
             channels = [as_channels(self._seen(each), self._channels) for each in pictures]
             each = detect_images(self._model, channels, self.categories, max_value=self.max_value)
-            found |= zip(places, each if self.thresholds is None else map(self.thresholds.calibrated, each))
+            found |= zip(places, map(self._scored, each))
         return [found[i] for i in range(len(images))]
 
     def strip(
@@ -168,14 +180,14 @@ class Predictor:
             overlap: of neighbouring tiles in pixels; None: a quarter of a tile.
 
         Raises:
-            DataError: files that can't be read or don't belong together.
+            DataError: files that can't be read or don't belong together, or a damaged thresholds.json.
             ConfigError: tiles that can't be, or no word on their side.
         """
         strip = files if isinstance(files, StripFiles) else StripFiles.of([Path(each) for each in files])
         blocks = (self._seen(pixels) for pixels in strip.blocks(self._channels, self.max_value))
         tiling = self.strip_tiling(tile=tile, overlap=overlap)
         found = self._tiled(blocks, (strip.width, strip.height), tiling)
-        return (found if self.thresholds is None else self.thresholds.calibrated(found)).above(threshold)
+        return self._scored(found).above(threshold)
 
     def strip_tiling(self, *, tile: int | None = None, overlap: int | None = None) -> Tiling:
         """The tiles that strips are seen in, whatever their size.
@@ -212,8 +224,8 @@ class Predictor:
     ) -> list[dict[str, object]]:
         """COCO results over a labelled data set: image_id is the position + 1, categories are matched by name.
 
-        A detector with memory sees the frames of strips in the order of time. Scores are those of the network, neither
-        calibrated nor cut.
+        A detector with memory sees the frames of strips in the order of time. Scores are calibrated or not as the
+        class says; nothing is cut.
 
         Args:
             dataset: images and the categories to match.
@@ -222,7 +234,7 @@ class Predictor:
             tile, overlap: how large images are seen in tiles, as for ``tiling_for``.
 
         Raises:
-            DataError: the detector knows a category that the data set lacks.
+            DataError: the detector knows a category that the data set lacks, or a damaged thresholds.json.
             ConfigError: tiles that can't be, or tiles of frames that are seen in the order of time.
         """
         ids = dataset.category_ids()
@@ -236,7 +248,7 @@ class Predictor:
         )
         found = in_order(each, len(images), progress=progress)
         self._saw(images.brightest)
-        return coco_results(found, ids)
+        return coco_results([self._scored(each) for each in found], ids)
 
     def _saw(self, brightest: int | None) -> None:
         if brightest is not None:
@@ -245,7 +257,7 @@ class Predictor:
     def stream(self, *, every: int = 1, between: Between | None = None) -> Stream:
         """A camera over moving strips, whose frames are given one by one; see ``detect.streaming.Stream``.
 
-        Scores are those of the network; ``thresholds`` can calibrate and cut what it gives.
+        Scores are calibrated or not as the class says; nothing is cut.
 
         Args:
             every: each how many frames a key frame is seen, all of it, by the full network.
@@ -253,11 +265,12 @@ class Predictor:
                 looks at all of it. None: by the light network where the detector has one.
 
         Raises:
-            DataError: ``every`` is below 1.
+            DataError: ``every`` is below 1, or a damaged thresholds.json.
             ConfigError: a light network is asked for, and there is none.
         """
         if every < 1:
             raise DataError(f"a key frame every {every} frames was asked for", where="every", fix="give 1 or more")
+        chosen = self.thresholds if self.calibrated else None
         return Stream(
             self._model,
             self.categories,
@@ -265,4 +278,5 @@ class Predictor:
             between=between,
             channels=self._channels,
             max_value=self.max_value,
+            calibrate=None if chosen is None else chosen.calibrated,
         )

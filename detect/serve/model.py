@@ -41,7 +41,7 @@ class Model:
 
 
 def of_predictor(predictor: Predictor, name: str, thresholds: Mapping[str, float]) -> Model:
-    """A detector of this library, thresholds by category."""
+    """A detector of this library, thresholds by category; its scores are calibrated where the predictor's are."""
     return Model(name, predictor.categories, dict(thresholds), predictor.together)
 
 
@@ -51,7 +51,7 @@ def is_export(folder: Path) -> bool:
 
 
 def of_export(folder: Path, name: str, threshold: float | None, *, default: float, threads: int) -> Model:
-    """An exported model, which takes images of one size.
+    """An exported model, which takes images of one size and gives the network's own scores.
 
     Args:
         folder: with contract.json in it.
