@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torchvision.models.detection import FasterRCNN
 from .data import DetectionDataset, shortage_told, to_tensor, unit_range
 from .errors import ConfigError
 from .images import Pixels
+from .models import detect_stills
 from .records import Detections
 
 _BATCH_PIXELS = 16 * 640 * 640
@@ -55,7 +55,7 @@ def detect_images(
         images: uint8 or uint16, [height, width] or [height, width, 3] as the model's channels ask.
         categories: the model's category names.
         max_value: white of 16-bit images, as in training; None: 65535.
-        proposals: how many the box head looks at in each image; None: as many as the model was built for.
+        proposals: how many the box head looks at in each image, at most; None: as many as the model was built for.
 
     Raises:
         MemoryShortageError: the device has too little memory for them.
@@ -63,23 +63,10 @@ def detect_images(
     device = next(model.parameters()).device
     height, width = max((pixels.shape[:2] for pixels in images), default=(0, 0), key=lambda size: size[0] * size[1])
     fix = "see large images in tiles (detect infer --tile), or take a device with more memory"
-    with (
-        shortage_told(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix),
-        nullcontext() if proposals is None else _limited_to(proposals, model),
-    ):
-        outputs = model([to_tensor(unit_range(pixels, max_value)).to(device) for pixels in images])
+    with shortage_told(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix):
+        tensors = [to_tensor(unit_range(pixels, max_value)).to(device) for pixels in images]
+        outputs = model(tensors) if proposals is None else detect_stills(model, tensors, proposals)
     return [to_detections(output, categories) for output in outputs]
-
-
-@contextmanager
-def _limited_to(proposals: int, model: FasterRCNN) -> Iterator[None]:
-    limits = model.rpn._post_nms_top_n  # torchvision takes it when built, and has no other way to change it
-    before = limits["testing"]
-    limits["testing"] = min(before, proposals)
-    try:
-        yield
-    finally:
-        limits["testing"] = before
 
 
 def detect_dataset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tiny import TINY_MODEL
 from torch import nn
 
 from detect.bench.strips.averaging import Averaged, average, carry
+from detect.bench.strips.judging import judge_strips
 from detect.bench.strips.scores import difference, score
 from detect.bench.strips.speed import FrameTimes, frame_times
 from detect.bench.strips.truth import by_condition, only, seen_before
@@ -235,7 +237,14 @@ class TestPerfectDetector:
         assert FrameTimes(10, 2).frames_a_second(3) == pytest.approx(3000 / 14)
         model, _, strips = seen(filmed)
         threads = torch.get_num_threads()
-        times = frame_times({"x": model}, filmed, strips[0], read_motion=True, threads=threads + 1)  # type: ignore[dict-item]
+        times = frame_times(
+            {"x": model},  # type: ignore[dict-item]
+            filmed,
+            strips[0],
+            whites={"x": None},
+            read_motion=True,
+            threads=threads + 1,
+        )
         assert set(times) == {("x", "incoming surface"), ("x", "boxes moved")}
         assert times["x", "boxes moved"].key_ms > 0
         # two rounds over six frames: half of them are key frames, and one way looks at the others too
@@ -243,12 +252,54 @@ class TestPerfectDetector:
         assert torch.get_num_threads() == threads
 
 
-def write_run(folder: Path, seed: int, categories: tuple[str, ...] = ("a", "b"), **memory: Any) -> Path:
+@pytest.mark.parametrize("motion", ["recorded", "read"])
+def test_deep_frames_are_seen_on_the_scale_of_the_training(
+    motion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of 12 bits: whoever looks at them has to know that white is 4095."""
+    rng = np.random.default_rng(0)
+    steel, images = rng.integers(0, 4095, (120, 64)).astype(np.uint16), []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        write_image(path, np.ascontiguousarray(steel[10 * number : 10 * number + 64]))
+        images.append(Image(path, 64, 64, (Box("a", (8, 20, 40, 50)),), Frame("s", number, (0, 10 * number))))
+    coco.write({"val": Dataset(tuple(images), ("a", "b"))}, tmp_path)
+    write_run(tmp_path / "plain", 0, max_value=4095)
+    write_run(tmp_path / "memory", 0, max_value=4095, kind="gru")
+    whites: dict[str, set[int | None]] = {}
+    for module, name in (
+        ("detect.streaming", "unit_range"),
+        ("detect.prediction", "unit_range"),
+        ("detect.bench.strips.watching", "motion_between"),
+        ("detect.bench.strips.speed", "motion_between"),
+    ):
+        use = getattr(import_module(module), name)
+
+        def recorded(*given: Any, use: Any = use, name: str = f"{module}.{name}") -> Any:
+            whites.setdefault(name, set()).add(given[-1])
+            return use(*given)
+
+        monkeypatch.setattr(f"{module}.{name}", recorded)
+    judge_strips(
+        [tmp_path / "plain", tmp_path / "memory"],
+        tmp_path / "val.json",
+        every=(2,),
+        read_motion=motion == "read",
+        threads=1,
+        resamples=2,
+    )
+    assert set().union(*whites.values()) == {4095}
+    assert len(whites) == (4 if motion == "read" else 2)
+
+
+def write_run(
+    folder: Path, seed: int, categories: tuple[str, ...] = ("a", "b"), max_value: int | None = None, **memory: Any
+) -> Path:
     """An untrained run."""
     tree = {**TINY_MODEL, "roi": {**TINY_MODEL["roi"], "score_threshold": 0.0, "max_detections": 10}}
     model = ModelConfig.model_validate(tree | ({"memory": memory} if memory else {}))
     shapes = [[(12.0, 12.0), (24.0, 12.0)]] * 4
-    detector = Detector(model, categories, 1, (0.5,), (0.2,), shapes)
+    detector = Detector(model, categories, 1, (0.5,), (0.2,), shapes, max_value)
     torch.manual_seed(seed)
     folder.mkdir(parents=True)
     save_checkpoint(folder / "last.pt", Checkpoint(detector, detector.build().state_dict(), epoch=3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -257,6 +258,45 @@ class TestTheFirstConvolution:
         assert detector.state_dict().keys() == before.keys()
         torch.testing.assert_close(detector([image])[0]["scores"], expected)
         assert sum(isinstance(part, DeepConv2d) for part in detector.modules()) == 1
+
+    def test_what_a_kind_of_convolution_computes_itself_stays(self) -> None:
+        class Standardised(nn.Conv2d):
+            """Weight standardisation (Qiao et al. 2019)."""
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+                return self._conv_forward(images, weight, self.bias)
+
+        class Doubled(nn.Conv2d):
+            def _conv_forward(self, images: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
+                return 2 * super()._conv_forward(images, weight, bias)
+
+        torch.manual_seed(0)
+        for kind in (Standardised, Doubled, nn.Conv2d):
+            detector = tiny_detector()
+            stem = detector.backbone.body
+            place, first = next((n, part) for n, part in stem.named_modules() if isinstance(part, nn.Conv2d))
+            own = kind(1, first.out_channels, 3, stride=first.stride, padding=1, bias=True)
+            parent = stem.get_submodule(place.rpartition(".")[0])
+            setattr(parent, place.rpartition(".")[2], own)
+            images = torch.randn(2, 1, 32, 40)
+            expected = own(images)
+            keep_depth(detector)
+            keep_depth(detector)  # twice is once
+            assert isinstance(own, kind)
+            assert isinstance(own, DeepConv2d)
+            torch.testing.assert_close(own(images), expected)
+            torch.testing.assert_close(own.in_two(images), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(copy.deepcopy(own)(images), expected)
+
+    def test_a_parametrised_weight_stays_parametrised(self) -> None:
+        detector = tiny_detector()
+        first = next(part for part in detector.backbone.body.modules() if isinstance(part, nn.Conv2d))
+        nn.utils.parametrizations.weight_norm(first)
+        images = torch.randn(1, 1, 32, 32)
+        expected = first(images)
+        keep_depth(detector)
+        torch.testing.assert_close(first(images), expected)
 
     def test_of_the_light_backbone_too(self) -> None:
         light = {"stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}

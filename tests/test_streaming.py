@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,40 @@ def test_between_key_frames_only_the_incoming_surface_is_looked_at() -> None:
     want = grown(first, placed, window, (-3, 0), (SIDE, SIDE))
     assert same(stream(images[1], motion_xy=(-3, 0)), want)
     assert detector.rpn.post_nms_top_n() == proposals
+
+
+@pytest.mark.parametrize("memory", [{}, {"kind": "gru"}])
+def test_fewer_proposals_are_the_best_ones(memory: dict[str, Any]) -> None:
+    detector, image = built(**memory), frames(3, 1)[0]
+    detector.rpn._post_nms_top_n["testing"] = 5
+    (expected,) = detect_images(detector, [image], ("a", "b"))
+    detector.rpn._post_nms_top_n["testing"] = 20
+    assert same(detect_images(detector, [image], ("a", "b"), proposals=5)[0], expected)
+    assert len(detect_images(detector, [image], ("a", "b"))[0]) > len(expected)
+
+
+def test_threads_that_share_a_detector_do_not_limit_each_other() -> None:
+    detector, image = built(), frames(3, 1)[0]
+    (alone,) = detect_images(detector, [image], ("a", "b"))
+    limited_is_in, other_is_through = Event(), Event()
+
+    def wait_in_the_middle(*_: Any) -> None:
+        if current_thread().name == "limited":
+            limited_is_in.set()
+            other_is_through.wait(timeout=30)
+
+    detector.backbone.register_forward_hook(wait_in_the_middle)
+    found: list[Detections] = []
+    limited = Thread(
+        name="limited", target=lambda: found.extend(detect_images(detector, [image], ("a", "b"), proposals=2))
+    )
+    limited.start()
+    assert limited_is_in.wait(timeout=30)
+    (meanwhile,) = detect_images(detector, [image], ("a", "b"))
+    other_is_through.set()
+    limited.join(timeout=30)
+    assert same(meanwhile, alone)
+    assert len(found[0]) < len(alone)
 
 
 def test_a_memory_catches_up_with_the_frames_it_did_not_see_whole() -> None:

@@ -8,7 +8,7 @@ from .depth import keep_depth
 from .detector import Part, build_detector, parts, proposal_strides
 from .memory import State
 from .saved import load_plain
-from .strip import StripDetector
+from .strip import StripDetector, detect_stills
 
 __all__ = [
     "Cost",
@@ -20,6 +20,7 @@ __all__ = [
     "build_detector",
     "cost",
     "default_anchors",
+    "detect_stills",
     "fit_anchors",
     "keep_depth",
     "load_plain",

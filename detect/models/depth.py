@@ -10,7 +10,11 @@ from .strip import StripDetector
 
 
 class DeepConv2d(nn.Conv2d):
-    """A convolution to which 16 bits of its input count, also where autocast or a GPU rounds them to 8 or 11."""
+    """A convolution to which 16 bits of its input count, also where autocast or a GPU rounds them to 8 or 11.
+
+    ``keep_depth`` mixes it into the class of a convolution, which goes on computing in its own way; the result has to
+    be affine in the images.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         """FloatTensor[N, in_channels, H, W] -> float32[N, out_channels, h, w]."""
@@ -22,8 +26,8 @@ class DeepConv2d(nn.Conv2d):
     def in_two(self, images: Tensor) -> Tensor:
         """The same as a sum: of what 8 bits of the input give, which TF32 keeps, and of what is left."""
         coarse = images.to(torch.bfloat16).float()
-        rest = self._conv_forward(images - coarse, self.weight, None)
-        return torch.as_tensor(super().forward(coarse) + rest)
+        of_nothing = super().forward(torch.zeros_like(images[:1]))  # the bias, which both parts add
+        return torch.as_tensor(super().forward(coarse) + (super().forward(images - coarse) - of_nothing))
 
 
 def keep_depth(detector: FasterRCNN) -> None:
@@ -37,4 +41,7 @@ def keep_depth(detector: FasterRCNN) -> None:
         pyramids.append(detector.light)
     for pyramid in pyramids:
         first = next(part for part in pyramid.body.modules() if isinstance(part, nn.Conv2d))
-        first.__class__ = DeepConv2d
+        if not isinstance(first, DeepConv2d):
+            own = type(first)
+            mixed = DeepConv2d if own is nn.Conv2d else type(f"Deep{own.__name__}", (DeepConv2d, own), {})
+            first.__class__ = mixed  # as torch.nn.utils.parametrize does: weights, hooks and names stay

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import batched_nms, clip_boxes_to_image
@@ -16,6 +17,31 @@ from .draws import balanced, draws_of
 from .together import mean_count
 
 _SMALLEST = 1e-3  # pixels: the side of a box below which it is none
+
+
+def detect_on(
+    model: FasterRCNN,
+    features: dict[str, Tensor],
+    batch: ImageList,
+    sizes_hw: Sequence[tuple[int, int]],
+    proposals: int | None = None,
+) -> list[dict[str, Tensor]]:
+    """Detections from the features of a batch; the model is only read, so threads may share it.
+
+    Args:
+        model: in evaluation mode.
+        features: of the pyramid, {name: FloatTensor[B, channels, H, W]}.
+        batch: the images as ``model.transform`` gives them.
+        sizes_hw: height and width in pixels of each image before that.
+        proposals: how many of each image, the best ones, the box head looks at; None: all that the model proposes.
+
+    Returns:
+        Of each image ``boxes`` FloatTensor[N, 4] (xyxy, pixels), ``labels`` Int64Tensor[N] and ``scores``
+        FloatTensor[N].
+    """
+    proposed, _ = model.rpn(batch, features)
+    found, _ = model.roi_heads(features, [of_image[:proposals] for of_image in proposed], batch.image_sizes)
+    return list(model.transform.postprocess(found, batch.image_sizes, list(sizes_hw)))
 
 
 class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types

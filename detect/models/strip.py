@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from ..config import MemoryConfig, ModelConfig
 from ..errors import ConfigError
 from .memory import Memory, State, levels_of
+from .proposals import detect_on
 from .pyramid import Pyramid, build_pyramid
 
 Found = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], scores FloatTensor[N]
@@ -109,12 +110,8 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         return len(self.transform.image_mean)
 
     def _found(self, state: State, batch: ImageList, size_hw: tuple[int, ...], proposals_kept: int | None) -> Found:
-        features = levels_of(state)
-        proposals, _ = self.rpn(batch, features)
-        kept = [each[:proposals_kept] for each in proposals]
-        found, _ = self.roi_heads(features, kept, batch.image_sizes)
-        (only,) = self.transform.postprocess(found, batch.image_sizes, [size_hw])
-        return dict(only)
+        (only,) = detect_on(self, levels_of(state), batch, [(size_hw[0], size_hw[1])], proposals_kept)
+        return only
 
     def _remembered(self, tensors: Tensor, clip_length: int, motion_xy: Tensor | None) -> dict[str, Tensor]:
         """Features of all frames after memory, in the images' order."""
@@ -135,6 +132,17 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
                 state = self.memory(full[number], state, motion)
             frames.append(levels_of(state))
         return {name: torch.stack([frame[name] for frame in frames], dim=1).flatten(0, 1) for name in frames[0]}
+
+
+def detect_stills(model: FasterRCNN, images: list[Tensor], proposals: int) -> list[Found]:
+    """What ``model(images)`` gives in evaluation mode, from no more than so many proposals of each image."""
+    batch, _ = model.transform(images)
+    if isinstance(model, StripDetector):
+        features = model._remembered(batch.tensors, 1, None)
+    else:
+        features = model.backbone(batch.tensors)
+    sizes_hw = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
+    return detect_on(model, features, batch, sizes_hw, proposals)
 
 
 def _resized(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Tensor:

@@ -66,7 +66,8 @@ def judge_strips(
     dataset = read_dataset(data, role="--data")
     systems = read_contestants(runs, dataset)
     where = resolve_device(device)
-    strips = steps_of(DetectionDataset(dataset, channels=1), read_motion=read_motion)
+    whites = {system.name: system.runs[0].checkpoint.detector.max_value for system in systems}
+    strips = steps_of(DetectionDataset(dataset, channels=1, max_value=whites[systems[0].name]), read_motion=read_motion)
     watched: dict[str, dict[str, list[ByPosition]]] = {}
     settings: dict[str, dict[tuple[str, int], list[ByPosition]]] = {}
     for system in systems:
@@ -83,7 +84,7 @@ def judge_strips(
     say(f"measuring speed on {device}, in turns")
     models = {system.name: system.runs[0].checkpoint.load_model().to(where) for system in systems}
     longest = max(strips, key=len)[:_TIMED_FRAMES]
-    times = frame_times(models, dataset, longest, read_motion=read_motion, threads=threads)
+    times = frame_times(models, dataset, longest, whites=whites, read_motion=read_motion, threads=threads)
     say("judging all on the same resampled strips")
     truth = coco.to_dict(dataset, Path())
     judge = Judge(_strip_numbers(strips, len(dataset.images)), resamples, CONFIDENCE)

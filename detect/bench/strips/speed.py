@@ -38,6 +38,7 @@ def frame_times(
     dataset: Dataset,
     strip: Sequence[Step],
     *,
+    whites: Mapping[str, int | None],
     read_motion: bool,
     threads: int,
     rounds: int = 2,
@@ -52,11 +53,15 @@ def frame_times(
         models: by name, in evaluation mode.
         dataset: the frames; read and decoded before the clock runs.
         strip: frames to see, in the order of time; two or more.
+        whites: by name, white of 16-bit frames, as in training; None: 65535.
         read_motion: the time to read the motion from the frames counts too.
         threads: that PyTorch may use on a CPU.
         rounds: how often to go through the strip.
     """
-    images = {name: DetectionDataset(dataset, channels=len(m.transform.image_mean)) for name, m in models.items()}
+    images = {
+        name: DetectionDataset(dataset, channels=len(m.transform.image_mean), max_value=whites[name])
+        for name, m in models.items()
+    }
     for name, step in product(models, strip):
         images[name].pixels(step.position)
     contenders = [(name, way) for name, model in models.items() for way in ways_between(model)]
@@ -64,7 +69,14 @@ def frame_times(
     with limited_to(threads):
         for _ in range(rounds):
             watchers = {
-                (name, way): InBetween(models[name], dataset.categories, 2, way, channels=images[name].channels)
+                (name, way): InBetween(
+                    models[name],
+                    dataset.categories,
+                    2,
+                    way,
+                    channels=images[name].channels,
+                    max_value=images[name].max_value,
+                )
                 for name, way in contenders
             }
             for number, step in enumerate(strip):
@@ -82,6 +94,6 @@ def _took_ms(watcher: InBetween, images: DetectionDataset, step: Step, number: i
     pixels_before = None if before is None else images.pixels(before.position)
     started = time.perf_counter()
     if pixels_before is not None:
-        motion_between(pixels_before, pixels)
+        motion_between(pixels_before, pixels, images.max_value)
     watcher(pixels, step, number)
     return 1000 * (time.perf_counter() - started)
