@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import threading
 from datetime import timedelta
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +86,38 @@ def test_a_lost_process_is_told_and_a_mistake_of_ours_is_not_hidden() -> None:
         assert told.startswith("another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)")
         assert told.endswith("torchrun --max-restarts does by itself")
     assert together(2, lose, "shapes differ") == ["as it was: shapes differ"] * 2
+
+
+def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -> None:
+    """Two processes of which one is killed while the other waits for it."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        with joined(CPU) as team:
+            team.gathered("both are there")
+            if rank == dead:
+                os.kill(os.getpid(), signal.SIGKILL)
+            team.gathered("one is not")
+    except BaseException as error:  # whatever it is, the test shows it
+        said.put(f"{type(error).__name__}: {error}")
+    else:
+        said.put("nothing was noticed")
+
+
+@needs_fork
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_process_that_is_really_killed_is_known_by_torchs_words(dead: int) -> None:
+    """Fails when torch words the loss in another way: then ``joined`` has to learn it. The first keeps the store."""
+    context = multiprocessing.get_context("fork")
+    said, port = context.SimpleQueue(), free_port()
+    team = [context.Process(target=_hear_of_the_dead, args=(rank, dead, port, said)) for rank in range(2)]
+    for process in team:
+        process.start()
+    for process in team:
+        process.join(timeout=60)
+    assert team[dead].exitcode == -signal.SIGKILL
+    assert team[1 - dead].exitcode == 0
+    assert not said.empty()
+    assert said.get().startswith("TeamError: another process of this training was lost (")
 
 
 def test_only_torchrun_restarts(monkeypatch: pytest.MonkeyPatch) -> None:

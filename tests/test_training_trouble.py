@@ -19,7 +19,7 @@ from detect.data import Augment, DetectionDataset, TrainingLoader, read_dataset,
 from detect.data import loader as loading
 from detect.engine import steps, train
 from detect.engine.soundness import warnings_about
-from detect.errors import ConfigError, DataError, MemoryShortageError
+from detect.errors import ConfigError, DataError, MemoryShortageError, is_out_of_memory
 from detect.prediction import detect_images
 
 
@@ -135,11 +135,54 @@ class TestMemory:
             detect_images(detector, [np.zeros((48, 64), np.uint8), np.zeros((32, 64), np.uint8)], ("a", "b"))
         assert caught.match(r"memory ran out in detection on 2 images of up to 64x48 px on cpu, 4503599627370496 bytes")
 
+    @pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="POSIX only")
+    def test_a_loader_process_that_has_no_shared_memory_left_is_told(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def ended(self: Any, key: Any) -> None:
+            os.kill(os.getpid(), signal.SIGBUS)  # as the system does when a page of shared memory can't be had
+
+        monkeypatch.setattr(loading._Augmented, "__getitem__", ended)
+        with pytest.raises(MemoryShortageError, match=r"shared memory ran out, in .*; set data\.workers=0"):
+            train(tiny_config(data, data / "run", data={"workers": 1}))
+
+    @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="asks the system for more than it has")
     def test_shared_memory_is_told_apart(self) -> None:
-        text = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ..."
         expected = pytest.raises(MemoryShortageError, match=r"shared memory ran out, in .*; set data\.workers=0")
         with expected, shortage_told("a step", ""):
-            raise RuntimeError(text)
+            torch.UntypedStorage._new_shared(1 << 50)
+
+    @pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+    def test_too_many_open_files_are_told_apart(self) -> None:
+        import resource
+
+        limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        torch.UntypedStorage._new_shared(16)  # what it imports is imported now
+        expected = pytest.raises(
+            MemoryShortageError, match=r"more open files than the system allows; set data\.workers"
+        )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            with expected, shortage_told("a step", ""):
+                torch.UntypedStorage._new_shared(1 << 14)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+    def test_a_real_lack_of_memory_is_known_by_torchs_words(self) -> None:
+        """Fails when torch words it another way: then ``is_out_of_memory`` has to learn it."""
+        for ask in (lambda: torch.empty(1 << 50), lambda: torch.zeros(2, 1 << 30).expand(1 << 20, -1, -1).clone()):
+            with pytest.raises(RuntimeError) as caught:
+                ask()
+            assert is_out_of_memory(caught.value)
+        with pytest.raises(MemoryError) as lacking:
+            np.empty(1 << 58)
+        assert is_out_of_memory(lacking.value)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_so_is_one_of_a_gpu(self) -> None:
+        expected = pytest.raises(MemoryShortageError, match=r"memory ran out in a step, \S+ \w+ more were wanted; buy")
+        with expected, shortage_told("a step", "buy"):
+            torch.empty(1 << 46, device="cuda")
 
     def test_other_mistakes_keep_their_traceback(self) -> None:
         for error in (RuntimeError("shapes differ"), OSError(5, "I/O error"), ValueError("out of memory")):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ..errors import MemoryShortageError, is_out_of_memory
 
 _WANTED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
-_SHARED = ("shared memory object", "unable to write to file </torch_", "killed by signal: bus error")
+_SHARED_FILE = re.compile(r"</torch_[^>]*>.* \((\d+)\)$", re.MULTILINE)  # the memory that a tensor is handed over in
 
 
 @contextmanager
@@ -35,8 +35,14 @@ def shortage_told(doing: str, fix: str) -> Iterator[None]:
 
 def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> MemoryShortageError | None:
     """The error in words; None if it has another reason."""
-    text = str(error)
-    if any(sign in text.lower() for sign in _SHARED):
+    text, cause = str(error), str(error.__cause__)
+    if cause.startswith("DataLoader worker"):  # it says which signal ended the process
+        text = cause
+    shared = _SHARED_FILE.search(text)
+    if shared is not None and int(shared[1]) == errno.EMFILE:
+        found = "loader processes hand over their batches in more open files than the system allows"
+        return MemoryShortageError(found, fix="set data.workers=0, or allow more of them (ulimit -n 65536)")
+    if shared is not None or "killed by signal: Bus error" in text:
         found = "shared memory ran out, in which loader processes hand over their batches"
         remedy = "set data.workers=0, or give the container more of it (docker: --shm-size=4g)"
         return MemoryShortageError(found, fix=remedy)
