@@ -170,10 +170,9 @@ class TestMemory:
 
     def test_a_real_lack_of_memory_is_known_by_torchs_words(self) -> None:
         """Fails when torch words it another way: then ``is_out_of_memory`` has to learn it."""
-        for ask in (lambda: torch.empty(1 << 50), lambda: torch.zeros(2, 1 << 30).expand(1 << 20, -1, -1).clone()):
-            with pytest.raises(RuntimeError) as caught:
-                ask()
-            assert is_out_of_memory(caught.value)
+        with pytest.raises(RuntimeError) as caught:
+            torch.empty(1 << 50)
+        assert is_out_of_memory(caught.value)
         with pytest.raises(MemoryError) as lacking:
             np.empty(1 << 58)
         assert is_out_of_memory(lacking.value)
