@@ -126,6 +126,11 @@ class TestTable:
         for x in re.findall(r'(?:cx|x1|x2)="([-.0-9]+)"', text):
             assert 0 <= float(x) <= float(root.attrib["viewBox"].split()[2])
 
+    def test_the_picture_leaves_out_the_score_of_a_fold_without_boxes(self, finished: Path) -> None:
+        told = results(finished)
+        told["systems"][0]["runs"][0]["AP50"] = None
+        assert forest_plot(told).count('class="seed"') == 3
+
     def test_the_picture_names_what_has_no_figures(self, finished: Path) -> None:
         told = results(finished)
         told["systems"][1] = {"name": "lost", "state": "failed", "missing": ["a < b"]}

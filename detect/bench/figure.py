@@ -66,9 +66,9 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
             parts.append(text(_NAMES, y + 4, row["state"], "small"))
             continue
         parts += _estimate(scores, y, row[key], "mean", clear=False)
-        for run in row["runs"]:
+        for score in [run[key] for run in row["runs"] if run[key] is not None]:  # a fold may hold no box
             ring = '<circle class="seed" cx="{:.1f}" cy="{:.1f}" r="3"/>'
-            parts.append(Markup(ring).format(scores.x(run[key]), y))
+            parts.append(Markup(ring).format(scores.x(score), y))
         difference = _difference(row, key)
         if difference is not None:
             parts += _estimate(gains, y, difference, "value", clear=difference["verdict"] != "cannot tell")
