@@ -39,7 +39,7 @@ class Stream:
             light network where there is one.
         channels: 1 for gray, 3 for RGB, as the model asks; frames are brought to it.
         max_value: white of 16-bit frames, as in training; None: 65535.
-        calibrate: gives what leaves the stream its calibrated scores; None: scores are the network's own.
+        calibrate: applied to all detections that the stream returns; None: scores are the network's own.
 
     Raises:
         ConfigError: a light network is asked for, and there is none.
@@ -108,7 +108,7 @@ class Stream:
         self._frames += 1
         self._before, self._last = pixels, found
         self._skipped, self._skipped_xy = 0, (0.0, 0.0)
-        return self._given(found)
+        return self._returned(found)
 
     def _motion_to(self, pixels: Pixels, motion_xy: Motion | None, steps: int) -> Motion:
         """How far the surface has moved in the ``steps`` frames since the one before; sets the speed."""
@@ -134,7 +134,7 @@ class Stream:
     def _at_border(self, pixels: Pixels) -> Detections | None:
         """By a look at what has come in; None where that won't do.
 
-        What came in during skipped frames was never looked at, so the frame after them is seen whole.
+        What came in during skipped frames has not been seen, so the frame after them is seen whole.
         """
         size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         window = incoming_window(self._step_xy, size_hw)
@@ -156,7 +156,7 @@ class Stream:
         Args:
             motion_xy: how far the surface will have moved; None: as far as last time.
         """
-        return self._given(self._ahead(motion_xy or self.speed_xy)[0])
+        return self._returned(self._ahead(motion_xy or self.speed_xy)[0])
 
     @torch.inference_mode()
     def skip(self, motion_xy: Motion | None = None) -> Detections:
@@ -172,10 +172,10 @@ class Stream:
         self._skipped_xy = _sum(self._skipped_xy, self.speed_xy)
         self._last = found
         self._frames += 1
-        return self._given(found)
+        return self._returned(found)
 
-    def _given(self, found: Detections) -> Detections:
-        """What leaves the stream; inside, scores stay the network's own, as what is carried on is calibrated later."""
+    def _returned(self, found: Detections) -> Detections:
+        """Detections as the stream returns them; inside it scores stay the network's own, to be calibrated once."""
         return found if self._calibrate is None else self._calibrate(found)
 
     def _ahead(self, motion_xy: Motion) -> tuple[Detections, State | None]:

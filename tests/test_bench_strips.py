@@ -208,13 +208,13 @@ class TestPerfectDetector:
             images.append(Image(tmp_path / f"{number}.png", 128, 128, (), Frame("x", number)))
         (strip,) = steps_of(DetectionDataset(Dataset(tuple(images), ("a",)), channels=1), read_motion=True)
 
-        def told(*motions_y: float) -> list[Any]:
+        def motions(*motions_y: float) -> list[Any]:
             return [pytest.approx((0, y), abs=0.5) for y in motions_y]
 
-        assert [step.motion_xy for step in strip] == told(0, -20, -30, -25)
-        assert [step.expected_xy for step in strip] == told(0, 0, -20, -30)
+        assert [step.motion_xy for step in strip] == motions(0, -20, -30, -25)
+        assert [step.expected_xy for step in strip] == motions(0, 0, -20, -30)
         # Frame 3 never came and was moved over by 30 pixels, so 20 of the 50 up to frame 4 are left.
-        assert [step.remaining_xy for step in strip] == told(0, -20, -30, -20)
+        assert [step.remaining_xy for step in strip] == motions(0, -20, -30, -20)
 
     def test_parts_by_condition(self, filmed: Dataset) -> None:
         parts = by_condition(coco.to_dict(filmed, Path()), filmed)

@@ -19,7 +19,7 @@ from .together import mean_count
 _SMALLEST = 1e-3  # pixels: the side of a box below which it is none
 
 
-def detect_on(
+def detect_from_features(
     model: FasterRCNN,
     features: dict[str, Tensor],
     batch: ImageList,

@@ -13,7 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from ..config import MemoryConfig, ModelConfig
 from ..errors import ConfigError
 from .memory import Memory, State, levels_of
-from .proposals import detect_on
+from .proposals import detect_from_features
 from .pyramid import Pyramid, build_pyramid
 
 Found = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], scores FloatTensor[N]
@@ -110,7 +110,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         return len(self.transform.image_mean)
 
     def _found(self, state: State, batch: ImageList, size_hw: tuple[int, ...], proposals_kept: int | None) -> Found:
-        (only,) = detect_on(self, levels_of(state), batch, [(size_hw[0], size_hw[1])], proposals_kept)
+        (only,) = detect_from_features(self, levels_of(state), batch, [(size_hw[0], size_hw[1])], proposals_kept)
         return only
 
     def _remembered(self, tensors: Tensor, clip_length: int, motion_xy: Tensor | None) -> dict[str, Tensor]:
@@ -142,7 +142,7 @@ def detect_stills(model: FasterRCNN, images: list[Tensor], proposals: int) -> li
     else:
         features = model.backbone(batch.tensors)
     sizes_hw = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
-    return detect_on(model, features, batch, sizes_hw, proposals)
+    return detect_from_features(model, features, batch, sizes_hw, proposals)
 
 
 def _resized(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Tensor:
