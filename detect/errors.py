@@ -18,7 +18,7 @@ class DetectError(Exception):
 
     def __init__(self, found: str, *, where: str | PathLike[str] | None = None, fix: str | None = None) -> None:
         self.found, self.where, self.fix = found, where, fix
-        super().__init__(_in_one_line(f"{where}: {found}" if where is not None else found))
+        super().__init__(in_one_line(f"{where}: {found}" if where is not None else found))
 
     def __str__(self) -> str:
         sentence = str(self.args[0])
@@ -31,7 +31,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(each in str(error).lower() for each in words)
 
 
-def _in_one_line(text: str) -> str:
+def in_one_line(text: str) -> str:
     """Names and values come from files: none of them breaks the line, floods it or speaks to the terminal."""
     shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)

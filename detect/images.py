@@ -42,6 +42,10 @@ _BLOCK_PIXELS = 4_000_000  # brought to another kind at once
 _MAX_SCANS = 200  # passes over a JPEG, of which writers make 10 or so; each costs time and hardly a byte
 _MAX_PAGES = 1000  # of a TIFF that are counted
 _CAMERA_BITS = (8, 10, 12, 14)  # that 16-bit files may hold no more than
+_IMAGE_STARTS = (  # BMP, GIF, JPEG, JPEG 2000, PNG, PSD, TIFF, WebP, and HEIF with AVIF
+    rb"BM....\0\0\0\0|GIF8[79]a|\xff\xd8\xff|\0\0\0\x0cjP  |\x89PNG\r\n|8BPS\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|"
+    rb"....ftyp(avi[fs]|hei[cfsx]|hev[cx]|mif1|msf1)"
+)
 GIVE_AN_IMAGE = f"give a {FORMATS_READ} file"
 
 Pixels = NDArray[Any]  # uint8 or uint16, [height, width] or [height, width, 3] RGB
@@ -93,6 +97,20 @@ def read_image(path: Path) -> Pixels:
     except Exception as error:  # Pillow raises whatever the damage led to: OSError, SyntaxError, struct.error, ...
         found = f"the image is damaged or cut short ({_reason(error)})"
         raise DataError(found, where=path, fix="replace the file") from None
+
+
+def is_unread_image(path: Path) -> bool:
+    """Whether a file whose suffix isn't one of ``SUFFIXES`` is an image all the same, by its suffix or first bytes."""
+    if path.suffix.lower() in UNREAD_SUFFIXES:
+        return path.is_file()
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    return re.match(_IMAGE_STARTS, start, re.DOTALL) is not None
 
 
 def as_pixels(array: Any) -> Pixels:

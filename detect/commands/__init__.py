@@ -6,8 +6,10 @@ import difflib
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO, TypeVar, cast
 
 from .. import __version__
 from ..errors import DetectError, TeamError, is_out_of_memory
@@ -48,6 +50,7 @@ _HELP = ("-h", "--help", "help")
 
 USAGE_EXIT = 2
 CLOSED_PIPE_EXIT = 141  # 128 + SIGPIPE
+_LAST_STANDARD = 2  # descriptor of standard error
 
 # Trouble with the user's files and disk, as opposed to a mistake in this program.
 _DISK_TROUBLE = {
@@ -68,20 +71,95 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 2 a mistake in the input (one sentence on stderr), 75 another process of the same
-        training was lost, 130 stopped by Ctrl-C. A mistake in the program itself keeps its traceback.
+        training was lost, 130 stopped by Ctrl-C, 141 the reader of the output has gone. A mistake in the program
+        itself keeps its traceback.
     """
-    try:
-        code = _tell_mistakes(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader has gone, as in `detect ... | head`
-        _silence_stdout()
-        return CLOSED_PIPE_EXIT
+    with _standard_streams() as output:
+        try:
+            code = _tell_mistakes(list(sys.argv[1:] if argv is None else argv), output)
+            output.flush()
+        except BrokenPipeError:
+            return CLOSED_PIPE_EXIT
+        if output.failure is None:
+            return code
+        if isinstance(output.failure, BrokenPipeError):  # as in `detect ... | head`
+            return code or CLOSED_PIPE_EXIT
+        return _complain(f"not all of the output could be written: {output.failure.strerror}", USAGE_EXIT)
 
 
-def _tell_mistakes(arguments: Sequence[str]) -> int:
+class _Output:
+    """A text stream that outlives its reader: what is written afterwards is lost, what a verb writes to files isn't.
+
+    Attributes:
+        failure: the first error of writing, after which nothing more is written.
+        needs_reader: a closed pipe is raised once, since without a reader there is nothing left to do.
+    """
+
+    def __init__(self, stream: TextIO, *, needs_reader: bool) -> None:
+        self._stream, self.needs_reader = stream, needs_reader
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """All of it or nothing."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """As of any stream."""
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        if self.failure is not None:
+            return
+        try:
+            action()
+        except OSError as error:
+            self.failure = error
+            # what is still in the buffer would fail once more at exit
+            with suppress(OSError), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            if self.needs_reader and isinstance(error, BrokenPipeError):
+                raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _standard_streams() -> Iterator[_Output]:
+    """Standard streams that no verb can fail on: closed ones, readers that go, and characters without a code.
+
+    Yields:
+        What is standard output meanwhile.
+    """
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # closed by the caller, as with `>&-`
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD:
+            pass  # or a file opened later would be taken for a standard stream
+        os.close(descriptor)
+        nowhere = Path(os.devnull)
+        sys.stdin = sys.stdin or nowhere.open()
+        sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+        sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    output = _Output(sys.stdout, needs_reader=True)
+    sys.stdout = cast(TextIO, output)
+    sys.stderr = cast(TextIO, _Output(sys.stderr, needs_reader=False))
     try:
-        return _run(arguments)
+        yield output
+    finally:
+        output.needs_reader = False
+        output.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _tell_mistakes(arguments: Sequence[str], output: _Output) -> int:
+    try:
+        return _run(arguments, output)
+    except BrokenPipeError:
+        raise
     except TeamError as error:
         return _complain(str(error), LOST_EXIT)
     except DetectError as error:
@@ -103,7 +181,7 @@ def _tell_mistakes(arguments: Sequence[str]) -> int:
         return _complain(f"{where}{error.strerror}; check the path, its permissions and the disk", USAGE_EXIT)
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], output: _Output) -> int:
     if not arguments or arguments[0] in _HELP:
         print(_help())
         return 0 if arguments else USAGE_EXIT
@@ -122,6 +200,7 @@ def _run(arguments: Sequence[str]) -> int:
         values = verb.parse(name, rest)
     except SystemExit:  # argparse has printed the verb's help
         return 0
+    output.needs_reader = verb.only_prints(values)
     try:
         return verb.run(values)
     except KeyboardInterrupt:
@@ -168,8 +247,3 @@ def _complain(sentence: str, code: int) -> int:
     sys.stdout.flush()
     print(f"detect: {sentence}", file=sys.stderr)
     return code
-
-
-def _silence_stdout() -> None:
-    # Without this, Python complains once more when it flushes at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import print_rich, shown
+from .console import json_text, print_rich, shown
 from .verb import Verb, names
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
         options=read_options(args),
     )
     if args.json:
-        print(json.dumps(report.as_dict(), ensure_ascii=False, indent=1))
+        print(json_text(report.as_dict(), sys.stdout.encoding, indent=1), end="")
     elif args.all:
         print_rich(audit_table(report, each=len(report.findings), every_error=len(report.findings)))
     else:
@@ -132,4 +131,5 @@ AUDIT = Verb(
     ],
     add_arguments=_add_arguments,
     run=_run,
+    only_prints=lambda args: args.html is None,
 )

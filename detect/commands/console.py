@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..errors import in_one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,6 +43,16 @@ def print_rich(renderable: RenderableType) -> None:
     Console(file=sys.stdout, markup=False, highlight=False, width=width).print(renderable)
 
 
+def json_text(value: Any, encoding: str | None, *, indent: int | None = None) -> str:
+    """Plain values as a line of JSON; characters that the encoding lacks are escaped, as JSON allows in any text."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:  # also a file name that is no Unicode, as Linux allows
+        return json.dumps(value, allow_nan=False, indent=indent) + "\n"
+    return text
+
+
 def in_json(found: Detections) -> list[dict[str, Any]]:
     """Detections as plain JSON values: boxes in pixels, x1, y1, x2, y2."""
     return [
@@ -49,9 +62,9 @@ def in_json(found: Detections) -> list[dict[str, Any]]:
 
 
 def shown(path: Path) -> str:
-    """The path as seen from the current folder, where it lies below it."""
+    """The path as seen from the current folder, where it lies below it; on one line, whatever its name."""
     absolute = path.absolute()
-    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
+    return in_one_line(str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute))
 
 
 def command(*arguments: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..released import is_released
-from .console import in_json, print_table, shown
+from .console import in_json, json_text, print_table, shown
 from .depth import say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
@@ -18,7 +17,7 @@ from .pictures import picture_paths, write_picture
 from .stream import add_stream_arguments, check_stream_arguments, frame_shape, run_stream
 from .strip import by_file, detect_strip, strip_entry, title_of
 from .tiles import add_tile_arguments, check_tile_arguments, say_tiling
-from .verb import UsageError, Verb
+from .verb import UsageError, Verb, at_home
 from .weights import newest_weights, say_released
 
 if TYPE_CHECKING:
@@ -105,7 +104,8 @@ def _run_stream(args: argparse.Namespace) -> int:
     from ..inference import Predictor
     from ..inference.sources import open_source
 
-    source = open_source(args.stream, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
+    given = str(at_home(Path(args.stream))) if args.stream[:1] == "~" else args.stream
+    source = open_source(given, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
     predictor = Predictor.load(args.weights or newest_weights(), device=args.device)
     run_stream(predictor, source, lowest_scores(predictor.weights_path, args.threshold), args)
     say_depth(predictor)
@@ -207,10 +207,9 @@ def _document(
 def _emit_json(document: dict[str, Any], out: Path | None) -> None:
     from ..formats.files import write_text
 
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    sys.stdout.write(text)
     if out is not None:
-        write_text(out / "detections.json", text)
+        write_text(out / "detections.json", json_text(document, "utf-8", indent=2))
+    sys.stdout.write(json_text(document, sys.stdout.encoding, indent=2))
 
 
 def _failure(given: str, error: DetectError) -> dict[str, str]:
@@ -241,4 +240,5 @@ INFER = Verb(
     ],
     add_arguments=_add_arguments,
     run=_run,
+    only_prints=lambda args: not (args.draw or args.out or args.target),
 )

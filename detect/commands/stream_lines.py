@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .console import in_json
+from .console import in_json, json_text
 
 if TYPE_CHECKING:
     from ..inference.live import Seen
@@ -111,8 +110,7 @@ class Lines:
 
     def _line(self, values: Mapping[str, Any]) -> None:
         assert self._file is not None
-        text = json.dumps({"schema": LINE_SCHEMA, "strip": self._strip, **values}, ensure_ascii=False, allow_nan=False)
-        self._file.write(text + "\n")
+        self._file.write(json_text({"schema": LINE_SCHEMA, "strip": self._strip, **values}, self._file.encoding))
         self._file.flush()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from ..errors import DetectError
@@ -28,6 +29,7 @@ class Verb:
         add_arguments: declares its arguments.
         run: does it and returns the exit code; imports what is heavy inside, so that help stays instant.
         on_interrupt: how to go on after Ctrl-C, given the arguments.
+        only_prints: whether, given the arguments, standard output is all that is wanted: without a reader it stops.
     """
 
     summary: str
@@ -36,9 +38,10 @@ class Verb:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     on_interrupt: Callable[[argparse.Namespace], str] = lambda _: "run the same command again to start over"
+    only_prints: Callable[[argparse.Namespace], bool] = lambda _: False
 
     def parse(self, name: str, arguments: Sequence[str]) -> argparse.Namespace:
-        """Arguments in any order -> their values.
+        """Arguments in any order -> their values; those after ``--`` are no options, whatever they begin with.
 
         Raises:
             UsageError: unknown, missing or malformed arguments.
@@ -51,7 +54,18 @@ class Verb:
             allow_abbrev=False,
         )
         self.add_arguments(parser)
-        return parser.parse_intermixed_args(arguments)
+        options, named = list(arguments), []
+        if "--" in options:
+            at = options.index("--")
+            # argparse loses track of "--" between options and paths
+            options, named = options[:at], [f"./{each}" if each[:1] == "-" else each for each in options[at + 1 :]]
+        values = parser.parse_intermixed_args([*options, *named])
+        for name, value in vars(values).items():
+            if isinstance(value, Path):
+                setattr(values, name, at_home(value))
+            elif isinstance(value, list):
+                setattr(values, name, [at_home(each) if isinstance(each, Path) else each for each in value])
+        return values
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,16 @@ class VerbGroup:
         examples = [f"  detect {verb.examples[0]}" for verb in self.verbs.values()]
         usage = f"usage: detect {name} {{{','.join(self.verbs)}}} [arguments]"
         return "\n".join([usage, "", self.summary, "", "verbs:", *listed, "", "examples:", *examples])
+
+
+def at_home(path: Path) -> Path:
+    """A path whose ``~`` the shell has left, in quotes or after ``--out=``, in the home folder that it means."""
+    if not path.parts or path.parts[0][:1] != "~" or Path(path.parts[0]).exists():
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
 
 
 def names(text: str) -> list[str]:
