@@ -63,14 +63,14 @@ def tiling_for(
     Args:
         width, height: of the image in pixels.
         trained: side in pixels of what the detector was trained on; None: nobody knows.
-        tile: side that is asked for, of images larger than it; 0: none, whatever the size; None: the trained side, for
-            images more than twice as wide or as high.
+        tile: side that is asked for, of images larger than it; 0: none, whatever the size; None: the trained side, 32
+            at least, for images more than twice as wide or as high.
         overlap: in pixels; None: a quarter of a tile.
 
     Raises:
         ConfigError: a tile too small, or an overlap that doesn't fit it.
     """
-    side = trained if tile is None else tile
+    side = _side(trained) if tile is None else tile
     if not side:
         return None
     tiling = _usual(side, overlap)
@@ -86,11 +86,16 @@ def strip_tiling(*, trained: int | None, tile: int | None = None, overlap: int |
     Raises:
         ConfigError: as there, or no word on the side of a tile.
     """
-    side = tile or trained
+    side = tile or _side(trained)
     if side is None or tile == 0:
         unknown = ", and the checkpoint doesn't tell what size it was trained on" if tile is None else ""
         raise ConfigError(f"a strip is seen in tiles{unknown}", where="tile", fix="give their side in pixels")
     return _usual(side, overlap)
+
+
+def _side(trained: int | None) -> int | None:
+    """What was trained on, if it makes a tile."""
+    return None if trained is None else max(trained, _LEAST_SIDE)
 
 
 def _usual(side: int, overlap: int | None) -> Tiling:
