@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import SIDE, TINY_MODEL, tiny_config
+from tiny import SIDE, TINY_MODEL, tiny_config, write_parts
 from tiny_detector import model_config, tiny_detector
 from torch import nn
 
@@ -140,7 +140,7 @@ class TestTheLowBitsCarryTheDefect:
         pixels = np.full((SIDE, SIDE), 5000, np.uint16)
         write_image(tmp_path / "bright.png", pixels)
         predictor = Predictor.load(trained, device="cpu")
-        words = r"bright\.png: the image has gray values up to 5,000, beyond the white of 4,095; train with"
+        words = r"bright\.png: the image has gray values up to 5,000, beyond the white of 4,095; tell the white"
         with pytest.raises(DataError, match=words):
             predictor(tmp_path / "bright.png")
         for call in (predictor, predictor.stream()):
@@ -149,6 +149,29 @@ class TestTheLowBitsCarryTheDefect:
         outcome = detect("infer", tmp_path / "bright.png", "--weights", trained)
         assert outcome.code == 2
         assert "bright.png: the image has gray values up to 5,000" in outcome.err
+        outcome = detect("infer", tmp_path / "bright.png", "--weights", trained, "--max-value", 16383)
+        assert outcome.code == 0
+        assert "white 16,383 (--max-value); the detector was trained with 4,095" in outcome.err
+
+    def test_a_detector_of_8_bits_is_told_the_white_of_12(
+        self, data: Path, tmp_path: Path, detect: Callable[..., Any]
+    ) -> None:
+        """What is advised is an option of the verb, and following it finds what the 8-bit image of the same has."""
+        bright = (read_image(data / "val" / "1.png") >> 4).astype(np.uint8)
+        bright[8:30, 8:30] = 250
+        write_image(tmp_path / "eight.png", bright)
+        write_image(tmp_path / "twelve.tif", np.rint(bright * (4095 / 255)).astype(np.uint16))
+        run = train(tiny_config(write_parts(tmp_path / "data"), tmp_path / "run", train={"epochs": 1}))
+        outcome = detect("infer", tmp_path / "twelve.tif", "--weights", run)
+        assert "--max-value 4095 would give them the whole range" in outcome.err
+        images = [tmp_path / name for name in ("eight.png", "twelve.tif")]
+        outcome = detect("infer", *images, "--weights", run, "--max-value", 4095, "--threshold", 0.01, "--json")
+        eight, twelve = (entry["detections"] for entry in json.loads(outcome.out)["images"])
+        assert len(eight) == len(twelve) > 0
+        assert [each["score"] for each in twelve] == pytest.approx([each["score"] for each in eight], abs=0.01)
+        for verb in (["infer", tmp_path / "twelve.tif", "--weights"], ["evaluate"], ["doubts"], ["serve"]):
+            outcome = detect(*verb, run, "--max-value", 17)
+            assert (outcome.code, "max_value: white is 17; give 255 to 65535" in outcome.err) == (2, True)
 
 
 class TestTheScale:

@@ -23,7 +23,7 @@ from detect.formats import coco
 from detect.images import write_image
 from detect.inference import Predictor
 from detect.inference.strips import StripFiles
-from detect.inference.tiling import Tiling, detect_tiled, tile_rows, tiling_for
+from detect.inference.tiling import Tiling, detect_tiled, strip_tiling, tile_rows, tiling_for
 from detect.models import default_anchors
 from detect.records import Box, Dataset, Detections, Image
 
@@ -112,6 +112,9 @@ class TestTiles:
         assert tiling_for(16384, 1024, trained=400, tile=0) is None
         assert tiling_for(401, 10, trained=None, tile=400, overlap=64) == Tiling(400, 64)
         assert tiling_for(400, 400, trained=100, tile=400) is None
+        assert tiling_for(64, 9, trained=8) is None
+        assert tiling_for(65, 9, trained=8) == Tiling(32, 16)
+        assert strip_tiling(trained=12) == Tiling(32, 16)
 
     def test_tiles_that_can_not_be_are_refused(self) -> None:
         with pytest.raises(ConfigError, match="tile: a tile of 8 pixels is asked for; give at least 32"):

@@ -167,15 +167,26 @@ class TestResume:
         assert_same_run(tmp_path / "run", unbroken)
         assert len(json.loads((tmp_path / "run" / "environment.json").read_text())["resumed"]) == 1
 
-    @pytest.mark.parametrize(("name", "left"), [("last.pt", 1), ("best.pt", 2)])
+    @pytest.mark.parametrize(
+        ("name", "judged", "logged", "left"),
+        [("last.pt", False, 1, 1), ("last.pt", True, 2, 2), ("best.pt", True, 2, 2)],
+    )
     def test_interrupted_before_a_checkpoint(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, left: int
+        self,
+        unbroken: Path,
+        data: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        judged: bool,
+        logged: int,
+        left: int,
     ) -> None:
-        """The log is an epoch ahead of last.pt then, or last.pt ahead of best.pt."""
+        """The log is ahead of last.pt then, whose epoch isn't judged, or last.pt is ahead of best.pt."""
         save = trainer.save_checkpoint
 
         def interrupted(path: Path, checkpoint: Any) -> None:
-            if path.name == name and checkpoint.epoch == 2:
+            if path.name == name and checkpoint.epoch == 2 and bool(checkpoint.metrics) == judged:
                 raise KeyboardInterrupt
             save(path, checkpoint)
 
@@ -183,9 +194,28 @@ class TestResume:
             patch.setattr(trainer, "save_checkpoint", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 train(tiny_config(data, tmp_path / "run"))
-        assert len(read_log(tmp_path / "run")) == 2
+        assert len(read_log(tmp_path / "run")) == logged
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == left
         train(tiny_config(data, tmp_path / "run"), resume=True)
+        assert_same_run(tmp_path / "run", unbroken)
+
+    def test_a_judgement_that_fails_loses_no_epoch(
+        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*arguments: Any, **named: Any) -> None:
+            raise DataError("not to be judged")
+
+        config, lasts = tiny_config(data, tmp_path / "run"), []
+        with monkeypatch.context() as patch:
+            patch.setattr(Validator, "__call__", fails)
+            for _ in range(2):  # resumed, it begins with the judgement
+                with pytest.raises(DataError):
+                    train(config, resume=True)
+                last = load_checkpoint(tmp_path / "run" / "last.pt")
+                assert (last.epoch, last.metrics, len(read_log(tmp_path / "run"))) == (2, {}, 1)
+                lasts.append(last)
+        assert_same(lasts[0].weights, lasts[1].weights)
+        train(config, resume=True)
         assert_same_run(tmp_path / "run", unbroken)
 
     def test_the_best_epoch_is_kept_even_if_the_run_ends_with_it(
@@ -472,3 +502,16 @@ def test_training_on_some_of_the_images(data: Path, tmp_path: Path, capsys: pyte
     many = tiny_config(data, tmp_path / "many", data={"train_images": 17})
     with pytest.raises(DataError, match=r"there are 16 images, data\.train_images asks for 17; ask for fewer"):
         train(many)
+
+
+@pytest.mark.parametrize("side", [8, 24])
+def test_very_small_images_are_trained_on_judged_and_looked_at(tmp_path: Path, side: int) -> None:
+    write_tiny(tmp_path, "train", images=8, seed=0, side=side)
+    write_tiny(tmp_path, "val", images=4, seed=1, side=side)
+    run = train(tiny_config(tmp_path, tmp_path / "run", train={"epochs": 2, "val_every": 1}))
+    assert [line["val"] is not None for line in read_log(run)] == [True, True]
+    predictor = Predictor.load(run)
+    assert predictor.side == side
+    assert predictor.tiling_for(side, side) is None
+    assert predictor.strip_tiling().side == 32
+    predictor(tmp_path / "val" / "val_00.bmp")

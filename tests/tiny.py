@@ -19,22 +19,22 @@ CATEGORIES = ("bright", "dark")
 SIDE = 64
 
 
-def write_tiny(folder: Path, part: str, *, images: int, seed: int, empty: int = 1) -> Path:
+def write_tiny(folder: Path, part: str, *, images: int, seed: int, empty: int = 1, side: int = SIDE) -> Path:
     """Write ``images`` pictures, the last ``empty`` of them without an object, and ``<part>.json``; give its path."""
     rng = np.random.default_rng(seed)
     (folder / part).mkdir(parents=True)
     records = []
     for i in range(images):
-        pixels = rng.normal(128, 12, (SIDE, SIDE))
+        pixels = rng.normal(128, 12, (side, side))
         boxes = []
         for label in CATEGORIES if i < images - empty else ():
-            width, height = (int(v) for v in rng.integers(10, 26, 2))
-            x, y = int(rng.integers(0, SIDE - width)), int(rng.integers(0, SIDE - height))
+            width, height = (int(v) for v in rng.integers(10 * side // SIDE, 26 * side // SIDE, 2))
+            x, y = int(rng.integers(0, side - width)), int(rng.integers(0, side - height))
             pixels[y : y + height, x : x + width] += 90 if label == "bright" else -90
             boxes.append(Box(label, (x, y, x + width, y + height)))
         path = folder / part / f"{part}_{i:02d}.bmp"
         write_image(path, np.clip(pixels, 0, 255).astype(np.uint8))
-        records.append(Image(path, SIDE, SIDE, tuple(boxes)))
+        records.append(Image(path, side, side, tuple(boxes)))
     return coco.write({part: Dataset(tuple(records), CATEGORIES)}, folder)[part]
 
 

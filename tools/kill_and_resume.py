@@ -135,21 +135,24 @@ def _moment(chance: random.Random, left: dict[str, int]) -> Moment:
 
 def _left(run: Path, epochs: int, improved: Sequence[int]) -> dict[str, int]:
     """How many events of each kind are still to come in a run, begun or not."""
-    done = _done(run)
-    each = epochs - done
+    trained, judged = _done(run)
     return {
-        "step": each * _STEPS,
-        "validation": each,
-        "last.pt": each,
-        "best.pt": sum(epoch > done for epoch in improved),
-        "log.jsonl": each,
-        "beginning": 2 if done else 3,
+        "step": (epochs - trained) * _STEPS,
+        "validation": epochs - judged,
+        "last.pt": epochs - trained + epochs - judged,
+        "best.pt": sum(epoch > judged for epoch in improved),
+        "log.jsonl": epochs - judged,
+        "beginning": 2 if trained else 3,
     }
 
 
-def _done(run: Path) -> int:
-    """The epoch that a run would be resumed after."""
-    return load_checkpoint(run / "last.pt").epoch if (run / "last.pt").exists() else 0
+def _done(run: Path) -> tuple[int, int]:
+    """The last epoch that was trained and kept, and the last that was judged, too."""
+    if not (run / "last.pt").exists():
+        return 0, 0
+    last = load_checkpoint(run / "last.pt")
+    assert last.training is not None
+    return last.epoch, last.epoch - ("unjudged" in last.training)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,7 +190,8 @@ def _kill_and_compare(trial: Trial, args: argparse.Namespace) -> int:
             told = trial.run(name, workers, _moment(chance, _left(run, args.epochs, improved)))
             if not isinstance(told, str):
                 break  # the clock was too late for the last step
-            left = f"epoch {_done(run)}" if _done(run) else "no checkpoint"
+            trained, judged = _done(run)
+            left = f"epoch {trained}{' unjudged' if judged < trained else ''}" if trained else "no checkpoint"
             rows.append(f"| {runs} | {workers} | {told} | {left} |")
             kills += 1
         trial.run(name, workers, None)

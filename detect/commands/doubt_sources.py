@@ -60,7 +60,7 @@ def from_files(detections: Path, data: Path) -> Source:
     return Source(truth, _results(detections, truth), pictures, meta, detections.parent / "doubts", warnings)
 
 
-def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
+def from_run(weights: Path, data: Path | None, device: str | None, max_value: int | None = None) -> Source:
     """A run on its own validation data, or on other labels.
 
     Raises:
@@ -79,13 +79,12 @@ def from_run(weights: Path, data: Path | None, device: str | None) -> Source:
     pictures = {each["id"]: image.path for each, image in zip(truth["images"], dataset.images)}
     warnings = _learnt(run, list(pictures.values()))
     meta = {"weights": str(weights), "data": str(labels)}
-    if data is None and weights.is_dir() and kept.exists():
-        return Source(
-            truth, _results(kept, truth), pictures, {"detections": str(kept)} | meta, run / "doubts", warnings
-        )
+    if data is None and max_value is None and weights.is_dir() and kept.exists():
+        meta = {"detections": str(kept)} | meta
+        return Source(truth, _results(kept, truth), pictures, meta, run / "doubts", warnings)
     from ..inference import Predictor
 
-    predictor = Predictor.load(weights, device=device, calibrated=False)
+    predictor = Predictor.load(weights, device=device, calibrated=False, max_value=max_value)
     print(f"detecting on the {len(dataset.images):,} images of {shown(labels)}")
     found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
     say_depth(predictor)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..released import is_released
 from .console import print_table, shown
+from .depth import add_depth_arguments
 from .verb import UsageError, Verb
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=int, default=_MOST, metavar="N", help="most doubts to write, the surest (default: %(default)s)"
     )
+    add_depth_arguments(parser)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
 
@@ -72,6 +74,8 @@ def _source(args: argparse.Namespace) -> Source:
     if args.detections is not None:
         if args.device is not None:
             raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
+        if args.max_value is not None:
+            raise UsageError("--max-value has no meaning with --detections", fix="leave it out: no detector runs")
         if args.data is None:
             raise UsageError("--detections needs --data", fix="name the COCO labels that were detected on")
         return from_files(args.detections, args.data)
@@ -83,7 +87,7 @@ def _source(args: argparse.Namespace) -> Source:
     if len(systems) > 1:
         named = ", ".join(shown(each) for each in systems)
         raise UsageError(f"{args.run} holds the folds of {len(systems)} systems", fix=f"choose one of {named}")
-    return from_folds(systems[0], args.data) if systems else from_run(args.run, args.data, args.device)
+    return from_folds(systems[0], args.data) if systems else from_run(args.run, args.data, args.device, args.max_value)
 
 
 def _cut_off(least_score: float) -> list[str]:

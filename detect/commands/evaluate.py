@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ..released import folder_of, is_released
 from .console import command, print_table, shown
 from .contestants import read_results, read_truth
 from .corruptions import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
-from .depth import say_depth
+from .depth import add_depth_arguments, say_depth
 from .grouping import add_group_arguments, check_group_arguments, groups_from
 from .operating import operate, print_operating, store
 from .tiles import add_tile_arguments, check_tile_arguments, say_tilings
@@ -41,6 +42,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--costs", type=Path, metavar="YAML", help="choose thresholds by these prices and limits; write thresholds.json"
     )
     parser.add_argument("--calibrate", action="store_true", help="with --costs: calibrate the scores that infer shows")
+    add_depth_arguments(parser)
     add_tile_arguments(parser)
     add_group_arguments(parser)
     add_corruption_arguments(parser)
@@ -64,6 +66,8 @@ def _judge_detections(args: argparse.Namespace) -> int:
         raise UsageError("--tile and --overlap have no meaning with --detections", fix="leave them out")
     if args.device is not None:
         raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
+    if args.max_value is not None:
+        raise UsageError("--max-value has no meaning with --detections", fix="leave it out: no detector runs")
     from ..evaluation import judge
 
     out = args.out or args.detections.parent / "report"
@@ -91,11 +95,12 @@ def _judge_run(args: argparse.Namespace) -> int:
     from ..inference import Predictor
 
     # a file that is no checkpoint is told so, before anything that it lacks
-    predictor = Predictor.load(args.weights, device=args.device, calibrated=False) if args.weights.is_file() else None
+    load = partial(Predictor.load, args.weights, device=args.device, calibrated=False, max_value=args.max_value)
+    predictor = load() if args.weights.is_file() else None
     data = args.data or _validation_data(run_dir)
     dataset = coco.read(data)
     costs = _costs(args, dataset.categories)  # a mistake in them is told before the detector runs
-    predictor = predictor or Predictor.load(args.weights, device=args.device, calibrated=False)
+    predictor = predictor or load()
     print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
     groups = groups_from(args, truth)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..released import is_released
 from .console import in_json, json_text, print_table, shown
-from .depth import say_depth
+from .depth import add_depth_arguments, say_depth
 from .drafting import Drafts, add_draft_arguments, check_draft_arguments
 from .operating import DEFAULT_THRESHOLD, kept, lowest_scores
 from .pictures import picture_paths, write_picture
@@ -51,6 +51,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strip", action="store_true", help="the images are one long strip, each beginning below the one before"
     )
+    add_depth_arguments(parser)
     add_tile_arguments(parser)
     add_stream_arguments(parser)
     add_draft_arguments(parser, required=False)
@@ -81,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
         from ..inference import Predictor
 
         weights = args.weights or newest_weights()
-        predictor = Predictor.load(weights, device=args.device)
+        predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
         if is_released(weights):
             say_released(predictor.categories)
         lowest = lowest_scores(predictor.weights_path, args.threshold)
@@ -106,7 +107,7 @@ def _run_stream(args: argparse.Namespace) -> int:
 
     given = str(at_home(Path(args.stream))) if args.stream[:1] == "~" else args.stream
     source = open_source(given, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
-    predictor = Predictor.load(args.weights or newest_weights(), device=args.device)
+    predictor = Predictor.load(args.weights or newest_weights(), device=args.device, max_value=args.max_value)
     run_stream(predictor, source, lowest_scores(predictor.weights_path, args.threshold), args)
     say_depth(predictor)
     return 0

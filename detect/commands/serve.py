@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..released import is_released
 from .console import shown
+from .depth import add_depth_arguments
 from .operating import DEFAULT_THRESHOLD, lowest_scores
 from .verb import UsageError, Verb
 from .weights import newest_weights, say_released
@@ -64,6 +65,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=int, default=8, metavar="N", help="images looked at together (default: %(default)s)"
     )
+    add_depth_arguments(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="of the detector (default: a core each)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
@@ -117,10 +119,13 @@ def _load(args: argparse.Namespace) -> Model:
     if is_export(weights):
         if args.device is not None:
             raise UsageError("--device has no meaning for an exported model", fix="leave it out")
+        if args.max_value is not None:
+            fix = "leave it out; an exported model takes the white of its contract.json"
+            raise UsageError("--max-value has no meaning for an exported model", fix=fix)
         return of_export(weights, name, args.threshold, default=DEFAULT_THRESHOLD, threads=args.threads or 0)
     from ..inference import Predictor
 
-    predictor = Predictor.load(weights, device=args.device)
+    predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
     if is_released(weights):
         say_released(predictor.categories, by=_BY)
     lowest = lowest_scores(predictor.weights_path, args.threshold)

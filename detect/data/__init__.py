@@ -2,7 +2,7 @@
 
 from ..formats.room import free_bytes
 from .dataset import DetectionDataset, Sample, as_channels, read_dataset
-from .depth import MOST, check_depth, depth_in_words, unit_range, white_of
+from .depth import MIN_WHITE, MOST, check_depth, depth_in_words, unit_range, white_of
 from .loader import Batch, SeededLoader, TrainingLoader, to_tensor
 from .sequences import ClipLoader, strips
 from .shortage import shortage_told
@@ -10,6 +10,7 @@ from .transforms import Augment
 from .windows import Windows
 
 __all__ = [
+    "MIN_WHITE",
     "MOST",
     "Augment",
     "Batch",

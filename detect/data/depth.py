@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..images import Pixels, likely_white
 
+MIN_WHITE = 255  # a camera's largest gray value can't be less
 MOST = 65535  # gray value of white in 16-bit pixels, unless data.max_value says otherwise
 
 
@@ -36,21 +37,29 @@ def check_depth(pixels: Pixels, max_value: int | None, where: str | PathLike[str
     """
     if max_value is not None and pixels.dtype == np.uint16 and int(pixels.max(initial=0)) > max_value:
         found = f"the image has gray values up to {int(pixels.max()):,}, beyond the white of {max_value:,}"
-        fix = "train with the data.max_value of its camera, or give images of the depth that was trained on"
+        fix = "tell the white of its camera (--max-value; in training data.max_value), or give images of another depth"
         raise DataError(found, where=where, fix=fix)
     return pixels
 
 
-def depth_in_words(brightest: int, max_value: int | None) -> tuple[str, str | None]:
-    """What 16-bit images are taken for, and a warning where their brightest gray value tells of fewer bits."""
+def depth_in_words(
+    brightest: int, max_value: int | None, *, setting: str = "data.max_value="
+) -> tuple[str, str | None]:
+    """What 16-bit images are taken for, and a warning where their brightest gray value is that of fewer bits.
+
+    Args:
+        brightest: their largest gray value.
+        max_value: white; None: 65535, as nothing else was said.
+        setting: what says it, as it is written before the number.
+    """
     white = max_value or MOST
-    said = f"16-bit images: black is 0 and white {white:,} ({'data.max_value' if max_value else 'the whole depth'})"
+    said = f"16-bit images: black is 0 and white {white:,} ({setting.rstrip(' =') if max_value else 'the whole depth'})"
     likely = likely_white(brightest)
     if max_value is not None or likely == MOST:
         return said, None
     bits = likely.bit_length()
     warning = (
         f"the 16-bit images go up to {brightest:,} of {white:,}, as those of a camera of {bits} bits do: "
-        f"data.max_value={likely} would give them the whole range, which the changes of light are shares of"
+        f"{setting}{likely} would give them the whole range"
     )
     return said, warning

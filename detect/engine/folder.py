@@ -107,14 +107,16 @@ class RunFolder:
     def rewind(self, checkpoint: Checkpoint) -> None:
         """Bring the folder to where its last checkpoint stands, whatever a killed process had begun beyond it.
 
-        The log ends with the checkpoint's epoch, as what comes after will be trained again; best.pt is written anew if
-        that epoch was the best and the end came before it was kept; unfinished files go.
+        The log ends with the checkpoint's epoch, or the one before if that is still to be judged, as what comes after
+        will be done again; best.pt is written anew if that epoch was the best and the end came before it was kept;
+        unfinished files go.
 
         Raises:
             CheckpointError: the folder can't be written to.
         """
         assert checkpoint.training is not None
-        kept = [line for line in self.read_log() if line["epoch"] <= checkpoint.epoch]
+        logged = checkpoint.epoch - ("unjudged" in checkpoint.training)
+        kept = [line for line in self.read_log() if line["epoch"] <= logged]
         with _told(self.log):
             self._tidy()
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept), lasting=True)

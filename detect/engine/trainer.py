@@ -1,4 +1,4 @@
-"""The training loop: an epoch of steps, a judgement, a log line, a checkpoint; again."""
+"""The training loop: an epoch of steps, a checkpoint, a judgement, a log line, the checkpoint judged; again."""
 
 from __future__ import annotations
 
@@ -97,6 +97,7 @@ class _Training:
             say=self.console.say,
         )
         self.epoch, self.best_score, self.best_epoch, self.stale = 0, -1.0, 0, 0
+        self.unjudged: dict[str, Any] | None = None  # log line of an epoch that was trained and not judged
         if saved is not None:
             self._restore(saved)
             if team.leads:
@@ -117,11 +118,15 @@ class _Training:
         if config.train.tensorboard and self.team.leads:
             board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
         with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
-            while self.epoch < config.train.epochs and not self._is_stale():
-                with shortage_told(f"a step of epoch {self.epoch + 1}", step_needs(config)):
-                    line = self._train_epoch(loader, self.epoch + 1, bar)
-                self.epoch += 1
+            while self.unjudged is not None or (self.epoch < config.train.epochs and not self._is_stale()):
+                if self.unjudged is None:
+                    with shortage_told(f"a step of epoch {self.epoch + 1}", step_needs(config)):
+                        line = self._train_epoch(loader, self.epoch + 1, bar)
+                    self.epoch += 1
+                else:
+                    line, self.unjudged = self.unjudged, None
                 if self._is_judged(self.epoch):
+                    self._save({}, unjudged=line)  # whatever happens to the judgement, the epoch is not lost
                     bar.judging(self.epoch)
                     with shortage_told(f"judging epoch {self.epoch}", "lower model.input_size, or cut large images"):
                         assert self.validator is not None
@@ -219,20 +224,26 @@ class _Training:
             self.stale = 0 if improved else self.stale + 1
             if improved:
                 self.best_score, self.best_epoch = score, self.epoch
+        if self.team.leads:
+            self.folder.append_log(line)
+        self._save(metrics or {})
+        if improved and self.team.leads:
+            save_checkpoint(self.folder.best, Checkpoint(self.detector, self.stepper.ema.weights, self.epoch, metrics))
+
+    def _save(self, metrics: dict[str, Any], *, unjudged: dict[str, Any] | None = None) -> None:
+        """Write last.pt; ``unjudged`` is the log line of an epoch whose judgement is still to come."""
         if not self.team.leads:
             return
-        self.folder.append_log(line)
-        weights = self.stepper.ema.weights
         state = {
             **self.stepper.state(),
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "stale": self.stale,
             "bad_steps_in_a_row": self.bad_steps.row,
+            **({} if unjudged is None else {"unjudged": unjudged}),
         }
-        save_checkpoint(self.folder.last, Checkpoint(self.detector, weights, self.epoch, metrics or {}, state))
-        if improved:
-            save_checkpoint(self.folder.best, Checkpoint(self.detector, weights, self.epoch, metrics))
+        checkpoint = Checkpoint(self.detector, self.stepper.ema.weights, self.epoch, metrics, state)
+        save_checkpoint(self.folder.last, checkpoint)
 
     def _restore(self, saved: Checkpoint) -> None:
         assert saved.training is not None
@@ -241,4 +252,6 @@ class _Training:
         self.best_score, self.stale, self.epoch = state["best_score"], state["stale"], saved.epoch
         self.best_epoch = state.get("best_epoch", 0)  # older checkpoints have neither
         self.bad_steps.row = state.get("bad_steps_in_a_row", 0)
-        self.console.say(f"resuming {self.folder.dir} after epoch {self.epoch} of {self.config.train.epochs}")
+        self.unjudged = state.get("unjudged")
+        at = "after" if self.unjudged is None else "at the judgement of"
+        self.console.say(f"resuming {self.folder.dir} {at} epoch {self.epoch} of {self.config.train.epochs}")

@@ -10,8 +10,8 @@ import numpy as np
 from torchvision.models.detection import FasterRCNN
 
 from ..checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from ..data import DetectionDataset, as_channels, check_depth
-from ..errors import DataError
+from ..data import MIN_WHITE, MOST, DetectionDataset, as_channels, check_depth
+from ..errors import ConfigError, DataError
 from ..images import Pixels, as_pixels, read_image
 from ..models import StripDetector
 from ..prediction import coco_results, detect_images, resolve_device
@@ -33,7 +33,9 @@ class Predictor:
         categories: names that it finds.
         weights_path: the file that it was loaded from.
         epoch: the training epoch of its weights.
-        max_value: white of 16-bit images, as in its training; None: it was trained on 8 bits, and takes it as 65535.
+        max_value: white of 16-bit images, as in its training unless ``load`` was given another; None: it was trained on
+            8 bits, and takes it as 65535.
+        trained_max_value: as in its training.
         side: in pixels of what it was trained on, and so of tiles; None: a checkpoint that doesn't tell.
         thresholds: what ``detect evaluate --costs`` chose for these weights.
         calibrated: whether their calibration is applied.
@@ -46,7 +48,7 @@ class Predictor:
         self.weights_path, self.calibrated = weights_path, calibrated
         self.epoch = checkpoint.epoch
         self.categories = checkpoint.detector.categories
-        self.max_value = checkpoint.detector.max_value
+        self.max_value = self.trained_max_value = checkpoint.detector.max_value
         self.side = checkpoint.detector.side
         self.brightest: int | None = None
         self._channels = checkpoint.detector.channels
@@ -58,7 +60,14 @@ class Predictor:
         return isinstance(self._model, StripDetector)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | None = None, calibrated: bool = True) -> Predictor:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | None = None,
+        calibrated: bool = True,
+        max_value: int | None = None,
+    ) -> Predictor:
         """Load a run folder (its best checkpoint, else its last), a checkpoint file, or ``released``.
 
         Args:
@@ -66,12 +75,20 @@ class Predictor:
             device: "cpu", "cuda", ...; None takes a GPU if there is one.
             calibrated: apply the calibration of the run's thresholds.json, if it has one; False: scores are the
                 network's own, as whoever judges a detector or fits a calibration needs them.
+            max_value: white of 16-bit images, 255 to 65535, where it isn't that of the training: 4095 for a camera of
+                12 bits; None: as in training.
 
         Raises:
             CheckpointError: nothing there, or nothing that this library wrote.
+            ConfigError: a white that none can be.
         """
-        found = find_checkpoint(Path(path))
-        return cls(load_checkpoint(found), found, device=device or "auto", calibrated=calibrated)
+        if max_value is not None and not MIN_WHITE <= max_value <= MOST:
+            found = f"white is {max_value}"
+            raise ConfigError(found, where="max_value", fix=f"give {MIN_WHITE} to {MOST}: 4095 for 12 bits")
+        file = find_checkpoint(Path(path))
+        predictor = cls(load_checkpoint(file), file, device=device or "auto", calibrated=calibrated)
+        predictor.max_value = predictor.max_value if max_value is None else max_value
+        return predictor
 
     @cached_property
     def thresholds(self) -> Thresholds | None:
