@@ -12,13 +12,12 @@ from ..audit import AuditReport
 from ..audit.duplicates import ALIKE
 from ..audit.shifts import SIGNIFICANT
 from ..errors import DataError
-from ..formats.files import write_text
 from . import wording
 from .audit_pictures import Gallery, copies, misdrawn, seemingly_missing, strangers
 from .audit_words import LEAK, gist, kinds
 from .charts import Line, legend, styled
 from .histograms import doubling_edges, histogram, shares
-from .template import named, render
+from .template import named, render, write_page
 
 _UNSURE_TESTS, _MOST_FINDINGS = 12, 2_000
 
@@ -36,7 +35,7 @@ def write_audit_page(report: AuditReport, path: Path, *, meta: Mapping[str, str]
     """
     text = to_html(report, meta=meta)
     try:
-        write_text(path, text)
+        write_page(path, text)
     except OSError as error:
         found = f"the page can't be written ({error.strerror})"
         raise DataError(found, where=path, fix="choose a place that can be written to") from None

@@ -12,11 +12,10 @@ from markupsafe import Markup
 from ..errors import DataError
 from ..evaluation import Evaluated
 from ..evaluation.comparison import FIGURES, ImageDifference
-from ..formats.files import write_text
 from . import compare_words as words
 from . import wording
 from .compare_gallery import Pairs, Seen, differences, pairs, seen
-from .template import named, render
+from .template import named, render, write_page
 
 _SKETCH_WH = (150, 18)  # CSS pixels
 
@@ -64,7 +63,7 @@ def write_comparison(
     }
     try:
         for path, text in contents.items():
-            write_text(path, text)
+            write_page(path, text)
     except OSError as error:
         why = f"the comparison can't be written ({error.strerror})"
         raise DataError(why, where=out, fix="choose a folder that can be written to") from None

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from ..errors import DataError
 from ..evaluation.doubts import Doubt
 from ..formats import coco
-from ..formats.files import references, relative, write_text
+from ..formats.files import references, relative
 from ..formats.image_finder import common_folder, leads_out
 from ..formats.roots import remember
 from .doubt_words import counts, file_of, in_words
 from .doubts_page import to_html
 from .markdown import markdown_table, plain_text
+from .template import write_page
 
 
 class DoubtPaths(NamedTuple):
@@ -56,7 +57,7 @@ def write_doubts(
     }
     try:
         for name, text in contents.items():
-            write_text(out / name, text)
+            write_page(out / name, text)
     except OSError as error:
         found = f"the doubts can't be written ({error.strerror})"
         raise DataError(found, where=out, fix="choose a folder that can be written to") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..formats.files import write_text
 from .wording import STRETCHED
 
 
@@ -29,6 +30,11 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: A
     environment.filters |= filters
     environment.globals["stretched_note"] = STRETCHED
     return environment.get_template(template).render(**values)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write what people read as a ``whole_file``; of file names that are no Unicode, the bytes are shown escaped."""
+    write_text(path, text.encode(errors="backslashreplace").decode())
 
 
 def named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from ..evaluation import Judgement
-from ..formats.files import write_text
 from .figures import figures
 from .latex import to_latex
 from .markdown import to_markdown
 from .page import to_html
+from .template import write_page
 
 
 class ReportPaths(NamedTuple):
@@ -60,9 +60,9 @@ def write_report(
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
-            write_text(out / name, text)
+            write_page(out / name, text)
         for name, text in pictures.items():
-            write_text(out / "figures" / name, text)
+            write_page(out / "figures" / name, text)
         for old in set((out / "figures").glob("*.svg")) - {out / "figures" / name for name in pictures}:
             old.unlink()
     except OSError as error:
