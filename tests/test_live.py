@@ -63,10 +63,12 @@ class TestFolder:
         for number in (10, 2, 1):
             write_image(tmp_path / f"f_{number}.png", steel(number))
         (tmp_path / "notes.txt").write_text("no image")
+        (tmp_path / "f_11.HEIC").write_text("of a phone")
         (tmp_path / "STOP").touch()
-        seen = list(self.frames(tmp_path))
-        assert [each.name for each in seen] == ["f_1.png", "f_2.png", "f_10.png"]
-        assert [each.number for each in seen] == [0, 1, 2]
+        seen = list(self.frames(tmp_path, patience_s=60))
+        assert [each.name for each in seen] == ["f_1.png", "f_2.png", "f_10.png", "f_11.HEIC"]
+        assert [each.number for each in seen] == [0, 1, 2, 3]
+        assert "f_11.HEIC: this image format isn't read; save it as BMP, " in str(seen.pop().error)
         assert {each.strip for each in seen} == {tmp_path.name}
         assert all(
             each.pixels is not None and np.array_equal(each.pixels, steel(n)) for each, n in zip(seen, (1, 2, 10))

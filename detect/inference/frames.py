@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..formats.files import natural_key
-from ..images import SUFFIXES, Pixels, read_image
+from ..images import FORMATS_READ, SUFFIXES, UNREAD_SUFFIXES, Pixels, read_image
 
 STOP_FILE = "STOP"
 _POLL_S = 0.2  # between two looks into a folder; a file that is the same in both is taken for whole
@@ -48,8 +48,9 @@ def folder_frames(
     """Image files in the order of the numbers in their names, those of a folder below ``root`` as a strip of their own.
 
     A file is whole once two looks find it the same and it can be read; what still can't after ``patience_s`` is a bad
-    frame, and those after it wait as long. A file named STOP ends the stream once all that lay there is read. Files
-    may be removed when they have been read: only the names of those still there are remembered.
+    frame, and those after it wait as long. An image of a format that isn't read is a bad frame at once. A file named
+    STOP ends the stream once all that lay there is read. Files may be removed when they have been read: only the names
+    of those still there are remembered.
     """
     number, done = 0, set[str]()
     met: dict[
@@ -74,7 +75,11 @@ def folder_frames(
                 continue
             (_, changed_ns), since = met[name]
             waits, error, pixels = time.monotonic() - since < poll_s, None, None
-            if not waits:
+            if not waits and Path(name).suffix.lower() in UNREAD_SUFFIXES:
+                error = str(
+                    DataError("this image format isn't read", where=root / name, fix=f"save it as {FORMATS_READ}")
+                )
+            elif not waits:
                 try:
                     pixels = read_image(root / name)
                 except DataError as problem:
@@ -92,11 +97,11 @@ def folder_frames(
 
 def _images_below(root: Path) -> list[str]:
     """Paths from ``root``, folder by folder, by the numbers in their names; hidden ones left out."""
-    found = []
+    found, suffixes = [], (*SUFFIXES, *UNREAD_SUFFIXES)
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]
         place = Path(folder).relative_to(root)
-        found += [str(place / name) for name in files if name[0] != "." and name.lower().endswith(SUFFIXES)]
+        found += [str(place / name) for name in files if name[0] != "." and name.lower().endswith(suffixes)]
     return sorted(found, key=lambda name: (natural_key(str(Path(name).parent)), natural_key(name)))
 
 

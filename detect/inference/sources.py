@@ -50,7 +50,7 @@ def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth
     path = Path(given)
     if path.is_dir():
         return Source("folder", lambda stop: folder_frames(path, stop), drops=False)
-    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+    if path.is_file() and (path.suffix.lower() not in SUFFIXES or path.suffix.lower() == ".gif"):  # an animation
         return Source("video", lambda stop: video_frames(path, stop), drops=False)
     found = "one image is no stream" if path.is_file() else "no such folder or video"
     raise DataError(found, where=given, fix="give a folder that is being filled, a video, a camera's number, or -")
