@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from detect import __version__, commands
 from detect.commands import VERBS, main
@@ -22,7 +23,7 @@ from detect.commands.console import command, print_table, shown
 from detect.commands.inputs import find_images
 from detect.commands.verb import Verb
 from detect.errors import DetectError
-from detect.images import read_size, write_image
+from detect.images import SUFFIXES, read_image, read_size, write_image
 from detect.records import Box, Dataset, Detections, Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -217,6 +218,89 @@ def test_a_closed_pipe_is_silent() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-"}
+
+
+def in_shell(folder: Path, *arguments: str, redirect: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``detect`` by bash, whose own pipes fail if it does."""
+    import shlex
+
+    line = f"set -o pipefail; {shlex.join([sys.executable, '-m', 'detect', *arguments])} {redirect}"
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=variables, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small data set, ``steel``, and an image whose name few encodings have."""
+    folder = tmp_path_factory.mktemp("data")
+    assert main(["sample", "--out", str(folder / "steel"), "--images", "6"]) == 0
+    blank(folder / "\u94a2\U0001f600.png")
+    return folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell and its pipes")
+class TestStandardStreams:
+    """No verb loses what it was asked to write because nobody reads what it prints."""
+
+    @pytest.mark.parametrize("closed", [["stdout"], ["stderr"], ["stdin"], list(CLOSED)], ids="+".join)
+    def test_closed_ones_are_no_trouble(self, sources: Path, tmp_path: Path, closed: list[str]) -> None:
+        redirect = " ".join(CLOSED[each] for each in closed)
+        done = in_shell(tmp_path, "convert", str(sources / "steel"), "--out", "converted", redirect=redirect)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / "converted" / "all.json").exists()
+        assert in_shell(tmp_path, "audit", "nowhere", redirect=redirect).returncode == 2
+
+    def test_a_verb_that_writes_files_goes_on_without_a_reader(self, sources: Path, tmp_path: Path) -> None:
+        done = in_shell(tmp_path, "convert", str(sources / "steel"), "--out", "converted", redirect="| true")
+        assert (done.returncode, done.stderr) == (141, "")
+        assert (tmp_path / "converted" / "all.json").exists()
+        done = in_shell(tmp_path, "audit", str(sources / "steel"), "--html", "a.html", redirect="| true")
+        assert (done.returncode, done.stderr, (tmp_path / "a.html").exists()) == (141, "", True)
+
+    def test_one_that_only_prints_ends(self, sources: Path, tmp_path: Path) -> None:
+        done = in_shell(tmp_path, "audit", str(sources / "steel"), redirect="| true")
+        assert (done.returncode, done.stderr) == (141, "")
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+    def test_a_full_disk_behind_it_is_told(self, sources: Path, tmp_path: Path) -> None:
+        done = in_shell(tmp_path, "convert", str(sources / "steel"), "--out", "converted", redirect="> /dev/full")
+        assert done.returncode == 2
+        assert done.stderr == "detect: not all of the output could be written: No space left on device\n"
+        assert (tmp_path / "converted" / "all.json").exists()
+
+    @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+    def test_characters_without_a_code_are_escaped(self, sources: Path, tmp_path: Path, encoding: str) -> None:
+        image = sources / "\u94a2\U0001f600.png"
+        arguments = ["infer", str(image), "--weights", "released"]
+        for folder, options in (("out", ["--json", "--out", "out"]), ("found", ["--draw", "--out", "found"])):
+            done = in_shell(tmp_path, *arguments, *options, PYTHONIOENCODING=encoding)
+            assert done.returncode == 0, done.stderr
+            if "--json" in options:
+                written = json.loads((tmp_path / folder / "detections.json").read_text(encoding="utf-8"))
+                assert json.loads(done.stdout) == written
+                assert written["images"][0]["file"] == str(image)
+            else:
+                escaped = image.name.encode(encoding, "backslashreplace").decode()
+                assert escaped in done.stdout
+                assert (tmp_path / folder / "\u94a2\U0001f600.detections.png").exists()
+
+
+@pytest.mark.usefixtures("fake_weights")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_names_with_a_line_break_or_no_unicode_are_told_on_one_line(detect: Run, tmp_path: Path) -> None:
+    images = [blank(tmp_path / name) for name in ("a\nb.png", os.fsdecode(b"c\xff.png"))]
+    outcome = detect("infer", *images, "--weights", "runs/fake", "--draw", "--out", tmp_path / "out")
+    assert outcome.code == 0
+    assert "a\\nb.png: 1 found" in outcome.out
+    assert "c\\udcff.png: 1 found" in outcome.out
+    outcome = detect("infer", tmp_path, "--weights", "runs/fake", "--json", "--out", tmp_path / "out")
+    for text in (outcome.out, (tmp_path / "out" / "detections.json").read_text()):
+        assert [each["file"] for each in json.loads(text)["images"]][:2] == [str(path) for path in images]
+
+
 # What is printed
 
 
@@ -265,6 +349,66 @@ def test_a_file_with_brackets_in_its_name_is_no_glob(tmp_path: Path) -> None:
     assert find_images([str(plate)]) == ([plate], [])
 
 
+def test_a_folder_with_brackets_in_its_name_is_meant_by_a_glob(tmp_path: Path) -> None:
+    there, deep = blank(tmp_path / "coil[a]" / "1.png"), blank(tmp_path / "coil[a]" / "x[1]" / "y" / "2.png")
+    other = blank(tmp_path / "coila" / "3.png")
+    assert find_images([str(tmp_path / "coil[a]" / "*.png")]) == ([there], [])
+    assert find_images([str(tmp_path / "coil[a]" / "**" / "*.png")]) == ([there, deep], [])
+    assert find_images([str(tmp_path / "coil[a]" / "x[1]" / "*")]) == ([deep], [])
+    assert find_images([str(tmp_path / "coil[ab]" / "*.png")]) == ([other], [])
+    assert find_images([str(tmp_path / "coil*")]) == ([there, deep, other], [])
+    assert find_images([f"{tmp_path / 'coil[a]'}/"]) == ([there, deep], [])
+
+
+def test_the_home_folder_may_be_named_by_its_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detect: Run, fake_weights: list[Path]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    image = blank(tmp_path / "coil" / "a.png")
+    for given in ("~/coil/a.png", "~/coil", "~/coil/*.png"):
+        assert find_images([given]) == ([image], [])
+    assert detect("infer", image, "--weights=~/runs/a", "--json", "--out=~/out").code == 0
+    assert (tmp_path / "out" / "detections.json").exists()
+    assert fake_weights == [tmp_path / "runs" / "a"]
+
+
+@pytest.mark.usefixtures("fake_weights")
+def test_what_follows_two_dashes_is_no_option(detect: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("-dash.png", "--json", "b.png"):
+        write_image(tmp_path / f"{name}.bmp", np.zeros((20, 30), np.uint8))
+        Path(f"{name}.bmp").rename(name)
+    for before in (["--weights", "runs/fake", "--json"], ["b.png", "--json", "--weights", "runs/fake"]):
+        outcome = detect("infer", *before, "--", "-dash.png", "--json")
+        assert outcome.code == 0
+        files = [each["file"] for each in json.loads(outcome.out)["images"]]
+        assert files == [*(["b.png"] if "b.png" in before else []), "-dash.png", "--json"]
+
+
+def test_images_that_are_left_out_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = blank(tmp_path / "a.png")
+    for name in ("b.heic", "c.HEIC", "d.svg"):
+        (tmp_path / name).write_bytes(b"whatever")
+    blank(tmp_path / "e.png").rename(tmp_path / "e.dat")
+    (tmp_path / "labels.xml").write_text("<annotation/>")
+    (tmp_path / "notes.txt").write_text("BMW")
+    assert find_images([str(tmp_path)]) == ([image], [])
+    line = capsys.readouterr().err
+    assert line.startswith(f"detect: {tmp_path}: 4 images are left out by their suffix (2 .heic, 1 .svg, 1 .dat); save")
+    assert line.count("\n") == 1
+    assert find_images([str(tmp_path / "e.dat")]) == ([tmp_path / "e.dat"], [])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_is_read(tmp_path: Path, suffix: str) -> None:
+    form = {".dib": "BMP", ".jfif": "JPEG", ".jpe": "JPEG", ".pbm": "PPM", ".pgm": "PPM", ".pnm": "PPM"}.get(suffix)
+    path = tmp_path / f"a{suffix.upper()}"
+    Pillow.new("1" if suffix == ".pbm" else "L", (30, 20), 1).save(path, form)
+    assert find_images([str(tmp_path)]) == ([path], [])
+    assert read_image(path).shape[:2] == (20, 30)
+
+
 def test_an_input_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     given = [str(tmp_path / "empty"), str(tmp_path / "*.tif"), str(tmp_path / "gone.bmp")]
@@ -297,7 +441,7 @@ def fake_weights(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Replaces the detector; the list is filled with the weights asked for."""
     asked: list[Path] = []
 
-    def load(path: Path, *, device: str | None = None) -> FakePredictor:
+    def load(path: Path, **options: Any) -> FakePredictor:
         asked.append(path)
         return FakePredictor()
 

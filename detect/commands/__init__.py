@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             code = _tell_mistakes(list(sys.argv[1:] if argv is None else argv), output)
             output.flush()
-        except BrokenPipeError:
+        except _ReaderGone:
             return CLOSED_PIPE_EXIT
         if output.failure is None:
             return code
@@ -87,12 +87,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"not all of the output could be written: {output.failure.strerror}", USAGE_EXIT)
 
 
+class _ReaderGone(BaseException):
+    """Ends a verb that has nothing left to do; a BrokenPipeError would be answered by rich with an exit of its own."""
+
+
 class _Output:
     """A text stream that outlives its reader: what is written afterwards is lost, what a verb writes to files isn't.
 
     Attributes:
         failure: the first error of writing, after which nothing more is written.
-        needs_reader: a closed pipe is raised once, since without a reader there is nothing left to do.
+        needs_reader: raise ``_ReaderGone`` at a closed pipe.
     """
 
     def __init__(self, stream: TextIO, *, needs_reader: bool) -> None:
@@ -119,7 +123,7 @@ class _Output:
             with suppress(OSError), Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
             if self.needs_reader and isinstance(error, BrokenPipeError):
-                raise
+                raise _ReaderGone from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -158,8 +162,6 @@ def _standard_streams() -> Iterator[_Output]:
 def _tell_mistakes(arguments: Sequence[str], output: _Output) -> int:
     try:
         return _run(arguments, output)
-    except BrokenPipeError:
-        raise
     except TeamError as error:
         return _complain(str(error), LOST_EXIT)
     except DetectError as error:
@@ -244,6 +246,7 @@ def _help() -> str:
 
 
 def _complain(sentence: str, code: int) -> int:
-    sys.stdout.flush()
+    with suppress(_ReaderGone):
+        sys.stdout.flush()
     print(f"detect: {sentence}", file=sys.stderr)
     return code
