@@ -201,3 +201,18 @@ def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) ->
         load(tmp_path / "line")
     with pytest.raises(DataError, match="contract"):
         load(tmp_path)
+
+
+def test_anchors_of_the_padding_take_no_places() -> None:
+    """Of 12 x 12 pixels padded to 32, most small anchors lie outside; clipped, they have no area."""
+    torch.manual_seed(3)
+    shapes = [[(2.0, 2.0), (3.0, 3.0)]] * 4
+    made = Detector(model_config(), CATEGORIES, 1, (0.4,), (0.2,), shapes)
+    detector = made.build().eval()
+    graph = FixedGraph(detector, size_hw=(12, 12), channels=1, white=255).eval()
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 12), np.uint8))
+    with torch.inference_mode():
+        (wanted,) = detector([image[None].float() / 255])
+        boxes, scores, _ = graph(image)
+    assert len(boxes) == len(wanted["boxes"]) > 3
+    torch.testing.assert_close(scores, wanted["scores"])

@@ -102,6 +102,9 @@ class FixedGraph(nn.Module):
         scores = torch.cat(flat)[picked].sigmoid()
         boxes = _clipped(_decoded(rpn.box_coder, moves[picked], self.anchors[picked]), self.inner_hw)
         level_of = torch.cat([torch.full((len(c),), float(i)) for i, c in enumerate(chosen)])
+        # those of the padding have no area left, and would take the places of others
+        inside = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= rpn.min_size).nonzero()[:, 0]
+        boxes, scores, level_of = boxes[inside], scores[inside], level_of[inside]
         apart = boxes + (level_of * (max(self.inner_hw) + 1))[:, None]  # levels don't suppress each other
         kept = suppressed(apart, scores, rpn.nms_thresh, rpn.post_nms_top_n())
         return boxes[kept]
