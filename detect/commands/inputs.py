@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError, DetectError
-from ..formats.files import files_below, natural_key, stem
+from ..formats.files import DRAWING_SUFFIX, files_below, natural_key, stem
 from ..images import FORMATS_READ, SUFFIXES, is_unread_image
 from .verb import at_home
-
-PICTURE_SUFFIX = ".detections.png"
 
 
 def find_images(inputs: Sequence[str]) -> tuple[list[Path], list[DataError]]:
@@ -66,7 +64,7 @@ def _matches(pattern: Path) -> list[Path]:
 
 def _images_among(given: str, files: Sequence[Path]) -> list[Path]:
     """Those to read; the others that are images are said in a line."""
-    candidates = [path for path in files if not path.name.endswith(PICTURE_SUFFIX)]
+    candidates = [path for path in files if not path.name.endswith(DRAWING_SUFFIX)]
     left_out = [path for path in candidates if path.suffix.lower() not in SUFFIXES and is_unread_image(path)]
     if left_out:
         kinds = Counter(path.suffix.lower() or "without a suffix" for path in left_out)

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 def picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
     """Image -> the file that its picture goes to, beside it or in ``out``, no two alike."""
-    from ..formats.files import unique_names
-    from .inputs import PICTURE_SUFFIX
+    from ..formats.files import DRAWING_SUFFIX, unique_names
 
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -22,7 +21,7 @@ def picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
     for folder in dict.fromkeys(out or path.parent for path in paths):
         inside = [path for path in paths if (out or path.parent) == folder]
         for path, name in zip(inside, unique_names(inside)):
-            pictures[path] = folder / f"{Path(name).stem}{PICTURE_SUFFIX}"
+            pictures[path] = folder / f"{Path(name).stem}{DRAWING_SUFFIX}"
     return pictures
 
 
