@@ -6,7 +6,6 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..winograd import WinogradConv2d
 from .base import StagedBackbone
 
 
@@ -55,10 +54,7 @@ class Plain5(Plain):
 
 
 def _pooled_conv(in_channels: int, width: int, kernel: int, norm: Literal["batch", "none"]) -> nn.Sequential:
-    if kernel == 5 and in_channels > 3:
-        conv: nn.Conv2d = WinogradConv2d(in_channels, width, bias=norm == "none")
-    else:
-        conv = nn.Conv2d(in_channels, width, kernel, padding=kernel // 2, bias=norm == "none")
+    conv = nn.Conv2d(in_channels, width, kernel, padding=kernel // 2, bias=norm == "none")
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # torch's default fades layer by layer without a norm
     normalisation = nn.BatchNorm2d(width) if norm == "batch" else nn.Identity()
     return nn.Sequential(conv, normalisation, nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True))
