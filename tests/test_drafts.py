@@ -160,7 +160,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two pictures in subfolders, the second black."""
     from detect.images import write_image
 
-    monkeypatch.setattr("detect.inference.Predictor.load", lambda path, device=None: FakePredictor())
+    monkeypatch.setattr("detect.inference.Predictor.load", lambda path, **options: FakePredictor())
     picture(tmp_path / "new" / "coil 1" / "a.png")
     (tmp_path / "new" / "coil 2").mkdir()
     write_image(tmp_path / "new" / "coil 2" / "a.png", np.zeros((48, 64), np.uint8))

@@ -70,7 +70,7 @@ def test_from_labels_to_a_drawn_picture(detect: Callable[..., Any], tmp_path: Pa
     assert stopped.returncode == 130, stopped.stderr
     assert stopped.stderr.strip().endswith("--resume")
     assert "Traceback" not in stopped.stderr
-    assert 1 <= len((run / "log.jsonl").read_text().splitlines()) < EPOCHS
+    assert len((run / "log.jsonl").read_text().splitlines()) < EPOCHS  # none where the first was still to be judged
     resumed = detect(*arguments, "--resume")
     assert resumed.code == 0
     assert str(run) in resumed.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -383,3 +384,11 @@ class TestFurtherFormats:
             (tmp_path / "a.pgm").write_bytes(b"P5 2 2 %d\n123" % white)
             with pytest.raises(DataError, match=r"a\.pgm: the image is damaged or cut short"):
                 read_image(tmp_path / "a.pgm")
+
+
+def test_one_module_opens_image_files() -> None:
+    """Whatever opens them elsewhere would have rules of its own on orientation, depth, pages and limits."""
+    package = Path(__file__).resolve().parent.parent / "detect"
+    opening = re.compile(r"Pillow\.open|Image\.open|\bimread\b|\bimdecode\b|QImage")
+    found = {path.name for path in package.rglob("*.py") if opening.search(path.read_text(encoding="utf-8"))}
+    assert found == {"images.py", "effects.py"}  # the second packs and unpacks JPEG in memory

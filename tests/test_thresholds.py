@@ -130,7 +130,7 @@ class TestInfer:
         path = tmp_path / "run" / "best.pt"
         path.parent.mkdir()
         path.write_bytes(b"weights")
-        monkeypatch.setattr("detect.inference.Predictor.load", lambda given, device=None: FakePredictor(path))
+        monkeypatch.setattr("detect.inference.Predictor.load", lambda given, **options: FakePredictor(path))
         picture(tmp_path / "a.png")
         monkeypatch.chdir(tmp_path)
         return path
