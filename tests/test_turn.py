@@ -118,5 +118,9 @@ def test_so_are_images_that_are_not_square_but_not_square_windows_of_them(tmp_pa
     shapes = [[[20, 20], [30, 30]]] * 4  # nothing to fit anchors to
     model = {**TINY_MODEL, "anchors": {"per_level": 2, "shapes": shapes}}
     with pytest.raises(ConfigError, match=r"augment\.turn: only square images.*0\.png has 80 x 64 pixels; set it"):
-        train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, model=model, **changes))
-    train(tiny_config(tmp_path, tmp_path / "run", data={"val": None, "window": 48}, model=model, **changes))
+        train(tiny_config(tmp_path, tmp_path / "run", data={"val": None, "allow_empty": True}, model=model, **changes))
+    train(
+        tiny_config(
+            tmp_path, tmp_path / "run", data={"val": None, "allow_empty": True, "window": 48}, model=model, **changes
+        )
+    )

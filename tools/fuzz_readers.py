@@ -6,6 +6,7 @@ import io
 import json
 import math
 import random
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
 from detect.audit.boxes import TOLERANCE
+from detect.encoding import decode
 from detect.errors import DetectError
 from detect.images import read_image, read_size
 from detect.records import Image
@@ -117,8 +119,9 @@ def _annotations() -> list[bytes]:
 def _audited(folder: Path, form: str) -> tuple[list[Image], list[str]]:
     """Images that are left after the audit, each box of which has to be one, and the errors."""
     from detect.conversion.checking import check
+    from detect.formats import ReadOptions
 
-    checked = check([folder], form, None, "keep")
+    checked = check([folder], form, None, "keep", ReadOptions(allow_empty=True))
     for entry in checked.entries:
         image = entry.image
         for box in image.boxes:
@@ -141,7 +144,8 @@ def _read_annotation(folder: Path) -> None:
     Pillow.fromarray(_pixels(0)).save(folder / "a.png")
     images, errors = _audited(folder, "voc")
     if images and not errors:
-        written = ElementTree.fromstring((folder / "a.xml").read_bytes().lstrip()).findall("object")
+        text = re.sub(r"^\s*<\?xml.*?\?>", "", decode((folder / "a.xml").read_bytes()), count=1, flags=re.DOTALL)
+        written = [each for each in ElementTree.fromstring(text.strip()).iter() if each.tag.lower() == "object"]
         if len(written) != len(images[0].boxes):
             raise Wrong(f"{len(images[0].boxes)} of {len(written)} objects")
     _refuse(errors)
