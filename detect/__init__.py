@@ -9,26 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import load_config
-    from .conversion import convert
-    from .engine import train
+    from .config.loading import load_config
+    from .datasets.convert import convert
+    from .engine.trainer import train
     from .errors import DetectError
-    from .evaluation import judge
-    from .inference import Predictor
-    from .report import write_report
-    from .sample import write_sample
+    from .evaluation.summary import judge
+    from .inference.predictor import Predictor
+    from .report.write import write_report
+    from .synthetic.scenes import write_sample
 
 __version__ = "0.1.0"
 
 _HOME = {
     "DetectError": "errors",
-    "Predictor": "inference",
-    "convert": "conversion",
-    "judge": "evaluation",
-    "load_config": "config",
-    "train": "engine",
-    "write_report": "report",
-    "write_sample": "sample",
+    "Predictor": "inference.predictor",
+    "convert": "datasets.convert",
+    "judge": "evaluation.summary",
+    "load_config": "config.loading",
+    "train": "engine.trainer",
+    "write_report": "report.write",
+    "write_sample": "synthetic.scenes",
 }
 
 __all__ = [

@@ -22,7 +22,7 @@ from PIL import Image as Pillow
 from PIL import ImageFile, UnidentifiedImageError
 
 from .errors import DataError
-from .whole import whole_file
+from .fileio import whole_file
 
 _PNM_SUFFIXES = (".pbm", ".pgm", ".pnm", ".ppm")
 SUFFIXES = (

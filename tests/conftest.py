@@ -24,7 +24,7 @@ class Outcome:
 @pytest.fixture
 def detect(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run ``detect`` with these arguments in this process."""
-    from detect.commands import main
+    from detect.cli import main
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()

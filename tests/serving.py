@@ -15,8 +15,11 @@ import numpy as np
 from PIL import Image as Pillow
 
 from detect.images import Pixels
-from detect.records import Detections
-from detect.serve import Limits, Model, create_app, listen, server_of
+from detect.serve.app import create_app
+from detect.serve.requests import Limits
+from detect.serve.server import listen, server_of
+from detect.serve.service import Model
+from detect.structures import Detections
 
 CATEGORIES = ("bright", "dark")
 THRESHOLDS = {"bright": 0.5, "dark": 0.2}

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from detect.config import Config
-from detect.engine import train
+from detect.config.schema import Config
+from detect.engine.trainer import train
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks the POSIX way")
 

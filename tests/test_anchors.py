@@ -10,11 +10,10 @@ import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
 
+from detect.datasets import voc
 from detect.errors import ConfigError
-from detect.formats import voc
-from detect.models import Shapes, best_possible_recall, default_anchors, fit_anchors
-from detect.models.anchors import ShapeAnchors, shape_iou
-from detect.models.detector import check_anchors
+from detect.models.anchors import ShapeAnchors, Shapes, best_possible_recall, default_anchors, fit_anchors, shape_iou
+from detect.models.faster_rcnn import check_anchors
 
 STRIDES = [4, 8, 16, 32]
 

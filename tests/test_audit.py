@@ -12,9 +12,9 @@ from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps
 from rich.console import Console
 
-from detect import audit
+from detect.datasets import audit, duplicates
 from detect.errors import DataError
-from detect.records import Box, Finding, Image
+from detect.structures import Box, Finding, Image
 
 LABELS = Path("labels.xml")
 
@@ -73,19 +73,19 @@ def test_images_without_objects_are_noted() -> None:
 def test_files_that_are_cut_short_are_found(tmp_path: Path, suffix: str) -> None:
     whole, cut = picture(tmp_path / f"whole{suffix}"), picture(tmp_path / f"cut{suffix}")
     cut.write_bytes(cut.read_bytes()[:-600])
-    first, second = audit.fingerprints([whole, cut])
-    assert isinstance(first, audit.Fingerprint)
+    first, second = duplicates.fingerprints([whole, cut])
+    assert isinstance(first, duplicates.Fingerprint)
     assert isinstance(second, DataError)
     assert audit.unreadable(cut, second).severity == "error"
 
 
-def prints_of(*pictures: Pillow.Image, folder: Path) -> list[audit.Fingerprint]:
+def prints_of(*pictures: Pillow.Image, folder: Path) -> list[duplicates.Fingerprint]:
     paths = [folder / f"{i}.png" for i in range(len(pictures))]
     for path, image in zip(paths, pictures):
         image.save(path)
-    found = audit.fingerprints(paths)
-    assert all(isinstance(item, audit.Fingerprint) for item in found)
-    return [item for item in found if isinstance(item, audit.Fingerprint)]
+    found = duplicates.fingerprints(paths)
+    assert all(isinstance(item, duplicates.Fingerprint) for item in found)
+    return [item for item in found if isinstance(item, duplicates.Fingerprint)]
 
 
 def steel(seed: int, width: int = 200, height: int = 200) -> Pillow.Image:
@@ -124,15 +124,15 @@ COPIES = {
 @pytest.mark.parametrize("change", COPIES)
 def test_near_duplicates_are_found_and_strangers_are_not(tmp_path: Path, change: str) -> None:
     strangers = [steel(seed) for seed in range(6)]
-    twins = audit.find_twins(prints_of(*strangers, COPIES[change](strangers[2]), folder=tmp_path))
+    twins = duplicates.find_twins(prints_of(*strangers, COPIES[change](strangers[2]), folder=tmp_path))
     assert [(group.members, group.exact) for group in twins] == [((2, 6), False)]
-    assert audit.group_ids(7, twins) == [0, 1, 2, 3, 4, 5, 2]
+    assert duplicates.group_ids(7, twins) == [0, 1, 2, 3, 4, 5, 2]
 
 
 @pytest.mark.parametrize("turn", Pillow.Transpose)
 def test_mirrored_and_turned_copies_are_found(tmp_path: Path, turn: Pillow.Transpose) -> None:
     one, other = steel(1), steel(2)
-    twins = audit.find_twins(prints_of(one, other, jpeg(other.transpose(turn)), folder=tmp_path))
+    twins = duplicates.find_twins(prints_of(one, other, jpeg(other.transpose(turn)), folder=tmp_path))
     assert [(group.members, group.turned) for group in twins] == [((1, 2), True)]
     message = audit.check_twins(twins, [Path("a.png")] * 3, {1: "train", 2: "val"})[0].message
     assert "mirrored or turned" in message
@@ -144,7 +144,7 @@ def test_two_bright_scratches_in_one_place_are_no_duplicates(tmp_path: Path) -> 
         values = np.array(steel(seed))
         values[:, 90:100] = 250
         plates.append(Pillow.fromarray(values))
-    assert audit.find_twins(prints_of(*plates, folder=tmp_path)) == []
+    assert duplicates.find_twins(prints_of(*plates, folder=tmp_path)) == []
 
 
 def test_equal_pixels_are_exact_whatever_the_file_holds_them_in(tmp_path: Path) -> None:
@@ -152,25 +152,27 @@ def test_equal_pixels_are_exact_whatever_the_file_holds_them_in(tmp_path: Path) 
     paths = [tmp_path / "a.bmp", tmp_path / "b.png"]
     gray.save(paths[0])
     gray.convert("RGB").save(paths[1])
-    twins = audit.find_twins([item for item in audit.fingerprints(paths) if isinstance(item, audit.Fingerprint)])
+    twins = duplicates.find_twins(
+        [item for item in duplicates.fingerprints(paths) if isinstance(item, duplicates.Fingerprint)]
+    )
     assert [(group.members, group.exact, group.likeness) for group in twins] == [((0, 1), True, 1.0)]
 
 
 def test_blank_images_equal_only_their_copies(tmp_path: Path) -> None:
     blank = [Pillow.new("L", (50, 50), value) for value in (0, 0, 7)]
-    assert [group.members for group in audit.find_twins(prints_of(*blank, folder=tmp_path))] == [(0, 1)]
-    assert audit.find_twins([]) == []
+    assert [group.members for group in duplicates.find_twins(prints_of(*blank, folder=tmp_path))] == [(0, 1)]
+    assert duplicates.find_twins([]) == []
 
 
 def test_chains_of_likeness_are_one_group(tmp_path: Path) -> None:
     one, other = steel(1), steel(2)
     chain = prints_of(one, other, jpeg(one), one, folder=tmp_path)
-    assert [(group.members, group.exact) for group in audit.find_twins(chain)] == [((0, 2, 3), False)]
+    assert [(group.members, group.exact) for group in duplicates.find_twins(chain)] == [((0, 2, 3), False)]
 
 
 def test_what_is_said_of_duplicates_depends_on_where_they_stand() -> None:
     paths = [Path(f"{i}.png") for i in range(4)]
-    twins = [audit.Twins((0, 1), True, 1.0), audit.Twins((2, 3), False, 0.8)]
+    twins = [duplicates.Twins((0, 1), True, 1.0), duplicates.Twins((2, 3), False, 0.8)]
     together = audit.check_twins(twins, paths, {0: "train", 1: "train", 2: "train", 3: "train"})
     assert [(f.kind, f.severity) for f in together] == [
         ("duplicate image", "warning"),
@@ -234,9 +236,9 @@ def test_orientation_tags_are_one_warning_and_copies_are_equal_as_seen(tmp_path:
     for path, tag, stored in zip(paths[1:], (6, 3, 6), (np.rot90(upright), np.rot90(upright, 2), np.rot90(pixels(2)))):
         exif[274] = tag
         Pillow.fromarray(stored).save(path, exif=exif)
-    prints = audit.fingerprints(paths)
-    assert [each.orientation for each in prints if isinstance(each, audit.Fingerprint)] == [1, 6, 3, 6]
-    assert [each.members for each in audit.find_twins(prints)] == [(0, 1, 2)]
+    prints = duplicates.fingerprints(paths)
+    assert [each.orientation for each in prints if isinstance(each, duplicates.Fingerprint)] == [1, 6, 3, 6]
+    assert [each.members for each in duplicates.find_twins(prints)] == [(0, 1, 2)]
     images = [Image(path, 64, 48) for path in paths]
     (warning,) = audit.check_orientation(images, prints)
     assert (warning.kind, warning.severity) == ("rotated by its orientation tag", "warning")

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.audit import check_borders
-from detect.audit.borders import SHORT, Side, sides, stops_short
-from detect.conversion import audit_sources
-from detect.engine.soundness import warnings_about
-from detect.formats import coco
+from detect.datasets import coco
+from detect.datasets.audit import SHORT, Side, check_borders, sides, stops_short
+from detect.datasets.convert import audit_sources
+from detect.engine.data import warnings_about
 from detect.images import write_image
-from detect.records import Box, Dataset, Image, Xyxy
+from detect.structures import Box, Dataset, Image, Xyxy
 
 SIZE, PLACE = 100, Path("labels")
 

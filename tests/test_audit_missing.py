@@ -10,12 +10,17 @@ import pytest
 from labelled_data import pixels
 from PIL import Image as Pillow
 
-from detect.audit import Link, Twins, check_habits, compare_all, fingerprints, missing_in_copies, missing_in_strips
-from detect.audit.missing import turned, turned_back
-from detect.audit.seeming import check_missing
-from detect.boxes import area, intersection
+from detect.datasets.duplicates import Link, Twins, compare_all, fingerprints
+from detect.datasets.missing_labels import (
+    check_habits,
+    check_missing,
+    missing_in_copies,
+    missing_in_strips,
+    turned,
+    turned_back,
+)
 from detect.images import read_size
-from detect.records import Box, Frame, Image
+from detect.structures import Box, Frame, Image, area, intersection
 
 TURNS = {
     Pillow.Transpose.FLIP_LEFT_RIGHT: lambda x, y, w, h: (w - x, y),
@@ -167,7 +172,7 @@ def test_habits_that_are_none() -> None:
 
 
 def test_strips_drawn_by_code_lose_labels_that_are_found_again(tmp_path: Path) -> None:
-    from detect.sample import write_strips
+    from detect.synthetic.strips import write_strips
 
     images = list(write_strips(tmp_path, frames=10, strips=3, seed=3).images)
     assert missing_in_strips(images) == []

@@ -14,15 +14,12 @@ from labelled_data import pair, pixels, steel
 from PIL import Image as Pillow
 
 import detect as detect_package
-from detect.audit import AuditReport
-from detect.audit.borders import SHORT
-from detect.conversion import audit_sources
-from detect.conversion.checking import NO_BOXES
-from detect.formats.reading import IN_NO_PART
-from detect.records import Finding
-from detect.report.audit_page import to_html
-from detect.report.audit_words import gist, kinds, listed
-from detect.report.histograms import doubling_edges, histogram, shares
+from detect.datasets.audit import SHORT, AuditReport
+from detect.datasets.convert import NO_BOXES, audit_sources
+from detect.datasets.reading import IN_NO_PART
+from detect.report.audit import gist, kinds, listed, to_html
+from detect.report.charts import doubling_edges, histogram, shares
+from detect.structures import Finding
 
 
 @pytest.fixture
@@ -131,7 +128,7 @@ def test_the_verb_writes_it_and_json_stays_alone(faulty: Path, tmp_path: Path, d
 
 
 def test_many_cards_are_cut_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from detect.report import audit_pictures
+    from detect.report import audit as audit_pictures
 
     monkeypatch.setattr(audit_pictures, "_MOST_CARDS", 2)
     root = tmp_path / "steel"

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from labelled_data import steel
 
-from detect.audit import Fingerprint, find_shifts
-from detect.audit.seeming import check_shifts
-from detect.audit.shifts import Shift
-from detect.audit.significance import corrected, exact_share_p, permutation_p
-from detect.records import Box, Image
+from detect.datasets.duplicates import Fingerprint
+from detect.datasets.missing_labels import check_shifts
+from detect.datasets.part_shift import Shift, corrected, exact_share_p, find_shifts, permutation_p
+from detect.structures import Box, Image
 
 
 def images_of(

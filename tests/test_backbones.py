@@ -15,14 +15,17 @@ from tiny import tiny_config, write_tiny
 from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import Tensor, nn
 
-from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
-from detect.config import BackboneConfig, load_config
-from detect.engine import train
+from detect.config.loading import load_config
+from detect.config.schema import BackboneConfig
+from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError, DetectError
-from detect.models import default_anchors, load_pretrained, proposal_strides
-from detect.models.backbones import Backbone, RecurrentConv, Torchvision, build_backbone
-from detect.models.backbones.from_torchvision import dissect
-from detect.models.backbones.recurrent_conv import RecurrentConvLayer, widths_without_recurrence
+from detect.models.anchors import default_anchors
+from detect.models.backbones import build_backbone, load_pretrained
+from detect.models.backbones.base import Backbone
+from detect.models.backbones.recurrent_conv import RecurrentConv, RecurrentConvLayer, widths_without_recurrence
+from detect.models.backbones.torchvision import Torchvision, dissect
+from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.models.faster_rcnn import proposal_strides
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 KINDS: dict[str, dict[str, Any]] = {

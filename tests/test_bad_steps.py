@@ -13,15 +13,15 @@ from test_training import interrupt_at_step, read_log
 from tiny import CATEGORIES, tiny_config, write_tiny
 from torch import Tensor, nn
 
-from detect.checkpoint import load_checkpoint
-from detect.data import DetectionDataset, read_dataset
-from detect.distributed import Team
-from detect.engine import bad_steps, train
-from detect.engine.bad_steps import BadSteps, Moment
-from detect.engine.loss_watch import LossWatch
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.engine import steps as bad_steps
+from detect.engine.steps import BadSteps, LossWatch, Moment
+from detect.engine.trainer import train
 from detect.errors import DivergenceError
 from detect.images import read_image
-from detect.models.detection_heads import DetectionHeads
+from detect.models.checkpoint import load_checkpoint
+from detect.models.distributed import Team
+from detect.models.roi_heads import DetectionHeads
 
 Losses = dict[str, Tensor]
 
@@ -227,7 +227,7 @@ class TestSkip:
 
 
 def test_all_shares_of_a_batch_are_named_and_saved(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from detect.data import Batch
+    from detect.data.loader import Batch
 
     images = DetectionDataset(read_dataset(data / "train.json", role="data.train"), channels=1)
     parts = [

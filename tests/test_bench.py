@@ -16,11 +16,13 @@ import torch
 from conftest import Outcome
 from tiny import TINY_MODEL, tiny_config, write_tiny
 
-from detect.bench import forest_plot, running
-from detect.checkpoint import load_checkpoint
-from detect.config import to_yaml
+from detect.benchmark import running
+from detect.benchmark.tables import forest_plot
+from detect.config.loading import to_yaml
 from detect.engine.steps import BadStepError, Stepper
-from detect.evaluation import average_precision, judge, paired_bootstrap
+from detect.evaluation.bootstrap import paired_bootstrap
+from detect.evaluation.summary import average_precision, judge
+from detect.models.checkpoint import load_checkpoint
 
 Detect = Callable[..., Outcome]
 QUICK = ("--seeds", "2", "--threads", "1")
@@ -42,7 +44,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(configs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bench of both, two seeds each."""
-    from detect.commands import main
+    from detect.cli import main
 
     out = tmp_path_factory.mktemp("bench")
     assert main(["bench", "train", *both(configs), "--out", str(out), *QUICK]) == 0

@@ -9,9 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from detect.bench.speed import pareto_plot
-from detect.bench.speed.pareto import pareto_front
-from detect.commands import main
+from detect.benchmark.speed import pareto_front, pareto_plot
+from detect.cli import main
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import pytest
 import torch
 from tiny import tiny_config, write_tiny
 
-from detect.bench import latency, plan_runs, read_systems, to_markdown
-from detect.bench.folds import scene_ids, write_folds
-from detect.bench.plan import System
-from detect.bench.terms import check_equal_terms
-from detect.config import Config, to_yaml
-from detect.data import read_dataset
+from detect.benchmark import gather as latency
+from detect.benchmark.plan import System, check_equal_terms, plan_runs, read_systems, scene_ids, write_folds
+from detect.benchmark.tables import to_markdown
+from detect.config.loading import to_yaml
+from detect.config.schema import Config
+from detect.data.dataset import read_dataset
+from detect.datasets import coco
 from detect.errors import ConfigError, DataError
-from detect.formats import coco
-from detect.records import Dataset
+from detect.structures import Dataset
 
 
 def config(**changes: dict[str, Any]) -> Config:

@@ -15,20 +15,37 @@ from conftest import Outcome
 from tiny import TINY_MODEL
 from torch import nn
 
-from detect.bench.strips.averaging import Averaged, average, carry
-from detect.bench.strips.judging import judge_strips
-from detect.bench.strips.scores import difference, score
-from detect.bench.strips.speed import FrameTimes, frame_times
-from detect.bench.strips.truth import by_condition, only, seen_before
-from detect.bench.strips.watching import AVERAGED_MOVED, COPIED, MOVED, SEEN, Step, steps_of, watch_all, watch_every
-from detect.checkpoint import Checkpoint, Detector, save_checkpoint
-from detect.config import ModelConfig
-from detect.data import DetectionDataset, read_dataset
-from detect.evaluation import average_precision
-from detect.formats import coco
+from detect.benchmark.strips import (
+    FrameTimes,
+    by_condition,
+    difference,
+    frame_times,
+    judge_strips,
+    only,
+    score,
+    seen_before,
+)
+from detect.benchmark.strips_watching import (
+    AVERAGED_MOVED,
+    COPIED,
+    MOVED,
+    SEEN,
+    Averaged,
+    Step,
+    average,
+    carry,
+    steps_of,
+    watch_all,
+    watch_every,
+)
+from detect.config.schema import ModelConfig
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.datasets import coco
+from detect.evaluation.summary import average_precision
 from detect.images import write_image
-from detect.inference import Predictor
-from detect.records import Box, Dataset, Detections, Frame, Image
+from detect.inference.predictor import Predictor
+from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.structures import Box, Dataset, Detections, Frame, Image
 
 Detect = Callable[..., Outcome]
 SIZE = (100, 100)
@@ -268,10 +285,10 @@ def test_deep_frames_are_seen_on_the_scale_of_the_training(
     write_run(tmp_path / "memory", 0, max_value=4095, kind="gru")
     whites: dict[str, set[int | None]] = {}
     for module, name in (
-        ("detect.streaming", "unit_range"),
-        ("detect.prediction", "unit_range"),
-        ("detect.bench.strips.watching", "motion_between"),
-        ("detect.bench.strips.speed", "motion_between"),
+        ("detect.inference.stream", "unit_range"),
+        ("detect.inference.detection", "unit_range"),
+        ("detect.benchmark.strips_watching", "motion_between"),
+        ("detect.benchmark.strips", "motion_between"),
     ):
         use = getattr(import_module(module), name)
 
@@ -331,7 +348,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from detect.commands import main
+    from detect.cli import main
 
     out = tmp_path_factory.mktemp("out")
     runs = [str(bench / "plain"), str(bench / "memory")]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect.boxes import area, clip, intersection, iou, xywh_to_xyxy, xyxy_to_xywh
+from detect.structures import area, clip, intersection, iou, xywh_to_xyxy, xyxy_to_xywh
 
 SIDE = 24
 corner = st.integers(0, SIDE)

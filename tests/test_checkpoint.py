@@ -11,10 +11,10 @@ import pytest
 import torch
 from tiny import TINY_MODEL
 
-from detect.checkpoint import Checkpoint, Detector, find_checkpoint, load_checkpoint, save_checkpoint
-from detect.config import ModelConfig
+from detect.config.schema import ModelConfig
 from detect.errors import CheckpointError
-from detect.models import default_anchors
+from detect.models.anchors import default_anchors
+from detect.models.checkpoint import Checkpoint, Detector, find_checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from detect import __version__, commands
-from detect.commands import VERBS, main
-from detect.commands.console import command, print_table, shown
-from detect.commands.inputs import find_images
-from detect.commands.verb import Verb
+from detect import __version__
+from detect import cli as commands
+from detect.cli import VERBS, main
+from detect.cli.common import Verb, command, print_table, shown
+from detect.cli.inputs import find_images
 from detect.errors import DetectError
 from detect.images import SUFFIXES, read_image, read_size, write_image
-from detect.records import Box, Dataset, Detections, Image
+from detect.structures import Box, Dataset, Detections, Image
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., Any]
@@ -66,7 +66,7 @@ def test_examples_are_valid_command_lines(name: str) -> None:
 def test_help_starts_in_a_blink_and_loads_nothing_heavy() -> None:
     heavy = {"numpy", "PIL", "torch", "cv2", "rich", "pydantic", "yaml", "matplotlib", "pycocotools", "jinja2"}
     code = (
-        "import sys; from detect.commands import main; main(['--help']); main(['train', '--help'])\n"
+        "import sys; from detect.cli import main; main(['--help']); main(['train', '--help'])\n"
         "print(sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
     loaded = in_new_process(code=code).stderr
@@ -195,7 +195,9 @@ def test_a_run_folder_is_a_configuration_wherever_it_was_moved(
     detect: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
-    monkeypatch.setattr("detect.engine.train", lambda config, *, resume: asked.append((config, resume)) or tmp_path)
+    monkeypatch.setattr(
+        "detect.engine.trainer.train", lambda config, *, resume: asked.append((config, resume)) or tmp_path
+    )
     (tmp_path / "config.yaml").write_text("run: {dir: runs/elsewhere}\ntrain: {seed: 5}\n")
     assert detect("train", tmp_path, "--resume", "train.epochs=7").code == 0
     ((config, resume),) = asked
@@ -461,7 +463,7 @@ def fake_weights(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         asked.append(path)
         return FakePredictor()
 
-    monkeypatch.setattr("detect.inference.Predictor.load", load)
+    monkeypatch.setattr("detect.inference.predictor.Predictor.load", load)
     return asked
 
 
@@ -561,7 +563,7 @@ def test_infer_takes_the_newest_weights_and_says_which(
 @pytest.fixture
 def truth(tmp_path: Path) -> Path:
     """COCO labels of two blank images with one box each."""
-    from detect.formats import coco
+    from detect.datasets import coco
 
     boxes = (Box("patches", (1, 1, 11, 11)),), (Box("scratches", (5, 2, 25, 8)),)
     images = tuple(Image(blank(tmp_path / f"{i}.png"), 30, 20, b) for i, b in enumerate(boxes))
@@ -575,7 +577,7 @@ def test_evaluate_judges_anyones_detections_without_torch(truth: Path, tmp_path:
     (tmp_path / "theirs.json").write_text(json.dumps(found))
     arguments = ["evaluate", "--detections", tmp_path / "theirs.json", "--data", truth, "--out", tmp_path / "out"]
     code = (
-        f"import sys; from detect.commands import main; code = main({list(map(str, arguments))})\n"
+        f"import sys; from detect.cli import main; code = main({list(map(str, arguments))})\n"
         "assert 'torch' not in sys.modules; sys.exit(code)"
     )
     done = in_new_process(code=code)
@@ -654,7 +656,7 @@ def test_convert_refuses_what_it_cannot_do(
 def test_labels_are_converted_without_torch_and_opencv(steel: Path, tmp_path: Path) -> None:
     arguments = ["convert", str(steel), "--out", str(tmp_path / "coco"), "--split", "train=0.5,val=0.5"]
     code = (
-        f"import sys; from detect.commands import main; code = main({arguments})\n"
+        f"import sys; from detect.cli import main; code = main({arguments})\n"
         "assert not {'torch', 'cv2'} & set(sys.modules); sys.exit(code)"
     )
     done = in_new_process(code=code)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from labelled_data import picture
 
-from detect.commands.contestants import names_of, runs_of
+from detect.cli.judged_runs import names_of, runs_of
 
 Run = Callable[..., Any]
 Results = list[dict[str, Any]]
@@ -275,6 +275,6 @@ def test_systems_are_called_by_what_tells_them_apart(
 
 def test_torch_is_not_loaded(pair: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
     arguments = ["compare", *map(str, pair), "--data", str(data), "--out", str(tmp_path), "--resamples", "100"]
-    code = f"import sys; from detect.commands import main; print(main({arguments!r}), 'torch' in sys.modules)"
+    code = f"import sys; from detect.cli import main; print(main({arguments!r}), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 False"

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from detect.config import Config, differing_keys, load_config, parse_config, to_yaml
+from detect.config.loading import differing_keys, load_config, parse_config, to_yaml
+from detect.config.schema import Config
 from detect.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from labelled_data import pair, picture, steel
 
-from detect.conversion import LabelError, audit_sources, convert
+from detect.datasets import coco
+from detect.datasets.convert import LabelError, audit_sources, convert
+from detect.datasets.formats import FORMATS
 from detect.errors import DataError
-from detect.formats import FORMATS, coco
 
 
 def content(path: Path) -> dict[str, Any]:
@@ -288,7 +289,7 @@ def test_auditing_writes_nothing(tmp_path: Path) -> None:
 def test_no_torch_and_no_opencv(tmp_path: Path) -> None:
     steel(tmp_path / "in", each=1)
     code = (
-        "import sys; from pathlib import Path; from detect.conversion import convert; "
+        "import sys; from pathlib import Path; from detect.datasets.convert import convert; "
         f"convert([Path({str(tmp_path / 'in')!r})], Path({str(tmp_path / 'out')!r})); "
         "print([name for name in ('torch', 'torchvision', 'cv2', 'pycocotools') if name in sys.modules])"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from labelled_data import pair
 
-from detect.conversion import convert
+from detect.datasets.convert import convert
 from detect.errors import ConfigError, DataError
 
 COILS = "([a-z]+coil)_"

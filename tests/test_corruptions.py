@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from labelled_data import pixels as cloudy
 
-from detect.corruptions import CORRUPTIONS, SEVERITIES, checked_severities, corrupt
 from detect.errors import DataError
-from detect.report.corruption_sheet import corruption_sheet
+from detect.report.robustness import corruption_sheet
+from detect.synthetic.corruptions import CORRUPTIONS, SEVERITIES, checked_severities, corrupt
 
 GRAY = cloudy(1, 96, 80)
 RGB = np.stack([GRAY, 255 - GRAY, GRAY // 2], axis=2)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from tiny import TINY_MODEL
 
-from detect.config import ModelConfig
-from detect.models import build_detector, default_anchors
+from detect.config.schema import ModelConfig
+from detect.models.anchors import default_anchors
 from detect.models.cost import cost
+from detect.models.faster_rcnn import build_detector
 
 
 def build(**changes: object) -> torch.nn.Module:

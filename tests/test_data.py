@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from tiny import CATEGORIES, SIDE, write_tiny
 
-from detect.data import Augment, DetectionDataset, Sample, TrainingLoader, as_channels, read_dataset, unit_range
-from detect.data.transforms import change_light, flip, mosaic, random_crop
+from detect.data.dataset import DetectionDataset, Sample, as_channels, read_dataset, unit_range
+from detect.data.loader import TrainingLoader
+from detect.data.transforms import Augment, change_light, flip, mosaic, random_crop
 from detect.errors import DataError
 from detect.images import write_image
-from detect.records import Box, Dataset, Image
+from detect.structures import Box, Dataset, Image
 
 OFF = Augment(
     flip_h=0,

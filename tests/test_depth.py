@@ -17,22 +17,23 @@ from tiny import SIDE, TINY_MODEL, tiny_config, write_parts
 from tiny_detector import model_config, tiny_detector
 from torch import nn
 
-from detect.audit import Fingerprint, check_depth
-from detect.checkpoint import load_checkpoint
-from detect.config import parse_config
-from detect.corruptions import corrupt
-from detect.data import DetectionDataset, depth_in_words, to_tensor, unit_range
-from detect.drawing import to_8bit
-from detect.engine import train
+from detect.config.loading import parse_config
+from detect.data.dataset import DetectionDataset, depth_in_words, unit_range
+from detect.data.loader import to_tensor
+from detect.data.motion import motion_between
+from detect.datasets import coco
+from detect.datasets.audit import check_depth
+from detect.datasets.duplicates import Fingerprint
+from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError
-from detect.evaluation import judge
-from detect.formats import coco
+from detect.evaluation.summary import judge
 from detect.images import likely_white, read_image, write_image
-from detect.inference import Predictor
-from detect.models import keep_depth
-from detect.models.depth import DeepConv2d
-from detect.motion import motion_between
-from detect.records import Box, Dataset, Image
+from detect.inference.predictor import Predictor
+from detect.models.checkpoint import load_checkpoint
+from detect.models.faster_rcnn import DeepConv2d, keep_depth
+from detect.structures import Box, Dataset, Image
+from detect.synthetic.corruptions import corrupt
+from detect.visualize import to_8bit
 
 WHITE = 4095  # of a camera of 12 bits
 CALM = {"brightness": 0, "contrast": 0.1, "illumination": 0, "mosaic": 0, "crop": 0, "mosaic_off_epochs": 0}

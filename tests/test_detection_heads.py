@@ -13,10 +13,9 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou
 
-from detect.models import cost
-from detect.models.box_losses import stage_losses
-from detect.models.final_boxes import final_boxes, overlaps, softly_suppressed, voted
-from detect.models.heads import Seen
+from detect.models.cost import cost
+from detect.models.nms import final_boxes, overlaps, softly_suppressed, voted
+from detect.models.roi_heads import Seen, stage_losses
 
 
 @pytest.fixture(autouse=True)

@@ -16,13 +16,12 @@ import torch
 from test_training import assert_same_run, interrupt_at_step, read_log
 from tiny import tiny_config, write_parts
 
-from detect.checkpoint import load_checkpoint, save_checkpoint, save_tensors
-from detect.engine import train
-from detect.engine.folder import RunFolder
+from detect.engine.run_folder import RunFolder
+from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError
-from detect.formats.files import copy, write_json, write_text
+from detect.fileio import copy, whole_file, write_json, write_text
 from detect.images import read_image, write_image
-from detect.whole import whole_file
+from detect.models.checkpoint import load_checkpoint, save_checkpoint, save_tensors
 
 resource = pytest.importorskip("resource", reason="a full disk is played by a limit on the size of files")
 

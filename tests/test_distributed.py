@@ -17,13 +17,13 @@ import torch
 from test_training import assert_same_run
 from tiny import tiny_config, write_tiny
 
-from detect.checkpoint import load_checkpoint
-from detect.commands import processes
-from detect.config import to_yaml
+from detect.cli import train as processes
+from detect.config.loading import to_yaml
 from detect.data.loader import EpochSampler
-from detect.distributed import Team
-from detect.engine.lock import RunLock
+from detect.engine.run_folder import RunLock
 from detect.errors import ConfigError
+from detect.models.checkpoint import load_checkpoint
+from detect.models.distributed import Team
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -157,8 +157,8 @@ def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path:
 
 _SPOILT = """
 import math, os, sys
-from detect.commands import main
-from detect.models.detection_heads import DetectionHeads
+from detect.cli import main
+from detect.models.roi_heads import DetectionHeads
 losses, calls = DetectionHeads.losses, []
 def spoilt(self, *arguments):
     calls.append(1)

@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 from labelled_data import picture
 
-from detect.evaluation.agreement import confidences, rising_share
-from detect.evaluation.doubts import Doubt, find_doubts
-from detect.evaluation.matching import evaluate
-from detect.evaluation.records import Evaluated
-from detect.evaluation.validation import check_detections, check_truth
-from detect.formats import coco
-from detect.report.crops import crop_around
-from detect.report.doubt_words import in_words
-from detect.report.doubts import to_coco, write_doubts
+from detect.datasets import coco
+from detect.evaluation.coco_eval import evaluate
+from detect.evaluation.label_issues import Doubt, confidences, find_doubts, rising_share
+from detect.evaluation.records import Evaluated, check_detections, check_truth
+from detect.report.label_issues import in_words, to_coco, write_doubts
+from detect.report.thumbnails import crop_around
 
 NAMES = ("inclusion", "patches", "scratches")
 Box = tuple[float, float, float, float]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from labelled_data import picture
 
-from detect.conversion import audit_sources
-from detect.conversion.drafts import draft, write_drafts
+from detect.datasets.convert import audit_sources
+from detect.datasets.csv import COLUMNS
+from detect.datasets.formats import FORMATS, WRITERS
+from detect.datasets.pre_annotations import draft, write_drafts
 from detect.errors import DataError
-from detect.formats import FORMATS, WRITERS
-from detect.formats.csv_table import COLUMNS
-from detect.records import Box, Dataset, Detections, Image
+from detect.structures import Box, Dataset, Detections, Image
 
 CATEGORIES = ("rolled in", "dent")
 Run = Callable[..., Any]
@@ -160,7 +160,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two pictures in subfolders, the second black."""
     from detect.images import write_image
 
-    monkeypatch.setattr("detect.inference.Predictor.load", lambda path, **options: FakePredictor())
+    monkeypatch.setattr("detect.inference.predictor.Predictor.load", lambda path, **options: FakePredictor())
     picture(tmp_path / "new" / "coil 1" / "a.png")
     (tmp_path / "new" / "coil 2").mkdir()
     write_image(tmp_path / "new" / "coil 2" / "a.png", np.zeros((48, 64), np.uint8))
@@ -287,7 +287,7 @@ def test_thresholds_that_were_chosen_for_the_detections_are_obeyed(judged: Path,
 
 
 def test_thresholds_of_the_weights_that_were_judged_are_obeyed(judged: Path, tmp_path: Path, detect: Run) -> None:
-    from detect.thresholds import sha256_of
+    from detect.inference.thresholds import sha256_of
 
     (judged / "best.pt").write_bytes(b"weights")
     report = {"meta": {"data": str(tmp_path / "data" / "val.json"), "weights": "runs/once/best.pt"}}

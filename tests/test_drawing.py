@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect.drawing import (
+from detect.errors import DataError
+from detect.structures import Box, Detection, Detections
+from detect.visualize import (
     Mark,
+    _fit,
+    _place,
     class_colours,
     contact_sheet,
     default_scale,
@@ -19,9 +23,6 @@ from detect.drawing import (
     draw_marks,
     to_8bit,
 )
-from detect.drawing.labels import _fit, _place
-from detect.errors import DataError
-from detect.records import Box, Detection, Detections
 
 GRAY = np.full((200, 200), 128, np.uint8)
 RED = (255, 0, 0)

@@ -12,8 +12,9 @@ from team import free_port, needs_fork, train_together
 from test_training import assert_same_run
 from tiny import tiny_config, write_tiny
 
-from detect.checkpoint import load_checkpoint
-from detect.config import Config, to_yaml
+from detect.config.loading import to_yaml
+from detect.config.schema import Config
+from detect.models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _DYING = """
 import faulthandler, os, signal, sys
 faulthandler.dump_traceback_later(150, exit=True)  # a team that hangs ends, and says where
-from detect.commands import main
+from detect.cli import main
 from detect.engine.steps import Stepper
 step, calls = Stepper.step, []
 def last_step(self, *arguments):

@@ -12,15 +12,14 @@ import torch
 from tiny import CATEGORIES, write_tiny
 from torch import nn
 
-from detect.config import AnchorConfig, CspConfig, FpnConfig, ModelConfig, TrainConfig
-from detect.data import DetectionDataset, read_dataset
-from detect.engine.board import Board
-from detect.engine.design import design_detector
-from detect.engine.ema import Ema
-from detect.engine.optim import build_optimizer, learning_rate, resolve_precision
+from detect.config.schema import AnchorConfig, CspConfig, FpnConfig, ModelConfig, TrainConfig
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.engine.init import design_detector
+from detect.engine.logging import Board
+from detect.engine.optim import Ema, build_optimizer, learning_rate, resolve_precision
 from detect.errors import ConfigError
-from detect.models.blocks import ConvNormAct
-from detect.prediction import resolve_device
+from detect.inference.detection import resolve_device
+from detect.models.layers import ConvNormAct
 
 
 def network() -> nn.Module:

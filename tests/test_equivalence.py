@@ -15,15 +15,15 @@ from tiny import TINY_MODEL, tiny_config, write_tiny
 from tiny_detector import tiny_detector, train_one_step
 from torch import Tensor, nn
 
-from detect.checkpoint import load_checkpoint
-from detect.config import parse_config
-from detect.engine import train
-from detect.engine.validation import shares
+from detect.config.loading import parse_config
+from detect.engine.data import shares
+from detect.engine.trainer import train
 from detect.errors import ConfigError
-from detect.models.draws import balanced, draws_of
-from detect.models.norms import TeamNorm
-from detect.models.together import mean_count
-from detect.records import Frame, Image
+from detect.models.checkpoint import load_checkpoint
+from detect.models.distributed import mean_count
+from detect.models.layers import TeamNorm
+from detect.models.roi_heads import balanced, draws_of
+from detect.structures import Frame, Image
 
 # Of the weights, relative to their size, after 12 steps by AdamW: what the order of sums may do.
 TOLERANCE = 1e-4

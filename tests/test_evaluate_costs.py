@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from detect.errors import ConfigError
-from detect.evaluation.operating.costs import ClassCosts, parse_costs, read_costs
+from detect.evaluation.costs import ClassCosts, parse_costs, read_costs
 
 Run = Callable[..., Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,7 +138,7 @@ def arguments_of(world: Path, *more: str) -> list[str]:
 class TestCommand:
     def test_prints_and_writes_without_torch(self, world: Path) -> None:
         code = (
-            "import sys; from detect.commands import main; "
+            "import sys; from detect.cli import main; "
             f"code = main({arguments_of(world, '--calibrate')})\nassert 'torch' not in sys.modules; sys.exit(code)"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from detect.formats import coco
-from detect.records import Box, Dataset, Image
+from detect.datasets import coco
+from detect.structures import Box, Dataset, Image
 
 
 def test_results_take_the_ids_of_the_file() -> None:

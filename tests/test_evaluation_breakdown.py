@@ -13,9 +13,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detect.evaluation import judge
-from detect.evaluation.breakdown import KINDS, TOTALS, Breakdown, breakdown
+from detect.evaluation.error_analysis import KINDS, TOTALS, Breakdown, breakdown
 from detect.evaluation.records import Evaluated, Found, JudgedImage, Matches, Truth
+from detect.evaluation.summary import judge
 
 NAMES = ("inclusion", "patches", "scratches")
 Corners = tuple[float, float, float, float]

@@ -9,12 +9,11 @@ import pytest
 from test_evaluation_operating import steel
 
 from detect.errors import DataError
-from detect.evaluation import judge
-from detect.evaluation.operating.calibration import calibrated, calibration
-from detect.evaluation.operating.costs import ClassCosts, Costs
-from detect.evaluation.operating.point import operating_point
-from detect.evaluation.operating.reliability import errors, reliability
+from detect.evaluation.calibration import calibrated, calibration, errors, reliability
+from detect.evaluation.costs import ClassCosts, Costs
+from detect.evaluation.operating_point import operating_point
 from detect.evaluation.records import Evaluated, Found, JudgedImage, Matches, Truth
+from detect.evaluation.summary import judge
 
 
 def log_odds(scores: np.ndarray) -> np.ndarray:

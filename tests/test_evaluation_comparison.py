@@ -12,9 +12,9 @@ from test_evaluation_exactness import random_case
 from test_evaluation_intervals import evaluated_of, made, shaken
 
 from detect.errors import DataError
-from detect.evaluation import Evaluated, paired_bootstrap
-from detect.evaluation.comparison import FIGURES, ImageDifference, compare, image_differences, images_to_tell
-from detect.evaluation.intervals import Interval
+from detect.evaluation.bootstrap import Interval, paired_bootstrap
+from detect.evaluation.compare import FIGURES, ImageDifference, compare, image_differences, images_to_tell
+from detect.evaluation.records import Evaluated
 
 
 def label(image: int, x: float, category: int = 1) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from conftest import Outcome
 from scipy.stats import trim_mean
 from test_evaluation_findings import case
 
-from detect.evaluation import judge
-from detect.evaluation.displacement import displacement, interquartile_mean
-from detect.evaluation.localisation import clustered_interval, localisation
-from detect.report import write_report
-from detect.report.wording import displaced
+from detect.evaluation.localisation import clustered_interval, displacement, interquartile_mean, localisation
+from detect.evaluation.summary import judge
+from detect.report.tables import displaced
+from detect.report.write import write_report
 
 Moves = list[tuple[float, float]]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from detect.evaluation import Judgement, judge
+from detect.evaluation.records import Judgement
+from detect.evaluation.summary import judge
 
 NAMES = ("inclusion", "patches", "scratches")
 Row = tuple[int, str, tuple[float, float, float, float]]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from test_evaluation_exactness import random_case
 
+from detect.datasets.split import groups_of
 from detect.errors import ConfigError, DataError
-from detect.evaluation import judge
-from detect.evaluation.grouping import groups_of, groups_with_boxes
+from detect.evaluation.records import groups_with_boxes
+from detect.evaluation.summary import judge
 
 
 def images(*entries: dict[str, Any]) -> list[dict[str, Any]]:

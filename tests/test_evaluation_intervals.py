@@ -14,12 +14,21 @@ import pytest
 from test_evaluation_exactness import random_case, reference
 
 from detect.errors import DataError
-from detect.evaluation import bootstrap, judge, paired_bootstrap
-from detect.evaluation.curves import at_threshold
-from detect.evaluation.intervals import Interval, difference_of, intervals_of, resample
+from detect.evaluation.bootstrap import (
+    Interval,
+    bootstrap,
+    difference_of,
+    draw_images,
+    interval_ends,
+    intervals_of,
+    paired_bootstrap,
+    resample,
+    resampled_precision,
+)
+from detect.evaluation.coco_eval import at_threshold
 from detect.evaluation.records import Evaluated, Found, JudgedImage, Matches, Truth
 from detect.evaluation.report_intervals import report_figures, report_intervals
-from detect.evaluation.resampling import draw_images, interval_ends, resampled_precision
+from detect.evaluation.summary import judge
 
 
 def literal_copies(truth: dict[str, Any], detections: list[dict[str, Any]], counts: list[int]) -> tuple[Any, Any]:

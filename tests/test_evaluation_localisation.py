@@ -14,8 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from test_evaluation_breakdown import AWAY, PART, WHOLE, case
 from test_evaluation_exactness import random_case
 
-from detect.evaluation import judge
 from detect.evaluation.localisation import EDGES, ap_by_iou, clustered_interval, localisation
+from detect.evaluation.summary import judge
 
 PATCHES = 1
 Corners = tuple[float, float, float, float]

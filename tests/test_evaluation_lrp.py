@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_evaluation_breakdown import AWAY, PART, WHOLE, case, scattered_case, slow_iou, slow_kinds
 
-from detect.evaluation import judge
-from detect.evaluation.lrp import olrp
+from detect.evaluation.olrp import olrp
+from detect.evaluation.summary import judge
 
 PATCHES = 1
 GOOD = (0.0, 0.0, 100.0, 80.0)  # IoU 0.8 with WHOLE

@@ -13,10 +13,16 @@ import pytest
 from test_evaluation_intervals import made
 
 from detect.errors import DataError
-from detect.evaluation import judge
-from detect.evaluation.curves import at_threshold
-from detect.evaluation.operating.bounds import (
+from detect.evaluation.coco_eval import at_threshold
+from detect.evaluation.costs import ClassCosts, Costs
+from detect.evaluation.operating_point import choose, escapes, froc, operating_point, recall_by_size
+from detect.evaluation.records import Evaluated
+from detect.evaluation.summary import judge
+from detect.evaluation.threshold_counts import (
+    Tally,
     cases_for_share,
+    choosing_part,
+    folds_of,
     images_for_rate,
     rate_bounds,
     rate_design_effect,
@@ -25,16 +31,9 @@ from detect.evaluation.operating.bounds import (
     share_bounds,
     share_design_effect,
     share_kept,
+    tallies,
+    units_of,
 )
-from detect.evaluation.operating.choosing import choose
-from detect.evaluation.operating.costs import ClassCosts, Costs
-from detect.evaluation.operating.escapes import escapes
-from detect.evaluation.operating.froc import froc
-from detect.evaluation.operating.parts import choosing_part, folds_of, units_of
-from detect.evaluation.operating.point import operating_point
-from detect.evaluation.operating.sizes import recall_by_size
-from detect.evaluation.operating.tally import Tally, tallies
-from detect.evaluation.records import Evaluated
 
 Defect = tuple[str, float | None]
 

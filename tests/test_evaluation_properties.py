@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_evaluation_exactness import KEYS, reference
 
-from detect.evaluation import average_precision, judge
-from detect.evaluation.breakdown import breakdown
+from detect.evaluation.bootstrap import resampled_precision
+from detect.evaluation.error_analysis import breakdown
 from detect.evaluation.localisation import ap_by_iou
-from detect.evaluation.lrp import olrp
-from detect.evaluation.resampling import resampled_precision
+from detect.evaluation.olrp import olrp
+from detect.evaluation.summary import average_precision, judge
 
 IMAGES, CATEGORIES = (2, 3, 11), (1, 5, 9)
 quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detect.errors import DataError
-from detect.evaluation import judge
+from detect.evaluation.summary import judge
 
 
 def labels(images: int = 4, *, image_from: int = 1, category_from: int = 1) -> dict[str, Any]:

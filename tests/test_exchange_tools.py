@@ -17,11 +17,12 @@ import pytest
 from labelled_data import picture
 from test_doubts import case, evaluated
 
-from detect.conversion.drafts import draft, write_drafts
-from detect.evaluation.doubts import find_doubts
-from detect.formats import FORMATS, coco
-from detect.records import Detections, Image
-from detect.report.doubts import write_doubts
+from detect.datasets import coco
+from detect.datasets.formats import FORMATS
+from detect.datasets.pre_annotations import draft, write_drafts
+from detect.evaluation.label_issues import find_doubts
+from detect.report.label_issues import write_doubts
+from detect.structures import Detections, Image
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # other people's code warns as it likes
 
@@ -269,7 +270,7 @@ def test_the_recipe_for_supervision(tmp_path: Path, drafted: list[Image], monkey
             boxes = np.array([[1, 2, 20, 30], [3, 4, 9, 40]], np.float32)
             return Detections(boxes, np.array([0.9, 0.6], np.float32), np.array([2, 1]), CATEGORIES).above(threshold)
 
-    monkeypatch.setattr("detect.inference.Predictor.load", lambda path: FakePredictor())
+    monkeypatch.setattr("detect.inference.predictor.Predictor.load", lambda path: FakePredictor())
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "new" / "plate_0412.png")
     write_drafts(drafted, CATEGORIES, "coco", tmp_path / "drafts", description="drafts")

@@ -13,13 +13,13 @@ import pytest
 import torch
 from tiny_detector import model_config
 
-from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
-from detect.commands import main
+from detect.cli import main
 from detect.errors import ConfigError, DataError
-from detect.export.graph import FixedGraph
-from detect.export.proof import parity
-from detect.models import default_anchors
-from detect.records import Detections
+from detect.export.export import parity
+from detect.export.onnx import FixedGraph
+from detect.models.anchors import default_anchors
+from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.structures import Detections
 
 CATEGORIES = ("a", "b", "c")
 
@@ -117,8 +117,8 @@ def test_int8_is_kept_only_if_no_class_loses_more_than_allowed(
 
 def test_deep_images_keep_their_bits(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    from detect.export.contract import Contract
-    from detect.export.onnx_file import write_onnx
+    from detect.export.onnx import write_onnx
+    from detect.export.runtimes import Contract
 
     detector = built().eval()
     graph = FixedGraph(detector, size_hw=(64, 64), channels=1, white=4095).eval()
@@ -154,8 +154,8 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_left(
 def test_an_export_that_finds_something_else_is_not_written(
     steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("detect.export.proof.TOLERANCE_PX", 0.0)
-    monkeypatch.setattr("detect.export.proof.TOLERANCE_SCORE", 0.0)
+    monkeypatch.setattr("detect.export.export.TOLERANCE_PX", 0.0)
+    monkeypatch.setattr("detect.export.export.TOLERANCE_SCORE", 0.0)
     assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 2
     assert "finds something else" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -190,7 +190,7 @@ def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkey
 
 
 def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) -> None:
-    from detect.export import load
+    from detect.export.runtimes import load
 
     assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 0
     runner = load(tmp_path / "line", threads=1)

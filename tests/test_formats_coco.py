@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from labelled_data import picture
 
+from detect.datasets import coco
 from detect.errors import DataError
-from detect.evaluation import judge
-from detect.formats import coco
-from detect.records import Box, Dataset, Image
+from detect.evaluation.summary import judge
+from detect.structures import Box, Dataset, Image
 
 
 def content(**changes: Any) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from labelled_data import picture
 
-from detect.conversion import audit_sources, convert
+from detect.datasets import coco
+from detect.datasets.convert import audit_sources, convert
+from detect.datasets.formats import recognise
+from detect.datasets.image_finder import common_folder, last_part, leads_out
 from detect.errors import DataError
-from detect.formats import coco, recognise
-from detect.formats.image_finder import common_folder, last_part, leads_out
-from detect.records import Box
+from detect.structures import Box
 
 NAMES = ["a.png", "b.png"]
 

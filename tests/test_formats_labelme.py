@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from labelled_data import picture
 
+from detect.datasets import labelme
+from detect.datasets.formats import recognise
 from detect.errors import DataError
-from detect.formats import labelme, recognise
-from detect.records import Box, Dataset, Image
+from detect.structures import Box, Dataset, Image
 
 
 def shape(label: object = "dent", points: object = None, kind: object = "rectangle", **more: Any) -> dict[str, Any]:

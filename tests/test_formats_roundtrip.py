@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from detect.formats import FORMATS, WRITERS
-from detect.formats.files import unique_names
-from detect.records import Box, Dataset, Image
+from detect.datasets.formats import FORMATS, WRITERS
+from detect.datasets.paths import unique_names
+from detect.structures import Box, Dataset, Image
 
 NAMES = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=8)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from labelled_data import OBJECT, pair, picture, voc_text
 
+from detect.datasets import voc
 from detect.errors import DataError
-from detect.formats import voc
-from detect.records import Finding
+from detect.structures import Finding
 
 BOX = ("dent", 3, 4, 10, 20)
 

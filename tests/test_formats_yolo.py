@@ -6,9 +6,10 @@ import pytest
 import yaml
 from labelled_data import picture
 
+from detect.datasets import yolo
+from detect.datasets.formats import WRITERS, recognise
 from detect.errors import DataError
-from detect.formats import WRITERS, recognise, yolo
-from detect.records import Box, Dataset, Image
+from detect.structures import Box, Dataset, Image
 
 
 def folder(root: Path, labels: dict[str, str | None], names: object = ("dent", "scratch")) -> Path:

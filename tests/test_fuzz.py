@@ -1,4 +1,4 @@
-"""Damaged files of every kind are read right or refused in words: a sample of tools/fuzz_inputs.py, and properties."""
+"""Damaged files of every kind are read right or refused in words: some of benchmarks/fuzz_inputs.py, and properties."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labelled_data import OBJECT, pair, picture
 
-from detect.config import load_config, parse_config
+from detect.config.loading import load_config, parse_config
+from detect.datasets import coco, voc
 from detect.errors import ConfigError, DataError
-from detect.formats import coco, voc
 
-TOOLS = str(Path(__file__).resolve().parent.parent / "tools")
+TOOLS = str(Path(__file__).resolve().parent.parent / "benchmarks")
 FILES = 60  # of each kind; the tool damages 10,000
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

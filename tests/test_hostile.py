@@ -23,14 +23,16 @@ from labelled_data import pair, picture
 from PIL import Image as Pillow
 from tiny import TINY_MODEL
 
-from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
-from detect.config import ModelConfig, load_config
+from detect.config.loading import load_config
+from detect.config.schema import ModelConfig
+from detect.datasets import coco, voc, yolo
+from detect.datasets.formats import recognise
+from detect.datasets.paths import VARIABLE, image_beside, is_inside, roots_around
 from detect.errors import CheckpointError, ConfigError, DataError, DetectError
-from detect.formats import coco, recognise, voc, yolo
-from detect.formats.roots import VARIABLE, image_beside, is_inside, roots_around
+from detect.fileio import load_yaml
 from detect.images import MOST_PIXELS, read_image, read_size, to_rgb, write_image
-from detect.models import default_anchors
-from detect.yaml_text import load_yaml
+from detect.models.anchors import default_anchors
+from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
 
 GIGABYTE = 10**9
 OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation><filename>&a;</filename></annotation>'
@@ -116,9 +118,9 @@ READ_ALL = """
 import json, resource, sys
 from pathlib import Path
 import cv2, numpy
-from detect.config import load_config
+from detect.config.loading import load_config
 from detect.errors import DetectError
-from detect.formats import coco, xml_text
+from detect.datasets import coco, reading as xml_text
 from detect.images import read_image
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 readers = {".xml": xml_text.parse, ".json": coco.load, ".yaml": load_config}
@@ -483,7 +485,7 @@ def test_results_that_no_detector_gives(tmp_path: Path, found: Any, detect: Call
 def test_ids_used_twice_at_the_end_of_a_long_list_are_found_at_once() -> None:
     import time
 
-    from detect.evaluation.validation import check_truth
+    from detect.evaluation.records import check_truth
 
     images = [{"id": number} for number in [*range(60_000), 59_999]]
     started = time.process_time()

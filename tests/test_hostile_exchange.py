@@ -14,17 +14,20 @@ import torch
 from labelled_data import picture
 from tiny import TINY_MODEL
 
-from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
-from detect.config import ModelConfig
-from detect.data import DetectionDataset, Windows
-from detect.engine.environment import changed_labels, differences, environment, read_environment
-from detect.engine.initial import take_weights
+from detect import fileio as room
+from detect.config.schema import ModelConfig
+from detect.data.dataset import DetectionDataset
+from detect.data.transforms import Windows
+from detect.datasets import coco, labelme
+from detect.datasets.formats import recognise
+from detect.datasets.paths import VARIABLE
+from detect.engine.init import take_weights
+from detect.engine.run_folder import changed_labels, differences, environment, read_environment
 from detect.errors import CheckpointError, DataError
-from detect.formats import coco, labelme, recognise, room
-from detect.formats.roots import VARIABLE
 from detect.images import write_image
-from detect.models import default_anchors
-from detect.records import Box, Dataset, Image
+from detect.models.anchors import default_anchors
+from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.structures import Box, Dataset, Image
 
 
 @pytest.fixture(autouse=True)

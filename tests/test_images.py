@@ -391,4 +391,4 @@ def test_one_module_opens_image_files() -> None:
     package = Path(__file__).resolve().parent.parent / "detect"
     opening = re.compile(r"Pillow\.open|Image\.open|\bimread\b|\bimdecode\b|QImage")
     found = {path.name for path in package.rglob("*.py") if opening.search(path.read_text(encoding="utf-8"))}
-    assert found == {"images.py", "effects.py"}  # the second packs and unpacks JPEG in memory
+    assert found == {"images.py", "corruptions.py"}  # the second packs and unpacks JPEG in memory

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detect.boxes import iou
-from detect.incoming import Window, grown, incoming_window
-from detect.records import Detections
+from detect.inference.stream import Window, grown, incoming_window
+from detect.structures import Detections, iou
 
 SIZE = (200, 200)
 UP = (0.0, -40.0)

@@ -12,19 +12,19 @@ import pytest
 import torch
 from tiny import CATEGORIES, SIDE, TINY_MODEL, tiny_config, write_tiny
 
-from detect import prediction
-from detect.checkpoint import Checkpoint, Detector, save_checkpoint
-from detect.config import ModelConfig
-from detect.data import DetectionDataset
-from detect.engine import train
+from detect.config.schema import ModelConfig
+from detect.data.dataset import DetectionDataset
+from detect.datasets import coco
+from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError, DataError
-from detect.evaluation import judge
-from detect.formats import coco
+from detect.evaluation.summary import judge
 from detect.images import read_image, write_image
-from detect.inference import Predictor
-from detect.models import fit_anchors
-from detect.prediction import coco_results, detect_dataset, detect_images
-from detect.records import Dataset, Detections, Image
+from detect.inference import detection as prediction
+from detect.inference.detection import coco_results, detect_dataset, detect_images
+from detect.inference.predictor import Predictor
+from detect.models.anchors import fit_anchors
+from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.structures import Dataset, Detections, Image
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import torch
 from tiny import TINY_MODEL, tiny_config, write_parts
 from tiny_detector import model_config
 
-from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
-from detect.commands import main
-from detect.config import load_config, to_yaml
-from detect.engine import train
-from detect.engine.initial import take_weights
+from detect.cli import main
+from detect.config.loading import load_config, to_yaml
+from detect.engine.init import take_weights
+from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError
-from detect.models import default_anchors
+from detect.models.anchors import default_anchors
+from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
 
 HERE = Path("theirs.pt")
 

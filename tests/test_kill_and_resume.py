@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).resolve().parent.parent / "tools" / "kill_and_resume.py"
+TOOL = Path(__file__).resolve().parent.parent / "benchmarks" / "kill_and_resume.py"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills the POSIX way")

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from tiny import tiny_config, write_tiny
 
-from detect.config import AugmentConfig
-from detect.data import Augment, Sample
-from detect.engine import train
+from detect.config.schema import AugmentConfig
+from detect.data.dataset import Sample
+from detect.data.transforms import Augment
+from detect.engine.trainer import train
 
 OFFSET = (-1.0, -2.0)
 OFF = Augment(**AugmentConfig(crop=0).model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))

@@ -14,12 +14,14 @@ import pytest
 from labelled_data import pair, picture, pixels, steel, voc_text
 from PIL import Image as Pillow
 
-from detect.conversion import Conversion, LabelError, ReadOptions, audit_sources, convert
-from detect.encoding import decode
+from detect.datasets import cvat, voc, yolo
+from detect.datasets.convert import Conversion, LabelError, audit_sources, convert
+from detect.datasets.formats import recognise
+from detect.datasets.reading import ReadOptions
 from detect.errors import DataError
-from detect.formats import cvat, recognise, voc, yolo
+from detect.fileio import decode
 from detect.images import read_image
-from detect.records import Finding
+from detect.structures import Finding
 
 LINE = "0 .5 .5 .2 .2\n"
 WHOLE = (40.0, 32.0, 60.0, 48.0)  # what LINE is in an image of 100 x 80
@@ -632,7 +634,7 @@ def test_reading_labels_needs_no_torch(tmp_path: Path) -> None:
     text(tmp_path / "labels" / "a.txt")
     text(tmp_path / "classes.txt", "dent\n")
     code = (
-        "import sys; from pathlib import Path; from detect.conversion import convert; "
+        "import sys; from pathlib import Path; from detect.datasets.convert import convert; "
         f"convert([Path({str(tmp_path)!r})], Path({str(tmp_path / 'out')!r})); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from tiny import TINY_MODEL, tiny_config, write_tiny
 
-from detect.data import DetectionDataset, TrainingLoader, Windows
-from detect.data.packed import PackedImages
-from detect.data.windows import cuts, find_place
-from detect.engine import train
-from detect.engine.caching import cache_room, fill
+from detect.data.dataset import DetectionDataset, PackedImages
+from detect.data.loader import TrainingLoader
+from detect.data.transforms import Windows, cuts, find_place
+from detect.engine.data import cache_room, fill
+from detect.engine.trainer import train
 from detect.errors import ConfigError
-from detect.formats.room import free_bytes
+from detect.fileio import free_bytes
 from detect.images import write_image
-from detect.records import Box, Dataset, Frame, Image
+from detect.structures import Box, Dataset, Frame, Image
 
 Corners = tuple[float, float, float, float]
 
@@ -114,7 +114,7 @@ def test_forty_thousand_annotations_are_read_at_the_pace_of_a_million_a_minute(t
     data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dent"}]}
     (tmp_path / "a.json").write_text(json.dumps(data))
     code = (
-        "import time; from pathlib import Path; from detect.formats import coco\n"
+        "import time; from pathlib import Path; from detect.datasets.formats import coco\n"
         "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
         "before, start = peak(), time.process_time()\n"
         f"read = coco.read(Path({str(tmp_path / 'a.json')!r}))\n"
@@ -256,8 +256,8 @@ def test_a_place_that_cuts_nothing_is_found_between_boxes() -> None:
 
 
 def test_the_loader_gives_windows_and_names_their_images(tmp_path: Path) -> None:
-    from detect.config import AugmentConfig
-    from detect.data import Augment
+    from detect.config.schema import AugmentConfig
+    from detect.data.transforms import Augment
 
     values = AugmentConfig(mosaic=0.5).model_dump(exclude={"mosaic_off_epochs", "turn_classes"})
     chain = Augment(**{**values, "crop": 0.0})

@@ -9,8 +9,9 @@ from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import nn
 
 from detect.errors import ConfigError
-from detect.models import cost, proposal_strides
-from detect.models.blocks import SeparableConv
+from detect.models.cost import cost
+from detect.models.faster_rcnn import proposal_strides
+from detect.models.layers import SeparableConv
 
 LIGHT = {
     "fpn": {"channels": 16, "smoothing": "separable"},

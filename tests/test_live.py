@@ -19,17 +19,25 @@ import torch
 from numpy.typing import NDArray
 from tiny import CATEGORIES, TINY_MODEL
 
-from detect.checkpoint import Checkpoint, Detector, save_checkpoint
-from detect.config import ModelConfig
+from detect.config.schema import ModelConfig
 from detect.errors import DataError
 from detect.images import write_image
-from detect.inference import Predictor
-from detect.inference.frames import Frame, folder_frames, pipe_frames
-from detect.inference.live import FrameLook, FrameQueue, Seen, watch
-from detect.inference.sources import Source, open_source
-from detect.inference.video import video_frames
-from detect.models import default_anchors
-from detect.records import Detections
+from detect.inference.predictor import Predictor
+from detect.inference.video import (
+    Frame,
+    FrameLook,
+    FrameQueue,
+    Seen,
+    Source,
+    folder_frames,
+    open_source,
+    pipe_frames,
+    video_frames,
+    watch,
+)
+from detect.models.anchors import default_anchors
+from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.structures import Detections
 
 Run = Callable[..., Any]
 Gray = NDArray[np.uint8]
@@ -387,7 +395,7 @@ class TestCommand:
                 ] * times
 
     def test_the_runs_thresholds_are_obeyed(self, weights: Path, tmp_path: Path, detect: Run) -> None:
-        from detect.thresholds import sha256_of, write_thresholds
+        from detect.inference.thresholds import sha256_of, write_thresholds
 
         run = tmp_path / "run"
         run.mkdir()

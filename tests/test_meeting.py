@@ -18,12 +18,12 @@ from team import free_port, needs_fork, together
 from test_equivalence import in_team
 from tiny import write_tiny
 
-from detect import distributed
-from detect.config import DataConfig
-from detect.data import DetectionDataset, read_dataset
-from detect.distributed import Team, joined, was_restarted
-from detect.engine.reading import read_data
+from detect.config.schema import DataConfig
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.engine.data import read_data
 from detect.errors import TeamError
+from detect.models import distributed
+from detect.models.distributed import Team, joined, was_restarted
 
 CPU = torch.device("cpu")
 

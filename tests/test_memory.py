@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detect.models.memory import ConvGruCell, Memory, levels_of, moved
+from detect.models.recurrent import ConvGruCell, Memory, levels_of, moved
 
 NAMES, STRIDES = ["p4", "p8"], [4, 8]
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 
-from detect.config import ModelConfig
+from detect.config.schema import ModelConfig
 from detect.errors import ConfigError
-from detect.models import build_detector, default_anchors, parts
-from detect.models.backbones import Csp
-from detect.models.detector import check_detector
-from detect.models.heads import Seen
+from detect.models.anchors import default_anchors
+from detect.models.backbones.csp import Csp
+from detect.models.faster_rcnn import build_detector, check_detector, parts
+from detect.models.roi_heads import Seen
 
 BOX_LOSSES = ["giou", "diou", "ciou", "smooth_l1"]
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}

@@ -116,7 +116,7 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
         "[console_scripts]",
         "detect",
         "=",
-        "detect.commands:main",
+        "detect.cli:main",
     ]
     assert any(name.endswith("/LICENSE") for name in wheel.namelist())
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
-from detect.models.pooling import PyramidRoIAlign
+from detect.models.roi_heads import PyramidRoIAlign
 
 STRIDES = (4, 8, 16, 32)
 NAMES = [f"p{stride}" for stride in STRIDES]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.sample import sample_image
+from detect.synthetic.scenes import sample_image
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

@@ -14,11 +14,11 @@ import torch
 from tiny import write_parts
 
 from detect import Predictor
-from detect.checkpoint import load_checkpoint
-from detect.commands import main
+from detect.cli import main
 from detect.images import write_image
+from detect.inference.thresholds import FILE_NAME
+from detect.models.checkpoint import load_checkpoint
 from detect.released import HOME, WEIGHTS, WORD
-from detect.thresholds import FILE_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
@@ -120,7 +120,15 @@ def test_a_release_is_refused_if_it_lost_something(tmp_path: Path, steel: Path) 
     name = next(name for name, value in checkpoint["weights"].items() if value.dtype == torch.float16)
     checkpoint["weights"][name] = checkpoint["weights"][name].float() + 1e6
     torch.save(checkpoint, tmp_path / "last.pt")
-    command = [sys.executable, str(ROOT / "tools" / "release.py"), "last.pt", "--data", str(steel), "--out", "new.pt"]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "release.py"),
+        "last.pt",
+        "--data",
+        str(steel),
+        "--out",
+        "new.pt",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode != 0
     assert "nothing was written" in done.stdout + done.stderr
@@ -130,7 +138,7 @@ def test_a_release_is_refused_if_it_lost_something(tmp_path: Path, steel: Path) 
 def test_a_release_gives_what_the_run_gave(tmp_path: Path, steel: Path) -> None:
     command = [
         sys.executable,
-        str(ROOT / "tools" / "release.py"),
+        str(ROOT / "benchmarks" / "release.py"),
         str(WEIGHTS),
         "--data",
         str(steel),

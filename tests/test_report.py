@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from detect.errors import DataError
-from detect.evaluation import Judgement, judge
-from detect.report import write_report
+from detect.evaluation.records import Judgement
+from detect.evaluation.summary import judge
+from detect.report.write import write_report
 
 LOG = [
     {"epoch": e, "loss": 2.0 / e, "losses": {"loss_classifier": 1.0 / e}, "val": {"AP": 0.1 * e, "AP50": 0.2 * e}}
@@ -292,7 +293,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["wide", "rgb", "sixteen"])
 def test_pictures_of_any_depth_are_embedded_small(tmp_path: Path, kind: str) -> None:
-    from detect.report.pictures import embed
+    from detect.report.thumbnails import embed
 
     rng = np.random.default_rng(0)
     shapes: dict[str, Any] = {"wide": (100, 3000), "rgb": (30, 40, 3), "sixteen": (30, 40)}

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from detect.report.charts import Frame, Line, bias_sketch, legend, line_chart, nice_ticks
-from detect.report.tags import place_tags
-from detect.report.wording import count, fraction, gist, percent, plural, signed
+from detect.report.tables import count, fraction, gist, percent, plural, signed
+from detect.report.thumbnails import place_tags
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detect.evaluation import Judgement, judge
-from detect.evaluation.confusion import confusion
-from detect.evaluation.outcomes import outcomes
-from detect.report import write_report
-from detect.report.packing import pack
-from detect.report.pictures import collect
+from detect.evaluation.coco_eval import confusion
+from detect.evaluation.records import Judgement
+from detect.evaluation.summary import judge, outcomes
+from detect.report.page import pack
+from detect.report.thumbnails import collect
+from detect.report.write import write_report
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "detect" / "report" / "script"
 NODE, BROWSER = which("node"), which("chromium") or which("chromium-browser") or which("google-chrome")
@@ -96,7 +96,7 @@ def test_the_page_counts_as_the_judge_does(seed: int) -> None:
 
 
 def test_no_text_ends_the_script_that_holds_it(tmp_path: Path) -> None:
-    from detect.report.packing import as_script
+    from detect.report.page import as_script
 
     text = as_script({"classes": ["</script><b>&amp;", "\u2028"]})
     assert not set("<>&") & set(text)
@@ -105,7 +105,7 @@ def test_no_text_ends_the_script_that_holds_it(tmp_path: Path) -> None:
 
 def test_the_weakest_detections_are_left_out_of_a_large_page(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = random_judgement(0)
-    monkeypatch.setattr("detect.report.packing._MOST_DETECTIONS", 10)
+    monkeypatch.setattr("detect.report.page._MOST_DETECTIONS", 10)
     packed = pack(judged.evaluated, collect([], [], None), 0.5)
     scores = [d[5] for image in packed["images"] for d in image[5]]
     every = sorted((d["score"] for d in judged.detections), reverse=True)

@@ -13,21 +13,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from detect.commands.corruptions import (
-    add_corruption_arguments,
-    check_corruption_arguments,
-    judge_under_corruptions,
-)
-from detect.commands.tiles import add_tile_arguments
-from detect.commands.verb import UsageError
-from detect.corruptions import CORRUPTIONS, corrupt
+from detect.cli.common import UsageError, add_tile_arguments
+from detect.cli.evaluate import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
 from detect.errors import DataError
-from detect.evaluation import average_precision, judge
 from detect.evaluation.report_intervals import report_intervals
+from detect.evaluation.robustness import judge_corrupted
+from detect.evaluation.summary import average_precision, judge
 from detect.images import Pixels, read_image, write_image
-from detect.records import Dataset, Detections, Image
 from detect.report.robustness import class_rows, gist, table_rows, to_markdown, to_svg
-from detect.robustness import judge_corrupted
+from detect.structures import Dataset, Detections, Image
+from detect.synthetic.corruptions import CORRUPTIONS, corrupt
 
 CLASSES = ("bright_spot", "dark")
 BOX = (10, 12, 40, 30)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from tiny import tiny_config, write_tiny
 
-from detect.engine import lock, train
-from detect.engine.lock import RunLock
+from detect.engine import run_folder as lock
+from detect.engine.run_folder import RunLock
+from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Takes the lock, has a child as a training has its loader processes, and waits to be killed.
 _HOLDER = """
 import os, pathlib, sys, time
-from detect.engine.lock import RunLock
+from detect.engine.run_folder import RunLock
 lock = RunLock(pathlib.Path(sys.argv[1]))  # lost with its last reference, as files are
 lock.take()
 child = os.fork() if hasattr(os, "fork") else None

@@ -12,10 +12,10 @@ import pytest
 
 from detect.errors import DataError
 from detect.images import read_image
-from detect.sample import CATEGORIES, make_image, sample_image, write_sample
-from detect.sample import scene as scene_module
-from detect.sample.defects import DEFECTS
-from detect.sample.fields import blur, dots, drift, grain, step
+from detect.synthetic import scenes as scene_module
+from detect.synthetic.defects import DEFECTS
+from detect.synthetic.scenes import CATEGORIES, make_image, sample_image, write_sample
+from detect.synthetic.steel import blur, dots, drift, grain, step
 
 NEU = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 

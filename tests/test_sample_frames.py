@@ -12,16 +12,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.boxes import recognisable
+from detect.datasets import coco
 from detect.errors import DataError
-from detect.formats import coco
 from detect.images import read_image
-from detect.records import Box, Dataset, Image
-from detect.sample import CATEGORIES, draw_condition, motions, travel, write_strips
-from detect.sample.degrade import SHARES, degrade, motion_blur, smear_px
-from detect.sample.marks import Mark
-from detect.sample.strip import Camera, Shot, Strip, boxes_of, expose
-from detect.sample.write_strips import film
+from detect.structures import Box, Dataset, Image, recognisable
+from detect.synthetic.defects import Mark
+from detect.synthetic.scenes import CATEGORIES
+from detect.synthetic.strips import (
+    SHARES,
+    Camera,
+    Shot,
+    Strip,
+    boxes_of,
+    degrade,
+    draw_condition,
+    expose,
+    film,
+    motion_blur,
+    motions,
+    smear_px,
+    travel,
+    write_strips,
+)
 
 FRAMES = 10
 

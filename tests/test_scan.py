@@ -10,8 +10,9 @@ from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import Tensor, nn
 
 from detect.errors import ConfigError
-from detect.models import cost, parts, proposal_strides
-from detect.models.scan import Scan, ScanControl, scan_in_windows
+from detect.models.cost import cost
+from detect.models.faster_rcnn import parts, proposal_strides
+from detect.models.recurrent import Scan, ScanControl, scan_in_windows
 
 
 @pytest.fixture(autouse=True)

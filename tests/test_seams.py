@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detect.boxes import iou
-from detect.inference.seams import merged
-from detect.inference.tiling import Tiling
-from detect.records import Detections
+from detect.inference.tiling import Tiling, merged
+from detect.structures import Detections, iou
 
 CATEGORIES = ("a", "b")
 Row = tuple[Sequence[float], float, int]

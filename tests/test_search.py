@@ -13,14 +13,16 @@ import pytest
 import yaml
 from tiny import tiny_config, write_parts
 
-from detect.commands import main
-from detect.config import Config, load_config
+from detect.cli import main
+from detect.config.loading import load_config
+from detect.config.schema import Config
 from detect.errors import ConfigError
 
 pytest.importorskip("optuna", reason="detect search needs Optuna: pip install 'surface-detect[search]'")
 
-from detect.engine.folder import RunFolder
-from detect.search import Range, Space, Trial, read_space, search, study
+from detect.benchmark import search as study
+from detect.benchmark.search import Range, Space, Trial, read_space, search
+from detect.engine.run_folder import RunFolder
 
 KEYS = {"train.lr": {"low": 1e-3, "high": 1e-2, "log": True}, "model.roi.box_loss": ["giou", "ciou"]}
 

@@ -14,13 +14,15 @@ import pytest
 import torch
 from labelled_data import picture
 
-from detect.conversion import audit_sources, convert
-from detect.data import Augment, ClipLoader, DetectionDataset, Sample, strips
-from detect.data.panning import pan
+from detect.data.clips import ClipLoader, pan, strips
+from detect.data.dataset import DetectionDataset, Sample
+from detect.data.transforms import Augment
+from detect.datasets import coco
+from detect.datasets.convert import audit_sources, convert
+from detect.datasets.formats import FORMATS
 from detect.errors import ConfigError, DataError
-from detect.formats import FORMATS, coco
 from detect.images import write_image
-from detect.records import Box, Dataset, Frame, Image
+from detect.structures import Box, Dataset, Frame, Image
 
 BOX = Box("dent", (1.0, 2.0, 30.5, 40.0))
 

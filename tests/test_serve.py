@@ -16,8 +16,8 @@ from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_form, as_
 
 from detect import Predictor
 from detect.errors import DataError, MemoryShortageError
-from detect.sample import sample_image
-from detect.serve import Limits
+from detect.serve.requests import Limits
+from detect.synthetic.scenes import sample_image
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from serving import Client, as_file, gray
 
-from detect.records import Detections
-from detect.sample import sample_image
+from detect.structures import Detections
+from detect.synthetic.scenes import sample_image
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,7 +88,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 def test_help_and_a_missing_package_are_told_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from detect.commands import main; assert main(['serve', '--help']) == 0; "
+        "import sys; from detect.cli import main; assert main(['serve', '--help']) == 0; "
         "assert not {'torch', 'fastapi', 'uvicorn', 'numpy'} & set(sys.modules); "
         "sys.modules['fastapi'] = None; sys.exit(main(['serve']))"
     )
@@ -136,9 +136,10 @@ def test_a_port_that_is_taken_is_one_sentence(detect: Callable[..., Any]) -> Non
 def test_an_open_door_is_warned_of_and_an_export_is_served(
     detect: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import detect.serve as serving_room
-    from detect.export.contract import Contract, write_contract
-    from detect.serve import model as models
+    from detect.export.runtimes import Contract, write_contract
+    from detect.serve import app as serving_app
+    from detect.serve import server as serving_server
+    from detect.serve import service as models
 
     contract = Contract("model.onnx", "onnx", "fp32", (30, 40), 1, "uint8", 255, ("a", "b"))
     write_contract(tmp_path, contract, {"thresholds": {"a": 0.25}})
@@ -157,8 +158,8 @@ def test_an_open_door_is_warned_of_and_an_export_is_served(
             pass
 
     monkeypatch.setattr(models, "load", lambda folder, threads: Runner())
-    monkeypatch.setattr(serving_room, "create_app", lambda model, *_, **__: served.append(model))
-    monkeypatch.setattr(serving_room, "server_of", lambda *_, **__: Ended())
+    monkeypatch.setattr(serving_app, "create_app", lambda model, *_, **__: served.append(model))
+    monkeypatch.setattr(serving_server, "server_of", lambda *_, **__: Ended())
     outcome = detect("serve", tmp_path, "--host", "0.0.0.0", "--port", "0")
     assert outcome.code == 0
     assert "detect: check this: whoever reaches http://0.0.0.0:" in outcome.err

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from serving import Client, Known, as_file, as_form, as_npy, gray, served
 
-from detect.serve import Limits, connections
+from detect.serve import server as connections
+from detect.serve.requests import Limits
 
 LIMITS = Limits(max_mb=0.25, max_pixels=100_000, timeout_s=10)
 

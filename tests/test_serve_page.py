@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as Pillow
 from serving import CATEGORIES, Known, as_file, gray, served
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from chromium import BROWSER, Chromium
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to open the page with")

@@ -16,7 +16,9 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_npy, served
 
-from detect.serve import Limits, Model, create_app
+from detect.serve.app import create_app
+from detect.serve.requests import Limits
+from detect.serve.service import Model
 
 SCHEMA = create_app(Model("known", CATEGORIES, THRESHOLDS, lambda images: []), Limits()).openapi()
 LABELS = [f"{method.upper()} {path}" for path, item in SCHEMA["paths"].items() for method in item]

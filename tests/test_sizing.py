@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from detect.models.sizing import NativeSize, Resized
+from detect.models.faster_rcnn import NativeSize, Resized
 
 
 @pytest.mark.parametrize(

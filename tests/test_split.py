@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect.data.subset import evenly
+from detect.data.dataset import evenly
+from detect.datasets.split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
 from detect.errors import DataError
-from detect.split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
 
 
 def test_ranges_and_fractions_are_told_apart() -> None:

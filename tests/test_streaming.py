@@ -15,18 +15,17 @@ from tiny import TINY_MODEL
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from detect.config import ModelConfig
-from detect.data import DetectionDataset
+from detect.config.schema import ModelConfig
+from detect.data.dataset import DetectionDataset
+from detect.data.motion import motion_between
 from detect.errors import ConfigError
 from detect.images import read_image, write_image
-from detect.incoming import grown, incoming_window
-from detect.models import State, build_detector, parts
-from detect.motion import motion_between
-from detect.prediction import detect_images, to_detections
-from detect.records import Dataset, Detections, Frame, Image
-from detect.sample.degrade import degrade
-from detect.sample.write_strips import film
-from detect.streaming import Stream, detect_in_time
+from detect.inference.detection import detect_images, to_detections
+from detect.inference.stream import Stream, detect_in_time, grown, incoming_window
+from detect.models.faster_rcnn import build_detector, parts
+from detect.models.recurrent import State
+from detect.structures import Dataset, Detections, Frame, Image
+from detect.synthetic.strips import degrade, film
 
 SHAPES = [[(12.0, 12.0), (24.0, 12.0)]] * 4
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}

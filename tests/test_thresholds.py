@@ -13,12 +13,12 @@ from labelled_data import picture
 from test_inference import untrained
 from tiny import write_tiny
 
+from detect.datasets import coco
 from detect.errors import DataError
-from detect.formats import coco
 from detect.images import read_image
-from detect.inference import Predictor
-from detect.records import Detections
-from detect.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_beside, write_thresholds
+from detect.inference.predictor import Predictor
+from detect.inference.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_beside, write_thresholds
+from detect.structures import Detections
 
 Run = Callable[..., Any]
 CATEGORIES = ("patches", "scratches")
@@ -130,7 +130,7 @@ class TestInfer:
         path = tmp_path / "run" / "best.pt"
         path.parent.mkdir()
         path.write_bytes(b"weights")
-        monkeypatch.setattr("detect.inference.Predictor.load", lambda given, **options: FakePredictor(path))
+        monkeypatch.setattr("detect.inference.predictor.Predictor.load", lambda given, **options: FakePredictor(path))
         picture(tmp_path / "a.png")
         monkeypatch.chdir(tmp_path)
         return path

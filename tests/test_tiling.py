@@ -14,18 +14,17 @@ import torch
 from numpy.typing import NDArray
 from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
 
-from detect.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
-from detect.config import ModelConfig
-from detect.engine import train
-from detect.engine.design import trained_side
+from detect.config.schema import ModelConfig
+from detect.datasets import coco
+from detect.engine.init import trained_side
+from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError
-from detect.formats import coco
 from detect.images import write_image
-from detect.inference import Predictor
-from detect.inference.strips import StripFiles
-from detect.inference.tiling import Tiling, detect_tiled, strip_tiling, tile_rows, tiling_for
-from detect.models import default_anchors
-from detect.records import Box, Dataset, Detections, Image
+from detect.inference.predictor import Predictor
+from detect.inference.tiling import StripFiles, Tiling, detect_tiled, strip_tiling, tile_rows, tiling_for
+from detect.models.anchors import default_anchors
+from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.structures import Box, Dataset, Detections, Image
 
 Run = Callable[..., Any]
 
@@ -204,7 +203,7 @@ class TestTraining:
             assert Predictor.load(run, device="cpu").side == side
 
     def test_with_a_fixed_shorter_side_it_is_the_shorter_side(self, tmp_path: Path) -> None:
-        from detect.data import DetectionDataset
+        from detect.data.dataset import DetectionDataset
 
         images = tuple(Image(tmp_path / f"{i}.png", *wh) for i, wh in enumerate([(300, 100), (120, 400)]))
         dataset = DetectionDataset(Dataset(images, CATEGORIES), channels=1)

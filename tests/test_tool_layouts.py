@@ -9,10 +9,11 @@ import pytest
 from layout_writers import Expected
 from tool_layouts import COCO_LAYOUTS, LAYOUTS, Layout
 
-from detect.conversion import LabelError, ReadOptions, audit_sources, convert
+from detect.datasets import coco
+from detect.datasets.convert import LabelError, audit_sources, convert
+from detect.datasets.reading import ReadOptions
 from detect.errors import DataError
-from detect.formats import coco
-from detect.records import Dataset
+from detect.structures import Dataset
 
 CONVERTED = {"shapes converted", "rotated boxes", "outlines left out", "keypoints left out"}
 PARTS = {"valid": "val", "validation": "val"}  # how tools spell them

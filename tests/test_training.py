@@ -14,13 +14,15 @@ import pytest
 import torch
 from tiny import TINY_MODEL, tiny_config, write_tiny
 
-from detect.checkpoint import load_checkpoint
-from detect.config import Config, load_config
+from detect.config.loading import load_config
+from detect.config.schema import Config
 from detect.data import transforms
-from detect.engine import steps, train, trainer
-from detect.engine.validation import Validator
+from detect.engine import steps, trainer
+from detect.engine.data import Validator
+from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError, DataError, DivergenceError
-from detect.inference import Predictor
+from detect.inference.predictor import Predictor
+from detect.models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMING = ("images_per_s", "seconds")
@@ -408,7 +410,7 @@ class TestRefusals:
     def test_a_loss_that_is_no_number_names_the_images(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from detect.models.detection_heads import DetectionHeads
+        from detect.models.roi_heads import DetectionHeads
 
         losses, calls = DetectionHeads.losses, []
 
@@ -426,7 +428,7 @@ class TestRefusals:
     def test_a_gradient_that_is_no_number_is_not_applied(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from detect.models.detection_heads import DetectionHeads
+        from detect.models.roi_heads import DetectionHeads
 
         losses = DetectionHeads.losses
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from tiny import TINY_MODEL, tiny_config, write_tiny
 
-from detect.checkpoint import load_checkpoint
-from detect.engine import train, trainer
+from detect.engine import trainer
+from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError
 from detect.images import read_image
-from detect.inference import Predictor
+from detect.inference.predictor import Predictor
+from detect.models.checkpoint import load_checkpoint
 
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
 MEMORY = {**TINY_MODEL, "memory": {"kind": "gru", "light": LIGHT, "unseen_share": 0.3}}

@@ -14,13 +14,16 @@ import torch
 from tiny import TINY_MODEL, tiny_config, write_tiny
 from tiny_detector import tiny_detector
 
-from detect.config import AugmentConfig
-from detect.data import Augment, DetectionDataset, TrainingLoader, read_dataset, shortage_told
+from detect.config.schema import AugmentConfig
 from detect.data import loader as loading
-from detect.engine import steps, train
-from detect.engine.soundness import warnings_about
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.data.loader import TrainingLoader, shortage_told
+from detect.data.transforms import Augment
+from detect.engine import steps
+from detect.engine.data import warnings_about
+from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError, MemoryShortageError, is_out_of_memory
-from detect.prediction import detect_images
+from detect.inference.detection import detect_images
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -103,7 +106,7 @@ class TestMemory:
             raise torch.OutOfMemoryError(text)
 
     def test_so_do_reading_and_judging(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from detect.engine.validation import Validator
+        from detect.engine.data import Validator
 
         def none(*arguments: Any, **named: Any) -> None:
             raise MemoryError

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
 
-from detect.config import AugmentConfig
-from detect.data import Augment, Sample
-from detect.data.transforms import transpose
-from detect.engine import train
+from detect.config.schema import AugmentConfig
+from detect.data.dataset import Sample
+from detect.data.transforms import Augment, transpose
+from detect.datasets import coco
+from detect.engine.trainer import train
 from detect.errors import ConfigError
-from detect.formats import coco
 from detect.images import write_image
-from detect.records import Dataset, Image
+from detect.structures import Dataset, Image
 
 NOTHING = {name: 0 for name in ("flip_h", "flip_v", "crop", "brightness", "contrast", "illumination")}
 OFF = Augment(**AugmentConfig(**NOTHING).model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))

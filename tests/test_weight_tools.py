@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detect.checkpoint import load_checkpoint, save_checkpoint
-from detect.commands import main
+from detect.cli import main
+from detect.models.checkpoint import load_checkpoint, save_checkpoint
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import average_weights
 import compare_settings

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from detect.config import Config, parse_config
-from detect.formats import coco
+from detect.config.loading import parse_config
+from detect.config.schema import Config
+from detect.datasets import coco
 from detect.images import write_image
-from detect.records import Box, Dataset, Image
+from detect.structures import Box, Dataset, Image
 
 torch.set_num_threads(1)  # for networks this small more threads only wait for each other
 

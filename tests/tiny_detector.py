@@ -8,8 +8,9 @@ import torch
 from tiny import TINY_MODEL
 from torchvision.models.detection import FasterRCNN
 
-from detect.config import ModelConfig
-from detect.models import build_detector, default_anchors, proposal_strides
+from detect.config.schema import ModelConfig
+from detect.models.anchors import default_anchors
+from detect.models.faster_rcnn import build_detector, proposal_strides
 
 
 def model_config(**changes: Any) -> ModelConfig:

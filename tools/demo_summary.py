@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detect.commands.console import command
+from detect.cli.common import command
 
 
 def main(run_dir: Path) -> None:

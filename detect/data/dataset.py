@@ -2,19 +2,166 @@
 
 from __future__ import annotations
 
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets import coco
 from ..errors import DataError
-from ..formats import coco
-from ..images import Pixels, read_image, to_gray, to_rgb
-from ..records import Dataset
-from .depth import check_depth, unit_range, white_of
-from .packed import PackedBoxes, PackedImages
-from .subset import evenly
+from ..images import Pixels, likely_white, read_image, to_gray, to_rgb
+from ..structures import Dataset, Image
+
+MIN_WHITE = 255  # a camera's largest gray value can't be less
+MOST = 65535  # gray value of white in 16-bit pixels, unless data.max_value says otherwise
+
+
+def white_of(pixels: Pixels, max_value: int | None) -> int:
+    """The gray value of white: 255 of 8-bit pixels, of 16-bit ones ``max_value``, and 65535 where it is None."""
+    return 255 if pixels.dtype == np.uint8 else max_value or MOST
+
+
+def unit_range(pixels: Pixels, max_value: int | None = None) -> NDArray[np.float32]:
+    """uint8 or uint16 -> float32 in 0 to 1: black is 0, white is 1; all 16 bits are kept.
+
+    Args:
+        pixels: of any shape.
+        max_value: white of 16-bit pixels; None: 65535. Those of 8 bits have their white at 255 in any case.
+    """
+    return np.asarray(pixels.astype(np.float32) * np.float32(1 / white_of(pixels, max_value)))
+
+
+def check_depth(pixels: Pixels, max_value: int | None, where: str | PathLike[str] | None = None) -> Pixels:
+    """The pixels, if none of them is beyond white: clipped, they would lose what the camera saw.
+
+    Raises:
+        DataError: 16-bit pixels hold more than ``max_value``.
+    """
+    if max_value is not None and pixels.dtype == np.uint16 and int(pixels.max(initial=0)) > max_value:
+        found = f"the image has gray values up to {int(pixels.max()):,}, beyond the white of {max_value:,}"
+        fix = "tell the white of its camera (--max-value; in training data.max_value), or give images of another depth"
+        raise DataError(found, where=where, fix=fix)
+    return pixels
+
+
+def depth_in_words(
+    brightest: int, max_value: int | None, *, setting: str = "data.max_value="
+) -> tuple[str, str | None]:
+    """What 16-bit images are taken for, and a warning where their brightest gray value is that of fewer bits.
+
+    Args:
+        brightest: their largest gray value.
+        max_value: white; None: 65535, as nothing else was said.
+        setting: what says it, as it is written before the number.
+    """
+    white = max_value or MOST
+    said = f"16-bit images: black is 0 and white {white:,} ({setting.rstrip(' =') if max_value else 'the whole depth'})"
+    likely = likely_white(brightest)
+    if max_value is not None or likely == MOST:
+        return said, None
+    bits = likely.bit_length()
+    warning = (
+        f"the 16-bit images go up to {brightest:,} of {white:,}, as those of a camera of {bits} bits do: "
+        f"{setting}{likely} would give them the whole range"
+    )
+    return said, warning
+
+
+def evenly(labels: Sequence[Collection[str]], count: int, *, seed: int) -> list[int]:
+    """Some of the images, at random, as even over the classes as can be; fewer of them are among more of them.
+
+    Args:
+        labels: the classes in each image; an image without any counts as a class of its own.
+        count: how many images.
+        seed: same seed and input, same images.
+
+    Returns:
+        Ascending positions in ``labels``.
+    """
+    if not 0 <= count <= len(labels):
+        raise ValueError(f"{count} of {len(labels)} images")
+    order = list(range(len(labels)))
+    random.Random(seed).shuffle(order)
+    waiting: dict[str, list[int]] = defaultdict(list)
+    for i in reversed(order):  # taken from the end
+        for label in labels[i] or ("",):
+            waiting[label].append(i)
+    chosen: dict[int, None] = {}
+    seen: Counter[str] = Counter()
+    while len(chosen) < count:
+        rarest = min((label for label, ids in waiting.items() if ids), key=lambda label: (seen[label], label))
+        i = waiting[rarest].pop()
+        if i not in chosen:
+            chosen[i] = None
+            seen.update(labels[i] or ("",))
+    return sorted(chosen)
+
+
+class PackedImages(Sequence[Image]):
+    """Paths, sizes and places in strips of many images, without their boxes; a record is made when it is asked for.
+
+    A process that is forked shares memory until it is written to, and merely looking at a Python object writes its
+    reference count: the records of a large data set would soon be there once a process.
+    """
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        names = [os.fsencode(image.path) for image in images]
+        self._names = np.frombuffer(b"".join(names), np.uint8)
+        self._ends = np.cumsum([0, *map(len, names)])
+        self.sizes_wh = np.array([(image.width, image.height) for image in images], np.int32).reshape(-1, 2)
+        self._frames = {i: image.frame for i, image in enumerate(images) if image.frame is not None}
+
+    def __len__(self) -> int:
+        return len(self.sizes_wh)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image]: ...
+
+    def __getitem__(self, index: int | slice) -> Image | list[Image]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        width, height = self.sizes_wh[index].tolist()  # refuses what is out of range
+        return Image(self.path(index), width, height, frame=self._frames.get(index % len(self)))
+
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        index %= len(self)
+        return Path(os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]].tobytes()))
+
+
+class PackedBoxes:
+    """The boxes of all images one after the other; crowd boxes are left out.
+
+    Attributes:
+        xyxy: float32[boxes, 4], pixels.
+        labels: int64[boxes], 1-based category ids.
+        counts: int64[images], boxes of each.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        ids = dataset.category_ids()
+        kept = [[box for box in image.boxes if not box.crowd] for image in dataset.images]
+        self.counts = np.array([len(boxes) for boxes in kept], np.int64)
+        self._ends = np.cumsum([0, *self.counts.tolist()])
+        total = int(self._ends[-1])
+        numbers = (value for boxes in kept for box in boxes for value in box.xyxy)
+        self.xyxy = np.fromiter(numbers, np.float32, 4 * total).reshape(-1, 4)
+        self.labels = np.fromiter((ids[box.label] for boxes in kept for box in boxes), np.int64, total)
+
+    def of(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Corners and labels of the boxes of one image."""
+        here = slice(self._ends[index], self._ends[index + 1])
+        return self.xyxy[here], self.labels[here]
 
 
 @dataclass(slots=True)

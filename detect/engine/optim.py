@@ -1,13 +1,91 @@
-"""The optimiser, its learning-rate schedule, and the precision of a step."""
+"""The optimiser, its learning-rate schedule, the averaged weights, seeds and exact arithmetic."""
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..config import TrainConfig
+from ..config.schema import TrainConfig
+
+
+class Ema:
+    """Average of parameters and of normalisation statistics.
+
+    The decay starts low and rises to ``decay`` as min(decay, (1 + n) / (1 / reach + n)) at update n, so that a short
+    training isn't held back by its random start. While it rises, this is the polynomial-decay averaging of Shamir and
+    Zhang (2013, https://arxiv.org/abs/1212.1824). Decay 0 keeps a plain copy.
+
+    Args:
+        model: what is averaged.
+        decay: the largest decay, in 0 to 1, 1 excluded.
+        reach: mean age of the averaged weights as a share of the updates so far, in 0 to 0.5, while the decay rises.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, reach: float) -> None:
+        self.decay, self.reach, self.updates = decay, reach, 0
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights after a step."""
+        self.updates += 1
+        share = 1 - min(self.decay, (1 + self.updates) / (1 / self.reach + self.updates))
+        averaged: list[Tensor] = []
+        current: list[Tensor] = []
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                averaged.append(self.weights[name])
+                current.append(value)
+            else:
+                self.weights[name].copy_(value)
+        torch._foreach_lerp_(averaged, current, share)
+
+
+_WEIGHTS, _EPOCH = 0, 1
+
+
+def weights_seed(seed: int) -> int:
+    """For the random weights that a run starts from."""
+    return _derived(seed, _WEIGHTS)
+
+
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """For what an epoch draws, so that it is the same in a resumed run and another on each process of a team."""
+    return _derived(seed, _EPOCH, epoch, *([rank] if rank else []))
+
+
+def _derived(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
+
+
+_FILLING: Any = torch.utils.deterministic  # a module whose setting has no type
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device, *, wanted: bool) -> Iterator[None]:
+    """Torch's deterministic algorithms while a training lasts; afterwards all is as before.
+
+    On a CPU they are always taken, as they cost nothing there; an operation that has none warns. Where they are
+    ``wanted`` it is an error, as torch words it.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = _FILLING.fill_uninitialized_memory
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses to multiply on a GPU
+    _FILLING.fill_uninitialized_memory = wanted and filling  # finds mistakes of torch's users, at a price
+    torch.use_deterministic_algorithms(wanted or device.type == "cpu", warn_only=not wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        _FILLING.fill_uninitialized_memory = filling
 
 
 def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:

@@ -9,25 +9,21 @@ from typing import Any
 
 import torch
 
-from ..checkpoint import Checkpoint, save_checkpoint
-from ..config import Config
-from ..data import SeededLoader, Windows, depth_in_words, shortage_told
-from ..distributed import Team, joined, local_device, was_restarted
+from ..config.schema import Config
+from ..data.dataset import depth_in_words
+from ..data.loader import SeededLoader, shortage_told
+from ..data.transforms import Windows
 from ..errors import DivergenceError
-from ..models import parts, proposal_strides
-from ..prediction import resolve_device
-from .bad_steps import BadSteps, Moment
-from .board import Board
-from .console import EpochBar, TrainingConsole, epoch_line
-from .exactness import exact_arithmetic
-from .folder import RunFolder
-from .initial import starting_detector
-from .loading import check_batches, step_needs, training_loader
-from .optim import build_optimizer, learning_rate, resolve_precision
-from .reading import read_data
-from .seeds import epoch_seed, weights_seed
-from .soundness import warnings_about
-from .steps import BadStepError, Stepper
+from ..inference.detection import resolve_device
+from ..models.checkpoint import Checkpoint, save_checkpoint
+from ..models.distributed import Team, joined, local_device, was_restarted
+from ..models.faster_rcnn import parts, proposal_strides
+from .data import check_batches, read_data, step_needs, training_loader, warnings_about
+from .init import starting_detector
+from .logging import Board, EpochBar, TrainingConsole, epoch_line
+from .optim import build_optimizer, epoch_seed, exact_arithmetic, learning_rate, resolve_precision, weights_seed
+from .run_folder import RunFolder
+from .steps import BadStepError, BadSteps, Moment, Stepper
 
 
 def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> Path:

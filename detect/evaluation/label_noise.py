@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..boxes import Array, area, intersection, iou, xywh_to_xyxy
 from ..errors import DataError
+from ..structures import Array, area, intersection, iou, xywh_to_xyxy
 from .localisation import EDGES, iou_of_pairs
-from .records import ImageId, Truth, rows_by_image
-from .validation import check_truth
+from .records import ImageId, Truth, check_truth, rows_by_image
 
 _IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 

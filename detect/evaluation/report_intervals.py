@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .ap import IOU_50
-from .curves import NO_DETECTIONS_THRESHOLD, best_f1
-from .grouping import groups_with_boxes
-from .intervals import interval_of
-from .lrp import inexactness, lrp, olrp
-from .records import Evaluated, OfSize
-from .resampling import Counts, Figures, Scores, by_figure, draw_images, mean_of_defined, resampled_precision
+from .bootstrap import (
+    Counts,
+    Figures,
+    Scores,
+    by_figure,
+    draw_images,
+    interval_of,
+    mean_of_defined,
+    resampled_precision,
+)
+from .coco_eval import IOU_50, NO_DETECTIONS_THRESHOLD, best_f1
+from .olrp import inexactness, lrp, olrp
+from .records import Evaluated, OfSize, groups_with_boxes
 
 _MOST = {"AR1": 1, "AR10": 10, "AR100": None}
 

@@ -1,5 +1,1 @@
 """Using a trained detector on images that nobody labelled."""
-
-from .predictor import Predictor
-
-__all__ = ["Predictor"]

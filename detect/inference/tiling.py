@@ -1,16 +1,278 @@
-"""Large images in tiles: where they lie, which images are seen in them, and rows of them out of pixels that come in."""
+"""Large images in tiles: where they lie, which images need them, and how detections of overlapping tiles are merged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.ops import nms
 
-from ..errors import ConfigError
-from ..images import Pixels
-from ..records import Detections
-from .seams import merged
+from ..data.dataset import as_channels, check_depth
+from ..errors import ConfigError, DataError
+from ..images import Pixels, read_image, read_size
+from ..structures import Detections, iou
+
+
+@dataclass(frozen=True, slots=True)
+class StripFiles:
+    """The files of a strip, as a line camera writes them: each begins below the one before.
+
+    Attributes:
+        paths: in order from the top.
+        tops: row of the strip that each file begins with.
+        width, height: of the strip in pixels.
+    """
+
+    paths: tuple[Path, ...]
+    tops: tuple[int, ...]
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> StripFiles:
+        """Read the files' headers.
+
+        Raises:
+            DataError: no file, one that is no image, or one of another width.
+        """
+        if not paths:
+            raise DataError("a strip without files", fix="name its files in order, or a folder of them")
+        sizes = [read_size(path) for path in paths]
+        width, tops = sizes[0][0], [0]
+        for path, (other, height) in zip(paths, sizes):
+            if other != width:
+                found = f"the file is {other} pixels wide, the strip's first one {width}"
+                raise DataError(found, where=path, fix="give files of one strip, which follow one another downwards")
+            tops.append(tops[-1] + height)
+        return cls(tuple(paths), tuple(tops[:-1]), width, tops[-1])
+
+    def blocks(self, channels: int, max_value: int | None) -> Iterator[Pixels]:
+        """The pixels of one file after the other, in the detector's channels; only one is read at a time.
+
+        Raises:
+            DataError: a damaged file, gray values beyond ``max_value``, or a file of another depth than the first.
+        """
+        depth = None
+        for path, top, bottom in zip(self.paths, self.tops, (*self.tops[1:], self.height)):
+            pixels = as_channels(check_depth(read_image(path), max_value, path), channels)
+            if pixels.shape[:2] != (bottom - top, self.width):
+                raise DataError("the file has changed while the strip was read", where=path, fix="start again")
+            depth = depth or pixels.dtype
+            if pixels.dtype != depth:
+                found = f"the file holds {8 * pixels.itemsize} bits a pixel, the strip's first one {8 * depth.itemsize}"
+                raise DataError(found, where=path, fix="give files of one camera")
+            yield pixels
+
+
+_AT_BORDER = 4.0  # pixels: a box that ends so near a tile's inner border may go on beyond it
+_SAME = 0.5  # IoU, where two tiles overlap, from which on what they see there is one object
+_AS_SURE = 0.5  # share of a detection's score that another has at least which is joined with it
+_MEETING = 0.2  # of two boxes that a seam cuts, share of the shorter edge along it that they have in common
+
+Boxes = NDArray[np.float64]  # [N, 4], xyxy, pixels of the image
+Tile = tuple[int, int, int, int]  # xyxy, pixels of the image
+
+
+def merged(
+    tiles: Sequence[Tile],
+    found: Sequence[Detections],
+    size_wh: tuple[int, int],
+    categories: tuple[str, ...],
+    *,
+    nms_iou: float = 0.5,
+) -> Detections:
+    """Detections of the image, best score first, from those of its tiles.
+
+    Two detections of one category from two tiles are one object if what lies of them where the tiles overlap agrees
+    (IoU of 0.5), best pairs first and each with one of the other tile at most. What is left of those that reach the
+    seam from both sides is one object if a fifth of the shorter edge along the seam is common to both: so does a
+    diagonal scratch, whose boxes hardly agree there. A detection with less than half of the other's score isn't joined,
+    so doubtful boxes don't spoil sure ones; it goes where the other explains it. Of an object that some tile sees whole
+    (no edge within 4 pixels of the tile's inner borders), the best such box counts; others only add what it can't
+    explain. One that every tile cuts gets the box around all parts and the best score among them.
+
+    Args:
+        tiles: row by row from the top.
+        found: a tile each, in pixels of the image.
+        size_wh: of the image in pixels.
+        categories: names.
+        nms_iou: IoU above which the lesser of two boxes of one category goes in the end, as within a tile.
+    """
+    boxes = np.concatenate([np.zeros((0, 4)), *(each.boxes_xyxy.astype(np.float64) for each in found)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(each.scores for each in found)])
+    labels = np.concatenate([np.zeros(0, np.int64), *(each.labels for each in found)])
+    ends = np.cumsum([0, *map(len, found)])
+    areas = np.array(tiles, np.float64).reshape(-1, 4)
+    seen_in = np.repeat(areas, np.diff(ends), axis=0)
+    cut = _cut(boxes, seen_in, size_wh)
+    objects = _Objects(len(boxes))
+    shadows: list[tuple[int, int]] = []
+    for a, b in _neighbours(tiles):
+        mine, theirs = (np.arange(ends[k], ends[k + 1]) for k in (a, b))
+        for i, j, joined in _pairs(boxes, scores, labels, mine, theirs, areas[a], areas[b]):
+            if joined:
+                objects.join(i, j)
+            else:
+                shadows.append((i, j) if scores[i] < scores[j] else (j, i))
+    parts = objects.parts()
+    whole_boxes, best = [], []
+    for members in parts:
+        order = sorted(members, key=lambda i: (bool(cut[i]), -scores[i]))
+        best.append(order[0])
+        whole_boxes.append(_box(boxes[order], seen_in[order], any_whole=not cut[order[0]]))
+    every = np.array(whole_boxes, np.float64).reshape(-1, 4)
+    left = _unexplained(every, parts, shadows, boxes, seen_in)
+    outlines, trusted = every[left].astype(np.float32), np.array(best, np.int64)[left]
+    kept = _suppressed(outlines, scores[trusted], labels[trusted], nms_iou)
+    chosen = trusted[kept]
+    return Detections(outlines[kept], scores[chosen], labels[chosen], categories)
+
+
+class _Objects:
+    """Which detections are of one object: a union-find."""
+
+    def __init__(self, detections: int) -> None:
+        self._parent = list(range(detections))
+
+    def _root(self, i: int) -> int:
+        while self._parent[i] != i:
+            self._parent[i] = self._parent[self._parent[i]]
+            i = self._parent[i]
+        return i
+
+    def join(self, i: int, j: int) -> None:
+        low, high = sorted((self._root(i), self._root(j)))
+        self._parent[high] = low
+
+    def parts(self) -> list[list[int]]:
+        """The detections of each object."""
+        members: dict[int, list[int]] = {}
+        for i in range(len(self._parent)):
+            members.setdefault(self._root(i), []).append(i)
+        return list(members.values())
+
+
+def _cut(boxes: Boxes, seen_in: Boxes, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which boxes reach an inner border of their tile: bool[N]."""
+    size = np.asarray(size_wh)
+    low = (boxes[:, :2] <= seen_in[:, :2] + _AT_BORDER) & (seen_in[:, :2] > 0)
+    high = (boxes[:, 2:] >= seen_in[:, 2:] - _AT_BORDER) & (seen_in[:, 2:] < size)
+    return np.asarray((low | high).any(axis=1))
+
+
+def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[int, int]]:
+    """Pairs of tiles that overlap."""
+    for a, (left, _, right, bottom) in enumerate(tiles):
+        for b in range(a + 1, len(tiles)):
+            if tiles[b][1] >= bottom:
+                break
+            if tiles[b][0] < right and tiles[b][2] > left:
+                yield a, b
+
+
+def _pairs(
+    boxes: Boxes,
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    mine: NDArray[np.int64],
+    theirs: NDArray[np.int64],
+    tile_a: NDArray[np.float64],
+    tile_b: NDArray[np.float64],
+) -> Iterator[tuple[int, int, bool]]:
+    """Detections of two tiles that are of one object, True, or that agree though one is much less sure, False."""
+    low, high = np.maximum(tile_a[:2], tile_b[:2]), np.minimum(tile_a[2:], tile_b[2:])
+    mine, theirs = (k[(boxes[k, :2] < high).all(axis=1) & (boxes[k, 2:] > low).all(axis=1)] for k in (mine, theirs))
+    if not len(mine) or not len(theirs):
+        return
+    band = np.tile(low, 2), np.tile(high, 2)
+    alike = labels[mine][:, None] == labels[theirs][None, :]
+    as_sure = np.minimum.outer(scores[mine], scores[theirs]) >= _AS_SURE * np.maximum.outer(
+        scores[mine], scores[theirs]
+    )
+    agreement = np.where(alike, iou(np.clip(boxes[mine], *band), np.clip(boxes[theirs], *band)), 0)
+    for i, j in np.argwhere((agreement >= _SAME) & ~as_sure).tolist():
+        yield int(mine[i]), int(theirs[j]), False
+    alike &= as_sure
+    for i, j in _best_first(np.where(as_sure, agreement, 0), _SAME):
+        alike[i, :] = alike[:, j] = False
+        yield int(mine[i]), int(theirs[j]), True
+    for axis in (0, 1):
+        if tile_a[1 - axis] == tile_b[1 - axis]:  # side by side along this axis
+            meeting = _meeting(boxes[mine], boxes[theirs], tile_a, tile_b, axis)
+            for i, j in _best_first(np.where(alike, meeting, 0), _MEETING):
+                yield int(mine[i]), int(theirs[j]), True
+
+
+def _best_first(agreement: NDArray[np.float64], least: float) -> Iterator[tuple[int, int]]:
+    """Row and column of the largest value, then of the largest in other rows and columns, and so on."""
+    left = agreement.copy()
+    while True:
+        i, j = np.unravel_index(int(left.argmax()), left.shape)
+        if left[i, j] < least:
+            return
+        left[i, :] = left[:, j] = 0
+        yield int(i), int(j)
+
+
+def _meeting(
+    boxes_a: Boxes, boxes_b: Boxes, tile_a: NDArray[np.float64], tile_b: NDArray[np.float64], axis: int
+) -> NDArray[np.float64]:
+    """Of boxes that go on into the other tile on both sides, what they share along the seam: [A, B], 0 to 1."""
+    if tile_a[axis] > tile_b[axis]:
+        return np.asarray(_meeting(boxes_b, boxes_a, tile_b, tile_a, axis).T)
+    goes_on = boxes_a[:, axis + 2] >= tile_a[axis + 2] - _AT_BORDER
+    comes_in = boxes_b[:, axis] <= tile_b[axis] + _AT_BORDER
+    low, high = 1 - axis, 3 - axis
+    first_a, last_a, first_b, last_b = boxes_a[:, low], boxes_a[:, high], boxes_b[:, low], boxes_b[:, high]
+    shared = np.minimum.outer(last_a, last_b) - np.maximum.outer(first_a, first_b)
+    share = np.clip(shared, 0, None) / np.maximum(np.minimum.outer(last_a - first_a, last_b - first_b), 1e-6)
+    return np.asarray(np.where(np.logical_and.outer(goes_on, comes_in), share, 0))
+
+
+def _box(boxes: Boxes, seen_in: Boxes, *, any_whole: bool) -> Boxes:
+    """The box of an object from those of its tiles, the one to trust most first."""
+    box = boxes[0]
+    for each, tile in zip(boxes[1:], seen_in[1:]):
+        if any_whole and _explains(box, each, tile):
+            continue
+        box = np.concatenate([np.minimum(box[:2], each[:2]), np.maximum(box[2:], each[2:])])
+    return np.asarray(box)
+
+
+def _explains(box: NDArray[np.float64], seen: NDArray[np.float64], tile: NDArray[np.float64]) -> bool:
+    """Whether what a tile shows of a box is what was seen there."""
+    in_view = np.clip(box, np.tile(tile[:2], 2), np.tile(tile[2:], 2))
+    return bool(iou(in_view[None], seen[None])[0, 0] >= _SAME)
+
+
+def _unexplained(
+    outlines: Boxes, parts: list[list[int]], shadows: list[tuple[int, int]], boxes: Boxes, seen_in: Boxes
+) -> NDArray[np.int64]:
+    """Objects without those that are a much surer one seen again: a single detection each, in its shadow."""
+    part_of = {i: number for number, members in enumerate(parts) for i in members}
+    gone = {
+        part_of[lesser]
+        for lesser, better in shadows
+        if len(parts[part_of[lesser]]) == 1 and _explains(outlines[part_of[better]], boxes[lesser], seen_in[lesser])
+    }
+    return np.array([number for number in range(len(parts)) if number not in gone], np.int64)
+
+
+def _suppressed(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], nms_iou: float
+) -> NDArray[np.int64]:
+    """Rows by falling score, without those that a better one of their category covers."""
+    kept = [np.zeros(0, np.int64)]
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        kept.append(rows[nms(torch.from_numpy(boxes[rows]), torch.from_numpy(scores[rows]), nms_iou).numpy()])
+    together = np.sort(np.concatenate(kept))
+    return np.asarray(together[np.argsort(-scores[together], kind="stable")])
+
 
 LEAST_OVERLAP = 16  # pixels: what a border cuts has to be seen beyond it, too
 _LEAST_SIDE = 2 * LEAST_OVERLAP

@@ -1,12 +1,14 @@
-"""Line charts as inline SVG: no library in the page, sharp at any size, coloured by the page's own style sheet."""
+"""Charts as inline SVG: lines, histograms and a report's curves, coloured by the page's own style sheet."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup, escape
 
 Point = tuple[float, float]
@@ -163,3 +165,269 @@ def _rounded(points: Sequence[Point]) -> list[list[float]]:
 
 def _number(value: float) -> str:
     return f"{value:g}"
+
+
+_FRAME = Frame(width=360, height=190, left=38, right=8, top=8, bottom=32)
+_MOST_BINS = 16
+_GAP = 0.16  # of a bin, between it and the next
+
+
+def doubling_edges(values: Sequence[float]) -> list[float]:
+    """Edges of bins that hold all values above 0: half-octaves, or whole ones where these would be too many."""
+    low, high = math.log2(min(values)), math.log2(max(values))
+    for step in (0.5, 1.0, 2.0, 4.0):
+        first, last = math.floor(low / step + 1e-9), math.floor(high / step + 1e-9) + 1
+        if last - first <= _MOST_BINS or step == 4:
+            break
+    return [2.0 ** (k * step) for k in range(first, last + 1)]
+
+
+def shares(values: Sequence[float], edges: Sequence[float]) -> list[float]:
+    """Share of the values in each bin; all 0 where there is none."""
+    counts = np.histogram(values, edges)[0]
+    return [float(count) / max(len(values), 1) for count in counts]
+
+
+def histogram(
+    title: str,
+    edges: Sequence[float],
+    parts: Sequence[tuple[str, Sequence[float]]],
+    *,
+    x_label: str,
+    frame: Frame = _FRAME,
+) -> Markup:
+    """An SVG element with the bars of all parts beside each other in each bin.
+
+    Args:
+        title: what a screen reader says.
+        edges: of the bins, rising.
+        parts: name and share of each bin, 0 to 1; the colours are those of ``charts.styled``.
+        x_label: what the values are.
+        frame: size and margins.
+    """
+    bins, wide = len(edges) - 1, frame.width - frame.left - frame.right
+    base, tall = frame.height - frame.bottom, frame.height - frame.bottom - frame.top
+    most = max((share for _, each in parts for share in each), default=0) or 1.0
+    drawn = [Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(*frame[:2], title)]
+    for value in nice_ticks(0, most, 3):
+        y = base - value / most * tall
+        drawn.append(
+            Markup('<line class="grid" x1="{:g}" x2="{:g}" y1="{:.1f}" y2="{:.1f}"/>').format(
+                frame.left, frame.left + wide, y, y
+            )
+        )
+        drawn.append(
+            Markup('<text x="{:g}" y="{:.1f}" text-anchor="end">{:.0f}%</text>').format(
+                frame.left - 6, y + 3.5, 100 * value
+            )
+        )
+    bar = wide / bins * (1 - _GAP) / max(len(parts), 1)
+    for number, (name, each) in enumerate(parts):
+        for k, share in enumerate(each):
+            if share > 0:
+                x, height = frame.left + wide / bins * (k + _GAP / 2) + number * bar, share / most * tall
+                says = f"{name}: {100 * share:.1f} % from {edges[k]:.3g} to {edges[k + 1]:.3g} {x_label}"
+                rect = (
+                    '<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
+                )
+                drawn.append(Markup(rect).format(styled(number), x, base - height, bar, height, says))
+    every = 1 if bins <= 8 else 2
+    for k in range(0, bins + 1, every):
+        text = '<text x="{:.1f}" y="{:g}" text-anchor="middle">{}</text>'
+        told = f"{edges[k]:.0f}" if edges[k] >= 10 else f"{edges[k]:.2g}"
+        drawn.append(Markup(text).format(frame.left + wide / bins * k, base + 14, told))
+    drawn.append(Markup('<path class="axis" d="M{:g} {:g}h{:g}"/>').format(frame.left, base, wide))
+    label = '<text class="label" x="{:g}" y="{:g}" text-anchor="middle">{}</text>'
+    drawn.append(Markup(label).format(frame.left + wide / 2, frame.height - 3, x_label))
+    return Markup("").join([*drawn, Markup("</svg>")])
+
+
+_SMALL = Frame(width=250, height=190, left=44, right=8, top=8, bottom=32)
+_MOST_ALARMS = 4.0  # false alarms an image that a chart reaches to
+_LOSS_NAMES = {
+    "loss_classifier": "classification",
+    "loss_box_reg": "box regression",
+    "loss_objectness": "objectness",
+    "loss_rpn_box_reg": "proposal regression",
+}
+
+
+def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
+    """(class, chart) for each class with a box to find; the dot is the point of the best F1."""
+    recall = summary["pr_curves"]["recall"]
+    charts = []
+    for name, curves in summary["pr_curves"]["per_class"].items():
+        if curves is None:
+            continue
+        lines = [
+            Line("IoU 0.50", until_zero(recall, curves["0.50"]), "c1"),
+            Line("IoU 0.75", until_zero(recall, curves["0.75"]), "c2 dash"),
+        ]
+        best = summary["per_class"][name]["best_f1"]
+        mark = None if best["threshold"] is None else (best["recall"], best["precision"])
+        title = f"Precision over recall of {name}"
+        ranges: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "x_label": "recall", "y_label": "precision"}
+        charts.append((name, line_chart(title, lines, mark=mark, frame=_SMALL, **ranges)))
+    return charts
+
+
+def iou_chart(summary: dict[str, Any]) -> Markup | None:
+    """AP over the IoU from which a detection counts as right, of each class; None where nothing is to find."""
+    lines = []
+    for number, (name, of_class) in enumerate(summary["per_class"].items()):
+        points = [(float(iou), ap) for iou, ap in of_class["ap_by_iou"].items() if ap is not None]
+        lines.append(Line(name, points, styled(number)))
+    lines = [line for line in lines if line.points]
+    if not lines:
+        return None
+    ranges: dict[str, Any] = {"x_range": (0.5, 0.95), "y_range": (0, 1), "x_label": "IoU"}
+    return line_chart("AP over the IoU that is asked for", lines, **ranges) + legend(lines)
+
+
+def threshold_chart(summary: dict[str, Any]) -> Markup | None:
+    """Precision, recall and F1 over the score threshold; None where nothing was found or nothing is to find."""
+    if not summary["boxes"] or not summary["detections"]:
+        return None
+    lines = []
+    for key, name, style in (("precision", "precision", "c1"), ("recall", "recall", "c2"), ("f1", "F1", "c3")):
+        points = [(t["threshold"], t[key]) for t in summary["thresholds"] if t[key] is not None]
+        lines.append(Line(name, points, style))
+    at, f1 = summary["score_threshold"], summary["at_threshold"]["f1"]
+    chart = line_chart(
+        "Precision, recall and F1 over the score threshold",
+        lines,
+        x_range=(0, 1),
+        y_range=(0, 1),
+        x_label="score threshold",
+        mark=None if f1 is None else (at, f1),
+    )
+    return chart + legend(lines)
+
+
+def operating_charts(operating: dict[str, Any] | None) -> list[tuple[str, Markup]]:
+    """(title, chart) of sensitivity over false alarms, and of how often a score is right; none without a choice."""
+    if operating is None:
+        return []
+    curves = {"all": operating["froc"]["overall"], **operating["froc"]["per_class"]}
+    froc = []
+    for number, (name, told) in enumerate(curves.items()):
+        points = list(zip(told["curve"]["false_alarms_per_image"], told["curve"]["sensitivity"]))
+        froc.append(
+            Line(name, [point for point in points if point[0] <= _MOST_ALARMS and point[1] is not None], styled(number))
+        )
+    bins = operating["reliability"]["overall"]["bins"]
+    right = [
+        Line(
+            "share that is right",
+            [(each["mean_score"], each["hit_rate"]) for each in bins if each["hit_rate"] is not None],
+            "c1",
+        ),
+        Line("as it would be if scores were exact", [(0, 0), (1, 1)], "c6 dash"),
+    ]
+    unit: dict[str, Any] = {"y_range": (0, 1)}
+    labels: dict[str, Any] = {"x_label": "false alarms an image", "y_label": "sensitivity"}
+    return [
+        (
+            "Sensitivity over false alarms (FROC)",
+            line_chart("FROC", froc, x_range=(0, _MOST_ALARMS), **labels, **unit) + legend(froc),
+        ),
+        (
+            "How often a score is right",
+            line_chart("Reliability of scores", right, x_range=(0, 1), x_label="score", **unit) + legend(right),
+        ),
+    ]
+
+
+def training_charts(log: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
+    """(title, chart) of the losses and of the validation, as far as the log holds them."""
+    losses = [Line("total", _series(log, "loss"), "c1")]
+    parts = list(dict.fromkeys(name for line in log for name in line.get("losses") or {}))
+    for i, name in enumerate(parts):
+        losses.append(Line(_LOSS_NAMES.get(name, name), _series(log, "losses", name), f"c{2 + i % 5} thin"))
+    scores = [Line(key, _series(log, "val", key), f"c{i}") for i, key in enumerate(("AP50", "AP", "AP75"), 1)]
+    charts = []
+    for title, lines, top in (("Loss", losses, None), ("Validation", scores, 1.0)):
+        lines = [line for line in lines if line.points]
+        if not lines:
+            continue
+        epochs = [x for line in lines for x, _ in line.points]
+        highest = top or 1.05 * max(y for line in lines for _, y in line.points)
+        ranges: dict[str, Any] = {"x_range": (min(epochs), max(epochs)), "y_range": (0, highest)}
+        chart = line_chart(f"{title} over epochs", lines, x_label="epoch", whole_x=True, **ranges)
+        if title == "Validation" and (points := _series(log, "val", "AP")):
+            epoch, best = max(points, key=lambda point: point[1])
+            title = f"Validation: best AP {best:.3f} at epoch {epoch:g}"
+        charts.append((title, chart + legend(lines)))
+    return charts
+
+
+def _series(log: list[dict[str, Any]], *keys: str) -> list[tuple[float, float]]:
+    points = []
+    for number, line in enumerate(log, 1):
+        value: Any = line
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            points.append((float(line.get("epoch", number)), float(value)))
+    return points
+
+
+_STYLE = Markup(
+    "<style>text{font:10.5px Helvetica,Arial,sans-serif;fill:#333}.grid{stroke:#ddd}.axis{stroke:#333;fill:none}"
+    ".line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke:currentColor}.thin{stroke-width:1.2}"
+    ".dash{stroke-dasharray:5 4}.dot{fill:currentColor}.mark{fill:#fff;stroke:#222;stroke-width:1.6}"
+    ".c1{color:#1463c7}.c2{color:#d9730d}.c3{color:#12876a}.c4{color:#a63ea6}.c5{color:#8a7a12}.c6{color:#6b7686}"
+    "</style>"
+)
+_FIGURE_FRAME = Frame(width=420, height=280, left=40, right=12, top=10, bottom=36)
+_UNIT: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "frame": _FIGURE_FRAME}
+_LETTER, _LINE_HEIGHT = 5.6, 16.0
+
+
+def figures(summary: dict[str, Any]) -> dict[str, str]:
+    """File name -> SVG text: precision over recall, AP over IoU, and what each score threshold gives.
+
+    Figures with nothing to show are left out.
+    """
+    recall, curves = summary["pr_curves"]["recall"], summary["pr_curves"]["per_class"]
+    found = {name: curve for name, curve in curves.items() if curve is not None and max(curve["0.50"]) > 0}
+    made = {}
+    if found:
+        lines = [
+            Line(name, until_zero(recall, curve["0.50"]), styled(i)) for i, (name, curve) in enumerate(found.items())
+        ]
+        made["precision_recall.svg"] = _standalone("Precision over recall at IoU 0.50", lines, "recall", "precision")
+    names = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    rows = summary["thresholds"]
+    points = {key: [(row["threshold"], row[key]) for row in rows if row[key] is not None] for key in names}
+    if summary["boxes"] and summary["detections"]:
+        lines = [Line(name, points[key], styled(i)) for i, (key, name) in enumerate(names.items())]
+        made["score_threshold.svg"] = _standalone("What each score threshold gives", lines, "score threshold", "")
+    return made
+
+
+def _standalone(title: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
+    chart = line_chart(title, lines, x_label=x_label, y_label=y_label, **_UNIT)
+    key, below = _legend(lines)
+    text = re.sub(r' data-curves="[^"]*"', "", str(chart), count=1)
+    inner = text[text.index(">") + 1 : text.rindex("</svg>")]
+    height = _FIGURE_FRAME.height + below
+    head = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="{w:g}" height="{h:g}" viewBox="0 0 {w:g} {h:g}" role="img" '
+        'aria-label="{title}">'
+    ).format(w=_FIGURE_FRAME.width, h=height, title=title)
+    return f"{head}{_STYLE}{inner}{key}</svg>\n"
+
+
+def _legend(lines: Sequence[Line]) -> tuple[Markup, float]:
+    """The names below the chart, in as many rows as they need, and the height that they take."""
+    x, row, parts = _FIGURE_FRAME.left, 0, []
+    for line in lines:
+        wide = 34 + _LETTER * len(line.name)
+        if x + wide > _FIGURE_FRAME.width and x > _FIGURE_FRAME.left:
+            x, row = _FIGURE_FRAME.left, row + 1
+        y = _FIGURE_FRAME.height + 10 + row * _LINE_HEIGHT
+        stroke = '<path class="line {}" d="M{:.1f} {:.1f}h18"/><text x="{:.1f}" y="{:.1f}">{}</text>'
+        parts.append(Markup(stroke).format(line.style, x, y - 3.5, x + 23, y, line.name))
+        x += wide + 8
+    return Markup("").join(parts), 10 + (row + 1) * _LINE_HEIGHT

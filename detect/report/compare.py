@@ -3,19 +3,372 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from ..datasets.paths import image_beside
 from ..errors import DataError
-from ..evaluation import Evaluated
-from ..evaluation.comparison import FIGURES, ImageDifference
-from . import compare_words as words
-from . import wording
-from .compare_gallery import Pairs, Seen, differences, pairs, seen
-from .template import named, render, write_page
+from ..evaluation.coco_eval import NO_DETECTIONS_THRESHOLD, best_f1
+from ..evaluation.compare import FIGURES, ImageDifference, image_differences
+from ..evaluation.records import Evaluated, ImageOutcome
+from ..evaluation.summary import outcomes
+from . import tables as wording
+from .page import named, render, write_page
+from .tables import count, fraction, plural
+from .thumbnails import Picture, TagCorners, embed, place_tags
+
+_ALL = "all classes"
+_MINUS = "\N{MINUS SIGN}"
+
+
+def class_rows(comparison: dict[str, Any], other: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for all classes and one for each: {"name", "boxes", "first", "other", "difference"}.
+
+    The last three are {figure: {"value", "low", "high", ...}}; ``other`` is one of the systems but the first.
+    """
+    first, difference = comparison["systems"][0], other["difference"]
+    rows = [{"name": _ALL, "boxes": comparison["boxes"], "first": first, "other": other, "difference": difference}]
+    for name, boxes in comparison["boxes_by_class"].items():
+        of_class = {"first": first, "other": other, "difference": difference}
+        row = {key: each["per_class"][name] for key, each in of_class.items()}
+        rows.append({"name": name, "boxes": boxes, **row})
+    return rows
+
+
+def subject(comparison: dict[str, Any]) -> list[str]:
+    """What it is about, in parts: images, groups, folds, objects."""
+    parts = [plural(comparison["images"], "image")]
+    if comparison["groups"] is not None:
+        parts[0] += f" in {plural(comparison['groups'], 'group')}"
+    if comparison["folds"] > 1:
+        parts.append(f"{comparison['folds']} folds")
+    return [*parts, plural(comparison["boxes"], "labelled object")]
+
+
+def sentences(comparison: dict[str, Any]) -> list[str]:
+    """What is found about each system but the first: verdict, size of the difference, classes."""
+    return [_sentence(comparison, row) for row in comparison["systems"][1:]]
+
+
+def explanation(comparison: dict[str, Any]) -> str:
+    """How to read the figures, and how far to trust them."""
+    groups, share = comparison["groups"], percent(comparison)
+    covers = {row["difference"]["covers"] for row in comparison["systems"][1:]}
+    drawn = "images" if groups is None else f"the {groups} groups of images"
+    said = (
+        "Scores are pycocotools' fractions, means over runs and folds. "
+        f"Intervals hold {share}, by {comparison['resamples']:,} bootstrap resamples of {drawn}. Differences are "
+        "paired: both systems on the same resampled images, the other minus the first. "
+    )
+    if covers == {"images"}:
+        said += "They cover the choice of images; of one training each, nothing is known of other seeds. "
+    elif covers == {"images and seeds"}:
+        said += "They cover the choice of images and of seeds. "
+    else:
+        said += "They cover the choice of images, and of seeds where both systems have several. "
+    differences = [row["difference"][key] for row in _all_rows(comparison) for key in FIGURES]
+    if any(each["images_to_tell"] is not None for each in differences):
+        said += "So many images as are named would tell four times in five, if the difference is as large as it looks. "
+    return f"{said}{comparison['by_chance']}".rstrip()
+
+
+def brief(difference: dict[str, Any]) -> str:
+    """The verdict for a cell of a table; ``explanation`` tells what the number of images rests on."""
+    needed = difference["images_to_tell"]
+    return difference["words"] if needed is None else f"cannot tell; about {needed:,} images would"
+
+
+def to_markdown(comparison: dict[str, Any]) -> str:
+    """The whole document; names are escaped, so that none can break a table."""
+    share, rows = percent(comparison), comparison["systems"]
+    lines = ["# Comparison", "", f"On {', '.join(subject(comparison))}.", ""]
+    for warning in comparison["warnings"]:
+        lines += [f"> **Check this:** {_text(warning)}", ""]
+    lines += [f"- {_text(sentence)}" for sentence in sentences(comparison)]
+    header = ["system", "runs", *(cell for key in FIGURES for cell in (key, share))]
+    body = [
+        [
+            _text(row["name"]),
+            str(row["runs"]),
+            *(c for key in FIGURES for c in (fraction(row[key]["value"]), span(row[key]))),
+        ]
+        for row in rows
+    ]
+    lines += ["", *_table(header, body)]
+    for other in rows[1:]:
+        for key in FIGURES:
+            header = ["class", "boxes", comparison["against"], other["name"], "difference", share, "verdict"]
+            body = [
+                [
+                    *(_text(row["name"]), count(row["boxes"])),
+                    *(fraction(row[each][key]["value"]) for each in ("first", "other")),
+                    *(signed(row["difference"][key]["value"]), span(row["difference"][key], signs=True)),
+                    brief(row["difference"][key]),
+                ]
+                for row in class_rows(comparison, other)
+            ]
+            lines += ["", f"## {_text(other['name'])} against {_text(comparison['against'])}: {key}", ""]
+            lines += _table([_text(cell) for cell in header], body)
+    return "\n".join([*lines, "", explanation(comparison), ""])
+
+
+def percent(comparison: dict[str, Any]) -> str:
+    """The confidence: 95 %."""
+    return f"{100 * comparison['confidence']:g}\N{NO-BREAK SPACE}%"
+
+
+def signed(value: float | None) -> str:
+    """+0.031 or −0.004 (with a true minus), or a dash."""
+    return fraction(None) if value is None else f"{value:+.3f}".replace("-", _MINUS)
+
+
+def span(interval: dict[str, Any], *, signs: bool = False) -> str:
+    """The ends of an interval, 0.480 to 0.541, or a dash."""
+    if interval["low"] is None:
+        return fraction(None)
+    return " to ".join((signed if signs else fraction)(interval[end]) for end in ("low", "high"))
+
+
+def _all_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for other in comparison["systems"][1:] for row in class_rows(comparison, other)]
+
+
+def _sentence(comparison: dict[str, Any], other: dict[str, Any]) -> str:
+    names, share = (other["name"], comparison["against"]), percent(comparison)
+    headline = other["difference"]["AP50"]
+    verdict, words = headline["verdict"], headline["words"]
+    if headline["value"] is None:
+        return f"{names[0]} against {names[1]}: {words}."
+    size = f"AP50 {signed(headline['value'])}"
+    if headline["low"] is not None:
+        size += f" ({span(headline, signs=True)}, {share})"
+    if verdict == "cannot tell":
+        why = words.removeprefix("cannot tell: ")
+        said = f"It cannot be told whether {names[0]} is better or worse than {names[1]}: {size}; {why}."
+    else:
+        said = f"{names[0]} is {verdict} than {names[1]}: {size}."
+    strict = other["difference"]["AP"]
+    if strict["value"] is not None and strict["verdict"] != verdict:
+        said += f" By AP: {strict['verdict']}, {signed(strict['value'])}."
+    for kind in ("better", "worse"):
+        classes = [row for row in class_rows(comparison, other)[1:] if row["difference"]["AP50"]["verdict"] == kind]
+        if classes:
+            listed = ", ".join(f"{row['name']} ({signed(row['difference']['AP50']['value'])})" for row in classes)
+            said += f" {kind.capitalize()} on {listed}."
+    return said
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    right = ["---", *("---:" for _ in header[1:])]
+    return ["| " + " | ".join(cells) + " |" for cells in [list(header), right, *map(list, rows)]]
+
+
+def _text(value: str) -> str:
+    """Characters that Markdown or HTML would read as markup are written so that they show."""
+    for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*")):
+        value = value.replace(sign, written)
+    return " ".join(value.replace("_", "\\_").replace("[", "\\[").split())
+
+
+_MOST = {"better": 24, "worse": 24, "mixed": 12}
+_MOST_BYTES = 12_000_000
+
+
+class Seen(NamedTuple):
+    """One system's run on one fold, ready to be drawn: its score threshold and what it makes of each image."""
+
+    evaluated: Evaluated
+    score_threshold: float
+    outcomes: tuple[ImageOutcome, ...]
+
+
+class Mark(NamedTuple):
+    """A box: corners in pixels, styles of the style sheet, the text of its tag (none if empty) and its CSS place."""
+
+    xyxy: TagCorners
+    style: str
+    only: bool
+    text: str
+    tag: str
+
+
+class Side(NamedTuple):
+    """What one system makes of the image."""
+
+    marks: tuple[Mark, ...]
+    found: int
+    missed: int
+    false: int
+
+
+class Pair(NamedTuple):
+    """One image, twice: ``sides`` are of the first system and of the other.
+
+    ``picture`` is a position in ``Pairs.pictures``, None where the file can't be read; ``categories`` are positions of
+    those that they differ in.
+    """
+
+    file_name: str
+    picture: int | None
+    width: float
+    height: float
+    sides: tuple[Side, Side]
+    says: str
+    categories: tuple[int, ...]
+
+
+class Section(NamedTuple):
+    """Pairs in which the other system is "better", "worse" or both, and of how many images they are a choice."""
+
+    key: str
+    pairs: tuple[Pair, ...]
+    of: int
+
+
+class Pairs(NamedTuple):
+    """Sections by the other system's name, the pictures they share, and why each unreadable file can't be shown."""
+
+    sections: dict[str, tuple[Section, ...]]
+    pictures: tuple[Picture, ...]
+    unreadable: tuple[str, ...]
+
+
+def seen(evaluated: Evaluated) -> Seen:
+    """At the score threshold of its best F1 over all categories."""
+    best = best_f1(evaluated)["threshold"]
+    threshold = NO_DETECTIONS_THRESHOLD if best is None else float(best)
+    return Seen(evaluated, threshold, outcomes(evaluated, threshold))
+
+
+def differences(first: Sequence[Seen], other: Sequence[Seen]) -> list[tuple[int, ImageDifference]]:
+    """(fold, difference) of all images on which they differ, those that differ most first."""
+    found = [
+        (fold, each)
+        for fold, (a, b) in enumerate(zip(first, other))
+        for each in image_differences(a.evaluated, b.evaluated, score_thresholds=(a.score_threshold, b.score_threshold))
+        if each.gained or each.lost or each.false[0] != each.false[1]
+    ]
+    return sorted(found, key=lambda of: (-abs(of[1].net), -of[1].gained - of[1].lost))
+
+
+def pairs(
+    of_others: Mapping[str, Sequence[tuple[int, ImageDifference]]],
+    runs: Mapping[str, Sequence[Seen]],
+    images_roots: Sequence[Path],
+) -> Pairs:
+    """Choose, read and mark; each picture is embedded once, up to 12 MB in all.
+
+    Args:
+        of_others: ``differences`` of each system but the first.
+        runs: of all systems, the first of them first; one a fold.
+        images_roots: for each fold the folder that its file names start from.
+    """
+    first = next(iter(runs.values()))
+    chosen = {(name, key): _of_kind(found, key) for name, found in of_others.items() for key in _MOST}
+    pictures: list[Picture] = []
+    unreadable: list[str] = []
+    known: dict[tuple[int, int], int | None] = {}
+    bytes_left = _MOST_BYTES
+    shown: dict[tuple[str, str], list[Pair]] = {key: [] for key in chosen}
+    # A round takes one image of each section, so that no section is empty when the bytes are used up.
+    for rank in range(max(_MOST.values())):
+        for (name, key), found in chosen.items():
+            if rank >= min(_MOST[key], len(found)) or bytes_left <= 0:
+                continue
+            fold, difference = found[rank]
+            place = fold, difference.image
+            file_name = first[fold].evaluated.truth.images[difference.image].file_name
+            if place not in known:
+                known[place] = None
+                try:
+                    pictures.append(embed(image_beside(images_roots[fold], file_name)))
+                    known[place] = len(pictures) - 1
+                    bytes_left -= len(pictures[-1].uri)
+                except DataError as error:
+                    unreadable.append(f"{file_name}: {error.found}")
+            index = known[place]
+            both = first[fold].outcomes[difference.image], runs[name][fold].outcomes[difference.image]
+            categories = first[fold].evaluated.truth.categories
+            shown[name, key].append(
+                _pair(both, difference, index, None if index is None else pictures[index], categories)
+            )
+    sections = {
+        name: tuple(Section(key, tuple(shown[name, key]), len(chosen[name, key])) for key in _MOST)
+        for name in of_others
+    }
+    return Pairs(sections, tuple(pictures), tuple(unreadable))
+
+
+def _of_kind(found: Sequence[tuple[int, ImageDifference]], key: str) -> list[tuple[int, ImageDifference]]:
+    sign = {"better": 1, "worse": -1, "mixed": 0}[key]
+    return [each for each in found if (each[1].net > 0) - (each[1].net < 0) == sign]
+
+
+def _pair(
+    both: tuple[ImageOutcome, ImageOutcome],
+    difference: ImageDifference,
+    index: int | None,
+    picture: Picture | None,
+    categories: Sequence[str],
+) -> Pair:
+    width, height = _extent(both, picture)
+    missed = [{(miss.category, miss.true_xyxy) for miss in each.misses} for each in both]
+    sides = _side(both[0], missed[1], width, height), _side(both[1], missed[0], width, height)
+    false = [Counter(alarm.category for alarm in each.false_alarms) for each in both]
+    differing = {category for category, _ in missed[0] ^ missed[1]}
+    differing |= {name for name in categories if false[0][name] != false[1][name]}
+    says = []
+    if difference.gained:
+        says.append(f"{difference.gained} more found")
+    if difference.lost:
+        says.append(f"{difference.lost} no longer found" if difference.gained else f"{difference.lost} fewer found")
+    if difference.false[0] != difference.false[1]:
+        says.append(f"false alarms {difference.false[0]} → {difference.false[1]}")
+    positions = tuple(k for k, name in enumerate(categories) if name in differing)
+    return Pair(both[0].image.file_name, index, width, height, sides, ", ".join(says), positions)
+
+
+def _side(outcome: ImageOutcome, only: set[Any], width: float, height: float) -> Side:
+    """``only`` holds the labels that the other system misses."""
+    marks = [(box, "crowd", False, "ignored") for box in outcome.crowd_xyxy]
+    marks += [(hit.true_xyxy, "true", False, "") for hit in outcome.hits]
+    marks += [(miss.true_xyxy, "missed", False, f"missed: {miss.category}") for miss in outcome.misses]
+    marks += [
+        (hit.found_xyxy, "hit", (hit.category, hit.true_xyxy) in only, f"{hit.category} {hit.score:.2f}")
+        for hit in reversed(outcome.hits)
+    ]
+    marks += [
+        (alarm.found_xyxy, "false", False, f"{alarm.category} {alarm.score:.2f}")
+        for alarm in reversed(outcome.false_alarms)
+    ]
+    tags = place_tags(
+        [mark[0] for mark in marks],
+        [mark[3] for mark in marks],
+        [mark[1] == "missed" for mark in marks],
+        width,
+        height,
+    )
+    drawn = tuple(Mark(*mark, tag) for mark, tag in zip(marks, tags))
+    return Side(drawn, len(outcome.hits), len(outcome.misses), len(outcome.false_alarms))
+
+
+def _extent(both: tuple[ImageOutcome, ImageOutcome], picture: Picture | None) -> tuple[float, float]:
+    """Size of the picture if there is one, else as the labels tell it, else just around the boxes."""
+    image = both[0].image
+    if picture is not None:
+        return picture.width, picture.height
+    if image.width and image.height:
+        return image.width, image.height
+    boxes = [box for each in both for box in each.crowd_xyxy]
+    boxes += [m.true_xyxy for each in both for m in each.misses] + [h.true_xyxy for each in both for h in each.hits]
+    boxes += [h.found_xyxy for each in both for h in each.hits]
+    boxes += [alarm.found_xyxy for each in both for alarm in each.false_alarms]
+    return max(1.0, *(box[2] for box in boxes)), max(1.0, *(box[3] for box in boxes))
+
 
 _SKETCH_WH = (150, 18)  # CSS pixels
 
@@ -58,7 +411,7 @@ def write_comparison(
     paths = ComparisonPaths(out / "compare.json", out / "compare.md", out / "compare.html")
     contents = {
         paths.json: json.dumps(told, indent=1, allow_nan=False, default=str) + "\n",
-        paths.markdown: words.to_markdown(comparison),
+        paths.markdown: to_markdown(comparison),
         paths.html: to_html(comparison, pairs(found, runs, images_roots), thresholds, meta),
     }
     try:
@@ -74,18 +427,18 @@ def to_html(
     comparison: dict[str, Any], gallery: Pairs, thresholds: Mapping[str, Sequence[float]], meta: dict[str, Any]
 ) -> str:
     """Render compare.html with its style sheets and script inlined; whatever came from outside is escaped."""
-    filters = named(wording.fraction, wording.count, wording.plural, words.span, words.signed, words.brief)
+    filters = named(wording.fraction, wording.count, wording.plural, span, signed, brief)
     others = comparison["systems"][1:]
-    tables = [(row["name"], words.class_rows(comparison, row)) for row in others]
+    tables = [(row["name"], class_rows(comparison, row)) for row in others]
     return render(
         "compare.html",
         filters,
         c=comparison,
         figures=FIGURES,
-        share=words.percent(comparison),
-        subject=words.subject(comparison),
-        sentences=words.sentences(comparison),
-        explanation=words.explanation(comparison),
+        share=percent(comparison),
+        subject=subject(comparison),
+        sentences=sentences(comparison),
+        explanation=explanation(comparison),
         tables=tables,
         sketch=interval_sketch,
         reach={name: {key: _reach(rows, key) for key in FIGURES} for name, rows in tables},

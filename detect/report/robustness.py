@@ -1,18 +1,55 @@
-"""How a detector bears worse pictures, shown: tables, in Markdown too, and small charts as one SVG."""
+"""How a detector bears worse pictures, shown: tables, charts, and a sheet of the corruptions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
 
-from ..corruptions import SEVERITIES
+from ..images import Pixels, to_rgb
+from ..synthetic.corruptions import CORRUPTIONS, SEVERITIES, checked_names, corrupt
+from ..visualize import contact_sheet, to_8bit
 from .charts import Frame, Line, line_chart
-from .markdown import markdown_table, plain_text
-from .wording import NOTHING, fraction, percent, plural
+from .tables import NOTHING, fraction, markdown_table, percent, plain_text, plural
 
-_COLUMNS, _PANEL_WH, _TITLE_PX = 3, (300, 200), 26
+Picture = NDArray[np.uint8]  # [height, width, 3] RGB
+
+_TITLE_PX, _FONT_PX = 20, 13
+
+
+def corruption_sheet(pixels: Pixels, names: Iterable[str] = tuple(CORRUPTIONS), *, seed: int = 0) -> Picture:
+    """A picture under each corruption and severity, with the value of the parameter above it.
+
+    Args:
+        pixels: uint8 or uint16, gray or RGB, as ``detect.corruptions.corrupt`` takes them.
+        names: of corruptions.
+        seed: same seed, same sheet.
+
+    Raises:
+        DataError: an unknown name, or no picture.
+    """
+    cells = []
+    for name in checked_names(names):
+        kind = CORRUPTIONS[name]
+        titles = [name, *(f"{level:g} {kind.unit}" for level in kind.levels)]
+        for severity, title in enumerate(titles):
+            cells.append(_titled(corrupt(pixels, name, severity, seed=seed), title))
+    return contact_sheet(cells, SEVERITIES + 1)
+
+
+def _titled(pixels: Pixels, title: str) -> Picture:
+    picture = to_rgb(to_8bit(pixels))
+    strip = Pillow.new("RGB", (picture.shape[1], _TITLE_PX), (255, 255, 255))
+    ImageDraw.Draw(strip).text((1, 2), title, fill=(19, 26, 36), font=ImageFont.load_default(_FONT_PX))
+    return np.concatenate([np.asarray(strip), picture])
+
+
+_COLUMNS, _PANEL_WH, _CHART_TITLE_PX = 3, (300, 200), 26
 _NAMED_CLASSES = 6  # as many as there are colours; of more, the curves alone are shown
 
 # A file of its own, also inside papers: no colour comes from a page around it.
@@ -120,7 +157,7 @@ def to_svg(results: dict[str, Any]) -> str:
     width, height = _PANEL_WH
     rows = -(-len(results["corruptions"]) // _COLUMNS)
     named = [line for line in lines if "faint" not in line.style]
-    total_w, total_h = _COLUMNS * width, rows * (height + _TITLE_PX) + 34
+    total_w, total_h = _COLUMNS * width, rows * (height + _CHART_TITLE_PX) + 34
     parts = [
         Markup('<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}">').format(
             total_w, total_h
@@ -130,7 +167,7 @@ def to_svg(results: dict[str, Any]) -> str:
     ]
     frame = Frame(width=width, height=height, left=44, right=14, top=8, bottom=34)
     for i, (name, each) in enumerate(results["corruptions"].items()):
-        x, y = i % _COLUMNS * width, i // _COLUMNS * (height + _TITLE_PX)
+        x, y = i % _COLUMNS * width, i // _COLUMNS * (height + _CHART_TITLE_PX)
         label = f"severity {', '.join(each['severities'])}: {_levels(each)}"
         curves = [line._replace(points=_points(line.name, k == 0, clean, each)) for k, line in enumerate(lines)]
         title = f"AP50 under {name}, by severity"
@@ -138,7 +175,7 @@ def to_svg(results: dict[str, Any]) -> str:
             title, curves[::-1], x_range=(0, SEVERITIES), y_range=(0, 1), x_label=label, frame=frame, whole_x=True
         )
         parts.append(Markup('<text class="name" x="{}" y="{}">{}</text>').format(x + 44, y + 20, name))
-        parts.append(Markup('<svg x="{}" y="{}" width="{}" height="{}">').format(x, y + _TITLE_PX, width, height))
+        parts.append(Markup('<svg x="{}" y="{}" width="{}" height="{}">').format(x, y + _CHART_TITLE_PX, width, height))
         parts.append(chart + Markup("</svg>"))
     return str(Markup("").join([*parts, _key(named, total_w, total_h), Markup("</svg>\n")]))
 

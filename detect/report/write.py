@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DataError
-from ..evaluation import Judgement
-from .figures import figures
-from .latex import to_latex
-from .markdown import to_markdown
-from .page import to_html
-from .template import write_page
+from ..evaluation.records import Judgement
+from .charts import figures
+from .page import to_html, write_page
+from .tables import to_latex, to_markdown
 
 
 class ReportPaths(NamedTuple):

@@ -1,4 +1,4 @@
-"""The routes: an image to detections, an image to a picture for the eye, the model, health, metrics, and the page."""
+"""The routes of the server, what their answers hold, and its page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -13,13 +14,40 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .. import __version__
-from .limits import Limits
-from .metrics import TEXT, Counted
-from .model import Model
-from .page import add_page
-from .refusals import Refusal, install
-from .schema import UPLOAD, Answer, Health, ModelTold, problems
-from .service import Service
+from ..report.page import text_of
+from .requests import UPLOAD, Answer, Health, Limits, ModelTold, Refusal, install, problems
+from .service import TEXT, Counted, Model, Service
+
+_HERE = Path(__file__).parent
+_SCRIPTS = ("asking", "drawing", "keeping", "listing", "main")
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def add_page(app: FastAPI) -> None:
+    """Serve the page at ``/``, its style, which builds on that of reports, and its scripts."""
+    style = text_of("page.css") + (_HERE / "page.css").read_text(encoding="utf-8")
+    _add(app, "/", (_HERE / "page.html").read_text(encoding="utf-8"), "text/html")
+    _add(app, "/page.css", style, "text/css")
+    _add(app, "/script/theme.js", text_of("script/theme.js"), "text/javascript")
+    for name in _SCRIPTS:
+        _add(
+            app, f"/script/{name}.js", (_HERE / "script" / f"{name}.js").read_text(encoding="utf-8"), "text/javascript"
+        )
+
+
+def _add(app: FastAPI, path: str, text: str, kind: str) -> None:
+    content = text.encode()
+
+    async def page() -> Response:
+        return Response(content, media_type=f"{kind}; charset=utf-8", headers=_HEADERS)
+
+    app.add_api_route(path, page, include_in_schema=False)
+
 
 _ABOUT = (
     "Defects in images of steel. Every refusal is JSON with one sentence: what was found, where, and what to do. "

@@ -1,30 +1,341 @@
-"""What a server does for a request: take it on, read it, detect, and give up what is late or no longer wanted."""
+"""What a server does for a request: take it on, detect in batches with others, count it, and give up what is late."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+import io
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition, Thread
 from time import monotonic
 from typing import Any, TypeVar
 
 from fastapi import Request
+from PIL import Image as Pillow
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from .. import __version__
-from ..drawing import class_colours
+from ..data.dataset import check_depth
 from ..errors import MemoryShortageError
+from ..export.runtimes import FILE_NAME, load, read_contract
 from ..images import Pixels
-from ..records import Detections, Xyxy
-from .batching import Batcher, Looked
-from .decoding import Upload, decode
-from .limits import Limits
-from .metrics import Metrics
-from .model import Model
-from .pictures import as_png
-from .refusals import Refusal, busy
-from .schema import Answer, Found, Health, ImageRead, LimitsTold, Milliseconds, ModelTold
-from .uploading import Intake, read_upload
+from ..inference.predictor import Predictor
+from ..structures import Detections, Xyxy
+from ..visualize import class_colours, to_8bit
+from .requests import (
+    Answer,
+    Found,
+    Health,
+    ImageRead,
+    Intake,
+    Limits,
+    LimitsTold,
+    Milliseconds,
+    ModelTold,
+    Refusal,
+    Upload,
+    busy,
+    decode,
+    read_upload,
+)
+
+_LONGEST_SIDE = 2048  # pixels
+
+
+def as_png(pixels: Pixels) -> bytes:
+    """An 8-bit PNG: 16 bits stretched as in drawn pictures, the longer side at most 2048 pixels."""
+    picture = Pillow.fromarray(to_8bit(pixels))
+    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A detector as a server needs it.
+
+    Attributes:
+        name: what answers call it.
+        categories: names that it finds.
+        thresholds: category -> score from which on a detection is shown, unless a request asks for another.
+        look: images in, detections of each out, all that the detector reports, best first. Those that the server looks
+            at together have one size and depth. Raises DataError for what the detector can't take.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    thresholds: Mapping[str, float]
+    look: Callable[[Sequence[Pixels]], Sequence[Detections]]
+
+    def kept(self, found: Detections, threshold: float | None) -> Detections:
+        """Those to show: from one score on, or from each class's own."""
+        if threshold is not None:
+            return found.above(threshold)
+        lowest = [self.thresholds[name] for name in found.categories]
+        keep = [i for i in range(len(found)) if found.scores[i] >= lowest[found.labels[i] - 1]]
+        return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep], found.categories)
+
+
+def of_predictor(predictor: Predictor, name: str, thresholds: Mapping[str, float]) -> Model:
+    """A detector of this library, thresholds by category; its scores are calibrated where the predictor's are."""
+    return Model(name, predictor.categories, dict(thresholds), predictor.together)
+
+
+def is_export(folder: Path) -> bool:
+    """Whether ``detect export`` wrote this folder."""
+    return (folder / FILE_NAME).is_file()
+
+
+def of_export(folder: Path, name: str, threshold: float | None, *, default: float, threads: int) -> Model:
+    """An exported model, which takes images of one size and gives the network's own scores.
+
+    Args:
+        folder: with contract.json in it.
+        name: what answers call it.
+        threshold: of all categories; None: those of the contract.
+        default: for categories that the contract names no threshold of.
+        threads: that it may use; 0: as many as it likes.
+
+    Raises:
+        DataError: no export, or a model that its runtime refuses.
+        ConfigError: the runtime isn't installed.
+    """
+    runner = load(folder, threads=threads)
+    contract, content = read_contract(folder)
+    told = content.get("thresholds")
+    chosen = told if isinstance(told, dict) else {}
+    of = {each: float(chosen.get(each, default)) if threshold is None else threshold for each in runner.categories}
+
+    def look(images: Sequence[Pixels]) -> list[Detections]:
+        return [runner(check_depth(each, contract.white)) for each in images]
+
+    return Model(name, runner.categories, of, look)
+
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[[Message, Any, Any], Any]
+
+
+class Metrics:
+    """What one server counts.
+
+    Args:
+        waiting: tells how many images wait.
+    """
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter("detect_requests", "Requests answered", ["path", "status"], registry=self._registry)
+        self._seconds = Histogram(
+            "detect_request_seconds",
+            "From a request's head to the end of its answer",
+            ["path"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._batches = Histogram(
+            "detect_batch_images", "Images looked at together", buckets=_SIZES, registry=self._registry
+        )
+        self._detections = Counter("detect_detections", "Detections shown", ["label"], registry=self._registry)
+        queue = Gauge("detect_waiting_images", "Images that wait for the detector", registry=self._registry)
+        queue.set_function(waiting)
+
+    def saw_batch(self, images: int) -> None:
+        """A batch was looked at."""
+        self._batches.observe(images)
+
+    def showed(self, label: str) -> None:
+        """A detection was sent."""
+        self._detections.labels(label).inc()
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+
+class Counted:
+    """An app whose requests are counted; paths that aren't known are counted as one.
+
+    Args:
+        app: the app.
+        metrics: where they are counted.
+        paths: known ones.
+    """
+
+    def __init__(self, app: AsgiApp, *, metrics: Metrics, paths: Collection[str]) -> None:
+        self._app, self._metrics, self._paths = app, metrics, paths
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.monotonic(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            path = scope["path"] if scope["path"] in self._paths else "other"
+            self._metrics.answered(path, status, time.monotonic() - start)
+
+
+_MOST_BYTES = 512 * 2**20  # of images that wait
+_MOST_TOGETHER = 16 * 640 * 640  # pixels of a batch, as in a validation
+
+Look = Callable[[Sequence[Pixels]], Sequence[Detections]]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What became of one image.
+
+    Attributes:
+        found: its detections, best first.
+        waited_ms: until it was its turn.
+        detect_ms: that the batch took.
+        batch: images in it.
+    """
+
+    found: Detections
+    waited_ms: float
+    detect_ms: float
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    pixels: Pixels
+    since: float
+    future: Future[Looked]
+
+
+class Batcher:
+    """Detects in a thread of its own, in the order of asking; nobody waits for a batch to fill up.
+
+    Args:
+        look: the detector; called from that thread alone.
+        most: images that may wait.
+        batch: images that it looks at together.
+        prepare: called in the thread before the first image.
+        on_batch: told the size of every batch.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        *,
+        most: int,
+        batch: int,
+        prepare: Callable[[], None] = lambda: None,
+        on_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._look, self._most, self._batch, self._on_batch = look, most, batch, on_batch
+        self._prepare = prepare
+        self._waiting: deque[_Job] = deque()
+        self._changed = Condition()
+        self._closed = False
+        self._thread = Thread(target=self._work, name="detect", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait."""
+        return len(self._waiting)
+
+    @property
+    def ready(self) -> bool:
+        """Whether an image would be taken."""
+        return self._thread.is_alive() and not self._closed and self.waiting < self._most
+
+    def submit(self, pixels: Pixels) -> Future[Looked]:
+        """Ask for the detections of an image; a future that is cancelled before its turn is not looked at.
+
+        Raises:
+            Refusal: too many wait, or the server stops.
+        """
+        with self._changed:
+            if self._closed:
+                raise busy("the server is being stopped")
+            held = sum(job.pixels.nbytes for job in self._waiting)
+            if len(self._waiting) >= self._most or (self._waiting and held + pixels.nbytes > _MOST_BYTES):
+                raise busy(f"{len(self._waiting)} images are waiting, as many as are taken on")
+            job = _Job(pixels, time.monotonic(), Future())
+            self._waiting.append(job)
+            self._changed.notify()
+        return job.future
+
+    def close(self) -> None:
+        """Take no more, and return when all that waits is done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        self._prepare()
+        while jobs := self._next():
+            self._do(jobs)
+
+    def _next(self) -> list[_Job]:
+        """The first that waits and others of its size; none when it's over."""
+        with self._changed:
+            while True:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if not self._waiting:
+                    return []
+                first = self._waiting[0].pixels
+                most = min(self._batch, max(1, _MOST_TOGETHER // (first.shape[0] * first.shape[1])))
+                jobs: list[_Job] = []
+                left: deque[_Job] = deque()
+                for job in self._waiting:
+                    fits = job.pixels.shape == first.shape and job.pixels.dtype == first.dtype
+                    if len(jobs) == most or not fits:
+                        left.append(job)
+                    elif job.future.set_running_or_notify_cancel():
+                        jobs.append(job)
+                self._waiting = left
+                if jobs:
+                    return jobs
+
+    def _do(self, jobs: Sequence[_Job]) -> None:
+        start = time.monotonic()
+        try:
+            results = self._look([job.pixels for job in jobs])
+        except Exception as error:  # whatever it is, it is raised where the result is waited for
+            if len(jobs) == 1:
+                jobs[0].future.set_exception(error)
+                return
+            for job in jobs:  # one that can't be looked at doesn't spoil the others, nor does their sum the memory
+                self._do([job])
+            return
+        took = time.monotonic() - start
+        self._on_batch(len(jobs))
+        for job, found in zip(jobs, results):
+            looked = Looked(found, 1e3 * (start - job.since), 1e3 * took, len(jobs))
+            job.future.set_result(looked)
+
 
 _Result = TypeVar("_Result")
 

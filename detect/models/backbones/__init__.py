@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...config import BackboneConfig
+from ...config.schema import BackboneConfig
 from .base import Backbone
 from .csp import Csp
-from .from_torchvision import Torchvision
 from .plain import Plain3, Plain5
 from .recurrent_conv import RecurrentConv
+from .torchvision import Torchvision
 
 __all__ = [
     "BACKBONES",

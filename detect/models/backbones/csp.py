@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from ..blocks import ConvNormAct, CspBlock
+from ..layers import ConvNormAct, CspBlock
 from .base import StagedBackbone
 
 

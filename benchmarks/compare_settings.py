@@ -1,0 +1,101 @@
+r"""Judge trained detectors under other settings of what needs no training: suppression, proposals, thresholds.
+
+    python benchmarks/compare_settings.py runs/mine=data/mine/val.json --set roi.nms_iou=0.4 \
+      --set roi.suppression=soft,roi.voting=true
+
+Several RUN=LABELS are folds, each detector judged on its own: figures are means over them. Each line of the table is
+one --set, keys of the configuration's model section, against the settings that the detectors were trained with; the
+differences have 95 % intervals over the images. RUN is a run's folder, a checkpoint or the word released.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import yaml
+
+from detect.config.schema import ModelConfig
+from detect.datasets import coco
+from detect.errors import ConfigError, DetectError
+from detect.evaluation.bootstrap import Interval, difference_of, intervals_of, resample
+from detect.evaluation.records import Evaluated
+from detect.evaluation.summary import judge
+from detect.inference.predictor import Predictor
+from detect.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+
+_FIGURES = ("AP50", "AP", "AP75")
+
+
+def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
+    """The same weights in a detector with other settings, such as ``roi.suppression=soft,roi.nms_iou=0.6``.
+
+    Raises:
+        ConfigError: a setting that isn't one.
+    """
+    model = checkpoint.detector.model
+    for setting in filter(None, settings.split(",")):
+        path, _, value = setting.partition("=")
+        *sections, key = path.split(".")
+        content: dict[str, Any] = model.model_dump()
+        section = content
+        try:
+            for name in sections:
+                section = section[name]
+            section[key] = yaml.safe_load(value)
+            model = ModelConfig.model_validate(content)
+        except (KeyError, TypeError, ValueError, yaml.YAMLError):
+            found = f"{setting} is no setting of the model section"
+            raise ConfigError(
+                found, where="--set", fix="detect/config/tree.py lists them, such as roi.nms_iou=0.4"
+            ) from None
+    return replace(checkpoint, detector=replace(checkpoint.detector, model=model))
+
+
+def judged(predictor: Predictor, labels: Path) -> Evaluated:
+    dataset, truth = coco.read(labels), json.loads(labels.read_text(encoding="utf-8"))
+    return judge(truth, coco.in_ids_of(truth, predictor.detect_dataset(dataset), dataset)).evaluated
+
+
+def cell(difference: Interval) -> str:
+    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="+", metavar="RUN=LABELS.json")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE,KEY=VALUE")
+    args = parser.parse_args(argv)
+    pairs = [(Path(run), Path(labels)) for run, _, labels in (pair.partition("=") for pair in args.pairs)]
+    try:
+        files = [find_checkpoint(run) for run, _ in pairs]
+        lines = [
+            [Predictor(changed(load_checkpoint(file), settings), file, calibrated=False) for file in files]
+            for settings in ("", *args.settings)
+        ]
+        evaluated = [[judged(each, labels) for each, (_, labels) in zip(line, pairs)] for line in lines]
+    except DetectError as error:
+        print(error, file=sys.stderr)
+        return 2
+    drawn = [resample([[one] for one in line]) for line in evaluated]
+    print(f"| settings | {' | '.join(_FIGURES)} | {' | '.join(f'{key}, difference' for key in _FIGURES)} |")
+    print("|" + " --- |" * (1 + 2 * len(_FIGURES)))
+    for settings, mine in zip(("as trained", *args.settings), drawn):
+        own = intervals_of(mine, seeds_too=False).overall
+        cells = [settings, *(f"{own[key].value:.3f}" for key in _FIGURES)]
+        if mine is drawn[0]:
+            cells += [""] * len(_FIGURES)
+        else:
+            difference = difference_of(mine, drawn[0], seeds_too=False).overall
+            cells += [cell(difference[key]) for key in _FIGURES]
+        print(f"| {' | '.join(cells)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Systems compared on equal terms: trained and judged alike over seeds and folds; latency; search."""

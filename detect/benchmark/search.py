@@ -1,0 +1,389 @@
+"""A search over the configuration: keys and ranges, trials that train, a study on disk that several workers share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from ..config.loading import load_config, read_plain
+from ..config.schema import Config
+from ..engine.run_folder import RunFolder, RunLock
+from ..engine.trainer import train
+from ..errors import ConfigError, DetectError
+from ..fileio import write_text
+
+_TOP = ("base", "metric", "seeds", "keys")
+_METRICS = ("AP", "AP50", "AP75")
+_RANGE = ("low", "high", "log", "step")
+_OWN = ("run.dir", "train.seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers between two ends, both included.
+
+    Attributes:
+        low, high: the ends; whole numbers if both are.
+        log: whether equal factors count alike, not equal steps.
+        step: distance of the values that are tried, from ``low`` on; None: any.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A search: what it varies, and how a trial is scored.
+
+    Attributes:
+        base: the configuration that it starts from.
+        overrides: key=value over it, for all trials.
+        keys: dotted key -> a range, or the values to choose from, as YAML text.
+        metric: "AP", "AP50" or "AP75" after the last epoch, on data.val.
+        seeds: trainings a trial, whose mean counts.
+    """
+
+    base: Path
+    overrides: tuple[str, ...]
+    keys: Mapping[str, Range | tuple[str, ...]]
+    metric: str
+    seeds: int
+
+    def config(self, chosen: Mapping[str, float | int | str], folder: Path, seed: int) -> Config:
+        """The configuration of one training.
+
+        Raises:
+            ConfigError: values that don't go together.
+        """
+        own = [f"run.dir={json.dumps(str(folder))}", f"train.seed={seed}"]
+        return load_config(self.base, [*self.overrides, *(f"{key}={text}" for key, text in chosen.items()), *own])
+
+    def described(self) -> dict[str, Any]:
+        """Plain JSON values that tell it from another search."""
+        keys = {
+            key: [each.low, each.high, each.log, each.step] if isinstance(each, Range) else list(each)
+            for key, each in self.keys.items()
+        }
+        base = load_config(self.base, self.overrides).model_dump(mode="json", exclude={"run": {"dir"}})
+        return {"base": base, "keys": keys, "metric": self.metric, "seeds": self.seeds}
+
+
+def read_space(path: Path, overrides: Sequence[str] = ()) -> Space:
+    """Read a search from YAML; docs/search.md shows its form.
+
+    Args:
+        path: the file; its ``base`` is relative to it.
+        overrides: key=value over the base, for all trials.
+
+    Raises:
+        ConfigError: unreadable, an unknown key, a value out of its range, or a base that can't be searched.
+    """
+    tree = _read(path)
+    try:
+        space = Space(
+            path.parent / _text(tree, "base"),
+            tuple(overrides),
+            _keys(tree.get("keys")),
+            _one_of(tree.get("metric", "AP"), "metric", _METRICS),
+            _whole(tree.get("seeds", 1), "seeds"),
+        )
+    except ConfigError as error:
+        raise ConfigError(error.found, where=path, fix=error.fix) from None
+    _check_base(space)
+    return space
+
+
+def _read(path: Path) -> dict[str, Any]:
+    tree = read_plain(path, "search")
+    if not isinstance(tree, dict):
+        raise ConfigError("the file is no mapping", where=path, fix=f"write {', '.join(_TOP)}")
+    unknown = next((key for key in tree if key not in _TOP), None)
+    if unknown is not None:
+        raise ConfigError(f"unknown key {unknown!r}", where=path, fix=f"there are {', '.join(_TOP)}")
+    return tree
+
+
+def _check_base(space: Space) -> None:
+    """Each key has to be one of the configuration, and the base has to give every trial a score."""
+    first = {key: str(each.low) if isinstance(each, Range) else each[0] for key, each in space.keys.items()}
+    config = space.config(first, Path("search"), 0)
+    if config.data.val is None:
+        raise ConfigError("data.val is unset, so no trial has a score", where=space.base, fix="set data.val")
+    if config.train.early_stop:
+        found = f"train.early_stop={config.train.early_stop} would let the score decide how long a trial trains"
+        raise ConfigError(found, where=space.base, fix="set train.early_stop=0")
+    if config.train.processes > 1:
+        found = f"train.processes={config.train.processes}, but a trial trains in one process"
+        raise ConfigError(found, where=space.base, fix="set train.processes=1, and let several workers search")
+
+
+def _keys(given: Any) -> dict[str, Range | tuple[str, ...]]:
+    if not isinstance(given, dict) or not given:
+        raise ConfigError(
+            f"'keys' is {given!r}", fix="name the keys to vary, such as train.lr: {low: 1e-4, high: 1e-2}"
+        )
+    own = next((key for key in given if key in _OWN), None)
+    if own is not None:
+        raise ConfigError(f"'{own}' can't be searched: it is set for each trial", fix="take it out of keys")
+    return {str(key): _values(str(key), value) for key, value in given.items()}
+
+
+def _values(key: str, given: Any) -> Range | tuple[str, ...]:
+    if isinstance(given, list):
+        if len(given) < 2:
+            raise ConfigError(f"'{key}' has {len(given)} value to choose from", fix="give two or more, or a range")
+        return tuple(json.dumps(each) for each in given)
+    if not isinstance(given, dict) or not {"low", "high"} <= given.keys() or not given.keys() <= set(_RANGE):
+        raise ConfigError(
+            f"'{key}' is {given!r}", fix="give a list of values, or {low: ..., high: ...} with log or step"
+        )
+    low, high, step = (_number(given.get(name), f"{key}.{name}") for name in ("low", "high", "step"))
+    log = given.get("log", False)
+    if low is None or high is None or not low < high:
+        raise ConfigError(f"'{key}' goes from {low} to {high}", fix="give two numbers, the lower one first")
+    if not isinstance(log, bool) or (log and (low <= 0 or step is not None)):
+        raise ConfigError(f"'{key}' can't be searched in factors", fix="log takes true, ends above 0 and no step")
+    if step is not None and step <= 0:
+        raise ConfigError(f"'{key}.step' is {step}", fix="give a number above 0")
+    return Range(low, high, log, step)
+
+
+def _number(value: Any, key: str) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ConfigError(f"'{key}' is {value!r}", fix="give a number (YAML wants 1.0e-4, not 1e-4)")
+    return value
+
+
+def _text(tree: Mapping[str, Any], key: str) -> str:
+    value = tree.get(key)
+    if not isinstance(value, str):
+        raise ConfigError(f"'{key}' is {value!r}", fix="name the YAML file that the search starts from")
+    return value
+
+
+def _one_of(value: Any, key: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ConfigError(f"'{key}' is {value!r}", fix=f"it should be {', '.join(known[:-1])} or {known[-1]}")
+    return str(value)
+
+
+def _whole(value: Any, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"'{key}' is {value!r}", fix="give a whole number, 1 or more")
+    return value
+
+
+_REASON = "failed.txt"
+_STARTUP = 8  # trials at random before the first that looks at earlier ones, or is pruned
+
+
+class Pruned(Exception):
+    """The trial scores below the median of the others so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial of a study.
+
+    Attributes:
+        number: from 0.
+        state: "complete", "pruned", "failed" or "running".
+        chosen: dotted key -> value, as YAML text.
+        score: the metric, 0 to 1; of a pruned one the last that was seen; None before any.
+        reason: why it failed.
+        folder: holds a run folder a seed.
+    """
+
+    number: int
+    state: str
+    chosen: dict[str, str]
+    score: float | None
+    reason: str | None
+    folder: Path
+
+
+def search(space: Space, out: Path, *, trials: int, seed: int, prune: bool, say: Callable[[str], None]) -> list[Trial]:
+    """Try until the study holds so many trials; trials that a dead worker of this machine left are finished first.
+
+    The values of a trial follow from the seed, its number and the trials before it (a tree-structured Parzen
+    estimator, Bergstra et al. 2011; eight at random first).
+
+    Args:
+        space: what is varied.
+        out: folder of the study; several workers may share it, over a network too.
+        trials: in all, with those of earlier calls and of other workers.
+        seed: of the choices.
+        prune: end a trial whose score is below the median of the others after as many epochs.
+        say: gets a line a trial.
+
+    Returns:
+        All trials of the study, the best first.
+
+    Raises:
+        ConfigError: the folder holds another search.
+    """
+    worker = _Worker(space, out, seed=seed, prune=prune, say=say)
+    while (left := worker.abandoned()) is not None:
+        with left.lock:
+            worker.run(left)
+    while (begun := worker.begin(trials)) is not None:
+        with begun.lock:
+            worker.run(begun)
+    return worker.all_trials()
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A trial that this worker holds."""
+
+    number: int
+    lock: RunLock
+    live: optuna.Trial | None  # None: it was begun by another worker, and is not pruned
+
+
+class _Worker:
+    def __init__(self, space: Space, out: Path, *, seed: int, prune: bool, say: Callable[[str], None]) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.space, self.out, self.seed, self.prune, self.say = space, out, seed, prune, say
+        storage = JournalStorage(JournalFileBackend(str(out / "study.log")))
+        with self._alone():
+            self.study = optuna.create_study(
+                storage=storage,
+                study_name="search",
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
+            )
+            told = self.study.user_attrs.get("search")
+            if told is None:
+                self.study.set_user_attr("search", space.described())
+            elif told != space.described():
+                found = "the folder holds another search (base, keys, metric or seeds differ)"
+                raise ConfigError(found, where=out, fix="choose another --out, or ask for the same")
+
+    def begin(self, most: int) -> _Begun | None:
+        """The next trial, its values chosen; None if there are enough."""
+        with self._alone():
+            number = len(self.study.get_trials(deepcopy=False))
+            if number >= most:
+                return None
+            mixed = self.seed * 1_000_003 + number  # so that a study that was interrupted chooses as one that was not
+            self.study.sampler = optuna.samplers.TPESampler(seed=mixed % 2**32, n_startup_trials=_STARTUP)
+            trial = self.study.ask()
+            for key, values in self.space.keys.items():
+                _suggest(trial, key, values)
+            return _Begun(trial.number, self._locked(trial.number), trial)
+
+    def abandoned(self) -> _Begun | None:
+        """A trial that nobody works on any more."""
+        with self._alone():
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                with suppress(ConfigError):  # a worker holds it
+                    return _Begun(trial.number, self._locked(trial.number), None)
+        return None
+
+    def run(self, begun: _Begun) -> None:
+        """Train a trial and tell the study; one that fails is told with its reason."""
+        number, folder = begun.number, self._folder(begun.number)
+        trial = self.study.get_trials(deepcopy=False)[number]
+        chosen = ", ".join(f"{key}={value}" for key, value in _texts(trial).items())
+        self.say(f"trial {number}: {chosen}")
+        try:
+            score = self._score(trial, folder, begun.live)
+        except Pruned:
+            self.study.tell(number, state=TrialState.PRUNED)
+            self.say(f"trial {number}: pruned, below the median of the others")
+        except DetectError as error:
+            write_text(folder / _REASON, f"{error}\n")
+            self.study.tell(number, state=TrialState.FAIL)
+            self.say(f"trial {number}: failed: {error}")
+        else:
+            self.study.tell(number, score)
+            self.say(f"trial {number}: {self.space.metric} {score:.3f}")
+
+    def all_trials(self) -> list[Trial]:
+        """The best first, then those without a score, by number."""
+        trials = [self._told(each) for each in self.study.get_trials(deepcopy=False)]
+        return sorted(trials, key=lambda each: (each.state != "complete", -(each.score or 0), each.number))
+
+    def _score(self, trial: FrozenTrial, folder: Path, live: optuna.Trial | None) -> float:
+        scores = []
+        for seed in range(self.space.seeds):
+            run = folder / f"seed{seed}"
+            config = self.space.config(_texts(trial), run, seed)
+            run.mkdir(parents=True, exist_ok=True)
+            watched = live if seed == 0 and self.prune else None
+            with (run / "output.txt").open("a", encoding="utf-8") as output, redirect_stdout(output):
+                train(config, resume=True, on_epoch=partial(self._look, watched))
+            scores.append(float(RunFolder(run).read_log()[-1]["val"][self.space.metric]))
+        return sum(scores) / len(scores)
+
+    def _look(self, live: optuna.Trial | None, line: dict[str, Any]) -> None:
+        if live is None or line["val"] is None:
+            return
+        live.report(line["val"][self.space.metric], line["epoch"])
+        if line["epoch"] < line["epochs"] and live.should_prune():
+            raise Pruned
+
+    def _told(self, trial: FrozenTrial) -> Trial:
+        folder = self._folder(trial.number)
+        failed = trial.state is TrialState.FAIL and (folder / _REASON).exists()
+        reason = (folder / _REASON).read_text("utf-8").strip() if failed else None
+        seen = trial.intermediate_values
+        score = trial.value if trial.state is TrialState.COMPLETE else seen[max(seen)] if seen else None
+        return Trial(trial.number, _STATES[trial.state], _texts(trial), score, reason, folder)
+
+    def _folder(self, number: int) -> Path:
+        return self.out / f"trial{number:04d}"
+
+    def _locked(self, number: int) -> RunLock:
+        self._folder(number).mkdir(parents=True, exist_ok=True)
+        lock = RunLock(self._folder(number))
+        lock.take()
+        return lock
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = JournalFileOpenLock(str(self.out / "study"))
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "running",
+}
+
+
+def _suggest(trial: optuna.Trial, key: str, values: Range | tuple[str, ...]) -> None:
+    if not isinstance(values, Range):
+        trial.suggest_categorical(key, values)
+    elif isinstance(values.low, int) and isinstance(values.high, int) and isinstance(values.step or 1, int):
+        trial.suggest_int(key, values.low, values.high, log=values.log, step=int(values.step or 1))
+    else:
+        trial.suggest_float(key, values.low, values.high, log=values.log, step=values.step)
+
+
+def _texts(trial: FrozenTrial) -> dict[str, str]:
+    """Dotted key -> value as YAML text."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in trial.params.items()}

@@ -1,0 +1,305 @@
+"""How fast a detector is on this machine, runtime by runtime, with its accuracy."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from markupsafe import Markup
+
+from ..datasets import coco
+from ..errors import ConfigError
+from ..evaluation.summary import judge
+from ..export.export import write_model
+from ..export.runtimes import Contract, load, write_contract
+from ..images import Pixels
+from ..inference.detection import coco_results, detect_images
+from ..models.checkpoint import Checkpoint
+from ..report.charts import nice_ticks
+from ..structures import Dataset, Detections
+from .gather import in_turn, limited_to
+from .tables import line, opening, table, text
+
+Detect = Callable[[Sequence[Pixels]], Sequence[Detections]]  # a batch of arrays -> detections of each
+
+RUNTIMES = ("eager", "compile", "onnx", "openvino")
+PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A detector in one form, ready to be called.
+
+    Attributes:
+        system: name of the detector.
+        runtime: one of ``RUNTIMES``.
+        precision: one of ``PRECISIONS``; int8 only for exported models.
+        threads: that it may use.
+        detect: a batch of images of one size -> detections of each.
+    """
+
+    system: str
+    runtime: str
+    precision: str
+    threads: int
+    detect: Detect
+
+
+@contextmanager
+def variants_of(
+    name: str,
+    checkpoint: Checkpoint,
+    *,
+    runtimes: Sequence[str],
+    precisions: Sequence[str],
+    threads: Sequence[int],
+    example: Pixels,
+    calibration: Sequence[Pixels],
+) -> Iterator[list[Variant]]:
+    """All forms that are asked for; exported files are gone afterwards.
+
+    Args:
+        name: of the system.
+        checkpoint: the detector.
+        runtimes, precisions, threads: every combination of these that there is.
+        example: an image as the network takes it, gray or RGB, which all others are like.
+        calibration: images that give int8 its ranges.
+
+    Raises:
+        ConfigError: a detector that can't be exported or compiled here, or a runtime that isn't installed.
+    """
+    detector = checkpoint.detector
+    exported = [runtime for runtime in runtimes if runtime in ("onnx", "openvino")]
+    variants: list[Variant] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for runtime in runtimes:
+            for precision in precisions:
+                if precision == "int8" and runtime not in exported:
+                    continue
+                if runtime in exported:
+                    made = _exported(checkpoint, runtime, precision, example, calibration, Path(folder))
+                    for count in threads:
+                        variants.append(
+                            Variant(name, runtime, precision, count, _one_by_one(load(made, threads=count)))
+                        )
+                    continue
+                model = checkpoint.load_model()
+                if runtime == "compile":
+                    model.backbone = torch.compile(model.backbone)
+
+                def batch(images: Sequence[Pixels], model: torch.nn.Module = model) -> list[Detections]:
+                    return detect_images(model, images, detector.categories, max_value=detector.max_value)
+
+                _try(batch, example, runtime)
+                variants += [Variant(name, runtime, precision, count, batch) for count in threads]
+        yield variants
+
+
+def _one_by_one(runner: Callable[[Pixels], Detections]) -> Detect:
+    return lambda images: [runner(image) for image in images]
+
+
+def _exported(
+    checkpoint: Checkpoint,
+    runtime: str,
+    precision: str,
+    example: Pixels,
+    calibration: Sequence[Pixels],
+    root: Path,
+) -> Path:
+    contract = Contract.of(checkpoint.detector, runtime=runtime, precision=precision, like=example)
+    folder = root / f"{runtime}-{precision}"
+    folder.mkdir()
+    write_model(checkpoint, contract, folder, calibration if precision == "int8" else [])
+    write_contract(folder, contract, {})
+    return folder
+
+
+def _try(batch: Detect, example: Pixels, runtime: str) -> None:
+    try:
+        batch([example])
+    except RuntimeError as error:
+        if runtime != "compile":
+            raise
+        found = f"torch.compile doesn't work here ({' '.join(str(error).split())[:120]})"
+        raise ConfigError(found, where="--runtime", fix="install a C++ compiler, or leave compile out") from None
+
+
+_WARM_UP, _BLOCK = 2, 10  # calls before the clock runs, and calls in a row before the next one's turn
+
+
+def measure(
+    variants: Sequence[Variant],
+    images: Sequence[Pixels],
+    *,
+    batches: Sequence[int],
+    calls: int,
+    truth: tuple[Dataset, dict[str, Any]] | None,
+) -> list[dict[str, Any]]:
+    """A row for each variant and batch size, in the order given.
+
+    All take their turns in blocks of ten calls, so that a busy moment of the machine hits all alike; what compares are
+    the ratios of one measurement.
+
+    Args:
+        variants: detectors in their forms.
+        images: arrays of one size, as the networks take them; with ``truth``, those of its data set in order.
+        batches: images a call.
+        calls: that are timed for each row, rounded up to whole blocks.
+        truth: data set and its COCO labels to judge by; None: no accuracy is told.
+
+    Returns:
+        Rows with ``system``, ``runtime``, ``precision``, ``threads``, ``batch``, ``calls``, ``p50_ms`` and ``p99_ms``
+        of a call, ``images_per_s`` by the median, and ``AP``, ``AP50`` (None without truth).
+    """
+    jobs = [(variant, batch) for variant in variants for batch in batches]
+    times: list[list[float]] = [[] for _ in jobs]
+    for turn in range(-(-calls // _BLOCK)):
+        for number in in_turn(range(len(jobs)), turn):
+            variant, batch = jobs[number]
+            with limited_to(variant.threads):
+                times[number] += _block(variant, batch, images, turn)
+    scores = {id(variant): _scores(variant, images, truth) for variant in variants}
+    return [
+        {
+            "system": variant.system,
+            "runtime": variant.runtime,
+            "precision": variant.precision,
+            "threads": variant.threads,
+            "batch": batch,
+            "calls": len(each),
+            "p50_ms": round(float(np.median(each)), 4),
+            "p99_ms": round(float(np.percentile(each, 99)), 4),
+            "images_per_s": round(1000 * batch / float(np.median(each)), 2),
+            **scores[id(variant)],
+        }
+        for (variant, batch), each in zip(jobs, times)
+    ]
+
+
+def _block(variant: Variant, batch: int, images: Sequence[Pixels], turn: int) -> list[float]:
+    """Milliseconds of each call of a block."""
+    took = []
+    for call in range(-_WARM_UP, _BLOCK):
+        first = (turn * _BLOCK + call) * batch
+        given = [images[(first + i) % len(images)] for i in range(batch)]
+        started = time.perf_counter()
+        variant.detect(given)
+        if call >= 0:
+            took.append(1000 * (time.perf_counter() - started))
+    return took
+
+
+def _scores(
+    variant: Variant, images: Sequence[Pixels], truth: tuple[Dataset, dict[str, Any]] | None
+) -> dict[str, float | None]:
+    if truth is None:
+        return {"AP": None, "AP50": None}
+    dataset, labels = truth
+    with limited_to(variant.threads):
+        found = [variant.detect([image])[0] for image in images]
+    results = coco.in_ids_of(labels, coco_results(found, dataset.category_ids()), dataset)
+    summary = judge(labels, results).summary
+    return {key: None if summary[key] is None else round(summary[key], 4) for key in ("AP", "AP50")}
+
+
+_COLUMNS = ["system", "runtime", "precision", "threads", "batch", "p50 ms", "p99 ms", "images/s", "AP50", "AP", "time"]
+
+
+def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The table; ``time`` is an image's, against the first row's."""
+    first = rows[0]["images_per_s"]
+    cells = [
+        [
+            row["system"],
+            row["runtime"],
+            row["precision"],
+            str(row["threads"]),
+            str(row["batch"]),
+            f"{row['p50_ms']:.2f}",
+            f"{row['p99_ms']:.2f}",
+            f"{row['images_per_s']:.1f}",
+            *("-" if row[key] is None else f"{row[key]:.3f}" for key in ("AP50", "AP")),
+            f"x {first / row['images_per_s']:.2f}",
+        ]
+        for row in rows
+    ]
+    return "\n".join(table(_COLUMNS, cells)) + "\n"
+
+
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 60.0, 310.0, 40.0, 50.0
+_STYLE = (
+    ".front{fill:none;stroke:#0969da;stroke-width:2}.best{fill:#0969da}"
+    ".beaten{fill:none;stroke:#57606a;stroke-width:1.5}"
+)
+_DARK = ".front{stroke:#4493f8}.best{fill:#4493f8}.beaten{stroke:#9198a1}"
+
+
+def pareto_front(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Positions of the rows that no other one beats in time without losing AP50, fastest first."""
+    front: list[int] = []
+    for number in sorted(range(len(rows)), key=lambda i: (_ms(rows[i]), -rows[i]["AP50"])):
+        if not front or rows[number]["AP50"] > rows[front[-1]]["AP50"]:
+            front.append(number)
+    return front
+
+
+def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
+    """SVG text of rows that have an AP50: milliseconds an image on a logarithmic axis against AP50."""
+    rows = [row for row in rows if row["AP50"] is not None]
+    tall = max(360.0, _TOP + 15 * len(rows) + _BOTTOM)
+    times, scores = [math.log10(_ms(row)) for row in rows], [row["AP50"] for row in rows]
+    low, high = min(times) - 0.08, max(times) + 0.08
+    bottom, top = min(scores) - 0.02, max(scores) + 0.02
+
+    def place(time: float, score: float) -> tuple[float, float]:
+        x = _LEFT + (time - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return x, tall - _BOTTOM - (score - bottom) / (top - bottom) * (tall - _TOP - _BOTTOM)
+
+    front = pareto_front(rows)
+    parts = [
+        opening(_WIDTH, tall, f"AP50 against milliseconds an image of {len(rows)} forms", style=_STYLE, dark=_DARK),
+        text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
+    ]
+    for tick in nice_ticks(bottom, top, 5):
+        _, y = place(low, tick)
+        parts += [line(_LEFT, _WIDTH - _RIGHT, y, y, "grid"), text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end")]
+    for tick in nice_ticks(10**low, 10**high, 6):
+        if tick > 0 and low <= math.log10(tick) <= high:
+            x, _ = place(math.log10(tick), bottom)
+            parts += [
+                line(x, x, _TOP, tall - _BOTTOM, "grid"),
+                text(x, tall - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
+            ]
+    path = " ".join("{:.1f},{:.1f}".format(*place(times[i], scores[i])) for i in front)
+    parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
+    taken: list[tuple[float, float]] = []
+    for place_in_time, number in enumerate(sorted(range(len(rows)), key=times.__getitem__), start=1):
+        x, y = place(times[number], scores[number])
+        style = "best" if number in front else "beaten"
+        parts.append(Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4.5"/>').format(style, x, y))
+        height = y - 9
+        while any(abs(height - other) < 12 and abs(x - there) < 14 for there, other in taken):
+            height -= 12
+        taken.append((x, height))
+        parts.append(text(x, height, str(place_in_time), "small", "middle"))
+        parts.append(
+            text(_WIDTH - _RIGHT + 16, _TOP + 15 * place_in_time, f"{place_in_time}  {_name(rows[number])}", "small")
+        )
+    return str(Markup("").join([*parts, Markup("</svg>\n")]))
+
+
+def _ms(row: dict[str, Any]) -> float:
+    return 1000.0 / float(row["images_per_s"])
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['system']} {row['runtime']} {row['precision']}, {row['threads']} thr., batch {row['batch']}"

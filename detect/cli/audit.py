@@ -1,0 +1,134 @@
+"""``detect audit``: what is wrong in labelled data, file by file, and how its parts differ."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .common import Verb, json_text, names, print_rich, shown
+
+if TYPE_CHECKING:
+    from ..datasets.reading import ReadOptions
+
+FORMAT_NAMES = ("voc", "coco", "yolo", "labelme", "cvat")  # that are read
+TARGET_NAMES = ("voc", "coco", "yolo", "labelme", "csv")  # that are written
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say what is read; the verb convert has the same."""
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="DIR", help="folders of images and labels, or label files"
+    )
+    parser.add_argument(
+        "--from", dest="source", choices=FORMAT_NAMES, help="format of the labels (default: by looking at them)"
+    )
+    parser.add_argument(
+        "--classes",
+        type=names,
+        metavar="A,B,...",
+        help="the class names in the order of their ids (default: all, sorted)",
+    )
+    parser.add_argument("--clip", action="store_true", help="cut boxes that stick out of their image by any distance")
+    parser.add_argument(
+        "--allow-empty",
+        action="store_true",
+        help="images without a label file have no defect; label files without an image are passed over",
+    )
+    parser.add_argument(
+        "--voc-origin", type=int, choices=(0, 1), help="the first pixel's number in Pascal-VOC (default: by the data)"
+    )
+    parser.add_argument(
+        "--ignore-orientation",
+        action="store_true",
+        help="boxes were drawn by a tool that ignores the orientation tag (EXIF) of images",
+    )
+
+
+def read_options(args: argparse.Namespace) -> ReadOptions:
+    """What these arguments say of how labels are read."""
+    from ..datasets.reading import ReadOptions
+
+    return ReadOptions(
+        voc_origin=args.voc_origin, ignores_orientation=args.ignore_orientation, allow_empty=args.allow_empty
+    )
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source_arguments(parser)
+    parser.add_argument(
+        "--split", metavar="PARTS", help="parts to compare, as detect convert makes them: train=1-200,val=201-240"
+    )
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="another data set, in any format, to compare with; may be given several times",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures of all this")
+    parser.add_argument("--all", action="store_true", help="show every finding instead of a few of each kind")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..datasets.audit import audit_table
+    from ..datasets.convert import audit_sources
+
+    report = audit_sources(
+        args.sources,
+        source=args.source,
+        categories=args.classes,
+        split=args.split,
+        against=args.against,
+        clip=args.clip,
+        options=read_options(args),
+    )
+    if args.json:
+        print(json_text(report.as_dict(), sys.stdout.encoding, indent=1), end="")
+    elif args.all:
+        print_rich(audit_table(report, each=len(report.findings), every_error=len(report.findings)))
+    else:
+        print_rich(audit_table(report))
+    if args.html is not None:
+        from ..report.audit import write_audit_page
+
+        write_audit_page(report, args.html, meta=_meta(args))
+        print(f"wrote {shown(args.html)}", file=sys.stderr if args.json else sys.stdout)
+    if not report.errors:
+        return 0
+    errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"
+    print(f"detect: {errors} in the data; a conversion or a training would stop there", file=sys.stderr)
+    return 2
+
+
+def _meta(args: argparse.Namespace) -> dict[str, str]:
+    """Where the page comes from."""
+    told = {"data": ", ".join(map(str, args.sources))}
+    if args.split is not None:
+        told["split"] = args.split
+    if args.against:
+        told["compared with"] = ", ".join(map(str, args.against))
+    return told
+
+
+AUDIT = Verb(
+    summary="Look through labelled data: what is wrong, file by file, and whether its parts are alike.",
+    details=(
+        "Nothing is written, but for the page that --html asks for. The exit code is 2 if there are errors; warnings\n"
+        "and notes leave it at 0. Duplicates are found in the pixels, over all data given. Parts (COCO files, folders\n"
+        "of YOLO, several folders, those of --split) and other data sets are compared: classes, sizes and light, by\n"
+        "tests that know how images differ by chance."
+    ),
+    examples=[
+        "audit path/to/neu-det",
+        "audit path/to/neu-det --split train=1-200,val=201-240 --html audit.html",
+        "audit data/neu/train.json data/neu/val.json --all",
+        "audit path/to/mine --against path/to/theirs",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+    only_prints=lambda args: args.html is None,
+)

@@ -1,0 +1,374 @@
+"""``detect bench``: systems compared on equal terms, and how fast detectors are."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError
+from ..released import folder_of, is_released
+from .common import UsageError, Verb, VerbGroup, shown
+from .judged_runs import read_json
+
+if TYPE_CHECKING:
+    from ..benchmark.plan import Plan
+    from ..images import Pixels
+    from ..structures import Dataset
+
+_RUNTIMES = ("eager", "compile", "onnx", "openvino")
+_PRECISIONS = ("fp32", "int8")
+_MADE = 24  # sample images that speed is measured on where there are no others
+_RANGES = 100  # calibration images
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, checkpoint files, or released")
+    parser.add_argument(
+        "--runtime", default="eager", metavar="NAME,NAME", help=f"of {', '.join(_RUNTIMES)} (default: eager)"
+    )
+    parser.add_argument("--precision", default="fp32", metavar="NAME,NAME", help="of fp32, int8 (default: fp32)")
+    parser.add_argument("--threads", default="2", metavar="N,N", help="that a detector may use (default: 2)")
+    parser.add_argument("--batch", default="1", metavar="N,N", help="images a call (default: 1)")
+    parser.add_argument("--calls", type=int, default=200, metavar="N", help="timed for each row (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, metavar="JSON", help="COCO labels: measure on their images, and tell the accuracy"
+    )
+    parser.add_argument("--calibration", type=Path, metavar="JSON", help="with int8: COCO labels of training images")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, as a list")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against time; needs --data")
+
+
+def _run(args: argparse.Namespace) -> int:
+    runtimes = _among(args.runtime, _RUNTIMES, "--runtime")
+    precisions = _among(args.precision, _PRECISIONS, "--precision")
+    threads, batches = _counts(args.threads, "--threads"), _counts(args.batch, "--batch")
+    if args.calls < 1:
+        raise UsageError(f"--calls is {args.calls}", fix="give 1 or more")
+    if args.plot is not None and args.data is None:
+        raise UsageError("--plot needs accuracy to draw", fix="name COCO labels with --data")
+    if "int8" in precisions and not {"onnx", "openvino"} & set(runtimes):
+        raise UsageError("int8 is for exported models", fix="add onnx or openvino to --runtime")
+    from contextlib import ExitStack
+
+    from ..benchmark.speed import measure, pareto_plot, to_markdown, variants_of
+    from ..fileio import write_json, write_text
+    from ..models.checkpoint import load_checkpoint
+
+    checkpoints = [load_checkpoint(run) for run in args.runs]
+    channels = {each.detector.channels for each in checkpoints}
+    if len(channels) > 1:
+        raise UsageError("some of these detectors are for gray images and some for RGB", fix="measure them apart")
+    images, truth = _images(args.data, channels.pop())
+    calibration = _calibration(args, images) if "int8" in precisions else []
+    with ExitStack() as stack:
+        variants = [
+            variant
+            for run, checkpoint in zip(args.runs, checkpoints)
+            for variant in stack.enter_context(
+                variants_of(
+                    _name(run),
+                    checkpoint,
+                    runtimes=runtimes,
+                    precisions=precisions,
+                    threads=threads,
+                    example=images[0],
+                    calibration=calibration,
+                )
+            )
+        ]
+        rows = measure(variants, images, batches=batches, calls=args.calls, truth=truth)
+    print(to_markdown(rows), end="")
+    if truth is None:
+        print("measured on sample images made by code; --data names images, and tells the accuracy on them")
+    if args.json is not None:
+        write_json(args.json, rows, indent=1)
+        print(f"wrote {shown(args.json)}")
+    if args.plot is not None:
+        write_text(args.plot, pareto_plot(rows))
+        print(f"wrote {shown(args.plot)}")
+    return 0
+
+
+def _name(run: Path) -> str:
+    return str(run) if is_released(run) else folder_of(run).resolve().name
+
+
+def _among(text: str, known: Sequence[str], flag: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"{flag} {unknown[0]!r} is not known", fix=f"choose among {', '.join(known)}")
+    return names
+
+
+def _counts(text: str, flag: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.isdecimal() and 0 < int(part) < 1000 for part in parts):
+        raise UsageError(f"{flag} is {text}", fix="give whole numbers from 1 on, such as 1,2")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _images(data: Path | None, channels: int) -> tuple[list[Pixels], tuple[Dataset, dict[str, Any]] | None]:
+    """Arrays as the networks take them, and what they are judged by."""
+    from ..data.dataset import as_channels
+
+    if data is None:
+        from ..synthetic.scenes import CATEGORIES, sample_image
+
+        made = [sample_image(CATEGORIES[i % len(CATEGORIES)], i, seed=0)[0] for i in range(_MADE)]
+        return [as_channels(each, channels) for each in made], None
+    import numpy as np
+
+    from ..datasets import coco
+    from ..images import read_image
+
+    dataset, labels = coco.read(data), coco.load(data)
+    images = [np.ascontiguousarray(as_channels(read_image(image.path), channels)) for image in dataset.images]
+    if len({(image.shape, image.dtype) for image in images}) != 1:
+        raise DataError("the images differ in size or depth", where=data, fix="measure on images of one size")
+    return images, (dataset, labels)
+
+
+def _calibration(args: argparse.Namespace, images: Sequence[Pixels]) -> list[Pixels]:
+    if args.calibration is None:
+        raise UsageError(
+            "int8 needs training images to find the ranges of its numbers", fix="name them with --calibration"
+        )
+    found, _ = _images(args.calibration, 1 if images[0].ndim == 2 else 3)
+    return found[:: max(len(found) // _RANGES, 1)][:_RANGES]
+
+
+BENCH_INFER = Verb(
+    summary="Measure how fast detectors are here, runtime by runtime, with their accuracy beside it.",
+    details=(
+        "A call goes the whole way from image arrays to boxes. All rows are measured in turns, so that their ratios\n"
+        "hold on a busy machine as well; exported models take one image at a time, whatever the batch. The time in\n"
+        "the last column is an image's, against the first row's."
+    ),
+    examples=[
+        "bench infer released",
+        "bench infer runs/neu --data data/neu/val.json --runtime eager,onnx,openvino --threads 1,2 --batch 1,8",
+        "bench infer runs/n runs/s --runtime onnx --precision fp32,int8 --calibration data/neu/train.json",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)
+
+
+def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "given", nargs="+", metavar="CONFIG", help="YAML files, one a system; key=value among them holds for all"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each (default: %(default)s)")
+    parser.add_argument("--folds", type=int, metavar="K", help="cross-validate on train and val data together")
+    parser.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="keep images in one fold, and draw them together, whose paths share what it matches: '(coil\\d+)_'",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="for runs and table (default: %(default)s)"
+    )
+    parser.add_argument("--against", metavar="NAME", help="system that the others are compared with (default: first)")
+    parser.add_argument(
+        "--vary", action="append", default=[], metavar="KEY", help="a key or section that may differ; may be repeated"
+    )
+    parser.add_argument("--gather-only", action="store_true", help="train nothing, make the table of what is there")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="trainings at a time, which share the cores (default: 1)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="that speed is measured with (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="to measure speed on (default: %(default)s)")
+
+
+def _run_train(args: argparse.Namespace) -> int:
+    if args.threads < 1:
+        raise UsageError(f"--threads is {args.threads}", fix="give 1 or more")
+    if args.jobs < 1:
+        raise UsageError(f"--jobs is {args.jobs}", fix="give 1 or more")
+    plan = _plan(args)
+    from ..benchmark.gather import gather
+    from ..benchmark.running import train_runs
+    from ..benchmark.tables import forest_plot, to_markdown
+    from ..fileio import write_json, write_text
+
+    if not args.gather_only:
+        train_runs(plan, jobs=args.jobs, say=_say)
+    results = gather(plan, threads=args.threads, device=args.device, say=_say)
+    table = to_markdown(results)
+    write_json(args.out / "bench.json", results, indent=1)
+    write_text(args.out / "bench.md", table)
+    write_text(args.out / "bench.svg", forest_plot(results))
+    print(f"\n{table}")
+    for name in ("bench.md", "bench.json", "bench.svg"):
+        print(f"wrote {shown(args.out / name)}")
+    failed = [system["name"] for system in results["systems"] if system["state"] == "failed"]
+    if failed:
+        print(f"failed: {', '.join(failed)}; the same command tries again")
+    return 2 if failed else 0
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    configs, overrides = _sorted(args.given)
+    if not configs:
+        raise UsageError("there is no configuration to train", fix="name one YAML file a system")
+    from ..benchmark.plan import plan_runs, read_systems
+
+    systems = read_systems(configs, overrides)
+    return plan_runs(
+        systems,
+        args.out,
+        seeds=args.seeds,
+        folds=args.folds,
+        vary=args.vary,
+        against=args.against,
+        group_pattern=args.group_pattern,
+    )
+
+
+def _sorted(given: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Files and overrides; a file may have an equals sign in its name."""
+    overrides = [each for each in given if "=" in each and not Path(each).exists()]
+    return [Path(each) for each in given if each not in overrides], overrides
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+_TRAIN = Verb(
+    summary="Train several configurations with several seeds, and compare them in one table.",
+    details=(
+        "Data, schedule and augmentation have to be the same for all. A run is judged by its averaged weights after\n"
+        "the last epoch. The same command goes on after Ctrl-C: finished runs are kept, interrupted ones resumed,\n"
+        "failed ones tried again. A system that fails is named in the table, the others go on, and the exit code\n"
+        "is 2. Writes a run folder for each seed, bench.md, bench.json and bench.svg."
+    ),
+    examples=[
+        "bench train configs/neu.yaml configs/plain3.yaml --seeds 3 --out runs/paper",
+        "bench train configs/neu.yaml configs/plain3.yaml train.epochs=12 --seeds 2 --folds 5 --out runs/folds",
+        "bench train mine.yaml --seeds 1 --folds 5 --group-pattern '(coil\\d+)_' --out runs/coils",
+        "bench train configs/neu.yaml configs/plain3.yaml --seeds 3 --out runs/paper --gather-only",
+    ],
+    add_arguments=_add_train_arguments,
+    run=_run_train,
+    on_interrupt=lambda _: "the same command goes on from here",
+)
+
+
+def _distances(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers such as 1,2,4") from None
+
+
+def _add_strips_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or of a system of 'bench train'"
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="COCO JSON of strips to judge on")
+    parser.add_argument(
+        "--every",
+        type=_distances,
+        default=[1, 2, 3, 4],
+        metavar="K,K",
+        help="each how many frames a key frame is seen by the full network (default: 1,2,3,4)",
+    )
+    parser.add_argument(
+        "--motion",
+        choices=["recorded", "read"],
+        default="recorded",
+        help="how far the surface moves: as the frames' recorded places say, or read from the frames "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench_strips"), metavar="DIR", help="for tables (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="that speed is measured with (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="to detect and measure on (default: cpu)")
+
+
+def _run_strips(args: argparse.Namespace) -> int:
+    for option, least in (("threads", args.threads), ("every", min(args.every))):
+        if least < 1:
+            raise UsageError(f"--{option} is {least}", fix="give 1 or more")
+    from ..benchmark.strips import judge_strips, to_markdown
+    from ..fileio import write_json, write_text
+
+    results = judge_strips(
+        args.runs,
+        args.data,
+        every=args.every,
+        read_motion=args.motion == "read",
+        threads=args.threads,
+        device=args.device,
+        say=_say,
+    )
+    tables = to_markdown(results)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json(args.out / "strips.json", results, indent=1)
+    write_text(args.out / "strips.md", tables)
+    print(f"\n{tables}")
+    for name in ("strips.md", "strips.json"):
+        print(f"wrote {shown(args.out / name)}")
+    return 0
+
+
+_STRIPS = Verb(
+    summary="Judge trained systems on moving strips: bad frames, speed and foreseeing, each against its controls.",
+    details=(
+        "Each system sees the frames of each strip in the order of time. The first is what the others are compared\n"
+        "with. A folder of 'bench train' with seed0, seed1, ... in it is one system, its scores the means over seeds.\n"
+        "Writes strips.md and strips.json."
+    ),
+    examples=[
+        "bench strips runs/strips_control runs/strips_still runs/strips --data data/strips/val.json",
+        "bench strips runs/compared/strips_control runs/compared/strips --data data/strips/val.json --every 1,2,4",
+        "bench strips runs/strips_control runs/strips --data data/strips/val.json --motion read",
+    ],
+    add_arguments=_add_strips_arguments,
+    run=_run_strips,
+)
+
+
+def _add_join_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="BENCH.json", help="what 'bench train' wrote")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there, too")
+
+
+def _run_join(args: argparse.Namespace) -> int:
+    benches = [(shown(path), read_json(path, fix="give a bench.json")) for path in args.files]
+    from ..benchmark.tables import join
+    from ..fileio import write_text
+
+    table = join(benches)
+    print(table, end="")
+    if args.out is not None:
+        write_text(args.out, table)
+        print(f"wrote {shown(args.out)}")
+    return 0
+
+
+_JOIN = Verb(
+    summary="Join several benches to one table, each system against the reference that they share.",
+    details=(
+        "For systems that were trained on the same terms, but not in one go. Each is told by the bench that gave it\n"
+        "most seeds, with its difference from the reference of that bench; times are ratios to a reference measured\n"
+        "beside it. Benches on other data, or trained on other terms, are refused."
+    ),
+    examples=["bench join runs/first/bench.json runs/second/bench.json --out table.md"],
+    add_arguments=_add_join_arguments,
+    run=_run_join,
+)
+
+BENCH = VerbGroup(
+    "Compare systems on equal terms: their accuracy with the spread of seeds and images, and their speed.",
+    {"train": _TRAIN, "join": _JOIN, "strips": _STRIPS, "infer": BENCH_INFER},
+)

@@ -1,0 +1,320 @@
+"""What the verbs share: arguments, tables, paths and commands that can be pasted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import DetectError, in_one_line
+from ..released import WORD
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..inference.predictor import Predictor
+    from ..inference.tiling import Tiling
+    from ..structures import Dataset, Detections
+
+INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells count
+LOST_EXIT = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong here, try again
+
+
+class UsageError(DetectError):
+    """A command line that can't be understood."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing that the command ``detect`` can do.
+
+    Attributes:
+        summary: one line for the list of verbs.
+        details: what it reads and writes, for its own help.
+        examples: command lines without the leading ``detect``.
+        add_arguments: declares its arguments.
+        run: does it and returns the exit code; imports what is heavy inside, so that help stays instant.
+        on_interrupt: how to go on after Ctrl-C, given the arguments.
+        only_prints: whether, given the arguments, standard output is all that is wanted: without a reader it stops.
+    """
+
+    summary: str
+    details: str
+    examples: Sequence[str]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    on_interrupt: Callable[[argparse.Namespace], str] = lambda _: "run the same command again to start over"
+    only_prints: Callable[[argparse.Namespace], bool] = lambda _: False
+
+    def parse(self, name: str, arguments: Sequence[str]) -> argparse.Namespace:
+        """Arguments in any order -> their values; those after ``--`` are no options, whatever they begin with.
+
+        Raises:
+            UsageError: unknown, missing or malformed arguments.
+        """
+        parser = _Parser(
+            prog=f"detect {name}",
+            description=f"{self.summary}\n\n{self.details}",
+            epilog="\n".join(["examples:", *(f"  detect {example}" for example in self.examples)]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_arguments(parser)
+        options, named = list(arguments), []
+        if "--" in options:
+            at = options.index("--")
+            # argparse loses track of "--" between options and paths
+            options, named = options[:at], [f"./{each}" if each[:1] == "-" else each for each in options[at + 1 :]]
+        values = parser.parse_intermixed_args([*options, *named])
+        for name, value in vars(values).items():
+            if isinstance(value, Path):
+                setattr(values, name, at_home(value))
+            elif isinstance(value, list):
+                setattr(values, name, [at_home(each) if isinstance(each, Path) else each for each in value])
+        return values
+
+
+@dataclass(frozen=True)
+class VerbGroup:
+    """Verbs that share a first word, such as ``detect bench train``.
+
+    Attributes:
+        summary: one line for the list of verbs.
+        verbs: by their second word.
+    """
+
+    summary: str
+    verbs: Mapping[str, Verb]
+
+    def help(self, name: str) -> str:
+        """What it can do, an example of each."""
+        width = max(map(len, self.verbs))
+        listed = [f"  {each:<{width}}  {verb.summary}" for each, verb in self.verbs.items()]
+        examples = [f"  detect {verb.examples[0]}" for verb in self.verbs.values()]
+        usage = f"usage: detect {name} {{{','.join(self.verbs)}}} [arguments]"
+        return "\n".join([usage, "", self.summary, "", "verbs:", *listed, "", "examples:", *examples])
+
+
+def at_home(path: Path) -> Path:
+    """A path whose ``~`` the shell has left, in quotes or after ``--out=``, in the home folder that it means."""
+    if not path.parts or path.parts[0][:1] != "~" or Path(path.parts[0]).exists():
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
+
+
+def names(text: str) -> list[str]:
+    """An argument such as ``crazing,inclusion`` as its names."""
+    return [name.strip() for name in text.split(",")]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, fix=f"see {self.prog} --help")
+
+
+_FILE_WIDTH = 200  # columns; a file or a pipe has no edge to fold at
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
+    """Print a line and a table under it; all but the first ``text_columns`` columns are figures, to the right."""
+    from rich import box
+    from rich.table import Table
+
+    if title:
+        print(title)  # not as the table's own title, which rich folds to the table's width
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < text_columns else "right")
+    for row in rows:
+        table.add_row(*row)
+    print_rich(table)
+
+
+def print_rich(renderable: RenderableType) -> None:
+    """Print what rich can draw: with colours in a terminal, plain and unfolded elsewhere."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    Console(file=sys.stdout, markup=False, highlight=False, width=width).print(renderable)
+
+
+def json_text(value: Any, encoding: str | None, *, indent: int | None = None) -> str:
+    """Plain values as a line of JSON; characters that the encoding lacks are escaped, as JSON allows in any text."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:  # also a file name that is no Unicode, as Linux allows
+        return json.dumps(value, allow_nan=False, indent=indent) + "\n"
+    return text
+
+
+def in_json(found: Detections) -> list[dict[str, Any]]:
+    """Detections as plain JSON values: boxes in pixels, x1, y1, x2, y2."""
+    return [
+        {"label": one.label, "score": round(one.score, 6), "box_xyxy": [round(value, 3) for value in one.xyxy]}
+        for one in found
+    ]
+
+
+def shown(path: Path) -> str:
+    """The path as seen from the current folder, where it lies below it; on one line, whatever its name."""
+    absolute = path.absolute()
+    return in_one_line(str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute))
+
+
+def command(*arguments: str) -> str:
+    """A ``detect`` command line that works when pasted, also where its script is not on the PATH."""
+    beside = Path(sys.executable).parent / "detect"
+    found = shutil.which("detect")
+    if found is not None and Path(found).parent == beside.parent:
+        start = ["detect"]
+    elif beside.exists():
+        start = [shown(beside)]
+    else:
+        start = [shown(Path(sys.executable)), "-m", "detect"]
+    return shlex.join([*start, *arguments])
+
+
+def newest_weights(*, by: str = "--weights") -> Path:
+    """The newest best.pt of the runs in the current folder, named on stderr; the released model where there is none.
+
+    Args:
+        by: what names other weights on the command line.
+    """
+    candidates = sorted(Path("runs").glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
+    if not candidates:
+        return Path(WORD)
+    print(f"detect: weights {candidates[-1]}, the newest in runs; {by} names others", file=sys.stderr)
+    return candidates[-1]
+
+
+def say_released(categories: Iterable[str], *, by: str = "--weights") -> None:
+    """A line on stderr: what the released model finds, and what on the command line names another one."""
+    known = ", ".join(categories)
+    print(f"detect: the released model, trained on NEU-DET to find {known}; {by} names others", file=sys.stderr)
+
+
+_OPTION = "--max-value"
+
+
+def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--max-value``."""
+    parser.add_argument(
+        _OPTION,
+        type=int,
+        metavar="GRAY",
+        help="white of 16-bit images: 1023 of a camera of 10 bits, 4095 of 12 (default: as in training, else 65535)",
+    )
+
+
+def say_depth(predictor: Predictor, *, drawn: bool = False) -> None:
+    """Lines on stderr if the detector was given 16-bit images.
+
+    Args:
+        predictor: after it has seen them.
+        drawn: pictures were made of them.
+    """
+    from ..data.dataset import depth_in_words
+
+    if predictor.brightest is None:
+        return
+    before, now = predictor.trained_max_value, predictor.max_value
+    setting = "data.max_value=" if now is not None and now == before else f"{_OPTION} "
+    said, warning = depth_in_words(predictor.brightest, now, setting=setting)
+    trained = "the detector was trained on 8 bits" if before is None else f"the detector was trained with {before:,}"
+    trained = "as in training" if before is not None and now == before else trained
+    shown = "; drawn pictures are stretched to 8 bits to be seen" if drawn else ""
+    print(f"detect: {said}; {trained}{shown}", file=sys.stderr)
+    if warning is not None:
+        print(f"detect: check this: {warning}", file=sys.stderr)
+
+
+def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--tile`` and ``--overlap``."""
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="SIDE",
+        help="see larger images in tiles of so many pixels a side; 0: see all whole (default: tiles as large as what "
+        "was trained on, of images more than twice as wide or high)",
+    )
+    parser.add_argument(
+        "--overlap", type=int, metavar="PIXELS", help="that neighbouring tiles share (default: a quarter of a tile)"
+    )
+
+
+def check_tile_arguments(args: argparse.Namespace) -> None:
+    """Refuse what no tiles can be made of, before anything is read."""
+    if args.tile is not None and args.tile < 0:
+        raise UsageError(f"--tile is {args.tile}", fix="give a side in pixels, or 0 to see images whole")
+    if args.tile == 0 and args.overlap is not None:
+        raise UsageError("--overlap has no meaning with --tile 0", fix="leave one of them out")
+
+
+def say_tiling(what: str, width: int, height: int, tiling: Tiling, *, asked: int | None) -> None:
+    """A line on stderr.
+
+    Args:
+        what: is seen in tiles.
+        width, height: of it in pixels.
+        tiling: these.
+        asked: what ``--tile`` said; None: nothing.
+    """
+    tiles = f"seen in {tiling.in_words(width, height)}"
+    why = f"is much larger than the {tiling.side} px that were trained on, so it is {tiles}; --tile 0 sees it whole"
+    print(f"detect: {what} ({width} x {height} px) {why if asked is None else f'is {tiles}'}", file=sys.stderr)
+
+
+def say_tilings(predictor: Predictor, dataset: Dataset, args: argparse.Namespace) -> None:
+    """The same for a data set: how many of its images, and the largest of them."""
+    tilings = predictor.tilings(dataset, tile=args.tile, overlap=args.overlap)
+    if not tilings:
+        return
+    largest = max(tilings, key=lambda i: dataset.images[i].width * dataset.images[i].height)
+    image = dataset.images[largest]
+    count = f"{len(tilings):,} of {len(dataset.images):,} images in tiles; the largest, {shown(image.path)}"
+    say_tiling(count, image.width, image.height, tilings[largest], asked=args.tile)
+
+
+def add_group_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--group-key`` and ``--group-pattern``."""
+    parser.add_argument(
+        "--group-key", metavar="KEY", help="draw images together whose entries share it: video_id, coil"
+    )
+    parser.add_argument("--group-pattern", metavar="REGEX", help="or whose file names share what it matches")
+
+
+def check_group_arguments(args: argparse.Namespace) -> None:
+    """Refuse both at once.
+
+    Raises:
+        UsageError: two ways to group.
+    """
+    if args.group_key is not None and args.group_pattern is not None:
+        raise UsageError("--group-key and --group-pattern both say what to draw", fix="give one of them")
+
+
+def groups_from(args: argparse.Namespace, truth: dict[str, Any]) -> list[int] | None:
+    """A number for each image of a COCO data set as the arguments group them; None where they don't.
+
+    Raises:
+        ConfigError, DataError: as ``groups_of``, or labels that can't be judged by.
+    """
+    from ..datasets.split import groups_of
+    from ..evaluation.records import check_truth
+
+    if args.group_key is None and args.group_pattern is None:
+        return None
+    check_truth(truth)
+    return groups_of(truth["images"], key=args.group_key, pattern=args.group_pattern)

@@ -1,0 +1,192 @@
+"""``detect compare``: hold detectors against the first of them, from their runs, benches or files of detections."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import UsageError, Verb, add_group_arguments, check_group_arguments, groups_from, names, print_table, shown
+from .judged_runs import JudgedRun, labels_by_fold, names_of, read_results, read_truth, runs_of
+
+if TYPE_CHECKING:
+    from ..evaluation.records import Evaluated, Truth
+
+_LEAST_RESAMPLES = 100
+_SHOWN = ("AP50", "AP")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "given",
+        nargs="+",
+        type=Path,
+        metavar="A",
+        help="run folder, folder of a system of 'bench train', or COCO results",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="JSON", help="COCO labels to judge by (default: the runs' data.val)"
+    )
+    parser.add_argument("--names", type=names, metavar="NAME,NAME", help="what to call them (default: by their paths)")
+    add_group_arguments(parser)
+    parser.add_argument(
+        "--resamples", type=int, default=1000, metavar="N", help="bootstrap draws (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/compare"),
+        metavar="DIR",
+        help="for page and tables (default: %(default)s)",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    _check(args)
+    systems = dict(zip(names_of(args.given, args.names), map(runs_of, args.given)))
+    data = labels_by_fold(systems, args.data)
+    from ..evaluation.compare import compare
+    from ..evaluation.records import check_truth
+    from ..report.compare import write_comparison
+
+    truths = {fold: read_truth(path) for fold, path in data.items()}
+    labels = {fold: check_truth(truth) for fold, truth in truths.items()}
+    warnings = _other_labels(systems, data, labels, chosen=args.data is not None)
+    frames = [image.get("video_id") is not None for truth in truths.values() for image in truth["images"]]
+    found = [groups_from(args, truth) for truth in truths.values()]
+    groups = [each for each in found if each is not None] or None
+    if all(frames) and groups is None:
+        warnings.append("The images are frames of strips and much alike: --group-key video_id draws whole strips.")
+    judged = {name: _judged(name, runs, labels) for name, runs in systems.items()}
+    images = sum(len(each.images) for each in labels.values())
+    print(f"drawing {args.resamples:,} times from {images:,} images", flush=True)
+    comparison = compare(judged, groups=groups, resamples=args.resamples, seed=args.seed)
+    comparison["warnings"] += warnings
+    paths = write_comparison(
+        comparison,
+        {name: [runs[0] for runs in folds] for name, folds in judged.items()},
+        args.out,
+        images_roots=[path.parent for path in data.values()],
+        meta={
+            "data": ", ".join(map(str, data.values())),
+            **{
+                f"detections of {name}": ", ".join(str(run.detections) for run in runs)
+                for name, runs in systems.items()
+            },
+            "groups": args.group_key or args.group_pattern,
+            "resamples": f"{args.resamples:,} with seed {args.seed}",
+            "compared": datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds"),
+        },
+    )
+    _print(comparison)
+    for warning in comparison["warnings"]:
+        print(f"check this: {warning}")
+    for path in (paths.html, paths.markdown, paths.json):
+        print(f"wrote {shown(path)}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if len(args.given) < 2:
+        raise UsageError(f"{args.given[0]} alone can't be compared", fix="name two or more")
+    check_group_arguments(args)
+    if args.resamples < _LEAST_RESAMPLES:
+        raise UsageError(f"--resamples is {args.resamples}", fix=f"give {_LEAST_RESAMPLES} or more")
+    if args.seed < 0:
+        raise UsageError(f"--seed is {args.seed}", fix="give 0 or more")
+
+
+def _judged(name: str, runs: Sequence[JudgedRun], labels: Mapping[int | None, Truth]) -> list[list[Evaluated]]:
+    """A system's runs, by fold."""
+    from ..errors import DataError
+    from ..evaluation.coco_eval import evaluate
+    from ..evaluation.records import check_detections
+
+    judged: dict[int | None, list[Evaluated]] = {fold: [] for fold in labels}
+    for number, run in enumerate(runs, start=1):
+        print(
+            f"judging {name}{f' [{number}/{len(runs)}]' if len(runs) > 1 else ''}: {shown(run.detections)}", flush=True
+        )
+        truth = labels[run.fold]
+        results = read_results(run.detections, (image.id for image in truth.images), truth.category_ids)
+        try:
+            found = check_detections(results, truth)
+        except DataError as error:
+            where = str(run.detections) if error.where is None else f"{run.detections}, {error.where}"
+            raise DataError(error.found, where=where, fix=error.fix) from None
+        judged[run.fold].append(evaluate(truth, found, sizes=False))
+    return list(judged.values())
+
+
+def _other_labels(
+    systems: Mapping[str, Sequence[JudgedRun]],
+    data: Mapping[int | None, Path],
+    labels: Mapping[int | None, Truth],
+    *,
+    chosen: bool,
+) -> list[str]:
+    """What to warn of where a run was judged by other labels before; without --data it is refused."""
+    from ..evaluation.bootstrap import same_labels
+    from ..evaluation.records import check_truth
+
+    warnings, known = [], {path.resolve(): labels[fold] for fold, path in data.items()}
+    for name, runs in systems.items():
+        for run in runs:
+            if run.labels is None or run.labels.resolve() == data[run.fold].resolve() or not run.labels.exists():
+                continue
+            theirs = known.setdefault(run.labels.resolve(), check_truth(read_truth(run.labels)))
+            if same_labels(theirs, labels[run.fold]):
+                continue
+            found = f"{name} was judged by {shown(run.labels)} before, not by {shown(data[run.fold])}"
+            if not chosen:
+                raise UsageError(found, fix="name the labels to judge all by with --data")
+            warnings.append(f"{found}.")
+    return list(dict.fromkeys(warnings))
+
+
+def _print(comparison: dict[str, Any]) -> None:
+    from ..report.compare import class_rows, explanation, percent, sentences, signed, span
+    from ..report.tables import fraction
+
+    share = percent(comparison)
+    scores = [
+        [row["name"], str(row["runs"]), *(c for key in _SHOWN for c in (fraction(row[key]["value"]), span(row[key])))]
+        for row in comparison["systems"]
+    ]
+    print()
+    print_table("", ["system", "runs", *(cell for key in _SHOWN for cell in (key, share))], scores)
+    for other in comparison["systems"][1:]:
+        rows = []
+        for row in class_rows(comparison, other):
+            told = row["difference"]["AP50"]
+            values = [fraction(row[each]["AP50"]["value"]) for each in ("first", "other")]
+            rows.append([row["name"], *values, signed(told["value"]), span(told, signs=True), told["verdict"]])
+        print()
+        columns = ["AP50", comparison["against"], other["name"], "difference", share, "verdict"]
+        print_table("", columns, rows)
+    print()
+    for sentence in sentences(comparison):
+        print(sentence)
+    print(explanation(comparison))
+
+
+COMPARE = Verb(
+    summary="Compare detectors on the same images: differences with intervals, verdicts, and a page side by side.",
+    details=(
+        "The first is what the others are compared with. Each is a run folder that was judged (detect evaluate), the\n"
+        "folder of a system of 'detect bench train' with all its seeds and folds, or COCO results of any detector.\n"
+        "Nothing is detected anew, and PyTorch is not even loaded. Writes compare.html, compare.md and compare.json."
+    ),
+    examples=[
+        "compare runs/plain runs/neu",
+        "compare runs/bench/plain3 runs/bench/neu --out runs/bench/compare",
+        "compare theirs.json runs/neu --data data/neu/val.json --names yolo,ours",
+        "compare runs/a runs/b --group-key coil",
+        "compare runs/a runs/b --group-pattern '(plate\\d+)_'",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,126 @@
+"""``detect export``: a detector for ONNX Runtime or OpenVINO, with the proof that it finds the same."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from ..released import folder_of
+from .common import UsageError, Verb, print_table, shown
+from .evaluate import DEFAULT_THRESHOLD
+
+_SIZE = re.compile(r"(\d+)[xX](\d+)")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", type=Path, metavar="RUN", help="run folder, checkpoint file, or released")
+    parser.add_argument("--to", required=True, choices=("onnx", "openvino"), help="the runtime")
+    parser.add_argument(
+        "--int8", action="store_true", help="8-bit convolutions and products, calibrated on training data"
+    )
+    parser.add_argument(
+        "--size", metavar="HxW", help="height and width of every image (default: that of --data's images)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="JSON", help="COCO labels to prove it on (default: the run's data.val)"
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="JSON", help="with --int8: training images (default: the run's data.train)"
+    )
+    parser.add_argument(
+        "--most-lost", type=float, metavar="SHARE", help="with --int8: of a class's defects, 0 to 1 (default: 0.02)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: RUN/export/RUNTIME)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if not args.int8 and (args.calibration is not None or args.most_lost is not None):
+        raise UsageError("--calibration and --most-lost have a meaning with --int8 only", fix="leave them out")
+    if args.most_lost is not None and not 0 <= args.most_lost <= 1:
+        raise UsageError(f"--most-lost is {args.most_lost}", fix="give a share from 0 to 1")
+    from ..export.export import MOST_LOST, export
+    from ..inference.thresholds import thresholds_beside
+    from ..models.checkpoint import find_checkpoint, load_checkpoint
+
+    weights = find_checkpoint(args.weights)
+    checkpoint = load_checkpoint(weights)
+    data = args.data or _of_run(args.weights, "val", "--data")
+    calibration = (args.calibration or _of_run(args.weights, "train", "--calibration")) if args.int8 else None
+    chosen = thresholds_beside(weights)
+    if chosen is not None and chosen.calibration:
+        print(f"detect: scores stay as the network gives them: the calibration of {shown(chosen.path)} isn't exported")
+    usable = chosen is not None and chosen.are_for(weights) and not chosen.calibration
+    categories = checkpoint.detector.categories
+    lowest = dict(chosen.per_class) if chosen and usable else dict.fromkeys(categories, DEFAULT_THRESHOLD)
+    name = args.to + ("-int8" if args.int8 else "")
+    made = export(
+        checkpoint,
+        args.out or folder_of(args.weights) / "export" / name,
+        runtime=args.to,
+        int8=args.int8,
+        size_hw=_size(args.size, data),
+        data=data,
+        calibration=calibration,
+        lowest=lowest,
+        most_lost=MOST_LOST if args.most_lost is None else args.most_lost,
+    )
+    rows = [[who, *(f"{each[key]:.4f}" for key in ("AP", "AP50"))] for who, each in made.scores.items()]
+    print_table("", ["", "AP", "AP50"], rows)
+    if args.int8:
+        lost = ", ".join(
+            f"{name} {share:+.1%}" for name, share in made.proof["lost_recall"].items() if share is not None
+        )
+        print(f"share of the defects lost, by class: {lost}")
+    else:
+        proof = made.proof
+        far = f"{proof['largest_px']:.2g} px and {proof['largest_score']:.2g} of score"
+        print(f"all {proof['compared']:,} detections compared have their like, {far} apart at most")
+    print(f"wrote {shown(made.folder)}: the model, contract.json, golden images and example.py")
+    return 0
+
+
+def _of_run(run: Path, part: str, flag: str) -> Path:
+    """The labels that a run was trained or judged by."""
+    from ..config.loading import load_config
+
+    config_file = folder_of(run) / "config.yaml"
+    data = None
+    if config_file.exists():
+        told = load_config(config_file, []).data
+        data = told.train if part == "train" else told.val
+    if data is None or not data.exists():
+        raise UsageError(f"nothing says which labels to take for {flag}", fix=f"name COCO labels with {flag}")
+    return data
+
+
+def _size(given: str | None, data: Path) -> tuple[int, int]:
+    if given is not None:
+        parts = _SIZE.fullmatch(given)
+        if parts is None or not int(parts[1]) or not int(parts[2]):
+            raise UsageError(f"--size is {given}", fix="give HEIGHTxWIDTH in pixels, such as 200x200")
+        return int(parts[1]), int(parts[2])
+    from ..datasets import coco
+
+    sizes = {(image.height, image.width) for image in coco.read(data).images}
+    if len(sizes) != 1:
+        raise UsageError(f"the images of {shown(data)} have {len(sizes)} sizes", fix="choose one with --size HxW")
+    return sizes.pop()
+
+
+EXPORT = Verb(
+    summary="Write a detector for ONNX Runtime or OpenVINO, and prove that it finds the same.",
+    details=(
+        "One graph of fixed size takes the camera's array and gives boxes, scores and labels; nothing is left to do\n"
+        "outside. Detector and exported model look at the same labelled images. In float32 every detection has to\n"
+        "have its like, in int8 no class may lose more of its defects than --most-lost; or nothing is written.\n"
+        "docs/line.md tells what the folder holds."
+    ),
+    examples=[
+        "export runs/neu --to onnx",
+        "export released --to openvino --data data/neu/val.json --out line/model",
+        "export runs/neu --to onnx --int8",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,321 @@
+"""``detect infer``: find defects in images or strips, show them as a table, a picture, or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..released import is_released
+from .common import (
+    UsageError,
+    Verb,
+    add_depth_arguments,
+    add_tile_arguments,
+    at_home,
+    check_tile_arguments,
+    in_json,
+    json_text,
+    newest_weights,
+    print_table,
+    say_depth,
+    say_released,
+    say_tiling,
+    shown,
+)
+from .evaluate import DEFAULT_THRESHOLD, kept, lowest_scores
+from .pre_annotate import Drafts, add_draft_arguments, check_draft_arguments
+from .stream import add_stream_arguments, check_stream_arguments, frame_shape, run_stream
+
+if TYPE_CHECKING:
+    from ..errors import DetectError
+    from ..images import Pixels
+    from ..inference.predictor import Predictor
+    from ..inference.tiling import StripFiles
+    from ..structures import Detections
+    from .evaluate import Lowest
+
+
+def picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
+    """Image -> the file that its picture goes to, beside it or in ``out``, no two alike."""
+    from ..datasets.paths import DRAWING_SUFFIX, unique_names
+
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    pictures = {}
+    for folder in dict.fromkeys(out or path.parent for path in paths):
+        inside = [path for path in paths if (out or path.parent) == folder]
+        for path, name in zip(inside, unique_names(inside)):
+            pictures[path] = folder / f"{Path(name).stem}{DRAWING_SUFFIX}"
+    return pictures
+
+
+def write_picture(picture: Path, pixels: Pixels, found: Detections) -> None:
+    """The image with its boxes."""
+    from ..images import write_image
+    from ..visualize import draw_detections
+
+    write_image(picture, draw_detections(pixels, found))
+
+
+def detect_strip(
+    predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace
+) -> tuple[StripFiles, Detections]:
+    """The strip, and all that is found on it.
+
+    Raises:
+        DataError: files that can't be read or don't belong together; a strip with a gap would be another one.
+        ConfigError: tiles that can't be.
+    """
+    from ..inference.tiling import StripFiles
+
+    strip = StripFiles.of(paths)
+    tiling = predictor.strip_tiling(tile=args.tile, overlap=args.overlap)
+    say_tiling(f"a strip of {len(paths):,} files", strip.width, strip.height, tiling, asked=tiling.side)
+    return strip, predictor.strip(strip, tile=args.tile, overlap=args.overlap)
+
+
+def title_of(strip: StripFiles) -> str:
+    """What a table of its detections is called."""
+    first, last = shown(strip.paths[0]), shown(strip.paths[-1])
+    return f"strip {first}" if first == last else f"strip {first} to {last}"
+
+
+def strip_entry(strip: StripFiles, detections: list[dict[str, Any]]) -> dict[str, Any]:
+    """The strip in JSON; boxes are in its own pixels, and ``top`` tells where each file begins."""
+    files = [{"file": str(path), "top": top} for path, top in zip(strip.paths, strip.tops)]
+    return {"files": files, "width": strip.width, "height": strip.height, "detections": detections}
+
+
+def by_file(strip: StripFiles, found: Detections) -> Iterator[tuple[Path, Detections]]:
+    """Each file with what lies in it, in its own pixels; a defect that two files share is in both, cut there."""
+    import numpy as np
+
+    from ..structures import Detections, clip
+
+    for path, top, bottom in zip(strip.paths, strip.tops, (*strip.tops[1:], strip.height)):
+        down = np.array([0, top, 0, top], np.float32)
+        boxes = clip(found.boxes_xyxy - down, strip.width, bottom - top)
+        there = boxes[:, 3] > boxes[:, 1]
+        yield path, Detections(boxes[there], found.scores[there], found.labels[there], found.categories)
+
+
+JSON_SCHEMA = 1
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, folders of them, or quoted globs")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="RUN",
+        help="run folder, checkpoint, or released (default: the newest runs/*/best.pt, else released)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help=f"lowest score to show (default: as the run's thresholds.json says, else {DEFAULT_THRESHOLD})",
+    )
+    parser.add_argument("--draw", action="store_true", help="write NAME.detections.png beside each image, or to --out")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what is written")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON and nothing else; with --out write it there too"
+    )
+    parser.add_argument(
+        "--strip", action="store_true", help="the images are one long strip, each beginning below the one before"
+    )
+    add_depth_arguments(parser)
+    add_tile_arguments(parser)
+    add_stream_arguments(parser)
+    add_draft_arguments(parser, required=False)
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
+    if args.out is not None and not (args.draw or args.json or args.target or args.stream):
+        raise UsageError("--out without --draw, --json or --to would write nothing", fix="add one of them")
+    check_tile_arguments(args)
+    check_stream_arguments(args)
+    check_draft_arguments(args)
+    if args.stream is not None:
+        return _run_stream(args)
+    if not args.images:
+        raise UsageError("no image is named", fix="give image files, folders or globs, or --stream with a source")
+    from .inputs import find_images
+
+    paths, missing = find_images(args.images)
+    if args.strip and missing:
+        raise missing[0]  # without one of its files it would be another strip
+    failed = [_failure(str(error.where), error) for error in missing]
+    predictor, entries, strip, drafts = None, [], {}, Drafts()
+    lowest: Lowest = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
+    if paths:
+        from ..inference.predictor import Predictor
+
+        weights = args.weights or newest_weights()
+        predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
+        if is_released(weights):
+            say_released(predictor.categories)
+        lowest = lowest_scores(predictor.weights_path, args.threshold)
+        if args.strip:
+            strip = _detect_strip(predictor, paths, lowest, args, drafts)
+        else:
+            entries = _detect_all(predictor, paths, lowest, args, failed, drafts)
+        say_depth(predictor, drawn=args.draw)
+    if args.json:
+        _emit_json({**_document(predictor, entries, failed, lowest), **strip}, args.out)
+    if args.target and predictor is not None and drafts.images:
+        to = sys.stderr if args.json else sys.stdout
+        drafts.write(predictor.categories, args, lowest, source=str(predictor.weights_path), to=to)
+    if failed:
+        print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _run_stream(args: argparse.Namespace) -> int:
+    from ..inference.predictor import Predictor
+    from ..inference.video import open_source
+
+    given = str(at_home(Path(args.stream))) if args.stream[:1] == "~" else args.stream
+    source = open_source(given, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
+    predictor = Predictor.load(args.weights or newest_weights(), device=args.device, max_value=args.max_value)
+    run_stream(predictor, source, lowest_scores(predictor.weights_path, args.threshold), args)
+    say_depth(predictor)
+    return 0
+
+
+def _detect_all(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    lowest: Lowest,
+    args: argparse.Namespace,
+    failed: list[dict[str, str]],
+    drafts: Drafts,
+) -> list[dict[str, Any]]:
+    """One JSON entry an image; what can't be read is appended to ``failed``, what becomes labels to ``drafts``."""
+    from ..errors import DataError, MemoryShortageError
+    from ..images import read_image
+
+    pictures = picture_paths(paths, args.out) if args.draw else {}
+    entries: list[dict[str, Any]] = []
+    said = False
+    for path in paths:
+        try:
+            pixels = read_image(path)
+            height, width = pixels.shape[:2]
+            tiling = predictor.tiling_for(width, height, tile=args.tile, overlap=args.overlap)
+            if tiling is not None and not said:
+                say_tiling(shown(path), width, height, tiling, asked=args.tile)
+                said = True
+            found = predictor(pixels, tile=args.tile, overlap=args.overlap)
+        except (DataError, MemoryShortageError) as error:
+            named = error if error.where is not None else DataError(error.found, where=path, fix=error.fix)
+            failed.append(_failure(str(path), named))
+            continue
+        found = kept(found, lowest)
+        picture = pictures.get(path)
+        if picture is not None:
+            write_picture(picture, pixels, found)
+        if not args.json:
+            _print_detections(shown(path), found, lowest, picture)
+        if args.target:
+            drafts.add(path, width, height, found)
+        entries.append(_entry(path, found, width=width, height=height, picture=picture))
+    return entries
+
+
+def _detect_strip(
+    predictor: Predictor, paths: Sequence[Path], lowest: Lowest, args: argparse.Namespace, drafts: Drafts
+) -> dict[str, Any]:
+    """The JSON of a strip; pictures and labels are a file each, with what lies in it."""
+    from ..images import read_image
+
+    strip, found = detect_strip(predictor, paths, args)
+    found = kept(found, lowest)
+    pictures = picture_paths(paths, args.out) if args.draw else {}
+    if not args.json:
+        _print_detections(title_of(strip), found, lowest, args.out if args.draw else None)
+    for path, inside in by_file(strip, found) if args.draw or args.target else ():
+        pixels = read_image(path)
+        if args.draw:
+            write_picture(pictures[path], pixels, inside)
+        if args.target:
+            drafts.add(path, pixels.shape[1], pixels.shape[0], inside)
+    return {"strip": strip_entry(strip, in_json(found))}
+
+
+def _print_detections(what: str, found: Detections, lowest: Lowest, picture: Path | None) -> None:
+    where = f" -> {shown(picture)}" if picture is not None else ""
+    if not len(found):
+        nothing = f"nothing scores {lowest:g} or more" if isinstance(lowest, float) else "nothing reaches its threshold"
+        print(f"{what}: {nothing}{where}")
+        return
+    rows = [[one.label, f"{one.score:.3f}", *(f"{value:.1f}" for value in one.xyxy)] for one in found]
+    print_table(f"{what}: {len(found)} found{where}", ["class", "score", "x1", "y1", "x2", "y2"], rows)
+
+
+def _entry(path: Path, found: Detections, *, width: int, height: int, picture: Path | None) -> dict[str, Any]:
+    entry = {"file": str(path), "width": width, "height": height, "detections": in_json(found)}
+    return entry if picture is None else {**entry, "picture": str(picture)}
+
+
+def _document(
+    predictor: Predictor | None, entries: list[dict[str, Any]], failed: list[dict[str, str]], lowest: Lowest
+) -> dict[str, Any]:
+    categories = list(predictor.categories) if predictor else []
+    one = lowest if isinstance(lowest, float) else None
+    by_class = dict.fromkeys(categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
+    return {
+        "schema": JSON_SCHEMA,
+        "weights": str(predictor.weights_path) if predictor else None,
+        "categories": categories,
+        "threshold": one,
+        "thresholds": {name: by_class[name] for name in categories},
+        "images": entries,
+        "failed": failed,
+    }
+
+
+def _emit_json(document: dict[str, Any], out: Path | None) -> None:
+    from ..fileio import write_text
+
+    if out is not None:
+        write_text(out / "detections.json", json_text(document, "utf-8", indent=2))
+    sys.stdout.write(json_text(document, sys.stdout.encoding, indent=2))
+
+
+def _failure(given: str, error: DetectError) -> dict[str, str]:
+    print(f"detect: {error}", file=sys.stderr)
+    return {"file": given, "reason": str(error)}
+
+
+INFER = Verb(
+    summary="Find defects in images: a table, a drawn picture, JSON, or draft labels.",
+    details=(
+        "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
+        "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
+        "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
+        "shown and, if it holds a calibration, calibrates all scores; stderr says both. Images much larger than what\n"
+        "was trained on are seen in tiles that overlap, each defect once; with --strip, all images together are one,\n"
+        "and --stream looks at frames while they come (docs/strips.md). What is shown is what --to drafts:\n"
+        "COCO and CSV name the images where they are, Pascal-VOC, YOLO and LabelMe get copies beside their labels;\n"
+        "nothing that is there is replaced."
+    ),
+    examples=[
+        "infer image.bmp --draw",
+        "infer image.bmp --draw --weights runs/neu",
+        "infer coil_17/ 'archive/*.png' --weights runs/neu --threshold 0.3 --draw --out pictures",
+        "infer coil_17/ --weights runs/neu --json > coil_17.json",
+        "infer coil_17/ --weights runs/neu --to coco --out drafts",
+        "infer --stream incoming/ --weights runs/neu --out found",
+        "infer --strip coil_17/ --weights runs/neu --tile 400 --overlap 100 --json > coil_17.json",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+    only_prints=lambda args: not (args.draw or args.out or args.target),
+)

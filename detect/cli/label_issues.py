@@ -1,0 +1,291 @@
+"""``detect doubts``: labels that a detector contradicts with confidence, ranked, as page, table and COCO."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..released import folder_of, is_released
+from .common import UsageError, Verb, add_depth_arguments, print_table, say_depth, shown
+from .judged_runs import read_results
+
+_FOLD = re.compile(r"seed(\d+)_fold(\d+)")
+_BETTER = "use detections out of fold (detect bench train CONFIG --folds 5, then detect doubts on its folder)"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is judged.
+
+    Attributes:
+        truth: a COCO data set.
+        detections: COCO results in its ids.
+        pictures: image id -> file.
+        meta: where they come from.
+        out: folder beside them.
+        warnings: sentences on what makes the doubts less telling.
+    """
+
+    truth: dict[str, Any]
+    detections: list[dict[str, Any]]
+    pictures: dict[Any, Path]
+    meta: dict[str, Any]
+    out: Path
+    warnings: list[str] = field(default_factory=list)
+
+
+def from_files(detections: Path, data: Path) -> Source:
+    """Anyone's COCO results and the labels they are of; the images need not be there.
+
+    Raises:
+        DataError: a file that can't be read.
+    """
+    from ..datasets.paths import is_inside, roots_around
+
+    truth = _labels(data)
+    named = {each["id"]: data.parent / str(each.get("file_name", "")) for each in truth["images"]}
+    inside = roots_around(data.parent)
+    pictures = {key: path for key, path in named.items() if is_inside(path, inside)}
+    run = next((d for d in (detections.parent, detections.parent.parent) if (d / "config.yaml").exists()), None)
+    warnings = [] if run is None else _learnt(run, list(pictures.values()))
+    if len(pictures) < len(named):
+        outside = len(named) - len(pictures)
+        warnings.append(f"{outside:,} of the file names lead out of the data, and these images were not looked at.")
+    meta = {"detections": str(detections), "data": str(data)}
+    return Source(truth, _results(detections, truth), pictures, meta, detections.parent / "doubts", warnings)
+
+
+def from_run(weights: Path, data: Path | None, device: str | None, max_value: int | None = None) -> Source:
+    """A run on its own validation data, or on other labels.
+
+    Raises:
+        DetectError: no run, or no labels.
+    """
+    from ..config.loading import load_config
+    from ..datasets import coco
+
+    run = folder_of(weights)
+    kept = run / "detections.json"
+    own = load_config(run / "config.yaml", []).data.val if (run / "config.yaml").exists() else None
+    labels = data or own
+    if labels is None:
+        raise DataError("nothing says what the run is judged by", where=run, fix="name COCO labels with --data")
+    dataset, truth = coco.read(labels), _labels(labels)
+    pictures = {each["id"]: image.path for each, image in zip(truth["images"], dataset.images)}
+    warnings = _learnt(run, list(pictures.values()))
+    meta = {"weights": str(weights), "data": str(labels)}
+    if data is None and max_value is None and weights.is_dir() and kept.exists():
+        meta = {"detections": str(kept)} | meta
+        return Source(truth, _results(kept, truth), pictures, meta, run / "doubts", warnings)
+    from ..inference.predictor import Predictor
+
+    predictor = Predictor.load(weights, device=device, calibrated=False, max_value=max_value)
+    print(f"detecting on the {len(dataset.images):,} images of {shown(labels)}")
+    found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
+    say_depth(predictor)
+    return Source(truth, found, pictures, meta, run / "doubts", warnings)
+
+
+def folds_in(folder: Path) -> dict[int, Path]:
+    """Fold -> run folder of the lowest seed, in a system's folder of a bench with folds; empty for other folders."""
+    runs: dict[int, dict[int, Path]] = {}
+    for each in folder.iterdir() if folder.is_dir() else ():
+        named = _FOLD.fullmatch(each.name)
+        if named and each.is_dir():
+            runs.setdefault(int(named[1]), {})[int(named[2])] = each
+    return dict(sorted(runs[min(runs)].items())) if runs else {}
+
+
+def from_folds(system: Path, data: Path | None) -> Source:
+    """The folds of a system, each image judged by the run that has not seen it.
+
+    Args:
+        system: its folder in the bench.
+        data: judge these labels; their images are found in the folds by their files. None: all images of the folds,
+            numbered anew.
+
+    Raises:
+        DataError: a fold that isn't finished, or labels of images that no fold has.
+    """
+    from ..datasets import coco
+
+    runs, folder = folds_in(system), system.parent / "folds"
+    results: list[tuple[Path, str, dict[str, Any]]] = []
+    parts: list[tuple[dict[str, Any], Sequence[Path]]] = []
+    for part in sorted(folder.glob("fold*_val.json")):
+        fold = int(part.stem.removeprefix("fold").removesuffix("_val"))
+        if fold not in runs or not (runs[fold] / "detections.json").exists():
+            fix = "finish the bench: the same 'detect bench train' goes on"
+            raise DataError(f"fold {fold} has no detections.json", where=system, fix=fix)
+        truth, paths = _labels(part), [image.path for image in coco.read(part).images]
+        parts.append((truth, paths))
+        file_of = {each["id"]: path.resolve() for each, path in zip(truth["images"], paths)}
+        name_of = {each["id"]: each["name"] for each in truth["categories"]}
+        for each in _results(runs[fold] / "detections.json", truth):
+            results.append((file_of[each["image_id"]], name_of[each["category_id"]], each))
+    if not parts:
+        raise DataError("the bench's folds are not there", where=folder, fix="give the folder of a bench with --folds")
+    if data is None:
+        truth, paths = _joined(parts)
+    else:
+        truth, paths = _labels(data), [image.path for image in coco.read(data).images]
+    image_of = {path.resolve(): each["id"] for each, path in zip(truth["images"], paths)}
+    unknown = set(image_of) - {path.resolve() for _, members in parts for path in members}
+    if unknown:
+        found = f"{len(unknown)} of its {len(image_of)} images are in none of the folds"
+        raise DataError(found, where=data, fix="give labels of images that the bench was trained on")
+    category_of = {each["name"]: each["id"] for each in truth["categories"]}
+    detections = [
+        {**each, "image_id": image_of[path], "category_id": category_of[name]}
+        for path, name, each in results
+        if path in image_of and name in category_of
+    ]
+    pictures = {each["id"]: path for each, path in zip(truth["images"], paths)}
+    meta = {"bench": str(system), "folds": len(parts), "data": None if data is None else str(data)}
+    return Source(truth, detections, pictures, meta, system / "doubts")
+
+
+def _joined(parts: Sequence[tuple[dict[str, Any], Sequence[Path]]]) -> tuple[dict[str, Any], list[Path]]:
+    """One data set of all parts, images and annotations numbered anew."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for truth, _ in parts:
+        new_id = {each["id"]: len(images) + i for i, each in enumerate(truth["images"], start=1)}
+        images += [{**each, "id": new_id[each["id"]]} for each in truth["images"]]
+        for each in truth["annotations"]:
+            annotations.append({**each, "id": len(annotations) + 1, "image_id": new_id[each["image_id"]]})
+    joined = {"images": images, "annotations": annotations, "categories": parts[0][0]["categories"]}
+    return joined, [path for _, paths in parts for path in paths]
+
+
+def _learnt(run: Path, pictures: Sequence[Path]) -> list[str]:
+    """A warning if the run was trained on some of these pictures, as far as its configuration tells."""
+    from ..config.loading import load_config
+
+    if not (run / "config.yaml").exists():
+        return []
+    train = load_config(run / "config.yaml", []).data.train
+    if not train.exists():
+        return []
+    learnt = {(train.parent / str(each["file_name"])).resolve() for each in _labels(train)["images"]}
+    known = sum(path.resolve() in learnt for path in pictures)
+    said = f"{known:,} of the {len(pictures):,} images are among those that the detector was trained on, and it hardly "
+    return [f"{said}contradicts what it has learnt: {_BETTER}."] if known else []
+
+
+def _labels(path: Path) -> dict[str, Any]:
+    from ..datasets import coco
+
+    return coco.load(path)
+
+
+def _results(path: Path, truth: dict[str, Any]) -> list[dict[str, Any]]:
+    ids = ([item["id"] for item in truth[key]] for key in ("images", "categories"))
+    results: list[dict[str, Any]] = read_results(path, *ids)
+    return results
+
+
+_MOST, _SHOWN = 300, 15
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", type=Path, metavar="RUN", help="run, checkpoint, released, or folder of a bench with --folds"
+    )
+    parser.add_argument("--detections", type=Path, metavar="JSON", help="COCO results of any detector, instead")
+    parser.add_argument("--data", type=Path, metavar="JSON", help="COCO labels to doubt (default: those judged by)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: doubts, beside the run)")
+    parser.add_argument(
+        "--least", type=float, default=0.5, metavar="SCORE", help="lowest score of a doubt (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--most", type=int, default=_MOST, metavar="N", help="most doubts to write, the surest (default: %(default)s)"
+    )
+    add_depth_arguments(parser)
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if (args.run is None) == (args.detections is None):
+        raise UsageError("give either a run or --detections", fix="see detect doubts --help")
+    if not 0 <= args.least <= 1:
+        raise UsageError(f"--least is {args.least:g}", fix="give a score from 0 to 1")
+    if args.most < 1:
+        raise UsageError(f"--most is {args.most}", fix="give at least 1")
+    source = _source(args)
+    from ..evaluation.coco_eval import evaluate
+    from ..evaluation.label_issues import find_doubts
+    from ..evaluation.records import check_detections, check_truth
+    from ..report.label_issues import counts, file_of, in_words, write_doubts
+
+    labels = check_truth(source.truth)
+    found = check_detections(source.detections, labels)
+    doubts = find_doubts(evaluate(labels, found, sizes=False), least=args.least)
+    warnings = [*source.warnings, *_cut_off(float(found.scores.min(initial=1)))]
+    print(f"{len(doubts):,} doubts about {int((~labels.crowd).sum()):,} labels of {len(labels.images):,} images")
+    print_table("", ["reason", "doubts"], [[reason, f"{number:,}"] for reason, number, _ in counts(doubts)])
+    top = doubts[:_SHOWN]
+    if top:
+        rows = [[f"{doubt.score:.2f}", file_of(doubt), f"{doubt.reason}: {in_words(doubt)}"] for doubt in top]
+        print_table(f"\nthe surest {len(top)}", ["score", "image", "why"], rows, text_columns=3)
+    for warning in warnings:
+        print(f"check this: {warning}")
+    out = args.out or source.out
+    kept = doubts[: args.most]
+    meta = {**source.meta, "least score": args.least, "left out beyond the surest": len(doubts) - len(kept) or None}
+    for path in write_doubts(kept, source.truth, out, pictures=source.pictures, meta=meta, warnings=warnings):
+        print(f"wrote {shown(path)}")
+    return 0
+
+
+def _source(args: argparse.Namespace) -> Source:
+
+    if args.detections is not None:
+        if args.device is not None:
+            raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
+        if args.max_value is not None:
+            raise UsageError("--max-value has no meaning with --detections", fix="leave it out: no detector runs")
+        if args.data is None:
+            raise UsageError("--detections needs --data", fix="name the COCO labels that were detected on")
+        return from_files(args.detections, args.data)
+    if not is_released(args.run) and not args.run.exists():
+        raise UsageError(f"{args.run}: no such run", fix="give a run folder, a .pt file or a bench's folder")
+    if folds_in(args.run):
+        return from_folds(args.run, args.data)
+    systems = [each for each in sorted(args.run.iterdir()) if folds_in(each)] if args.run.is_dir() else []
+    if len(systems) > 1:
+        named = ", ".join(shown(each) for each in systems)
+        raise UsageError(f"{args.run} holds the folds of {len(systems)} systems", fix=f"choose one of {named}")
+    return from_folds(systems[0], args.data) if systems else from_run(args.run, args.data, args.device, args.max_value)
+
+
+def _cut_off(least_score: float) -> list[str]:
+    """A warning where detections of low score were left out before."""
+    if least_score < 0.1 or least_score == 1:  # 1: there are none
+        return []
+    return [
+        f"The detections start at a score of {least_score:.2f}, so 'not found' means not found from there on: keep "
+        "those of low score, down to 0.05 or less."
+    ]
+
+
+DOUBTS = Verb(
+    summary="Find labels that a detector contradicts with confidence: missing, wrong, badly drawn.",
+    details=(
+        "Writes doubts.html with a crop of each, doubts.md, and doubts.json: COCO with the proposed boxes, a reason\n"
+        "each, for an annotation tool. A detector hardly contradicts what it was trained on: give the folder of\n"
+        "'detect bench train ... --folds K', where each image was detected on by a run that has not seen it."
+    ),
+    examples=[
+        "doubts runs/folds/neu --data data/neu/train.json",
+        "doubts runs/neu",
+        "doubts --detections theirs.json --data data/neu/val.json --out reports/doubts",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,174 @@
+"""``detect serve``: a detector behind HTTP, for programs and for people."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..released import is_released
+from .common import UsageError, Verb, add_depth_arguments, newest_weights, say_released, shown
+from .evaluate import DEFAULT_THRESHOLD, lowest_scores
+
+if TYPE_CHECKING:
+    from ..serve.service import Model
+
+TOKEN_VARIABLE = "DETECT_TOKEN"
+_BY = "detect serve RUN"
+_LEAST_TOKEN = 8  # characters
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "weights",
+        nargs="?",
+        type=Path,
+        metavar="RUN",
+        help="run folder, checkpoint, released, or a folder that detect export wrote (default: the newest "
+        "runs/*/best.pt, else released)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, metavar="N", help="0: a free one (default: %(default)s)")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"with a token that requests have to bring (default: what {TOKEN_VARIABLE} holds, else none is asked for)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="lowest score to show unless a request asks for another (default: as the run's thresholds.json says, "
+        f"else {DEFAULT_THRESHOLD})",
+    )
+    parser.add_argument("--max-mb", type=float, default=20.0, metavar="MIB", help="of a request (default: %(default)g)")
+    parser.add_argument(
+        "--max-pixels", type=int, default=20_000_000, metavar="N", help="of an image (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="for an upload, and again for its answer (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--queue", type=int, default=64, metavar="N", help="requests at work at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=8, metavar="N", help="images looked at together (default: %(default)s)"
+    )
+    add_depth_arguments(parser)
+    parser.add_argument("--threads", type=int, metavar="N", help="of the detector (default: a core each)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
+    if not 0 <= args.port < 2**16:
+        raise UsageError(f"--port is {args.port}", fix="give 0 to 65535")
+    if args.threads is not None and not 1 <= args.threads <= 1024:
+        raise UsageError(f"--threads is {args.threads}", fix="give 1 or more")
+    token = _token(args.token_file)
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        found = f"serving needs the package {error.name}, which isn't installed"
+        raise UsageError(found, fix="install it with: pip install 'surface-detect[serve]'") from None
+    from ..serve.app import create_app
+    from ..serve.requests import Limits
+    from ..serve.server import address_of, listen, server_of
+
+    limits = Limits(args.max_mb, args.max_pixels, args.timeout, args.queue, args.batch)
+    with listen(args.host, args.port) as listening:
+        address = address_of(listening)
+        if token is None and not _is_loopback(listening.getsockname()[0]):
+            line = f"whoever reaches {address} may use it; {TOKEN_VARIABLE} or --token-file asks for a token"
+            print(f"detect: check this: {line}", file=sys.stderr)
+        model = _load(args)
+
+        def prepare() -> None:
+            if args.threads is not None:
+                import torch
+
+                torch.set_num_threads(args.threads)
+
+        def say() -> None:
+            print(f"detect: serving {model.name} at {address}; Ctrl-C stops", flush=True)
+
+        app = create_app(model, limits, token=token, prepare=prepare)
+        server_of(app, timeout_s=limits.timeout_s, say=say).run(sockets=[listening])
+    return 0
+
+
+def _load(args: argparse.Namespace) -> Model:
+    from ..serve.service import is_export, of_export, of_predictor
+
+    weights = args.weights or newest_weights(by=_BY)
+    name = str(weights) if is_released(weights) else weights.resolve().name
+    if is_export(weights):
+        if args.device is not None:
+            raise UsageError("--device has no meaning for an exported model", fix="leave it out")
+        if args.max_value is not None:
+            fix = "leave it out; an exported model takes the white of its contract.json"
+            raise UsageError("--max-value has no meaning for an exported model", fix=fix)
+        return of_export(weights, name, args.threshold, default=DEFAULT_THRESHOLD, threads=args.threads or 0)
+    from ..inference.predictor import Predictor
+
+    predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
+    if is_released(weights):
+        say_released(predictor.categories, by=_BY)
+    lowest = lowest_scores(predictor.weights_path, args.threshold)
+    each = dict.fromkeys(predictor.categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
+    return of_predictor(predictor, name, each)
+
+
+def _token(file: Path | None) -> str | None:
+    """From a file or the environment, and not from the command line, which every user of the machine can read."""
+    where = shown(file) if file is not None else TOKEN_VARIABLE
+    if file is None:
+        text = os.environ.get(TOKEN_VARIABLE)
+        if text is None:
+            return None
+    else:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = (getattr(error, "strerror", None) or "no text").lower()
+            fix = "give a file that holds the token alone"
+            raise UsageError(f"the token can't be read ({reason})", where=where, fix=fix) from None
+    token = text.strip()
+    if len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        found = f"the token has to be {_LEAST_TOKEN} or more letters, digits or signs in a row"
+        raise UsageError(found, where=where, fix="make one with: openssl rand -hex 24")
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+SERVE = Verb(
+    summary="Serve a detector over HTTP: images in, JSON out, and a page to try it in a browser.",
+    details=(
+        "POST an image or array to /v1/detect; /openapi.json describes all routes, /health and /metrics are for those\n"
+        "who watch it, and / is a page. It listens on this machine alone unless --host says otherwise. Where\n"
+        "detect evaluate --costs left a thresholds.json beside the weights, it decides what is shown. On Ctrl-C or\n"
+        "SIGTERM what is at work is finished first. Needs: pip install 'surface-detect[serve]' (docs/line.md)"
+    ),
+    examples=[
+        "serve",
+        "serve runs/neu --port 8080 --threads 2",
+        "serve line/model --host 0.0.0.0 --token-file token.txt",
+    ],
+    add_arguments=_add_arguments,
+    run=_run,
+)

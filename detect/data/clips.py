@@ -1,0 +1,292 @@
+"""Clips of consecutive frames to train a detector with memory on, from strips or from still images panned over.
+
+Beyond each border the image goes on as its own reflection, so that scale and grain stay those of the image and the
+strip has no end. A smaller window enlarged to the image's size was the alternative: it hardly has room to move in an
+image of 200 pixels, and shows every defect coarser than the detector will meet it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset as TorchDataset
+
+from ..errors import ConfigError, DataError
+from ..structures import Dataset, Frame, recognisable
+from ..synthetic.strips import degrade, draw_condition, motions, travel
+from .dataset import DetectionDataset, Sample
+from .loader import Item, SeededLoader, with_seeds
+from .motion import motion_between
+from .transforms import Augment
+
+_AT_BORDER_PX = 4.0  # a box that ends so near a border is cut by it (annotators stop short), and goes on beyond
+
+
+def pan(sample: Sample, length: int, rng: np.random.Generator) -> list[Sample]:
+    """A clip of ``length`` frames of the image's size, moving as filmed strips do (``sample.travel``).
+
+    Windows lie on whole pixels, so every pixel is one of the image's. Boxes are reflected with it; one that ends at a
+    border is one object with its reflection. They are cut at the window, and left out where that leaves too little
+    (``boxes.recognisable``).
+    """
+    height = sample.pixels.shape[0]
+    origins = travel(rng, length, height)
+    # the clip's middle lies on the image, give or take a quarter of its height
+    origins[:, 1] += round(rng.uniform(-0.25, 0.25) * height) - origins[-1, 1] // 2
+    return [
+        _seen(sample, (int(x), int(y)), (float(right), float(down)))
+        for (x, y), (right, down) in zip(origins, motions(origins))
+    ]
+
+
+def _seen(sample: Sample, origin_xy: tuple[int, int], motion_xy: tuple[float, float]) -> Sample:
+    height, width = sample.pixels.shape[:2]
+    x, y = origin_xy
+    pixels = sample.pixels[_reflected(y, height)][:, _reflected(x, width)]
+    whole: list[tuple[float, float, float, float]] = []
+    labels: list[int] = []
+    for (x1, y1, x2, y2), label in zip(sample.boxes_xyxy.tolist(), sample.labels.tolist()):
+        boxes = [
+            (left, top, right, bottom)
+            for top, bottom in _reflections(y1, y2, height, y)
+            for left, right in _reflections(x1, x2, width, x)
+        ]
+        whole += boxes
+        labels += [label] * len(boxes)
+    boxes_xyxy = np.array(whole, np.float32).reshape(-1, 4)
+    cut = np.clip(boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
+    keep = recognisable(cut, boxes_xyxy)
+    return Sample(pixels, cut[keep], np.array(labels, np.int64)[keep], motion_xy)
+
+
+def _reflected(start: int, size: int) -> NDArray[np.int64]:
+    """The image's rows that ``size`` rows from ``start`` on show: 0 1 2 2 1 0 0 1 2 ..."""
+    rows = np.arange(start, start + size) % (2 * size)
+    return np.asarray(np.where(rows < size, rows, 2 * size - 1 - rows), np.int64)
+
+
+def _reflections(low: float, high: float, size: int, start: int) -> list[tuple[float, float]]:
+    """An interval's images in a window of ``size`` from ``start`` on, relative to it, each whole."""
+    starts, ends = low <= _AT_BORDER_PX, high >= size - _AT_BORDER_PX
+    if starts and ends:
+        return [(0.0, float(size))]
+    if starts:
+        images = [(-high, high)]
+    elif ends:
+        images = [(low, 2 * size - low)]
+    else:
+        images = [(low, high), (-high, -low)]
+    turns = range(start // (2 * size) - 1, start // (2 * size) + 3)
+    moved = [(a + 2 * size * k - start, b + 2 * size * k - start) for k in turns for a, b in images]
+    return [(a, b) for a, b in moved if b > 0 and a < size]
+
+
+_CLIP = 2  # a stream of random numbers of its own, beside the loader's
+_FLICKER = 0.03  # standard deviation of the lamps' strength from frame to frame, where a still image is panned over
+
+
+def strips(dataset: Dataset | DetectionDataset) -> list[tuple[str, list[int]]]:
+    """Each strip's name and the positions of its images in the order of time; strips as they come in the data.
+
+    Raises:
+        DataError: an image belongs to no strip.
+    """
+    found, stills = _by_strip(dataset)
+    if stills:
+        raise _unordered(dataset, stills)
+    return found
+
+
+class ClipLoader(SeededLoader):
+    """One pass over ``epoch(n)`` gives the n-th epoch's batches of clips, clip after clip, frame after frame.
+
+    A strip of n frames gives n // ``length`` clips an epoch, which start elsewhere in each epoch, so that an epoch
+    shows about as many frames as there are. A still image gives one clip. All frames of a clip get the same crop,
+    flips and light; only how single frames are degraded differs.
+
+    Args:
+        dataset: pixels and boxes.
+        length: frames a clip; frames of strips are taken one after another, never over a gap in their numbers.
+        pan: make clips of still images too, by panning over them.
+        degraded: share of frames that are blurred, over-exposed, noisy or dropped, on top of those recorded as
+            such; a clip's first frame is never dropped, as nothing could be known of it.
+        augment: the chain of random changes; without mosaic, which has no motion.
+        batch_size: clips a step, of all processes together.
+        share: (rank, size) of this process among those that share each batch.
+        seed, workers, pin: as for ``TrainingLoader``.
+
+    Raises:
+        DataError: still images and no ``pan``, no strip with ``length`` frames in a row, a strip whose frames differ
+            in size.
+        ConfigError: a mosaic is asked for.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        *,
+        length: int,
+        pan: bool,
+        degraded: float,
+        augment: Augment,
+        batch_size: int,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
+        workers: int,
+        pin: bool,
+    ) -> None:
+        if augment.mosaic > 0:
+            raise ConfigError(f"augment.mosaic is {augment.mosaic:g}, but a mosaic has no motion", fix="set it to 0")
+        clips = clips_of(dataset, length, pan=pan)
+        source = _Clips(dataset, clips, length, degraded, augment, seed)
+        super().__init__(source, len(clips), batch_size=batch_size, seed=seed, share=share, workers=workers, pin=pin)
+
+
+def clips_of(dataset: DetectionDataset, length: int, *, pan: bool) -> list[list[list[int]]]:
+    """For each clip of an epoch the clips to choose from, as positions of frames; a single position is panned over.
+
+    Raises:
+        DataError: as ``ClipLoader``.
+    """
+    found, stills = _by_strip(dataset)
+    if stills and not pan:
+        raise _unordered(dataset, stills)
+    clips = [[[i]] for i in stills]
+    longest = 0
+    for name, positions in found:
+        _check_sizes(dataset, name, positions)
+        for run in _runs(dataset, positions):
+            longest = max(longest, len(run))
+            for first in range(0, len(run) - length + 1, length):
+                last = min(first + length - 1, len(run) - length)
+                choice = [run[start : start + length] for start in range(first, last + 1)]
+                seen = [clip for clip in choice if _frame(dataset, clip[0]).condition != "dropped"]
+                clips.append(seen or choice)
+    if not clips:
+        found_most = f"no strip has {length} frames in a row, the most are {longest}"
+        raise DataError(found_most, fix="ask for shorter clips or film longer strips")
+    return clips
+
+
+class _Clips(TorchDataset[Item]):
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        clips: list[list[list[int]]],
+        length: int,
+        degraded: float,
+        augment: Augment,
+        seed: int,
+    ) -> None:
+        self.dataset, self.clips, self.length = dataset, clips, length
+        self.degraded, self.augment, self.seed = degraded, augment, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, _CLIP, epoch, index))
+        choice = self.clips[index]
+        positions = choice[int(rng.integers(len(choice)))]
+        try:
+            if self.dataset.images[positions[0]].frame is None:
+                frames = self._panned(positions[0], rng)
+                return with_seeds([(positions[0], frame) for frame in frames], rng)
+            return with_seeds(list(zip(positions, self._filmed(positions, rng))), rng)
+        except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
+            return error
+
+    def _panned(self, position: int, rng: np.random.Generator) -> list[Sample]:
+        frames = self._augmented(pan(self.dataset[position], self.length, rng), rng)
+        lit = [_lit(frame, 1 + _FLICKER * float(rng.standard_normal())) for frame in frames]
+        return self._degraded(lit, ["clean"] * self.length, rng)
+
+    def _filmed(self, positions: list[int], rng: np.random.Generator) -> list[Sample]:
+        motions = _motions(self.dataset, positions)
+        frames = [replace(self.dataset[i], motion_xy=motion_xy) for i, motion_xy in zip(positions, motions)]
+        recorded = [_frame(self.dataset, i).condition for i in positions]
+        return self._degraded(self._augmented(frames, rng), recorded, rng)
+
+    def _augmented(self, frames: list[Sample], rng: np.random.Generator) -> list[Sample]:
+        """The same changes for all frames: each gets a generator in the same state."""
+        state = int(rng.integers(2**63))
+        return [self.augment(frame, np.random.default_rng(state), _no_other) for frame in frames]
+
+    def _degraded(self, frames: list[Sample], recorded: list[str], rng: np.random.Generator) -> list[Sample]:
+        changed = []
+        for number, (frame, before) in enumerate(zip(frames, recorded)):
+            condition, severity = draw_condition(rng, self.degraded)
+            if before == "dropped":
+                condition = before  # black again, as the change of light may have lifted it
+            elif before != "clean" or (condition == "dropped" and number == 0):
+                condition = "clean"
+            pixels = degrade(frame.pixels, condition, severity, frame.motion_xy, rng)
+            changed.append(replace(frame, pixels=np.asarray(pixels, np.float32)))
+        return changed
+
+
+def _by_strip(dataset: Dataset | DetectionDataset) -> tuple[list[tuple[str, list[int]]], list[int]]:
+    """Strips as ``strips`` gives them, and the positions of still images."""
+    members: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    stills: list[int] = []
+    for i, image in enumerate(dataset.images):
+        if image.frame is None:
+            stills.append(i)
+        else:
+            members[image.frame.strip].append((image.frame.number, i))
+    return [(name, [i for _, i in sorted(frames)]) for name, frames in members.items()], stills
+
+
+def _unordered(dataset: Dataset | DetectionDataset, stills: Sequence[int]) -> DataError:
+    first = dataset.images[stills[0]].path
+    found = f"{len(stills):,} of {len(dataset.images):,} images are frames of no strip, and memory needs their order"
+    fix = "take data with video_id and frame_id (detect sample --frames makes some), or set clips.pan=true to train"
+    return DataError(found, where=first, fix=fix)
+
+
+def _check_sizes(dataset: DetectionDataset, name: str, positions: Sequence[int]) -> None:
+    sizes = sorted({(dataset.images[i].width, dataset.images[i].height) for i in positions})
+    if len(sizes) > 1:
+        found = f"frames of strip {name!r} have {' and '.join(f'{w}x{h}' for w, h in sizes)} pixels"
+        raise DataError(found, where=dataset.images[positions[0]].path, fix="give frames of different cameras names")
+
+
+def _runs(dataset: DetectionDataset, positions: Sequence[int]) -> list[list[int]]:
+    """A strip's frames, divided where numbers are missing."""
+    runs = [[positions[0]]]
+    for before, after in pairwise(positions):
+        if _frame(dataset, after).number != _frame(dataset, before).number + 1:
+            runs.append([])
+        runs[-1].append(after)
+    return runs
+
+
+def _frame(dataset: DetectionDataset, position: int) -> Frame:
+    frame = dataset.images[position].frame
+    assert frame is not None, "a still image is no part of a strip"
+    return frame
+
+
+def _motions(dataset: DetectionDataset, positions: Sequence[int]) -> list[tuple[float, float]]:
+    """The surface's motion since the frame before, read from the frames where they don't tell their place.
+
+    Where that can't be read either, the strip is taken to move on as before. The first frame has the second's motion.
+    """
+    moved: list[tuple[float, float]] = []
+    for before, after in pairwise(positions):
+        told = _frame(dataset, after).motion_since(_frame(dataset, before))
+        read = told or motion_between(dataset.pixels(before), dataset.pixels(after), dataset.max_value)
+        moved.append(read or (moved[-1] if moved else (0.0, 0.0)))
+    return [*(moved[:1] or [(0.0, 0.0)]), *moved]
+
+
+def _lit(frame: Sample, strength: float) -> Sample:
+    lit: NDArray[np.float32] = np.clip(frame.pixels * np.float32(strength), 0, 1)
+    return replace(frame, pixels=lit)
+
+
+def _no_other() -> Sample:
+    raise AssertionError("only a mosaic draws other images")

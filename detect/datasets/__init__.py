@@ -1,0 +1,1 @@
+"""Labels and images of a data set: read, audited, divided and written. No torch."""

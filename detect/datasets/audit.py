@@ -1,0 +1,459 @@
+"""What is wrong in a data set: boxes, pixels, class names, duplicates, borders; findings, counts and tables."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import DataError
+from ..images import likely_white
+from ..structures import Box, Finding, Image, Xyxy
+from .duplicates import Fingerprint, Link, Twins
+from .missing_labels import Missing
+from .part_shift import Shift, exact_share_p, more_than_half_p
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+TOLERANCE = 0.1  # pixels that a box may stick out: the rounding of formats that store fractions
+
+
+def check_boxes(image: Image, label_file: Path, known: Collection[str] | None) -> list[tuple[int, Finding]]:
+    """Judge each box against its image and against the boxes before it.
+
+    Args:
+        image: with its size from the header.
+        label_file: the file that findings name.
+        known: category names that are allowed; None allows all.
+
+    Returns:
+        Pairs of the box's position in ``image.boxes`` and what is wrong with it.
+    """
+    found: list[tuple[int, Finding]] = []
+
+    def add(kind: str, severity: Literal["error", "warning"], says: str) -> None:
+        message = f"box {i + 1} ({box.label}) of {image.path.name}{says}"
+        found.append((i, Finding(kind, severity, label_file, message, image=image.path, boxes_xyxy=(box.xyxy,))))
+
+    earlier: dict[Xyxy, tuple[int, str]] = {}
+    for i, box in enumerate(image.boxes):
+        if known is not None and box.label not in known:
+            add("unknown class", "error", f": {_unknown(box.label, known)}")
+        wrong = _geometry(box, image)
+        if wrong:
+            kind, message = wrong
+            add(kind, "error", f" {message}; correct or remove it")
+        if box.xyxy in earlier:
+            first, label = earlier[box.xyxy]
+            if label == box.label:
+                kind, message = "duplicate box", f"repeats box {first + 1} exactly; remove one"
+            else:
+                kind, message = "two classes on one box", f"covers exactly box {first + 1}, a {label}; decide for one"
+            add(kind, "warning", f" {message}")
+        else:
+            earlier[box.xyxy] = i, box.label
+    return found
+
+
+def _geometry(box: Box, image: Image) -> tuple[str, str] | None:
+    x1, y1, x2, y2 = box.xyxy
+    if x2 > x1 and y2 > y1 and x1 >= 0 and y1 >= 0 and x2 <= image.width and y2 <= image.height:
+        return None
+    span = f"spans x {x1:g} to {x2:g} and y {y1:g} to {y2:g}"
+    if x2 < x1 or y2 < y1:
+        return "inverted box", f"{span}, so it ends before it begins"
+    if x2 == x1 or y2 == y1:
+        return "empty box", f"{span}, so it has no area"
+    low, right, bottom = -TOLERANCE, image.width + TOLERANCE, image.height + TOLERANCE
+    if x1 < low or y1 < low or x2 > right or y2 > bottom:
+        return "box outside image", f"{span} (counted from 0), outside its {image.width} x {image.height} pixels"
+    return None
+
+
+def _unknown(label: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(label, known, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ""
+    return f"class {label!r} is none of {', '.join(known)}{hint or '; correct it or add it to the list'}"
+
+
+SHORT = "boxes stop short of a border"
+_TOUCHING, _NEAR, _FAR = 0.5, 3.5, 6.5  # pixels from the border: ends of ranges of three whole pixels each
+_LEAST, _LEAST_DIFFERENCE, _CHANCE = 20, 0.2, 1e-4
+_ACROSS = (("left", "right"), ("upper", "lower"))
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Images, or groups of them, by where their boxes end before one border.
+
+    Attributes:
+        near: those with a box that ends within 3.5 pixels of it.
+        touching: those of them with a box that ends within half a pixel.
+        short: those with a box that ends 0.5 to 3.5 pixels before it, and none 3.5 to 6.5.
+        beyond: the other way round; as many by chance, however many boxes an image has.
+    """
+
+    near: int
+    touching: int
+    short: int
+    beyond: int
+
+    @property
+    def share(self) -> float:
+        """Of those near the ones that touch."""
+        return self.touching / max(self.near, 1)
+
+
+def stops_short(side: Side, other: Side) -> bool:
+    """Whether boxes reach for a border and stop short of it, while they touch the one across.
+
+    They touch it less often by a fifth or more, and more of them end just before it than a little farther off, both by
+    more than one chance in ten thousand; 20 images or more are near each.
+    """
+    if min(side.near, other.near) < _LEAST or other.share - side.share < _LEAST_DIFFERENCE:
+        return False
+    uneven = exact_share_p((side.touching, other.touching), (side.near, other.near)) < _CHANCE
+    return uneven and more_than_half_p(side.short, side.short + side.beyond) < _CHANCE
+
+
+def sides(images: Sequence[Image], groups: Sequence[int]) -> dict[str, Side]:
+    """By "left", "right", "upper" and "lower", how boxes end there; drafts and crowd regions have no say.
+
+    Args:
+        images: with their boxes.
+        groups: a number an image; those that share one (frames of a strip, copies) count once.
+    """
+    gaps: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for pair in _ACROSS for name in pair}
+    for image, group in zip(images, groups):
+        for box in image.boxes:
+            if box.crowd or box.score is not None:
+                continue
+            x1, y1, x2, y2 = box.xyxy
+            for name, gap in zip(gaps, (x1, image.width - x2, y1, image.height - y2)):
+                gaps[name][group].append(gap)
+    return {name: _counted(list(of_groups.values())) for name, of_groups in gaps.items()}
+
+
+def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -> list[Finding]:
+    """A warning if the boxes of a data set touch one border of the images and stop short of the one across.
+
+    A tool that counts pixels from 0 where another counts from 1 shifts all boxes by one, another leaves out the last
+    pixel of each box, a third keeps off the last pixel of the image. In the midst of images none of them is seen.
+
+    Args:
+        images: of one data set.
+        place: the file or folder that holds their labels.
+        groups: as for ``sides``.
+    """
+    found = sides(images, groups)
+    told = [
+        f"the {low} border in {100 * found[low].share:.0f} % and the {high} one in {100 * found[high].share:.0f} %"
+        for low, high in _ACROSS
+        if stops_short(found[low], found[high]) or stops_short(found[high], found[low])
+    ]
+    if not told:
+        return []
+    message = (
+        f"of the images with a box within 3.5 px of a border, it touches {', '.join(told)}: boxes may lie a pixel "
+        "beside what they mark, lack their last pixel, or keep off the image's; a detector trained on them tells which "
+        "(docs/data.md)"
+    )
+    return [Finding(SHORT, "warning", place, message)]
+
+
+def _counted(gaps: Sequence[Sequence[float]]) -> Side:
+    nearest = [min(each) for each in gaps]
+    short = [any(_TOUCHING <= gap < _NEAR for gap in each) for each in gaps]
+    beyond = [any(_NEAR <= gap < _FAR for gap in each) for each in gaps]
+    return Side(
+        near=sum(gap < _NEAR for gap in nearest),
+        touching=sum(gap < _TOUCHING for gap in nearest),
+        short=sum(one and not other for one, other in zip(short, beyond)),
+        beyond=sum(other and not one for one, other in zip(short, beyond)),
+    )
+
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something of the source that is in no part.
+
+    Attributes:
+        what: an image with all its boxes, one box, or a label file.
+        path: the image or label file.
+        reason: why, in words.
+    """
+
+    what: Literal["image", "box", "label file"]
+    path: Path
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain JSON values."""
+        return {"what": self.what, "path": str(self.path), "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Counts of one part; ``per_class`` counts boxes and the images that have any of the class."""
+
+    images: int
+    images_without_objects: int
+    boxes: int
+    difficult: int
+    crowd: int
+    per_class: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, images: Sequence[Image], categories: Sequence[str]) -> Part:
+        """Count ``images``; every category is listed, also where it counts 0."""
+        boxes = Counter(box.label for image in images for box in image.boxes)
+        having = Counter(label for image in images for label in {box.label for box in image.boxes})
+        return cls(
+            images=len(images),
+            images_without_objects=sum(not image.boxes for image in images),
+            boxes=boxes.total(),
+            difficult=sum(box.difficult for image in images for box in image.boxes),
+            crowd=sum(box.crowd for image in images for box in image.boxes),
+            per_class={name: {"images": having[name], "boxes": boxes[name]} for name in categories},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """All that an audit has to say.
+
+    Attributes:
+        parts: counts by name of part.
+        findings: errors first, then warnings, then notes.
+        left_out: what of the source is in no part, and why.
+        images: all that could be read; what follows counts their positions.
+        members: positions of the images by part, each where it is judged.
+        twins: images that show the same.
+        strangers: the most alike pairs that were taken for different scenes.
+        missing: labels that copies and other frames of a strip have.
+        shifts: every comparison of two parts, the surest difference first.
+    """
+
+    parts: Mapping[str, Part]
+    findings: tuple[Finding, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    images: tuple[Image, ...] = ()
+    members: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    twins: tuple[Twins, ...] = ()
+    strangers: tuple[Link, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    shifts: tuple[Shift, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that stop a conversion."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values: ``schema``, ``parts``, ``counts`` of findings by kind, and lists of all the others."""
+        return {
+            "schema": SCHEMA,
+            "parts": {
+                name: {
+                    "images": part.images,
+                    "images_without_objects": part.images_without_objects,
+                    "boxes": part.boxes,
+                    "difficult": part.difficult,
+                    "crowd": part.crowd,
+                    "per_class": {label: dict(counts) for label, counts in part.per_class.items()},
+                }
+                for name, part in self.parts.items()
+            },
+            "counts": dict(Counter(finding.kind for finding in self.findings)),
+            "findings": [finding.as_dict() for finding in self.findings],
+            "left_out": [item.as_dict() for item in self.left_out],
+            "shifts": [shift.as_dict() for shift in self.shifts],
+            "duplicates": [self._pair(link) for group in self.twins for link in group.links],
+            "strangers": [self._pair(link) for link in self.strangers],
+        }
+
+    def _pair(self, link: Link) -> dict[str, Any]:
+        paths = [str(self.images[i].path) for i in (link.first, link.second)]
+        return {"images": paths, "likeness": round(link.likeness, 4), "exact": link.exact, "turned": link.turn > 0}
+
+
+_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def audit_table(report: AuditReport, *, each: int = 3, every_error: int = 50) -> Group:
+    """Two tables for rich's ``Console.print``: boxes by class and part, and findings by kind.
+
+    Args:
+        report: what to show.
+        each: examples shown of a kind of warning or note; the rest is counted.
+        every_error: examples shown of a kind of error.
+    """
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    blocks: list[RenderableType] = []
+    if report.parts:
+        counts = Table(title="Boxes", title_justify="left")
+        counts.add_column("class")
+        for part in report.parts:
+            counts.add_column(part, justify="right")
+        labels = dict.fromkeys(label for part in report.parts.values() for label in part.per_class)
+        for label in labels:
+            row = [part.per_class.get(label, {}).get("boxes", 0) for part in report.parts.values()]
+            counts.add_row(Text(_printable(label)), *map(_grouped, row))
+        counts.add_section()
+        counts.add_row("all boxes", *(_grouped(part.boxes) for part in report.parts.values()), style="bold")
+        counts.add_row("images", *(_grouped(part.images) for part in report.parts.values()), style="bold")
+        empty = [part.images_without_objects for part in report.parts.values()]
+        if any(empty):
+            counts.add_row("images without objects", *map(_grouped, empty))
+        blocks.append(counts)
+
+    kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        kinds[finding.severity, finding.kind].append(finding)
+    if kinds:
+        table = Table(title="Findings", title_justify="left", show_lines=True)
+        for column in ("", "kind", "count"):
+            table.add_column(column, justify="right" if column == "count" else "left")
+        table.add_column("where and what", overflow="fold")
+        for (severity, kind), group in kinds.items():
+            shown = every_error if severity == "error" else each
+            lines = [f"{finding.path}: {finding.message}" for finding in group[:shown]]
+            if len(group) > shown:
+                lines.append(f"and {_grouped(len(group) - shown)} more")
+            style = _STYLE[severity]
+            table.add_row(Text(severity, style), Text(kind), _grouped(len(group)), Text(_printable("\n".join(lines))))
+        blocks.append(table)
+    else:
+        blocks.append(Text("Nothing to complain about."))
+    if report.left_out:
+        amounts = Counter(item.what for item in report.left_out)
+        told = ", ".join(f"{what}: {_grouped(amount)}" for what, amount in sorted(amounts.items()))
+        blocks.append(Text(f"Left out, each with its reason in audit.json: {told}"))
+    return Group(*blocks)
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal can't show, such as file names in another encoding."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}"
+
+
+def check_names(names: Collection[str], label_file: Path) -> list[Finding]:
+    """Class names that differ only in capitals, spaces, hyphens or underscores: most likely one class."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        alike["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
+    return [
+        Finding(
+            "class names alike",
+            "warning",
+            label_file,
+            f"the classes {' and '.join(map(repr, group))} count as different; if they are one, spell them alike",
+        )
+        for group in alike.values()
+        if len(group) > 1
+    ]
+
+
+def check_drafts(images: Sequence[tuple[Image, Path]]) -> list[Finding]:
+    """A note if boxes carry a score: a detector has drafted them.
+
+    Args:
+        images: each with its label file.
+    """
+    number = sum(box.score is not None for image, _ in images for box in image.boxes)
+    files = list(dict.fromkeys(file for image, file in images if any(box.score is not None for box in image.boxes)))
+    if not files:
+        return []
+    message = f"{number:,} boxes carry a score, as drafts of a detector do; correct them before anything learns them"
+    return [Finding("draft boxes", "note", files[0], message, files[1:])]
+
+
+def check_no_objects(image: Image, label_file: Path) -> list[Finding]:
+    """A note for an image without objects, which is kept: it shows what is no defect."""
+    if image.boxes:
+        return []
+    message = f"{image.path.name} has no object; it is kept as an image without defects"
+    return [Finding("image without objects", "note", label_file, message)]
+
+
+def check_twins(twins: Sequence[Twins], paths: Sequence[Path], part_of: Mapping[int, str]) -> list[Finding]:
+    """A finding for each group of duplicates.
+
+    A group whose members stand in different parts lets a detector be judged on what it was trained on: a warning,
+    as are exact copies. Near-duplicates within one part are only worth a note.
+
+    Args:
+        twins: groups, by position in ``paths``.
+        paths: the image files.
+        part_of: position -> name of the part; positions in no part are left out.
+    """
+    findings: list[Finding] = []
+    for group in twins:
+        first, *rest = group.members
+        turned = ", mirrored or turned," if group.turned else ""
+        told = "equal pixels" if group.exact else f"the same scene{turned} (likeness {group.likeness:.2f})"
+        parts = sorted({part_of[i] for i in group.members if i in part_of})
+        others = tuple(paths[i] for i in rest)
+        listed = ", ".join(path.name for path in others[:5]) + (", ..." if len(others) > 5 else "")
+        severity: Literal["warning", "note"] = "warning" if group.exact or len(parts) > 1 else "note"
+        if len(parts) > 1:
+            kind, advice = "duplicate across parts", f"they stand in {' and '.join(parts)}; put them into one part"
+        else:
+            kind = "duplicate image" if group.exact else "near-duplicate image"
+            advice = "compare the labels and keep one" if group.exact else "look at them; splits keep them together"
+        findings.append(Finding(kind, severity, paths[first], f"{told} as {listed}; {advice}", others))
+    return findings
+
+
+def check_depth(images: Sequence[Image], prints: Sequence[Fingerprint]) -> list[Finding]:
+    """A note if the brightest of the 16-bit images tells of a camera of fewer bits, which training has to be told."""
+    deep = [(each.brightest, image.path) for each, image in zip(prints, images) if each.brightest is not None]
+    brightest, path = max(deep, default=(0, Path()))
+    white = likely_white(brightest)
+    if not deep or white == 2**16 - 1:
+        return []
+    message = (
+        f"the {len(deep):,} 16-bit images go up to {brightest:,}, as those of a camera of {white.bit_length()} bits "
+        f"do; train with data.max_value={white}, or 65,535 is taken for white"
+    )
+    return [Finding("depth not used", "note", path, message)]
+
+
+def check_orientation(images: Sequence[Image], prints: Sequence[Fingerprint]) -> list[Finding]:
+    """One warning for all images with an orientation tag: boxes drawn on the stored pixels are in another place.
+
+    Args:
+        images: as read.
+        prints: of these images.
+    """
+    tags = {image.path: each.orientation for each, image in zip(prints, images) if each.orientation != 1}
+    if not tags:
+        return []
+    first, *rest = tags
+    counts = ", ".join(f"{tag} in {number:,}" for tag, number in sorted(Counter(tags.values()).items()))
+    listed = ", ".join(path.name for path in list(tags)[:5]) + (", ..." if len(tags) > 5 else "")
+    message = (
+        f"{len(tags):,} images have an orientation tag ({counts}) and are read upright, as most annotation tools show "
+        f"them: {listed}; check that their boxes were drawn on the upright image, not on the stored pixels"
+    )
+    return [Finding("rotated by its orientation tag", "warning", first, message, tuple(rest))]
+
+
+def unreadable(path: Path, error: DataError) -> Finding:
+    """The finding for an image that can't be decoded."""
+    message = f"{error.found}; {error.fix}" if error.fix else error.found
+    return Finding("unreadable image", "error", path, message)

@@ -1,0 +1,266 @@
+"""The same picture twice: fingerprints of pixels, and copies after compression, relighting, noise or scaling."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from ..errors import DataError
+from ..images import Pixels, read_image, read_orientation, read_size, to_gray
+
+_LARGE_PIXELS = 4_000_000  # an image of more is decoded alone, so that several at once don't fill the memory
+_ONE_AT_A_TIME = Lock()
+
+SIDE = 32  # pixels; shrinking to it forgives compression, noise, scaling and a shift by a pixel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fingerprint:
+    """What is kept of an image.
+
+    Attributes:
+        digest: of all gray values and the size; equal for equal pixels, whatever the file format.
+        small: float32[32, 32], mean gray value of each tile.
+        brightness, contrast: mean and standard deviation of the gray values; 1 is the brightest of the file's depth.
+        brightest: the largest gray value of a 16-bit image; None for one of 8 bits.
+        orientation: the file's orientation tag, 1 to 8, which the pixels were turned by.
+    """
+
+    digest: bytes
+    small: NDArray[np.float32]
+    brightness: float = 0.0
+    contrast: float = 0.0
+    brightest: int | None = None
+    orientation: int = 1
+
+
+def fingerprints(paths: Sequence[Path]) -> list[Fingerprint | DataError]:
+    """Decode each file once, on all cores; the error stands in for a file that is damaged or cut short."""
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(_fingerprint, paths))
+
+
+def _fingerprint(path: Path) -> Fingerprint | DataError:
+    try:
+        width, height = read_size(path)
+        with _ONE_AT_A_TIME if width * height > _LARGE_PIXELS else nullcontext():
+            return _of(to_gray(read_image(path)), read_orientation(path))
+    except DataError as error:
+        return error
+
+
+def _of(gray: Pixels, orientation: int) -> Fingerprint:
+    digest = blake2b(f"{gray.dtype} {gray.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(gray).data)
+    picture = Pillow.fromarray(gray if gray.dtype == np.uint8 else gray.astype(np.float32))
+    small = picture.resize((SIDE, SIDE), Pillow.Resampling.BOX)
+    white = float(np.iinfo(gray.dtype).max)
+    mean, spread = float(gray.mean()) / white, float(gray.std(dtype=np.float64)) / white
+    brightest = int(gray.max()) if gray.dtype == np.uint16 else None
+    return Fingerprint(digest.digest(), np.asarray(small, dtype=np.float32), mean, spread, brightest, orientation)
+
+
+# Measured on 1,440 photographs of steel: copies after JPEG of quality 50, noise, blur, equalisation, a shift by a
+# pixel, scaling, less light or contrast keep 0.74 or more, and all are found; of those after JPEG of quality 20, a
+# shift by 3 pixels or overexposure 96 % and more. The most alike strangers have 0.62, in any of the eight turns.
+ALIKE = 0.7
+_STRANGERS = 0.5  # less alike than this, a pair is not worth a look
+_COARSE = 0.7  # at half the side, where copies keep more and strangers share more; only picks candidates
+_BLOCK = 1024  # rows compared at once
+_PAIRS = 8192  # candidates looked at closely at once
+
+
+class Link(NamedTuple):
+    """Two images that were compared.
+
+    Attributes:
+        first, second: their positions.
+        likeness: 0 to 1; 1 if exact.
+        exact: they have equal pixels.
+        turn: what makes the second look like the first: mirrored left to right (turn & 1), then top to bottom (& 2),
+            then along the diagonal (& 4).
+    """
+
+    first: int
+    second: int
+    likeness: float
+    exact: bool = False
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Images that show the same.
+
+    Attributes:
+        members: positions of the images, ascending.
+        exact: all have equal pixels.
+        likeness: the weakest link between them, 0 to 1; 1 if exact.
+        turned: some are mirrored or turned by quarters against others.
+        links: the pairs that make them a group, the most alike first.
+    """
+
+    members: tuple[int, ...]
+    exact: bool
+    likeness: float
+    turned: bool = False
+    links: tuple[Link, ...] = ()
+
+
+def find_twins(prints: Sequence[Fingerprint]) -> list[Twins]:
+    """Groups of two or more images that show the same; what is linked over a third image is one group."""
+    return compare_all(prints)[0]
+
+
+def compare_all(prints: Sequence[Fingerprint], *, strangers: int = 0) -> tuple[list[Twins], list[Link]]:
+    """Groups of images that show the same, and the most alike of the pairs that were taken for different scenes.
+
+    Images are compared by the direction and, softly, the strength of their brightness edges on a small gray
+    version (the idea of a difference hash, with a correlation in place of the count of equal bits), so that
+    neither exposure nor one bright scratch decides alone; mirrored and turned by quarters too, since data is
+    passed on augmented. An image without any edge only equals its exact copies.
+
+    Args:
+        prints: of all images.
+        strangers: how many such pairs to tell, no image twice, the most alike first; they show how clear the line is.
+    """
+    first_of: dict[bytes, int] = {}
+    links: list[Link] = []
+    for i, item in enumerate(prints):
+        j = first_of.setdefault(item.digest, i)
+        if j != i:
+            links.append(Link(j, i, 1.0, exact=True))
+    distinct = sorted(first_of.values())
+    found: list[Link] = []
+    if len(distinct) > 1:
+        small = np.stack([prints[i].small for i in distinct])
+        least = _STRANGERS if strangers else ALIKE
+        near = (link._replace(first=distinct[link.first], second=distinct[link.second]) for link in _near(small, least))
+        found = sorted(near, key=lambda link: (-link.likeness, link.first, link.second))
+    links += [link for link in found if link.likeness > ALIKE]
+    return _groups(links, len(prints)), _most_alike((link for link in found if link.likeness <= ALIKE), strangers)
+
+
+def group_ids(count: int, twins: Sequence[Twins], others: Iterable[Sequence[int]] = ()) -> list[int]:
+    """For each of ``count`` images the number of its group.
+
+    Twins share one, and so do the members of each of ``others``, the frames of a strip, say, and all that is a twin of
+    one of them; the rest have their own.
+    """
+    together = _Union(count)
+    for members in [*(group.members for group in twins), *others]:
+        for member in members:
+            together.join(members[0], member)
+    return [together.root(i) for i in range(count)]
+
+
+def _most_alike(links: Iterable[Link], count: int) -> list[Link]:
+    """The first pairs, each image in one of them only: an image of nearly nothing is a bit like many."""
+    told: list[Link] = []
+    seen: set[int] = set()
+    for link in links:
+        if len(told) < count and not seen & {link.first, link.second}:
+            told.append(link)
+            seen |= {link.first, link.second}
+    return told
+
+
+def _near(small: NDArray[np.float32], least: float) -> list[Link]:
+    """Pairs of rows of float32[N, side, side] with a likeness above ``least``, each as it is most alike."""
+    halved = small.reshape(len(small), small.shape[1] // 2, 2, small.shape[2] // 2, 2).mean(axis=(2, 4))
+    coarse = _edges(halved)
+    rows = _flat(coarse)
+    best: dict[tuple[int, int], Link] = {}
+    for turn in range(8):
+        columns = _flat(_turned(coarse, turn))
+        for start in range(0, len(rows), _BLOCK):
+            found = np.argwhere(rows[start : start + _BLOCK] @ columns[start:].T > _COARSE) + start
+            found = found[found[:, 1] > found[:, 0]]
+            for piece in range(0, len(found), _PAIRS):
+                candidates, where = np.unique(found[piece : piece + _PAIRS], return_inverse=True)
+                left, right = where.reshape(-1, 2).T
+                fine = _edges(small[candidates])
+                alike = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_turned(fine, turn))[right])
+                for i, j, like in zip(candidates[left], candidates[right], alike):
+                    if like > max(least, best[i, j].likeness if (i, j) in best else 0):
+                        best[i, j] = Link(int(i), int(j), float(like), turn=turn)
+    return list(best.values())
+
+
+def _edges(small: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """float32[N, side, side] -> steps across [N, side, side - 1] and down [N, side - 1, side].
+
+    Together they have unit length, so that a dot product is a correlation.
+    """
+    across, down = np.diff(small, axis=2), np.diff(small, axis=1)
+    usual = np.median(np.abs(_flat((across, down))), axis=1)[:, None, None]
+    # Steps far above the usual one count hardly more than it: otherwise any two vertical scratches are twins.
+    scale = np.maximum(2 * usual, 1e-3)
+    across, down = np.tanh(across / scale), np.tanh(down / scale)
+    length = np.sqrt((across * across).sum(axis=(1, 2)) + (down * down).sum(axis=(1, 2)))[:, None, None]
+    return across / np.maximum(length, 1e-6), down / np.maximum(length, 1e-6)
+
+
+def _turned(edges: tuple[NDArray[np.float32], NDArray[np.float32]], turn: int) -> tuple[NDArray[np.float32], ...]:
+    """The edges of the images mirrored left to right (turn & 1), top to bottom (& 2), along the diagonal (& 4)."""
+    across, down = edges
+    if turn & 1:
+        across, down = -across[:, :, ::-1], down[:, :, ::-1]
+    if turn & 2:
+        across, down = across[:, ::-1], -down[:, ::-1]
+    if turn & 4:
+        across, down = down.transpose(0, 2, 1), across.transpose(0, 2, 1)
+    return across, down
+
+
+def _flat(edges: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+    return np.concatenate([part.reshape(len(part), -1) for part in edges], axis=1)
+
+
+class _Union:
+    """Sets of numbers that grow together, each known by its smallest member (union-find)."""
+
+    def __init__(self, count: int) -> None:
+        self.parent = list(range(count))
+
+    def root(self, i: int) -> int:
+        while self.parent[i] != i:
+            self.parent[i] = self.parent[self.parent[i]]
+            i = self.parent[i]
+        return i
+
+    def join(self, i: int, j: int) -> None:
+        low, high = sorted((self.root(i), self.root(j)))
+        self.parent[high] = low
+
+
+def _groups(links: Sequence[Link], count: int) -> list[Twins]:
+    together = _Union(count)
+    for link in links:
+        together.join(link.first, link.second)
+    inside: dict[int, list[Link]] = defaultdict(list)
+    for link in links:
+        inside[together.root(link.first)].append(link)
+    return [
+        Twins(
+            members=tuple(sorted({i for link in group for i in (link.first, link.second)})),
+            exact=all(link.exact for link in group),
+            likeness=min(link.likeness for link in group),
+            turned=any(link.turn for link in group),
+            links=tuple(sorted(group, key=lambda link: -link.likeness)),
+        )
+        for _, group in sorted(inside.items())
+    ]

@@ -1,0 +1,439 @@
+"""Which files belong to a data set: found below folders, kept inside the data root, paired by name and folder."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from ..errors import DataError
+from ..structures import Finding
+
+VARIABLE = "DETECT_DATA_ROOTS"  # folders that are trusted besides; a machine's matter, not a file's
+
+_TRUST = f"copy it there, or name its folder in the environment variable {VARIABLE} if you trust who wrote this"
+_MOST_REMEMBERED = 20  # folders of one data set; of more, the folders that hold these
+
+
+def roots_around(folder: Path) -> list[str]:
+    """Where labels in a folder may lead: the folder above it, the working directory, and what the variable names.
+
+    The folder above, because images lie beside labels as often as below them (``annotations/train.json`` and
+    ``images/``); the working directory, where most people keep everything. Neither counts where it is the root of the
+    whole file system. And what ``remember`` was told, as ``detect convert`` leaves images where they are.
+    """
+    here = folder.resolve()
+    near = [each for each in (here.parent, Path.cwd()) if each != Path(each.anchor)]
+    return _real([here, *near, *_trusted()])
+
+
+def roots_of(sources: Iterable[Path]) -> list[str]:
+    """Where links below folders given on the command line may lead: these folders, and what the variable names."""
+    return _real([*sources, *_trusted()])
+
+
+def remember(images: Iterable[Path], label_folder: Path) -> None:
+    """Trust from now on the folders of images that this user had labels written for, wherever these are read.
+
+    Kept in the user's own state folder, where no data set can write to. Where that can't be written to, labels of
+    images elsewhere are refused when they are read, with what to do about it.
+
+    Args:
+        images: files that were read.
+        label_folder: what needs no trust is not kept.
+    """
+    known = _real([label_folder.resolve().parent, *_trusted()])
+    folders = _outermost({os.path.realpath(image.parent) for image in images})
+    while len(folders) > _MOST_REMEMBERED:
+        folders = _outermost({str(Path(folder).parent) for folder in folders})
+    new = [each for each in folders if not is_inside(each, known) and each != Path(each).anchor]
+    file = _memory()
+    if not new or file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
+            lines.write("".join(f"{folder}\n" for folder in new if "\n" not in folder))
+    except OSError:
+        pass
+
+
+def is_inside(path: str | os.PathLike[str], roots: Sequence[str]) -> bool:
+    """Whether a path, all its links followed, is one of the roots or lies below one."""
+    try:
+        real = os.path.realpath(path)
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+    return any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+
+
+def image_beside(folder: Path, file_name: str) -> Path:
+    """The image that labels in a folder name.
+
+    Raises:
+        DataError: the name leads out of the data root.
+    """
+    path = folder / file_name
+    if not is_inside(path, roots_around(folder)):
+        raise leads_out(f"the name {file_name!r}", folder)
+    return path
+
+
+def leads_out(what: str, where: Path) -> DataError:
+    """The refusal of ``what``, named in ``where``."""
+    return DataError(f"{what} leads out of the data", where=where, fix=_TRUST)
+
+
+def _trusted() -> list[Path]:
+    named = os.environ.get(VARIABLE, "").split(os.pathsep)
+    try:
+        file = _memory()
+        if file is not None:
+            named += file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError:  # nothing was remembered yet
+        pass
+    return [Path(each) for each in named if each]
+
+
+def _memory() -> Path | None:
+    """The file of remembered folders; None for a user without a home."""
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".local" / "state"
+    except RuntimeError:
+        return None
+    return Path(state) / "detect" / "data_roots.txt"
+
+
+def _outermost(folders: set[str]) -> list[str]:
+    """Those that lie in no other."""
+    return sorted(each for each in folders if not any(str(above) in folders for above in Path(each).parents))
+
+
+def _real(folders: Iterable[Path]) -> list[str]:
+    return [os.path.realpath(folder) for folder in folders]
+
+
+DRAWING_SUFFIX = ".detections.png"  # of the pictures that detect infer --draw writes
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which ``a_2`` comes before ``a_10``."""
+    pieces = _DIGITS.split(text)
+    # isdecimal, not isdigit: "²" is a digit that int() refuses.
+    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in pieces if p)
+
+
+def stem(path: Path) -> str:
+    """The name without its suffix, in one Unicode form: macOS stores "ü" as two characters, others as one."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def walk(roots: Sequence[Path], suffixes: Iterable[str], *, anywhere: bool = False) -> list[Path]:
+    """All files with one of ``suffixes`` (lower case, any case matches) at or below ``roots``, each once.
+
+    Hidden files and folders (a leading dot) are not looked at; links are followed, loops don't hang.
+
+    Args:
+        roots: folders or files.
+        suffixes: of the files.
+        anywhere: follow links that lead out of the roots, too.
+
+    Raises:
+        DataError: a root does not exist, or a link leads out of them all.
+    """
+    wanted = tuple(suffixes)
+    inside = None if anywhere else roots_of(roots)
+    found: dict[str, Path] = {}
+    for root in roots:
+        for real, path in files_below(root, inside):
+            if path.lower().endswith(wanted):
+                found.setdefault(real, Path(path))
+    return sorted(found.values(), key=lambda path: (natural_key(stem(path)), natural_key(str(path))))
+
+
+def files_below(root: Path, inside: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Each file at or below ``root``: its place with all folders' links followed, and its path from ``root``.
+
+    Args:
+        root: folder or file.
+        inside: where links may lead, as ``roots_of`` gives it; None: anywhere.
+
+    Raises:
+        DataError: ``root`` does not exist, or a link leads elsewhere.
+    """
+    if not root.exists():
+        raise DataError("no such file or folder", where=root, fix="check the path")
+    if root.is_file():
+        yield f"{os.path.realpath(root.parent)}{os.sep}{root.name}", str(root)
+        return
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = [name for name in sorted(files) if not name.startswith(".")]
+        if inside is not None:
+            _check_links(folder, [*folders, *shown], inside)
+        for name in shown:
+            yield f"{real}{os.sep}{name}", f"{folder}{os.sep}{name}"
+
+
+def _check_links(folder: str, names: Sequence[str], inside: Sequence[str]) -> None:
+    for path in (Path(folder, name) for name in names):
+        if path.is_symlink() and not is_inside(path, inside):
+            raise leads_out(f"the link to {os.path.realpath(path)}", path)
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for each image that no other has, also when the suffix is left off; the path tells twins apart."""
+    # Case is folded because macOS and Windows keep "A.png" and "a.png" in one file.
+    stems = Counter(stem(path).casefold() for path in paths)
+    taken = {stem(path).casefold() for path in paths if stems[stem(path).casefold()] == 1}
+    names: list[str] = []
+    for path in paths:
+        if stems[stem(path).casefold()] == 1:
+            names.append(path.name)
+            continue
+        parts = [part for part in path.parent.parts if part.strip("/\\:.")]
+        candidates = ["_".join([*parts[start:], path.stem]) for start in range(len(parts) - 1, -1, -1)]
+        free = (c for c in chain(candidates, _numbered(path.stem)) if c.casefold() not in taken)
+        chosen = next(free)
+        taken.add(chosen.casefold())
+        names.append(chosen + path.suffix)
+    return names
+
+
+def references(paths: Sequence[Path], root: Path) -> list[str]:
+    """File names relative to ``root`` with forward slashes; absolute where no relative path leads there."""
+    # The folder's links are followed, the image's own are not: a link may carry the name that labels go by.
+    prefixes = {folder: relative(folder, root) for folder in {path.parent for path in paths}}
+    return [(prefixes[path.parent] / path.name).as_posix() for path in paths]
+
+
+def relative(folder: Path, root: Path) -> Path:
+    """The way from ``root`` to a folder, links followed; the folder itself where no relative path leads there."""
+    real = folder.resolve()
+    try:
+        return Path(os.path.relpath(real, root.resolve()))
+    except ValueError:  # on another drive of Windows
+        return real
+
+
+def _numbered(name: str) -> Iterator[str]:
+    number = 2
+    while True:
+        yield f"{name}_{number}"
+        number += 1
+
+
+# Folders that hold one kind of file of a data set, and so say nothing of which image belongs to which label.
+_CONTAINERS = re.compile(
+    r"(images?|imgs?|pics?|pictures?|photos?|jpe?gimages|jpe?gs?|pngs?|bmps?|frames"
+    r"|labels?|annotations?|anns?|annots?|xmls?|txts?|jsons?|voc|yolo|obj_train_data)(_\w*)?",
+    re.IGNORECASE,
+)
+# Folders of pictures that a tool has made of the images: masks, and drawings of labels.
+_DERIVED = re.compile(r"segmentation\w*|\w*visuali[sz]ations?|vis|masks?|overlays?|previews?", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Pairs:
+    """Images and label files that belong together, and those without a partner.
+
+    Attributes:
+        label_of: image -> its label file.
+        images, labels: without a partner, in natural order.
+        findings: about files that can't be told apart (errors), copies (warnings) and pictures left out (notes).
+    """
+
+    label_of: dict[Path, Path] = field(default_factory=dict)
+    images: list[Path] = field(default_factory=list)
+    labels: list[Path] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def without_derived(images: Sequence[Path], roots: Sequence[Path]) -> tuple[list[Path], list[Finding]]:
+    """Images without the drawings of detections and the masks that lie among them, and a note about these.
+
+    A picture in a folder called SegmentationClass or the like is left out if an image elsewhere has its name.
+    """
+    depth = [len(root.parts) for root in roots]
+    inner = {path: path.parent.parts[_depth(path, roots, depth) :] for path in images}
+    derived = {path for path, folders in inner.items() if any(_DERIVED.fullmatch(name) for name in folders)}
+    others = {stem(path) for path in images if path not in derived}
+    masks = [path for path in images if path in derived and stem(path) in others]
+    drawings = [path for path in images if path.name.endswith(DRAWING_SUFFIX)]
+    findings = []
+    if masks:
+        folders = ", ".join(dict.fromkeys(path.parent.name for path in masks))
+        message = f"{_number(masks)} in {folders}, named like images, left out as masks or visualisations"
+        findings.append(Finding("picture left out", "note", masks[0].parent, message))
+    if drawings:
+        message = f"{_number(drawings)} named *{DRAWING_SUFFIX} left out, as detect infer has drawn them"
+        findings.append(Finding("picture left out", "note", drawings[0], message))
+    out = {*masks, *drawings}
+    return [path for path in images if path not in out], findings
+
+
+def pair(images: Sequence[Path], labels: Sequence[Path], roots: Sequence[Path], *, sure: bool = False) -> Pairs:
+    """Pair files by their names without suffix, wherever they lie; several files of one name by their folders.
+
+    The same folder comes first (``test/1.png`` and ``test/1.txt``), then folders that differ only in what kind of file
+    they hold (``test/images/1.png`` and ``test/labels/1.txt``). Of files that are equal byte by byte, one is used. What
+    is left is paired by name alone if capitals or a doubled suffix (``1.PNG`` and ``1.png.txt``) are all that differs.
+
+    Args:
+        images, labels: in natural order.
+        roots: the folders that both lie below.
+        sure: the folders decide even where an image of the same name has no label.
+    """
+    groups: dict[str, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+    for path in images:
+        groups[stem(path)][0].append(path)
+    for path in labels:
+        groups[stem(path)][1].append(path)
+    pairs = Pairs()
+    for name, group in groups.items():
+        if len(group[0]) <= 1 and len(group[1]) <= 1:
+            _settle(pairs, *group)
+        else:
+            _by_folder(pairs, name, *group, roots, sure=sure)
+    for loosely in (lambda path: path.name.casefold(), lambda path: stem(path).casefold()):
+        _by_loose_name(pairs, loosely)
+    return pairs
+
+
+def _settle(pairs: Pairs, images: Sequence[Path], labels: Sequence[Path]) -> None:
+    if images and labels:
+        pairs.label_of[images[0]] = labels[0]
+    else:
+        pairs.images += images
+        pairs.labels += labels
+
+
+def _by_folder(
+    pairs: Pairs, name: str, images: list[Path], labels: list[Path], roots: Sequence[Path], *, sure: bool
+) -> None:
+    depth = [len(root.parts) for root in roots]
+    images, labels = list(images), list(labels)
+    certain: dict[Path, Path] = {}
+    likely: dict[Path, Path] = {}
+
+    def kind(path: Path) -> tuple[str, ...]:
+        folders = path.parent.parts[_depth(path, roots, depth) :]
+        return tuple(folder.casefold() for folder in folders if not _CONTAINERS.fullmatch(folder))
+
+    for found, key in (certain, lambda path: path.parent), (likely, kind):
+        places: dict[object, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+        for path in images:
+            places[key(path)][0].append(path)
+        for path in labels:
+            places[key(path)][1].append(path)
+        for same_images, same_labels in places.values():
+            if len(same_images) == len(same_labels) == 1:
+                found[same_images[0]] = same_labels[0]
+                images.remove(same_images[0])
+                labels.remove(same_labels[0])
+    paired = certain | likely
+    for what, left, known in ("image", images, list(paired)), ("label file", labels, list(paired.values())):
+        copies = [path for path in left if any(filecmp.cmp(path, other, shallow=False) for other in known)]
+        first = known[0] if known else left[0] if left else None
+        if not known and len(left) > 1 and all(filecmp.cmp(path, left[0], shallow=False) for path in left[1:]):
+            copies = left[1:]
+        if copies and first is not None:
+            message = f"the same {what} lies in {len(copies) + 1} places; this one is used, remove the others"
+            pairs.findings.append(Finding("copy of a file", "warning", first, message, copies))
+            left[:] = [path for path in left if path not in copies]
+    if len(images) <= 1 and len(labels) <= 1 and not (likely and images and not sure):
+        pairs.label_of |= paired
+        _settle(pairs, images, labels)
+        return
+    doubtful = likely if not sure else {}
+    pairs.label_of |= {image: label for image, label in paired.items() if image not in doubtful}
+    images, labels = [*doubtful, *images], [*doubtful.values(), *labels]
+    if sure and not labels:
+        pairs.images += images
+        return
+    for what, left in ("image", images), ("label file", labels):
+        if len(left) > 1:
+            message = f"{len(left)} different {what}s are named {name}, so it is open which belongs to what; rename"
+            pairs.findings.append(Finding("same name twice", "error", left[0], message, left[1:]))
+            return
+    _settle(pairs, images, labels)
+
+
+def _by_loose_name(pairs: Pairs, loosely: Callable[[Path], str]) -> None:
+    """``a.JPG`` and ``A.txt``, or ``a.jpg`` and ``a.jpg.txt``, where just one image and one label file are so."""
+    by_key: dict[str, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+    for path in pairs.images:
+        by_key[loosely(path)][0].append(path)
+    for path in pairs.labels:
+        by_key[stem(path).casefold()][1].append(path)
+    found = {images[0]: labels[0] for images, labels in by_key.values() if len(images) == len(labels) == 1}
+    taken = {*found, *found.values()}
+    pairs.label_of |= found
+    pairs.images = [path for path in pairs.images if path not in taken]
+    pairs.labels = [path for path in pairs.labels if path not in taken]
+
+
+class NamedImages:
+    """Finds the images that a list names: by the last part of each name, and as many folders before it as agree.
+
+    So ``data/obj_train_data/1.png``, ``C:\\\\pictures\\\\1.png`` and ``./images/1.png`` all mean the one image called
+    ``1.png``; where several are, those whose path ends most like the name.
+
+    Args:
+        images: all there are.
+        suffixes: whether names have one, as those in VOC's ImageSets have not.
+    """
+
+    def __init__(self, images: Iterable[Path], *, suffixes: bool = True) -> None:
+        self._key = _name if suffixes else stem
+        self._suffixes = suffixes
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in images:
+            self._by_name[self._key(path).casefold()].append(path)
+
+    def __call__(self, name: str) -> Path | None:
+        """The image; None if there is none, or several fit equally well."""
+        parts = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).parts
+        found = self._by_name.get(parts[-1].casefold(), []) if parts else []
+        if len(found) < 2:
+            return found[0] if found else None
+        agreement = [self._agreement(path, parts) for path in found]
+        best = max(agreement)
+        return found[agreement.index(best)] if agreement.count(best) == 1 else None
+
+    def _agreement(self, path: Path, parts: Sequence[str]) -> tuple[int, bool]:
+        own = [unicodedata.normalize("NFC", part) for part in path.parts]
+        same = 0
+        for one, other in zip(reversed(own[:-1]), reversed(parts[:-1])):
+            if one != other:
+                break
+            same += 1
+        return same, self._key(path) == parts[-1]
+
+
+def _name(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.name)
+
+
+def _depth(path: Path, roots: Sequence[Path], depths: Sequence[int]) -> int:
+    """How many parts of a path belong to the deepest root that holds it."""
+    return max((n for root, n in zip(roots, depths) if path.is_relative_to(root)), default=0)
+
+
+def _number(paths: Sequence[Path]) -> str:
+    return "1 picture" if len(paths) == 1 else f"{len(paths):,} pictures"

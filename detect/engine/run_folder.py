@@ -1,0 +1,395 @@
+"""The run folder: who may write there, how it is begun, resumed and read, and what it says of its machine."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import torch
+
+from ..config.loading import differing_keys, load_config, to_yaml
+from ..config.schema import Config
+from ..errors import CheckpointError, ConfigError, DataError
+from ..fileio import PART, flush_to_disk, naming, read_json, read_json_lines, write_text
+from ..models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+_PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
+_SUMMING = ("torch", "torchvision", "numpy", "opencv-python-headless")  # those whose sums a training consists of
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """What the file tells; nothing if there is none or it is damaged."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    kinds = {"resumed": list, "versions": dict, "machine": dict, "data_sha256": dict}
+    return {key: value for key, value in content.items() if isinstance(value, kinds.get(key, object))}
+
+
+def environment(
+    before: Mapping[str, Any], *, device: torch.device, precision: str, processes: int, data: Sequence[Path]
+) -> dict[str, Any]:
+    """What to write now.
+
+    Args:
+        before: what a run that goes on has written already; it adds when it went on.
+        device, precision, processes: that train.
+        data: the label files.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {
+        "started": before.get("started", now),
+        "resumed": [*before.get("resumed", []), now] if before else [],
+        "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "processes": processes,
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        },
+        "precision": precision,
+        "commit": _commit(),
+        "data_sha256": {str(path): _sha256(path) for path in data},
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What has changed between two environments and may move the last bits of sums, as "torch 2.14.0 -> 2.15.0"."""
+    kept = [("versions", key) for key in _SUMMING]
+    kept += [("machine", key) for key in ("processor", "device", "threads", "processes")]
+    pairs = [(key, before.get(section, {}).get(key), now[section][key]) for section, key in kept]
+    pairs.append(("precision", before.get("precision"), now["precision"]))
+    return [f"{key} {old} -> {new}" for key, old, new in pairs if old is not None and old != new]
+
+
+def changed_labels(before: Mapping[str, Any]) -> Iterator[str]:
+    """Label files that are no longer what they were."""
+    for path, digest in before.get("data_sha256", {}).items():
+        if Path(path).is_file() and _sha256(Path(path)) != digest:
+            yield path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code lies in, "+changes" if files differ from it."""
+    here = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(here)]
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, timeout=5)
+        if top.returncode or Path(top.stdout.strip()) != here.parents[1]:
+            return None
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+NAME = ".lock"
+_NO_LOCKS = {getattr(errno, name) for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL") if hasattr(errno, name)}
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_BEYOND = 1 << 30  # Windows locks bytes against reading too: one that no file has, so that others can read who holds it
+
+_held: set[Path] = set()  # by this process, to which the system would give the same lock twice
+
+
+class RunLock:
+    """The right to write into a run folder, as a context that gives it back.
+
+    A POSIX record lock (on Windows a locked byte): the system takes it from a process that is killed, at once, and
+    loader processes don't inherit it. The file says who holds it and is removed in the end; one that was left
+    behind by a killed process is of no consequence.
+
+    Args:
+        folder: the run folder; it is locked by ``take``, not yet here.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._file: IO[str] | None = None
+
+    def take(self) -> bool:
+        """Lock the folder, which exists; again does nothing.
+
+        Returns:
+            False where the file system knows no locks, so that nothing guards the folder.
+
+        Raises:
+            ConfigError: another training holds it, or the folder can't be written to.
+        """
+        if self._file is not None:
+            return True
+        if self.path.resolve() in _held:
+            raise self._refusal({"process": os.getpid()})
+        try:
+            file = self._locked()
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            found = f"can't write there ({error.strerror})"
+            raise ConfigError(found, where=self.path.parent, fix="choose another run.dir") from None
+        if file is None:
+            raise self._refusal(self._holder())
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        with suppress(OSError):  # a full disk; the lock holds without its words
+            file.truncate(0)
+            file.write(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n")
+            file.flush()
+        self._file = file
+        _held.add(self.path.resolve())
+        return True
+
+    def release(self) -> None:
+        """Give the folder back."""
+        if self._file is None:
+            return
+        _held.discard(self.path.resolve())
+        with suppress(OSError):  # Windows keeps the names of open files
+            self.path.unlink()
+        self._file.close()
+        self._file = None
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _locked(self) -> IO[str] | None:
+        """The file, open and locked; None if another process has locked it."""
+        while True:
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+            try:
+                _lock(file)
+                if self._is_there(file):
+                    return file
+            except OSError as error:
+                file.close()
+                if error.errno in _TAKEN:
+                    return None
+                raise
+            file.close()  # its holder removed it between the opening and the locking
+
+    def _is_there(self, file: IO[str]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _holder(self) -> dict[str, object]:
+        try:
+            holder = read_json(self.path)
+        except (OSError, ValueError):  # it is being written
+            return {}
+        return holder if isinstance(holder, dict) else {}
+
+    def _refusal(self, holder: dict[str, object]) -> ConfigError:
+        who = f"process {holder['process']}" if "process" in holder else "another process"
+        if "host" in holder:
+            who += f" on {holder['host']}, since {holder.get('since')}"
+        fix = "wait for it, stop it, or choose another folder with run.dir="
+        return ConfigError(f"another training writes there ({who})", where=self.path.parent, fix=fix)
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock an open file without waiting; OSError with one of ``_TAKEN`` if another process has."""
+    if sys.platform == "win32":
+        file.seek(_BEYOND)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        finally:
+            file.seek(0)
+    else:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_MAY_CHANGE = (
+    *("run.", "data.workers", "data.cache", "train.device", "train.tensorboard"),
+    *("train.on_bad_step", "train.absurd_loss", "train.skips_in_a_row"),  # what a stopped run is resumed with
+)
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Attributes:
+        dir: the folder.
+        last, best: checkpoint files.
+        log: log.jsonl, one line an epoch.
+        config, environment: what the run was started with.
+        lock: to be held by who writes here.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.dir = folder
+        self.last, self.best, self.log = folder / "last.pt", folder / "best.pt", folder / "log.jsonl"
+        self.config, self.environment = folder / "config.yaml", folder / "environment.json"
+        self.lock = RunLock(folder)
+
+    def check_free(self) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:
+            ConfigError: there is a run already.
+        """
+        if self.last.exists():
+            fix = "add --resume to go on with it, or choose another folder with run.dir="
+            raise ConfigError("the folder already holds a run", where=self.dir, fix=fix)
+        if self.best.exists():
+            fix = "move it away, or choose another folder with run.dir="
+            raise ConfigError("the folder holds a best.pt, and no last.pt to go on from", where=self.dir, fix=fix)
+
+    def take(self) -> str | None:
+        """Lock the folder, which exists; gives a sentence if the file system can't.
+
+        Raises:
+            ConfigError: another training writes there, or nobody can.
+        """
+        if self.lock.take():
+            return None
+        return f"{self.dir}: this file system has no locks; make sure that no other training writes there"
+
+    def start(self, config: Config) -> str | None:
+        """Make and lock the folder and write the configuration into it; gives what ``take`` does.
+
+        Raises:
+            ConfigError: there is a run already, another training writes there, or the folder can't be made.
+        """
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+            unguarded = self.take()
+            self.check_free()
+            self._tidy()
+            self.environment.unlink(missing_ok=True)
+            write_text(self.log, "", lasting=True)
+            write_text(self.config, to_yaml(config), lasting=True)
+        except OSError as error:
+            found = f"can't write there ({error.strerror})"
+            raise ConfigError(found, where=self.dir, fix="choose another run.dir") from None
+        return unguarded
+
+    def resume(self, config: Config) -> Checkpoint:
+        """The last checkpoint.
+
+        Raises:
+            ConfigError: the configuration differs from the one that the run was started with.
+            DataError: the labels do.
+            CheckpointError: no checkpoint, or one made for inference only.
+        """
+        checkpoint = load_checkpoint(self.last)
+        checkpoint.check_size()
+        if checkpoint.training is None:
+            raise CheckpointError("the checkpoint is made for inference only", where=self.last, fix="start a new run")
+        changed = [key for key in differing_keys(config, load_config(self.config)) if not key.startswith(_MAY_CHANGE)]
+        if changed:
+            found = f"{', '.join(changed)} differ from what the run was started with"
+            raise ConfigError(found, where=self.dir, fix="resume with the same values, or start a new run")
+        for path in changed_labels(read_environment(self.environment)):
+            raise DataError("the labels have changed since the run was started", where=path, fix="start a new run")
+        return checkpoint
+
+    def rewind(self, checkpoint: Checkpoint) -> None:
+        """Bring the folder to where its last checkpoint stands, whatever a killed process had begun beyond it.
+
+        The log ends with the checkpoint's epoch, or the one before if that is still to be judged, as what comes after
+        will be done again; best.pt is written anew if that epoch was the best and the end came before it was kept;
+        unfinished files go.
+
+        Raises:
+            CheckpointError: the folder can't be written to.
+        """
+        assert checkpoint.training is not None
+        logged = checkpoint.epoch - ("unjudged" in checkpoint.training)
+        kept = [line for line in self.read_log() if line["epoch"] <= logged]
+        with _told(self.log):
+            self._tidy()
+            write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept), lasting=True)
+        was_best = checkpoint.training.get("best_epoch") == checkpoint.epoch
+        if was_best and self._epoch_of_best() != checkpoint.epoch:
+            save_checkpoint(self.best, replace(checkpoint, training=None))
+
+    def append_log(self, line: dict[str, Any]) -> None:
+        """Add one epoch.
+
+        Raises:
+            CheckpointError: the disk is full or can't be written.
+        """
+        with _told(self.log), naming(self.log), self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            flush_to_disk(file)  # before the checkpoint, which is nothing without its log
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """All epochs so far; a line cut short by a crash is passed over, its epoch is trained again."""
+        return read_json_lines(self.log)
+
+    def write_environment(
+        self, *, device: torch.device, precision: str, processes: int, data: Sequence[Path]
+    ) -> list[str]:
+        """Write environment.json; gives what differs from where the run was before and may move the last bits of sums.
+
+        Raises:
+            CheckpointError: the disk is full or can't be written.
+        """
+        before = read_environment(self.environment)
+        now = environment(before, device=device, precision=precision, processes=processes, data=data)
+        with _told(self.environment):
+            write_text(self.environment, json.dumps(now, indent=2) + "\n", lasting=True)
+        return differences(before, now)
+
+    def _epoch_of_best(self) -> int | None:
+        try:
+            return load_checkpoint(self.best).epoch
+        except CheckpointError:  # none yet, or damaged
+            return None
+
+    def _tidy(self) -> None:
+        """Remove what a killed process was writing; only for who holds the lock."""
+        for path in self.dir.glob(f".*{PART}"):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        fix = "free some space or mend the permissions; --resume goes on after the last checkpoint"
+        raise CheckpointError(f"can't write it ({error.strerror})", where=path, fix=fix) from None

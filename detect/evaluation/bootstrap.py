@@ -1,0 +1,425 @@
+"""How far a score can be trusted: bootstrap intervals over images and trainings, alone and as differences."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from ..errors import DataError
+from .coco_eval import IOU_50, IOU_75
+from .records import Evaluated, OfSize, Truth, groups_with_boxes
+
+_RECALLS = np.linspace(0, 1, 101)
+_CELLS = 2_000_000  # resamples x detections at a time, so that memory stays below some 50 MB
+
+Counts = NDArray[np.int64]
+Scores = NDArray[np.float64]
+Figures = dict[tuple[str, str | None], Scores]  # (name, category or None for all) -> float64[resamples]
+
+
+def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int] | None = None) -> Counts:
+    """How often each image is drawn when as many as there are are drawn with replacement.
+
+    Args:
+        images: how many there are.
+        resamples: how many times to draw so many.
+        seed: same seed, same draws.
+        groups: a number an image; those that share one (frames of a strip, near-duplicates) are drawn together, as
+            they tell little more than one of them. None: each is its own group.
+
+    Returns:
+        int64[resamples, images].
+    """
+    of_image = np.arange(images) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+    count = int(of_image.max(initial=-1)) + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / max(count, 1)), size=resamples)
+    return np.asarray(drawn[:, of_image], dtype=np.int64)
+
+
+def resampled_precision(evaluated: Evaluated, counts: Counts, of_size: OfSize | None = None) -> Scores:
+    """AP at each IoU and of each category on resamples of the images.
+
+    It equals what COCOeval gives (up to rounding) on a data set with each image as often as it was drawn, under new
+    ids that keep the order of the old ones; equal scores are ranked in that order, within an image in the order given.
+    Matching knows one image at a time, so a copy is matched as its original, and only the ranking is done again.
+
+    Args:
+        evaluated: one run of COCOeval on the images as they are.
+        counts: int[resamples, images], how often each image is drawn, 0 for not at all.
+        of_size: one of ``evaluated.sizes``; None: boxes of all sizes.
+
+    Returns:
+        float64[resamples, T, K], fractions; NaN where no box of the category was drawn.
+    """
+    of_size = of_size or evaluated.all_sizes
+    truth, found, matches = evaluated.truth, evaluated.found, of_size.matches
+    result = np.full((len(counts), len(matches.truth_of), len(truth.categories)), np.nan)
+    small = counts.astype(np.int32)
+    counts_somewhere = ~matches.ignored.all(axis=0)  # at one IoU or another; those of another size don't
+    for k in range(len(truth.categories)):
+        to_find = np.bincount(truth.image[(truth.category == k) & of_size.to_find], minlength=len(truth.images))
+        boxes = counts @ to_find
+        columns = np.flatnonzero((found.category[matches.order] == k) & counts_somewhere)
+        columns = columns[np.argsort(-found.scores[matches.order[columns]], kind="stable")]
+        rows = matches.order[columns]
+        places, copies = _laid_out(found.scores[rows], found.image[rows], int(counts.max(initial=1)))
+        columns, image = columns[places], found.image[rows][places]
+        hits, ignored = matches.truth_of[:, columns] >= 0, matches.ignored[:, columns]
+        drawn = np.flatnonzero(boxes)
+        for part in np.array_split(drawn, 1 + len(drawn) * len(columns) // _CELLS):
+            weights = small[np.ix_(part, image)]
+            if copies.any():
+                weights = np.where(copies > 0, weights >= copies, weights)
+            result[part, :, k] = _average_precision(weights, hits & ~ignored, ignored, boxes[part])
+    return result
+
+
+def by_figure(values: Scores, categories: Sequence[str]) -> Iterator[tuple[tuple[str, str | None], Scores]]:
+    """Figures of each run, float64[resamples, runs], by (name, category or None), of float64[resamples, runs, T, K]."""
+    by_name = {"AP": values.mean(axis=2), "AP50": values[:, :, IOU_50], "AP75": values[:, :, IOU_75]}
+    for name, of_class in by_name.items():
+        yield (name, None), mean_of_defined(np.moveaxis(of_class, -1, 0))
+        for k, category in enumerate(categories):
+            yield (name, category), of_class[..., k]
+
+
+def mean_of_defined(values: Scores) -> Scores:
+    """Mean over the first axis of what is no NaN; NaN where nothing is."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def interval_ends(
+    values: Scores, groups: Collection[int], confidence: float, *, above: float | None = None
+) -> tuple[float, float]:
+    """The ends of an interval: percentiles of resampled values.
+
+    They lie as far out as a Student's t interval of as many groups would reach, as plain percentiles of few groups are
+    too close together (Hesterberg, 2015).
+
+    AP on few images is too high, since each precision counts as the best at its recall or beyond, and it is higher
+    still on resamples, which hold fewer different images. So its percentiles are moved down by as much as the middle of
+    the resamples lies above it (BC percentiles; Efron, 1981), by twice a standard deviation at most. Differences of two
+    systems are not: the bias cancels, and what is left to correct for is luck.
+
+    Args:
+        values: float[resamples], no NaN.
+        groups: how many there were to draw in each fold, 2 or more; the values are means over folds.
+        confidence: share of such intervals that would hold the true value.
+        above: the figure on the images as they are, if it is to be corrected for.
+    """
+    normal = NormalDist()
+    moved = 0.0
+    if above is not None:
+        below = float(np.mean(values < above) + np.mean(values == above) / 2)
+        moved = 2 * normal.inv_cdf(min(max(below, normal.cdf(-1)), normal.cdf(1)))
+    # Of g groups, resamples show (g - 1) / g of a fold's variance, which is about as 1 / g; degrees of freedom by Welch
+    # and Satterthwaite.
+    total = sum(1 / number for number in groups)
+    shown = sum((number - 1) / number**2 for number in groups) / total
+    freedom = total**2 / sum(1 / (number**2 * (number - 1)) for number in groups)
+    reach = float(stdtrit(freedom, (1 + confidence) / 2)) / sqrt(shown)
+    low, high = np.quantile(values, (normal.cdf(moved - reach), normal.cdf(moved + reach)))
+    return float(low), float(high)
+
+
+def _laid_out(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ranked detections of one category, laid out so that the copies of an image come out in the right order.
+
+    The copies of a detection follow each other in the ranking and so share one place, weighted by their number. Where
+    detections of one image have equal scores, though, the first copy of them all comes before the second of them all:
+    these have a place for each copy.
+
+    Returns:
+        int64[P]: the detection at each place; int64[P]: which copy of it, counted from 1, or 0 for all copies.
+    """
+    starts = np.ones(len(scores), dtype=bool)
+    starts[1:] = (scores[1:] != scores[:-1]) | (image[1:] != image[:-1])
+    group = np.cumsum(starts) - 1
+    tied = np.bincount(group)[group] > 1 if len(group) else starts
+    places = np.repeat(np.arange(len(scores)), np.where(tied, most, 1))
+    copies = np.arange(len(places)) - np.searchsorted(places, places) + 1
+    order = np.lexsort((places, copies, group[places]))
+    return places[order], np.where(tied[places], copies, 0)[order]
+
+
+def _average_precision(
+    weights: NDArray[Any], hits: NDArray[np.bool_], ignored: NDArray[np.bool_], boxes: NDArray[np.int64]
+) -> Scores:
+    """float64[resamples, T] from int[resamples, P] weights of ranked detections and bool[T, P] of what they are.
+
+    Interpolated precision, the greatest at this or a higher recall, is reached at hits, so only these are looked at.
+    """
+    ranks = np.cumsum(weights, axis=1, dtype=np.int32)
+    result = np.zeros((len(weights), len(hits)))
+    recalls, row = _recalls_reached(boxes)
+    for t in range(len(hits)):
+        at = np.flatnonzero(hits[t])
+        if not len(at):
+            continue
+        true = np.cumsum(weights[:, at], axis=1, dtype=np.int32)
+        ranked = ranks[:, at]
+        if ignored[t].any():
+            ranked = ranked - np.cumsum(weights * ignored[t], axis=1, dtype=np.int32)[:, at]
+        precision = true / (ranked + np.spacing(1))
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        reached = recalls[row[:, None], true]
+        precision[:, 0] *= reached[:, 0]
+        precision[:, 1:] *= np.diff(reached, axis=1)
+        result[:, t] = precision.sum(axis=1) / len(_RECALLS)
+    return result
+
+
+def _recalls_reached(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of the 101 recalls so many hits reach, looked up because a search for each hit takes most of the time.
+
+    Returns:
+        int64[rows, hits + 1], one row for each number of boxes; int64[resamples], the row of each resample.
+    """
+    distinct, row = np.unique(boxes, return_inverse=True)
+    hits = np.arange(distinct.max(initial=0) + 1)
+    return np.searchsorted(_RECALLS, hits / distinct[:, None], side="right"), row.ravel()
+
+
+def seed_noise(of_runs: NDArray[np.float64], seed: tuple[int, int] | None) -> NDArray[np.float64]:
+    """Draws of that move, to be added to the mean over runs on resampled images.
+
+    Runs are drawn with replacement, as many as there are, and the mean of their scores on the images as they are is
+    held against the mean of all. With few runs this spreads too little, by (runs - 1) / runs in variance, and is
+    stretched by what is missing (the rescaling bootstrap of Rao & Wu, 1988). But runs also differ because each has its
+    own luck with these images, which resampling the images shows already; it is taken out (the variance component of
+    seeds, by the method of moments), else it would count twice.
+
+    Args:
+        of_runs: float64[1 + resamples, runs], scores on the images as they are and on each resample of them.
+        seed: of the draws; None: no noise.
+
+    Returns:
+        float64[1 + resamples], 0 in the first row; all 0 for one run, or where runs differ by their luck alone.
+    """
+    rows, runs = of_runs.shape
+    noise = np.zeros(rows)
+    differences = of_runs - of_runs.mean(axis=1, keepdims=True)
+    spread = differences[0].var() * runs / max(runs - 1, 1)
+    if seed is None or not spread > 0:  # NaN has no spread either
+        return noise
+    luck = np.nanvar(differences[1:], axis=0).mean() * runs / (runs - 1)
+    drawn = np.random.default_rng(seed).multinomial(runs, np.full(runs, 1 / runs), size=rows - 1)
+    stretched = np.sqrt(runs / (runs - 1) * max(0, 1 - luck / spread))
+    noise[1:] = stretched * (drawn / runs) @ differences[0]
+    return noise
+
+
+Verdict = Literal["better", "worse", "cannot tell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and the ends of its interval, fractions; None where there is nothing to measure or to draw from."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def verdict(self) -> Verdict:
+        """What a difference of a higher-is-better figure says: its interval lies above 0, below, or around it."""
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return "cannot tell"
+        return "better" if self.low > 0 else "worse"
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Intervals of AP, AP50 and AP75.
+
+    Attributes:
+        overall: by "AP", "AP50" and "AP75".
+        per_class: the same by category.
+        covers: what would change if all were done again: other images, or also other seeds.
+    """
+
+    overall: dict[str, Interval]
+    per_class: dict[str, dict[str, Interval]]
+    covers: Literal["images", "images and seeds"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampled:
+    """AP of one system's runs on resamples of its images; make it with ``resample``.
+
+    Attributes:
+        categories: names.
+        folds: one entry a fold, float64[1 + resamples, runs, T, K]; the first row is of the images as they are, NaN
+            stands where a category has no box.
+        truths: the labels of each fold.
+        counts: int64[1 + resamples, images] of each fold, how often each image was drawn.
+        scenes: how many groups of images of each fold hold a box to find of each category and, under None, of any.
+    """
+
+    categories: tuple[str, ...]
+    folds: tuple[NDArray[np.float64], ...]
+    truths: tuple[Truth, ...]
+    counts: tuple[NDArray[np.int64], ...]
+    scenes: dict[str | None, list[int]]
+
+
+def bootstrap(
+    runs: Sequence[Evaluated], *, resamples: int = 1000, seed: int = 0, groups: Sequence[int] | None = None
+) -> Intervals:
+    """95 % intervals of the mean AP of runs that were judged on the same images.
+
+    Args:
+        runs: trainings of one system that differ by their seeds; one alone is fine.
+        resamples: how often to draw.
+        seed: same seed, same intervals.
+        groups: a number an image; images with the same one are drawn together.
+
+    Raises:
+        DataError: the runs were judged by different labels.
+    """
+    return intervals_of(resample([runs], resamples=resamples, seed=seed, groups=[groups]))
+
+
+def paired_bootstrap(
+    a: Sequence[Evaluated],
+    b: Sequence[Evaluated],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Sequence[int] | None = None,
+) -> Intervals:
+    """95 % intervals of the mean AP of ``a`` minus that of ``b``, both on the same resampled images.
+
+    Arguments and errors as for ``bootstrap``.
+    """
+    first, second = (resample([runs], resamples=resamples, seed=seed, groups=[groups]) for runs in (a, b))
+    return difference_of(first, second)
+
+
+def resample(
+    folds: Sequence[Sequence[Evaluated]],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Sequence[Sequence[int] | None] | None = None,
+) -> Resampled:
+    """AP of every run on the same resamples of its fold's images; a fold's images stay a fold.
+
+    Args:
+        folds: for each fold the runs judged on it; one fold if there was no cross-validation.
+        resamples, seed: how often to draw, and from which random numbers.
+        groups: for each fold a number an image, or None; images with the same one are drawn together.
+
+    Raises:
+        DataError: the runs of a fold were judged by different labels.
+    """
+    if not folds or not all(folds):
+        raise DataError("there is no run to resample", fix="give at least one judged run a fold")
+    truths = tuple(runs[0].truth for runs in folds)
+    categories = truths[0].categories
+    values, draws = [], []
+    scenes: dict[str | None, list[int]] = {key: [] for key in (None, *categories)}
+    for j, (runs, truth) in enumerate(zip(folds, truths)):
+        if truth.categories != categories or not all(same_labels(run.truth, truth) for run in runs):
+            raise DataError("the runs were judged by different labels", fix="judge all by the same")
+        together = groups[j] if groups is not None else None
+        drawn = draw_images(len(truth.images), resamples=resamples, seed=seed + j, groups=together)
+        counts = np.concatenate([np.ones((1, drawn.shape[1]), np.int64), drawn])
+        values.append(np.stack([resampled_precision(run, counts) for run in runs], axis=1))
+        draws.append(counts)
+        for key, number in groups_with_boxes(truth, together).items():
+            scenes[key].append(number)
+    return Resampled(categories, tuple(values), truths, tuple(draws), scenes)
+
+
+def intervals_of(resampled: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
+    """Intervals of the mean over runs and folds; ``interval_ends`` says how their ends are found.
+
+    Args:
+        resampled: a system's runs.
+        seeds_too: also draw among the runs of a fold, so that the interval covers other seeds and not these trained
+            weights alone; says nothing where there is one run.
+        confidence: share of such intervals that would hold the true value.
+    """
+    figures = _figures(resampled, 0 if seeds_too else None)
+    figures = {key: np.clip(values, 0, 1) for key, values in figures.items()}  # stretched deviations may leave them
+    return _intervals(figures, resampled, _covered(seeds_too, resampled), confidence, biased=True)
+
+
+def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
+    """Such intervals of ``a`` minus ``b`` on the same resamples; arguments as for ``intervals_of``.
+
+    Raises:
+        DataError: they were not drawn alike.
+    """
+    alike = len(a.truths) == len(b.truths) and all(map(same_labels, a.truths, b.truths))
+    if not alike or not all(map(np.array_equal, a.counts, b.counts)):
+        found = "the systems were judged by different labels, or their images drawn differently"
+        raise DataError(found, fix="judge both by the same and resample them with the same seed")
+    # Two systems' seeds have nothing in common, so each draws its own.
+    first, second = (_figures(each, stream if seeds_too else None) for stream, each in enumerate((a, b)))
+    figures = {key: first[key] - second[key] for key in first}
+    return _intervals(figures, a, _covered(seeds_too, a, b), confidence, biased=False)
+
+
+def interval_of(values: Scores, scenes: Collection[int], confidence: float, *, biased: bool) -> Interval:
+    """A figure with its interval.
+
+    Args:
+        values: float64[1 + resamples], the first of the images as they are; NaN where there is nothing to measure.
+        scenes: how many groups of images hold a box, in each fold; from a fold of one nothing can be told.
+        confidence: share of such intervals that would hold the true value.
+        biased: the figure is higher on resamples than on the images, as AP is; ``interval_ends`` corrects for it.
+    """
+    value = float(values[0]) if np.isfinite(values[0]) else None
+    drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
+    told = [number for number in scenes if number]  # a fold without a box says nothing, and has no part in the mean
+    if value is None or not drawn.size or min(told, default=0) < 2:
+        return Interval(value, None, None)
+    return Interval(value, *interval_ends(drawn, told, confidence, above=value if biased else None))
+
+
+def same_labels(a: Truth, b: Truth) -> bool:
+    """Whether two labellings hold the same images, categories and boxes, in the same order."""
+    named = a.images == b.images and a.categories == b.categories
+    return named and all(
+        np.array_equal(getattr(a, key), getattr(b, key)) for key in ("boxes_xywh", "image", "category", "crowd")
+    )
+
+
+def _figures(resampled: Resampled, stream: int | None) -> Figures:
+    """The mean over runs, then over folds."""
+    folds: dict[tuple[str, str | None], list[NDArray[np.float64]]] = {}
+    for j, values in enumerate(resampled.folds):
+        seed = None if stream is None else (stream, j)
+        for key, of_runs in by_figure(values, resampled.categories):
+            folds.setdefault(key, []).append(of_runs.mean(axis=1) + seed_noise(of_runs, seed))
+    return {key: mean_of_defined(np.stack(each)) for key, each in folds.items()}
+
+
+def _intervals(
+    figures: Figures,
+    drawn: Resampled,
+    covers: Literal["images", "images and seeds"],
+    confidence: float,
+    *,
+    biased: bool,
+) -> Intervals:
+    scenes = drawn.scenes
+    found = {key: interval_of(values, scenes[key[1]], confidence, biased=biased) for key, values in figures.items()}
+    names = [name for name, category in found if category is None]
+    per_class = {category: {name: found[name, category] for name in names} for category in drawn.categories}
+    return Intervals({name: found[name, None] for name in names}, per_class, covers)
+
+
+def _covered(seeds_too: bool, *systems: Resampled) -> Literal["images", "images and seeds"]:
+    several = all(values.shape[1] > 1 for each in systems for values in each.folds)
+    return "images and seeds" if seeds_too and several else "images"

@@ -1,0 +1,204 @@
+"""Scores that are probabilities: a temperature and a shift per category, and how reliable they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .coco_eval import IOU_50
+from .records import Evaluated
+from .threshold_counts import folds_of, share_bounds, units_of
+
+BINS = 15
+
+
+def reliability(
+    scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = BINS, confidence: float = 0.95
+) -> dict[str, Any]:
+    """Compare scores with the share of hits among detections of like scores.
+
+    Args:
+        scores: float64[N], 0 to 1.
+        hits: bool[N].
+        bins: parts of equal count; equal scores stay together, so there may be fewer.
+        confidence: of each bound of a bin's share of hits, its detections taken as independent.
+
+    Returns:
+        ``detections`` and ``hits``, their numbers; ``bins``, by rising score, each {"count", "from", "to",
+        "mean_score", "hit_rate", "low", "high"}; and the errors of ``errors``.
+    """
+    order = np.argsort(scores, kind="stable")
+    scores, hits = scores[order], hits[order]
+    starts = _starts(scores, bins)
+    drawn = []
+    for start, stop in zip(starts, [*starts[1:], len(scores)]):
+        count, right = int(stop - start), int(hits[start:stop].sum())
+        low, high = share_bounds(right, count, confidence)
+        part = scores[start:stop]
+        ends = {"from": float(part[0]), "to": float(part[-1]), "mean_score": float(part.mean())}
+        drawn.append({"count": count, **ends, "hit_rate": right / count, "low": low, "high": high})
+    return {"detections": len(scores), "hits": int(hits.sum()), "bins": drawn, **errors(scores, hits, bins=bins)}
+
+
+def errors(scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = BINS) -> dict[str, float | None]:
+    """Calibration errors over parts of equal count.
+
+    Args:
+        scores, hits, bins: as above.
+
+    Returns:
+        ``ece``, the expected calibration error: the mean over detections of how far the share of hits of their part
+        lies from its mean score (Naeini et al. 2015, with parts of equal count as by Nguyen and O'Connor 2015).
+        ``ece_by_chance``: what it would be on average, by the normal approximation, if every score were exactly the
+        chance of a hit; an ECE near it tells nothing. ``debiased_error``: the root of the mean squared distance less
+        what chance adds to it, 0 where chance adds more (Kumar et al. 2019). ``nll``: the mean negative
+        log-likelihood of hits and false alarms, in nats. All None without detections.
+    """
+    if not len(scores):
+        return dict.fromkeys(("ece", "ece_by_chance", "debiased_error", "nll"))
+    order = np.argsort(scores, kind="stable")
+    scores, hits = scores[order], hits[order]
+    starts = _starts(scores, bins)
+    counts = np.diff(np.append(starts, len(scores)))
+    weights = counts / len(scores)
+    mean, rate = np.add.reduceat(scores, starts) / counts, np.add.reduceat(hits.astype(np.float64), starts) / counts
+    by_chance = np.sqrt(2 / math.pi * np.add.reduceat(scores * (1 - scores), starts)) / counts
+    squared = (rate - mean) ** 2 - rate * (1 - rate) / np.maximum(counts - 1, 1)
+    safe = np.clip(np.where(hits, scores, 1 - scores), 1e-12, 1)
+    return {
+        "ece": float(weights @ abs(rate - mean)),
+        "ece_by_chance": float(weights @ by_chance),
+        "debiased_error": math.sqrt(max(0.0, float(weights @ squared))),
+        "nll": float(-np.log(safe).mean()),
+    }
+
+
+def _starts(scores: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """Where each part of rising scores starts."""
+    wanted = np.arange(min(bins, len(scores))) * len(scores) // max(min(bins, len(scores)), 1)
+    return np.unique(np.searchsorted(scores, scores[wanted], side="left"))
+
+
+LOWEST_SCORE = 0.05
+METHODS = ("temperature", "temperature and shift")
+_FEWEST = 10  # hits and false alarms, to fit a category by
+_HOTTEST = 20.0
+_PRIOR = 0.01  # precision of a belief that scores are right as they are; matters only where hits and others part
+_STEPS = 50
+
+
+def calibrated(scores: NDArray[np.float64], temperature: float, shift: float) -> NDArray[np.float64]:
+    """Scores whose log-odds are divided by a temperature above 0 and moved by a shift; their order stays."""
+    return _chance(_log_odds(scores) / temperature + shift)
+
+
+def calibration(
+    evaluated: Evaluated,
+    *,
+    groups: Sequence[int] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    lowest_score: float = LOWEST_SCORE,
+) -> dict[str, Any]:
+    """Fit calibrations by the matches at an IoU of 0.5, and tell by cross-validation what they gain.
+
+    Both methods minimise the negative log-likelihood of hits and false alarms within a category, which is convex: the
+    temperature alone (Guo et al. 2017), and with a shift of the log-odds (Platt 1999), as scores that are too high
+    everywhere need. A category with fewer than 10 hits or false alarms, or whose scores hardly part them, is left.
+
+    Args:
+        evaluated: one run of COCOeval.
+        groups: a number an image; images with the same one stay in one fold.
+        folds, seed: of the cross-validation.
+        lowest_score: detections below are not looked at; they are many, and nobody acts on them.
+
+    Returns:
+        ``method``: the one of METHODS with the better cross-validated likelihood. ``per_class``: by category
+        ``temperature`` and ``shift`` of that method, fitted on all images (1 and 0 where it is left, with ``left``
+        saying why, else None), the figures of ``reliability`` for the scores as they are, and ``cross_validated``, the
+        figures of ``errors`` by method, each detection calibrated by the other folds. ``overall``: the same figures
+        over all categories. ``lowest_score`` and ``folds`` as given.
+
+    Raises:
+        DataError: not a group for each image.
+    """
+    truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
+    judged = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= lowest_score)
+    rows, hits = matches.order[judged], matches.truth_of[IOU_50, judged] >= 0
+    scores, category = found.scores[rows], found.category[rows]
+    units = units_of(len(truth.images), groups)
+    fold = folds_of(truth, units, folds=folds, seed=seed)[found.image[rows]]
+
+    of_class = [np.flatnonzero(category == k) for k in range(len(truth.categories))]
+    held_out = {method: scores.copy() for method in METHODS}
+    for method, target in held_out.items():
+        for mine in of_class:
+            for j in range(folds):
+                out = mine[fold[mine] == j]
+                temperature, shift, _ = _fit(scores, hits, mine[fold[mine] != j], method)
+                target[out] = calibrated(scores[out], temperature, shift)
+    likelihood = {method: errors(each, hits)["nll"] or 0.0 for method, each in held_out.items()}
+    method = min(METHODS, key=lambda each: likelihood[each])
+
+    def figures(mine: NDArray[np.int64]) -> dict[str, Any]:
+        cross_validated = {each: errors(target[mine], hits[mine]) for each, target in held_out.items()}
+        return {**reliability(scores[mine], hits[mine]), "cross_validated": cross_validated}
+
+    per_class = {}
+    for name, mine in zip(truth.categories, of_class):
+        temperature, shift, left = _fit(scores, hits, mine, method)
+        per_class[name] = {"temperature": temperature, "shift": shift, "left": left, **figures(mine)}
+    overall = figures(np.arange(len(scores)))
+    return {"method": method, "lowest_score": lowest_score, "folds": folds, "overall": overall, "per_class": per_class}
+
+
+def _fit(
+    scores: NDArray[np.float64], hits: NDArray[np.bool_], rows: NDArray[np.int64], method: str
+) -> tuple[float, float, str | None]:
+    """Temperature, shift, and why they are 1 and 0 if that is so for lack of data."""
+    right = int(hits[rows].sum())
+    if min(right, len(rows) - right) < _FEWEST:
+        return 1.0, 0.0, f"{right} hits and {len(rows) - right} false alarms are too few to fit by"
+    slope, shift = _logistic(_log_odds(scores[rows]), hits[rows], with_shift=method == METHODS[1])
+    if not 1 / _HOTTEST <= slope <= _HOTTEST:
+        return 1.0, 0.0, "its scores hardly part hits from false alarms, or part them fully"
+    return 1 / slope, shift, None
+
+
+def _logistic(odds: NDArray[np.float64], hits: NDArray[np.bool_], *, with_shift: bool) -> tuple[float, float]:
+    """Slope and shift of the likeliest log-odds of a hit, by Newton's method with steps halved where they overshoot."""
+    inputs = np.stack([odds, np.ones_like(odds)], axis=1)[:, : 1 + with_shift]
+    unchanged = np.array([1.0, 0.0])[: 1 + with_shift]
+    right = hits.astype(np.float64)
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        z = inputs @ weights
+        return float((np.logaddexp(0, z) - right * z).sum() + _PRIOR / 2 * ((weights - unchanged) ** 2).sum())
+
+    weights, value = unchanged, loss(unchanged)
+    for _ in range(_STEPS):
+        chance = _chance(inputs @ weights)
+        gradient = inputs.T @ (chance - right) + _PRIOR * (weights - unchanged)
+        curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + _PRIOR * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
+        size = 1.0
+        while size > 1e-6 and loss(weights - size * step) > value:
+            size /= 2
+        weights = weights - size * step
+        before, value = value, loss(weights)
+        if before - value <= 1e-10 * abs(before):
+            break
+    return float(weights[0]), float(weights[1]) if with_shift else 0.0
+
+
+def _log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(np.asarray(scores, dtype=np.float64), 1e-12, 1 - 1e-12)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def _chance(odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-np.logaddexp(0, -odds)))

@@ -1,0 +1,248 @@
+"""Systems judged on the same images, held against the first of them: differences, verdicts, and where they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .bootstrap import Interval, Resampled, difference_of, intervals_of, resample, same_labels
+from .coco_eval import IOU_50
+from .records import Evaluated
+
+SCHEMA = 1
+FIGURES = ("AP50", "AP", "AP75")
+_CHANCE = 0.8  # of seeing a real difference, that a number of images is given for
+_MOST_TIMES_AS_MANY = 100
+_FEW = 40  # below which a simulation found intervals too narrow; docs/compare.md has its table
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDifference:
+    """What another system makes of an image, held against the first, at each one's score threshold and an IoU of 0.5.
+
+    Attributes:
+        image: position in the truth.
+        gained, lost: labels that only the other, or only the first, hits.
+        false: false alarms of the first and of the other.
+    """
+
+    image: int
+    gained: int
+    lost: int
+    false: tuple[int, int]
+
+    @property
+    def net(self) -> int:
+        """How much better the other does: hits more and false alarms fewer."""
+        return self.gained - self.lost + self.false[0] - self.false[1]
+
+
+def compare(
+    systems: Mapping[str, Sequence[Sequence[Evaluated]]],
+    *,
+    groups: Sequence[Sequence[int] | None] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Hold systems against the first by paired bootstrap, over seeds and folds where they were trained with several.
+
+    Args:
+        systems: by name; of each fold (one, without cross-validation) the runs judged on it.
+        groups: for each fold a number an image, or None; images with the same one are drawn together.
+        resamples, seed: how often to draw, and from which random numbers.
+        confidence: share of such intervals that would hold the true value.
+
+    Returns:
+        Plain values, as compare.json has them; docs/compare.md tells each.
+
+    Raises:
+        DataError: fewer than two systems, or systems judged by different labels or in other folds.
+    """
+    if len(systems) < 2:
+        raise DataError(f"{len(systems)} system can't be compared", fix="give two or more")
+    _check_alike(systems)
+    drawn = {name: resample(folds, resamples=resamples, seed=seed, groups=groups) for name, folds in systems.items()}
+    first, *_ = drawn
+    truths = drawn[first].truths
+    images = sum(len(truth.images) for truth in truths)
+    grouped = groups is not None and any(each is not None for each in groups)
+    rows = []
+    for name, each in drawn.items():
+        intervals = intervals_of(each, confidence=confidence)
+        row: dict[str, Any] = {"name": name, "runs": sum(map(len, systems[name])), "covers": intervals.covers}
+        row |= {key: asdict(intervals.overall[key]) for key in FIGURES}
+        row["per_class"] = {
+            category: {key: asdict(of_class[key]) for key in FIGURES}
+            for category, of_class in intervals.per_class.items()
+        }
+        row["difference"] = None if name == first else _difference(each, drawn[first], images, confidence, grouped)
+        rows.append(row)
+    told = [d for row in rows if row["difference"] for d in _each_of(row["difference"]) if d["low"] is not None]
+    counted = sum(len(set(each)) for each in groups if each is not None) if groups is not None and grouped else None
+    return {
+        "schema": SCHEMA,
+        "against": first,
+        "images": images,
+        "groups": counted,
+        "boxes": sum(int((~truth.crowd).sum()) for truth in truths),
+        "boxes_by_class": {
+            name: sum(int((~truth.crowd & (truth.category == k)).sum()) for truth in truths)
+            for k, name in enumerate(truths[0].categories)
+        },
+        "folds": len(truths),
+        "confidence": confidence,
+        "resamples": resamples,
+        "seed": seed,
+        "systems": rows,
+        "by_chance": _by_chance(len(told), confidence),
+        "warnings": _few(images, "images") if counted is None else _few(counted, "groups"),
+    }
+
+
+def image_differences(
+    first: Evaluated, other: Evaluated, *, score_thresholds: tuple[float, float]
+) -> list[ImageDifference]:
+    """What changes from the first system to the other, for each image in the order of the truth.
+
+    Args:
+        first, other: judged by the same labels.
+        score_thresholds: of the first and of the other, from which score on a detection counts.
+
+    Raises:
+        DataError: they were judged by different labels.
+    """
+    if not same_labels(first.truth, other.truth):
+        raise DataError("the systems were judged by different labels", fix="judge both by the same")
+    images = len(first.truth.images)
+    (hit_a, false_a), (hit_b, false_b) = (_hits(each, t) for each, t in zip((first, other), score_thresholds))
+    gained = np.bincount(first.truth.image[hit_b & ~hit_a], minlength=images)
+    lost = np.bincount(first.truth.image[hit_a & ~hit_b], minlength=images)
+    columns = zip(gained.tolist(), lost.tolist(), false_a.tolist(), false_b.tolist())
+    return [ImageDifference(i, more, less, (a, b)) for i, (more, less, a, b) in enumerate(columns)]
+
+
+def images_to_tell(both: Interval, of_images: Interval, images: int, confidence: float = 0.95) -> int | None:
+    """How many images would show a difference that is as large as it looks, four times in five.
+
+    What the choice of images adds to its spread falls with the square root of their number; what seeds add does not.
+
+    Args:
+        both: the difference with its interval over images and seeds.
+        of_images: the same over images alone.
+        images: how many there were.
+        confidence: of the intervals.
+
+    Returns:
+        Two figures of the number; None if it is clear already, if no number would do, or more than 100 times as many.
+    """
+    times = _times_as_many(both, of_images, confidence)
+    if times is None or both.verdict() != "cannot tell" or times > _MOST_TIMES_AS_MANY:
+        return None
+    needed = math.ceil(images * times)
+    step = int(10 ** max(0, len(str(needed)) - 2))
+    return math.ceil(needed / step) * step
+
+
+def _times_as_many(both: Interval, of_images: Interval, confidence: float) -> float | None:
+    """Images that would tell, in times of those that there were; inf if none would, None if nothing is known."""
+    reach, reach_images = _reach(both), _reach(of_images)
+    if both.value is None or reach is None or reach_images is None:
+        return None
+    normal = NormalDist()
+    seen = abs(both.value) / (1 + normal.inv_cdf(_CHANCE) / normal.inv_cdf((1 + confidence) / 2))
+    left = seen**2 - max(0.0, reach**2 - reach_images**2)
+    return reach_images**2 / left if left > 0 else math.inf
+
+
+def _difference(a: Resampled, b: Resampled, images: int, confidence: float, grouped: bool) -> dict[str, Any]:
+    both, alone = (difference_of(a, b, seeds_too=each, confidence=confidence) for each in (True, False))
+
+    def told(interval: Interval, of_images: Interval) -> dict[str, Any]:
+        needed = images_to_tell(interval, of_images, images, confidence)
+        return {
+            **asdict(interval),
+            "verdict": interval.verdict(),
+            "images_only": [of_images.low, of_images.high],
+            "images_to_tell": needed,
+            "words": _words(interval, of_images, needed, confidence, grouped),
+        }
+
+    return {
+        "covers": both.covers,
+        **{key: told(both.overall[key], alone.overall[key]) for key in FIGURES},
+        "per_class": {
+            name: {key: told(of_class[key], alone.per_class[name][key]) for key in FIGURES}
+            for name, of_class in both.per_class.items()
+        },
+    }
+
+
+def _words(both: Interval, of_images: Interval, needed: int | None, confidence: float, grouped: bool) -> str:
+    verdict = both.verdict()
+    if both.value is None:
+        return "nothing to measure"
+    if both.low is None:
+        return f"cannot tell: fewer than two {'groups' if grouped else 'images'} hold a box"
+    if verdict != "cannot tell":
+        return verdict
+    if needed is not None:
+        grouping = ", grouped as these," if grouped else ""
+        return f"cannot tell: about {needed:,} images{grouping} would tell if the difference is as large as it looks"
+    alone = _times_as_many(of_images, of_images, confidence)
+    if alone is not None and alone <= _MOST_TIMES_AS_MANY:
+        return "cannot tell: the seeds differ too much, and more images alone would not help; train with more of them"
+    return "cannot tell: too small a difference for any number of images within reach"
+
+
+def _reach(interval: Interval) -> float | None:
+    """From the value to the end of its interval on the side of 0."""
+    if interval.value is None or interval.low is None or interval.high is None:
+        return None
+    return interval.value - interval.low if interval.value > 0 else interval.high - interval.value
+
+
+def _by_chance(told: int, confidence: float) -> str:
+    if not told:
+        return ""
+    return (
+        f"Of the {told} differences here, each is judged by itself: were the systems equal, about one in "
+        f"{round(1 / (1 - confidence))} would still be called better or worse by chance."
+    )
+
+
+def _few(number: int, what: str) -> list[str]:
+    return [f"From fewer than {_FEW} {what}, intervals of scores are often too narrow."] if number < _FEW else []
+
+
+def _each_of(difference: dict[str, Any]) -> list[dict[str, Any]]:
+    overall = [difference[key] for key in FIGURES]
+    return overall + [of_class[key] for of_class in difference["per_class"].values() for key in FIGURES]
+
+
+def _hits(evaluated: Evaluated, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """bool[G], which labels are hit; int64[images], false alarms of each image."""
+    found, matches = evaluated.found, evaluated.matches
+    shown = (found.scores[matches.order] >= threshold) & ~matches.ignored[IOU_50]
+    label, image = matches.truth_of[IOU_50, shown], found.image[matches.order[shown]]
+    hit = np.zeros(len(evaluated.truth.image), dtype=bool)
+    hit[label[label >= 0]] = True
+    return hit, np.bincount(image[label < 0], minlength=len(evaluated.truth.images))
+
+
+def _check_alike(systems: Mapping[str, Sequence[Sequence[Evaluated]]]) -> None:
+    (first, theirs), *others = systems.items()
+    for name, folds in others:
+        if len(folds) != len(theirs):
+            found = f"{first} was judged on {len(theirs)} folds and {name} on {len(folds)}"
+            raise DataError(found, fix="compare systems of one bench")
+        for a, b in zip(theirs, folds):
+            if a and b and not same_labels(a[0].truth, b[0].truth):
+                raise DataError(f"{first} and {name} were judged by different labels", fix="judge both by the same")

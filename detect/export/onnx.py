@@ -1,0 +1,316 @@
+"""A detector as one graph of fixed shape, from the camera's array to boxes, written as ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.ops import batched_nms, nms, roi_align
+
+from ..errors import ConfigError
+from ..images import Pixels
+from ..models.faster_rcnn import StripDetector
+from ..models.nms import by_overlap
+from .runtimes import Contract, needed
+
+
+def suppressed(boxes: Tensor, scores: Tensor, iou: float, most: int) -> Tensor:
+    """Int64Tensor[N], the boxes that stay, best first, at most ``most``."""
+    kept: Tensor = _Suppression.apply(boxes[None], scores[None, None], most, iou, None)
+    return kept[:, 2]
+
+
+def suppressed_by_class(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int) -> tuple[Tensor, Tensor]:
+    """Which box stays as which class, by classes.
+
+    Args:
+        boxes: FloatTensor[N, 4], xyxy.
+        scores: FloatTensor[N, classes].
+        iou: of two boxes of one class that overlap by more, the one with the lower score goes.
+        least: scores have to be above it.
+        most: boxes that stay in a class; a number of the graph, not of the image that it is traced with.
+
+    Returns:
+        Int64Tensor[M] of boxes, Int64Tensor[M] of classes from 0 on.
+    """
+    kept: Tensor = _Suppression.apply(boxes[None], scores.T[None], most, iou, least)
+    return kept[:, 2], kept[:, 1]
+
+
+class _Suppression(torch.autograd.Function):
+    """FloatTensor[1, N, 4], FloatTensor[1, classes, N] -> Int64Tensor[M, 3] of 0, class and box."""
+
+    @staticmethod
+    def forward(ctx: Any, boxes: Tensor, scores: Tensor, most: int, iou: float, least: float | None) -> Tensor:
+        flat, of_box = boxes[0], scores[0].T
+        if of_box.shape[1] == 1 and least is None:
+            kept = nms(flat, of_box[:, 0], iou)[:most]
+            return torch.stack([torch.zeros_like(kept), torch.zeros_like(kept), kept], dim=1)
+        box, category = torch.where(of_box > (0 if least is None else least))
+        kept = batched_nms(flat[box], of_box[box, category], category, iou)
+        return torch.stack([torch.zeros_like(kept), category[kept], box[kept]], dim=1)
+
+    @staticmethod
+    def symbolic(g: Any, boxes: Any, scores: Any, most: int, iou: float, least: float | None) -> Any:
+        numbers = [torch.tensor([most], dtype=torch.int64), torch.tensor([iou], dtype=torch.float32)]
+        if least is not None:
+            numbers.append(torch.tensor([least], dtype=torch.float32))
+        constants = [g.op("Constant", value_t=number) for number in numbers]
+        return g.op("NonMaxSuppression", boxes, scores, *constants)
+
+
+_SMALLEST = 1e-2  # pixels: the side of a box below which it is none
+
+
+class FixedGraph(nn.Module):
+    """The same detections as the detector's own, for images of one size, from operations that every runtime has.
+
+    What depends on the image's size alone, such as anchors and paddings, is worked out here once.
+
+    Args:
+        detector: in evaluation mode.
+        size_hw: height and width in pixels of every image.
+        channels: 1 for gray, 3 for RGB.
+        white: gray value of white: 255 for arrays of 8 bits.
+
+    Raises:
+        ConfigError: a detector with memory, which is no function of one image.
+    """
+
+    anchors: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, detector: FasterRCNN, *, size_hw: tuple[int, int], channels: int, white: int) -> None:
+        super().__init__()
+        if isinstance(detector, StripDetector):
+            found = "a detector with memory needs the frames before, which a graph of one image doesn't have"
+            raise ConfigError(found, where="model.memory", fix="export a detector without memory")
+        self.detector, self.white = detector, white
+        self.size_hw, self.channels = size_hw, channels
+        with torch.no_grad():
+            image = torch.zeros(channels, *size_hw)
+            batch, _ = detector.transform([image])
+            self.inner_hw: tuple[int, int] = batch.image_sizes[0]
+            padded = batch.tensors.shape[-2:]
+            self.padding = (0, padded[1] - self.inner_hw[1], 0, padded[0] - self.inner_hw[0])
+            maps = list(detector.backbone(batch.tensors).values())
+            anchors = detector.rpn.anchor_generator(batch, maps)[0]
+        levels = detector.rpn.head.levels
+        counts = [m.shape[-2] * m.shape[-1] * a for m, a in zip(maps[-levels:], self._anchors_a_cell())]
+        self.counts = counts
+        self.register_buffer("anchors", anchors)
+        scale = 1 / (white * torch.tensor(detector.transform.image_std))
+        shift = -torch.tensor(detector.transform.image_mean) / torch.tensor(detector.transform.image_std)
+        self.register_buffer("scale", scale[:, None, None])
+        self.register_buffer("shift", shift[:, None, None])
+
+    def _anchors_a_cell(self) -> list[int]:
+        found: list[int] = self.detector.rpn.anchor_generator.num_anchors_per_location()
+        return found
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The detections of an image, best first.
+
+        Args:
+            image: [H, W] gray or [H, W, 3] RGB, as the camera gives it.
+
+        Returns:
+            boxes float32[N, 4], xyxy in pixels; scores float32[N]; labels int64[N], from 1 on.
+        """
+        features = self.detector.backbone(self._prepared(image))
+        proposals = self._proposals(list(features.values()))
+        boxes, scores = self._looked_at(features, proposals)
+        return self._finished(boxes, scores)
+
+    def _prepared(self, image: Tensor) -> Tensor:
+        planes = image.float()[None] if self.channels == 1 else image.float().permute(2, 0, 1)
+        x = (planes * self.scale + self.shift)[None]
+        if self.inner_hw != self.size_hw:
+            x = F.interpolate(x, size=self.inner_hw, mode="bilinear", align_corners=False)
+        return F.pad(x, self.padding) if any(self.padding) else x
+
+    def _proposals(self, maps: list[Tensor]) -> Tensor:
+        """FloatTensor[N, 4], xyxy, pixels of the inner image, best first."""
+        rpn = self.detector.rpn
+        objectness, offsets = rpn.head(maps)
+        flat = [_by_anchor(level, 1)[:, 0] for level in objectness]
+        moves = torch.cat([_by_anchor(level, 4) for level in offsets])
+        chosen, first = [], 0
+        for level, count in zip(flat, self.counts):
+            best = level.topk(min(rpn.pre_nms_top_n(), count)).indices
+            chosen.append(best + first)
+            first += count
+        picked = torch.cat(chosen)
+        scores = torch.cat(flat)[picked].sigmoid()
+        boxes = _clipped(_decoded(rpn.box_coder, moves[picked], self.anchors[picked]), self.inner_hw)
+        level_of = torch.cat([torch.full((len(c),), float(i)) for i, c in enumerate(chosen)])
+        # those of the padding have no area left, and would take the places of others
+        inside = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= rpn.min_size).nonzero()[:, 0]
+        boxes, scores, level_of = boxes[inside], scores[inside], level_of[inside]
+        apart = boxes + (level_of * (max(self.inner_hw) + 1))[:, None]  # levels don't suppress each other
+        kept = suppressed(apart, scores, rpn.nms_thresh, rpn.post_nms_top_n())
+        return boxes[kept]
+
+    def _looked_at(self, features: dict[str, Tensor], proposals: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes FloatTensor[N, 4] and scores FloatTensor[N, classes] of the proposals."""
+        heads = self.detector.roi_heads
+        scores = []
+        for look in heads.looks():
+            seen = look(self._pooled(features, proposals))
+            proposals = _clipped(_decoded(heads.box_coder, seen.offsets, proposals), self.inner_hw)
+            scores.append(heads.scores_of(seen))
+        return proposals, scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
+
+    def _pooled(self, features: dict[str, Tensor], boxes: Tensor) -> Tensor:
+        """FloatTensor[N, channels, pool, pool], each box pooled on the level that suits its size."""
+        pool = self.detector.roi_heads.box_roi_pool
+        maps = [features[name] for name in pool.featmap_names]
+        rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
+        side, samples = pool.output_size[0], pool.sampling_ratio
+        if len(maps) == 1:
+            return torch.as_tensor(roi_align(maps[0], rois, side, pool.scales[0], samples))
+        mapper = pool.map_levels
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        level = torch.floor(mapper.lvl0 + torch.log2(area.sqrt() / mapper.s0) + mapper.eps)
+        level = level.clamp(mapper.k_min, mapper.k_max) - mapper.k_min
+        pooled, places = [], []
+        for number, (each, scale) in enumerate(zip(maps, pool.scales)):
+            place = (level == number).nonzero()[:, 0]
+            pooled.append(roi_align(each, rois[place], side, scale, samples))
+            places.append(place)
+        back = torch.cat(places).argsort()
+        return torch.cat(pooled)[back]
+
+    def _finished(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        heads = self.detector.roi_heads
+        whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _SMALLEST
+        scores = torch.where(whole[:, None] & (scores > heads.score_thresh), scores, 0.0)
+        scores, outlines = by_overlap(boxes, scores, suppression=heads.suppression, voting=heads.voting)
+        if heads.suppression != "hard":
+            proposal, category = (scores > heads.score_thresh).nonzero().unbind(dim=1)
+        else:
+            most = self.detector.rpn.post_nms_top_n()
+            proposal, category = suppressed_by_class(boxes, scores, heads.nms_thresh, heads.score_thresh, most)
+        found = scores[proposal, category]
+        order = found.argsort(descending=True)[: heads.detections_per_img]
+        ratio = [mine / inner for mine, inner in zip(self.size_hw, self.inner_hw)]
+        back = torch.tensor([ratio[1], ratio[0], ratio[1], ratio[0]])
+        chosen = _clipped(outlines[category[order], proposal[order]] * back, self.size_hw)
+        return chosen, found[order], category[order] + 1
+
+
+def _by_anchor(level: Tensor, values: int) -> Tensor:
+    """FloatTensor[1, anchors * values, H, W] -> [H * W * anchors, values], row by row, cell by cell."""
+    _, planes, height, width = level.shape
+    by_cell = level.view(planes // values, values, height, width).permute(2, 3, 0, 1)
+    return by_cell.reshape(-1, values)
+
+
+def _decoded(coder: Any, offsets: Tensor, boxes: Tensor) -> Tensor:
+    return torch.as_tensor(coder.decode_single(offsets, boxes))
+
+
+def _clipped(boxes: Tensor, size_hw: Sequence[int]) -> Tensor:
+    height, width = size_hw
+    x, y = boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)
+    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+
+
+OPSET = 17
+_OUTPUTS = ("boxes", "scores", "labels")
+
+
+def write_onnx(graph: FixedGraph, contract: Contract, path: Path) -> None:
+    """Write the graph, its contract's essentials in the file's metadata."""
+    onnx = needed("onnx")
+    example = torch.zeros(contract.shape, dtype=torch.uint8)
+    with torch.no_grad(), _quiet():
+        torch.onnx.export(
+            graph,
+            (example,),
+            str(path),
+            dynamo=False,  # the other exporter doesn't know the choice of proposals
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=list(_OUTPUTS),
+            dynamic_axes={name: {0: "detections"} for name in _OUTPUTS},
+        )
+    model = onnx.load(str(path))
+    if contract.dtype == "uint16":  # which the tracer can't say; the graph's first step, a cast, takes either
+        model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT16
+    told = {"categories": "\n".join(contract.categories), "white": str(contract.white), "made_by": "detect export"}
+    onnx.helper.set_model_props(model, told)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def quantize(source: Path, target: Path, images: Sequence[Pixels]) -> None:
+    """An int8 copy: convolutions and matrix products in 8 bits, by the ranges that calibration images give.
+
+    The outputs of the heads stay in float32: offsets of boxes and scores near a threshold suffer most from rounding.
+
+    Args:
+        source: ONNX file in float32.
+        target: file to write.
+        images: as the graph takes them, of the training data.
+    """
+    quantization = needed("onnxruntime.quantization")
+    prepared = target.with_suffix(".prepared.onnx")
+    try:
+        with _quiet():
+            needed("onnxruntime.quantization.shape_inference").quant_pre_process(
+                str(source), str(prepared), skip_symbolic_shape=True
+            )
+            quantization.quantize_static(
+                str(prepared),
+                str(target),
+                _Calibration(images),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+                nodes_to_exclude=_last_layers(str(prepared)),
+                per_channel=True,
+                reduce_range=True,  # processors without VNNI saturate in 8 full bits
+            )
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+class _Calibration:
+    """Images one by one, as the quantizer asks for them."""
+
+    def __init__(self, images: Sequence[Pixels]) -> None:
+        self._rest = iter(images)
+
+    def get_next(self) -> dict[str, Pixels] | None:
+        image = next(self._rest, None)
+        return None if image is None else {"image": image}
+
+
+def _last_layers(path: str) -> list[str]:
+    """Nodes of the layers that give logits and offsets: of the proposals, and of the boxes."""
+    named = ("cls_logits", "bbox_pred", "score", "offset", "quality")
+    nodes = needed("onnx").load(path).graph.node
+    weights = ("Conv", "MatMul", "Gemm")
+    return [n.name for n in nodes if n.op_type in weights and any(each in n.name.split("/") for each in named)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracer's and the quantizer's remarks, which say nothing about this graph."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,223 @@
+"""Checkpoints: weights with everything that inference needs, written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from ..config.schema import ModelConfig
+from ..data.dataset import MOST
+from ..errors import CheckpointError, ConfigError
+from ..fileio import whole_file
+from ..images import MOST_PIXELS
+from ..released import WEIGHTS, is_released
+from .anchors import Shapes
+from .cost import parameters_of
+from .faster_rcnn import build_detector, keep_depth
+from .saved import load_plain
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """What a detector is, besides its weights.
+
+    Attributes:
+        model: widths and settings of its parts.
+        categories: names, id 1 first.
+        channels: 1 for gray, 3 for RGB.
+        mean, std: normalisation a channel, in 0 to 1.
+        shapes: anchors, [level][anchor](width, height) in pixels.
+        max_value: white of the 16-bit images that it was trained on; None: they were 8 bits deep.
+        side: of what it was trained on, in pixels: of windows, or the longer one of the largest image; None: unknown.
+    """
+
+    model: ModelConfig
+    categories: tuple[str, ...]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shapes: Shapes
+    max_value: int | None = None
+    side: int | None = None
+
+    def build(self) -> FasterRCNN:
+        """The network with random weights."""
+        detector = build_detector(
+            self.model,
+            classes=len(self.categories),
+            channels=self.channels,
+            mean=self.mean,
+            std=self.std,
+            shapes=self.shapes,
+        )
+        if self.max_value is not None:
+            keep_depth(detector)
+        return detector
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """One file of a run.
+
+    Attributes:
+        detector: how to build the network.
+        weights: its state dict, ready for inference.
+        epoch: the epoch after which it was written.
+        metrics: validation figures of that epoch, empty if it had none.
+        training: what resuming needs besides; None in files made for inference only.
+    """
+
+    detector: Detector
+    weights: dict[str, Tensor]
+    epoch: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
+
+    def load_model(self) -> FasterRCNN:
+        """The network with these weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: weights of another network than the one described.
+        """
+        self.check_size()
+        try:
+            model = self.detector.build()
+            model.load_state_dict(self.weights)
+        except (RuntimeError, ConfigError):
+            raise _misfit() from None
+        return model.eval()
+
+    def check_size(self) -> None:
+        """Refuse a network without its weights, before it is built: a description costs nothing to write.
+
+        Raises:
+            CheckpointError: the network that it describes has more parameters.
+        """
+        there = sum(weight.numel() for weight in self.weights.values())
+        try:
+            asked_for = parameters_of(self.detector.model, self.detector.channels, layers=len(self.weights))
+        except (RuntimeError, ConfigError):
+            raise _misfit() from None
+        if asked_for > there:
+            raise _misfit()
+
+
+def _misfit() -> CheckpointError:
+    found = "the checkpoint's weights don't fit the network that it describes"
+    return CheckpointError(found, fix="use the version of detect that wrote it")
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a ``whole_file`` that lasts: after a crash or a power cut there is the checkpoint before or this one.
+
+    Raises:
+        CheckpointError: the disk is full or can't be written; a checkpoint that was there is untouched.
+    """
+    content = {
+        "schema": SCHEMA,
+        "detector": {**asdict(checkpoint.detector), "model": checkpoint.detector.model.model_dump(mode="json")},
+        "weights": checkpoint.weights,
+        "epoch": checkpoint.epoch,
+        "metrics": checkpoint.metrics,
+        "training": checkpoint.training,
+    }
+    try:
+        with whole_file(path, lasting=True) as file:
+            save_tensors(content, file)
+    except OSError as error:
+        fix = "free some space or mend the permissions; the checkpoint before is untouched, and --resume goes on there"
+        raise CheckpointError(f"can't write the checkpoint ({error.strerror})", where=path, fix=fix) from None
+
+
+def save_tensors(content: Any, file: BinaryIO) -> None:
+    """``torch.save`` into an open file.
+
+    Raises:
+        OSError, KeyboardInterrupt: the disk is full, say, or Ctrl-C was pressed, which torch tells as a mistake in its
+            own archive.
+    """
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, (OSError, KeyboardInterrupt)):
+            raise error.__context__ from None
+        raise
+
+
+def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint file, the best (else the last) one of a run folder, or the ``released`` one.
+
+    Raises:
+        CheckpointError: missing, damaged, made by something else, or holding more than plain values.
+    """
+    path = find_checkpoint(path)
+    try:
+        content = load_plain(path, map_location=map_location)
+    except OSError as error:
+        raise CheckpointError(f"can't read it ({error.strerror})", where=path, fix="check its permissions") from None
+    try:
+        if not isinstance(content, dict):
+            raise TypeError
+        if not isinstance(content["schema"], int):
+            raise TypeError
+        if content["schema"] != SCHEMA:
+            found = f"the checkpoint has schema {content['schema']}, this version reads {SCHEMA}"
+            raise CheckpointError(found, where=path, fix="use the version of detect that wrote it")
+        made = content["detector"]
+        detector = Detector(
+            model=ModelConfig.model_validate(made["model"]),
+            categories=tuple(made["categories"]),
+            channels=int(made["channels"]),
+            mean=tuple(made["mean"]),
+            std=tuple(made["std"]),
+            shapes=[[(float(w), float(h)) for w, h in level] for level in made["shapes"]],
+            max_value=None if made.get("max_value") is None else int(made["max_value"]),
+            side=None if made.get("side") is None else int(made["side"]),
+        )
+        weights, metrics, training = (content[key] for key in ("weights", "metrics", "training"))
+        if not _is_whole(detector, weights) or not isinstance(metrics, dict):
+            raise TypeError
+        return Checkpoint(detector, weights, int(content["epoch"]), metrics, training)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, ValidationError):
+        found = "the file is no checkpoint of this library"
+        raise CheckpointError(found, where=path, fix="give a run folder or a file written by 'detect train'") from None
+
+
+def _is_whole(detector: Detector, weights: Any) -> bool:
+    """Whether what other parts rely on is of its kind: names, numbers in range, tensors by name."""
+    numbers = [*detector.mean, *detector.std, *(side for level in detector.shapes for shape in level for side in shape)]
+    return (
+        detector.channels in (1, 3)
+        and len(detector.mean) == len(detector.std) == detector.channels
+        and all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers)
+        and all(isinstance(name, str) and name.strip() for name in detector.categories)
+        and len(set(detector.categories)) == len(detector.categories)
+        and (detector.max_value is None or 0 < detector.max_value <= MOST)
+        and (detector.side is None or 0 < detector.side <= MOST_PIXELS)
+        and isinstance(weights, dict)
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
+    )
+
+
+def find_checkpoint(path: Path) -> Path:
+    """A checkpoint file itself; of a run folder best.pt, else last.pt; for the word ``released`` the library's own."""
+    if is_released(path):
+        return WEIGHTS
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (path / name).is_file():
+                return path / name
+        found = "the folder holds neither best.pt nor last.pt"
+        raise CheckpointError(found, where=path, fix="train a run there, or give another folder")
+    raise CheckpointError("no such run or checkpoint", where=path, fix="give a run folder or a .pt file")

@@ -1,0 +1,107 @@
+"""Backbone and feature pyramid as one module that torchvision's detectors accept as their backbone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from ..config.schema import ModelConfig, ScanConfig
+from ..errors import ConfigError
+from .backbones import build_backbone
+from .backbones.base import Backbone
+from .layers import SeparableConv
+from .recurrent import Scan, ScanControl
+
+_SCANNED_FROM = 8  # pixels a cell: a finer map has four times the cells, and its lines are as many steps longer
+
+
+class Pyramid(nn.Module):
+    """Feature pyramid network (Lin et al. 2017) with batch normalisation over a backbone's stages.
+
+    Over a backbone that gives one map it is what the network does for each level: a 1x1 and a 3x3 convolution.
+
+    Args:
+        backbone: its maps become the levels.
+        channels: of every level.
+        separable: whether the convolution that each level passes after the joining is a separable one.
+        scan: what some of the levels pass at last, the same weights for each; None: nothing.
+        scanned_strides: these levels.
+
+    Attributes:
+        out_channels: channels of every level.
+        strides: pixels a cell, level by level.
+        names: keys of the levels, "p4" being the one at stride 4.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        channels: int,
+        *,
+        separable: bool = False,
+        scan: nn.Module | None = None,
+        scanned_strides: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.body = backbone
+        self.fpn = FeaturePyramidNetwork(backbone.out_channels, channels, norm_layer=nn.BatchNorm2d)
+        if separable:
+            self.fpn.layer_blocks = nn.ModuleList(
+                nn.Sequential(SeparableConv(channels, channels), nn.BatchNorm2d(channels)) for _ in backbone.strides
+            )
+        self.scan = scan
+        self.out_channels = channels
+        self.strides = list(backbone.strides)
+        self.names = [f"p{stride}" for stride in self.strides]
+        self.scanned_strides = list(scanned_strides)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """FloatTensor[B, C, H, W] -> {name: float32[B, out_channels, ceil(H/stride), ceil(W/stride)]}."""
+        features = self.fpn(OrderedDict(zip(self.names, self.body(images))))
+        if self.scan is not None:
+            for stride in self.scanned_strides:
+                features[f"p{stride}"] = self.scan(features[f"p{stride}"])
+        # under autocast the levels come in bfloat16; RoIAlign and box arithmetic want float32
+        return OrderedDict((name, level.float()) for name, level in features.items())
+
+
+def build_pyramid(model: ModelConfig, in_channels: int) -> Pyramid:
+    """Backbone, pyramid and scan with random weights.
+
+    Args:
+        model: its sections ``backbone``, ``fpn`` and ``scan`` are looked at.
+        in_channels: 1 for gray, 3 for RGB.
+
+    Raises:
+        ConfigError: parts that don't fit together, with the key to change.
+    """
+    backbone = build_backbone(model.backbone, in_channels, single_stride=model.fpn.single_stride)
+    channels, separable = model.fpn.channels, model.fpn.smoothing == "separable"
+    if model.scan is None:
+        return Pyramid(backbone, channels, separable=separable)
+    strides = _scanned(model.scan.strides, backbone.strides)
+    scan = _build_scan(model.scan, channels)
+    return Pyramid(backbone, channels, separable=separable, scan=scan, scanned_strides=strides)
+
+
+def _scanned(wanted: Sequence[int] | None, there: Sequence[int]) -> list[int]:
+    names = ", ".join(map(str, there))
+    chosen = [stride for stride in there if stride >= _SCANNED_FROM] if wanted is None else list(dict.fromkeys(wanted))
+    missing = [stride for stride in chosen if stride not in there]
+    if missing:
+        found = f"there is no level at stride {missing[0]}: the detector has them at {names}"
+        raise ConfigError(found, where="model.scan.strides", fix="choose among these")
+    if not chosen:
+        found = f"no level is scanned: the detector has them at {names}"
+        raise ConfigError(found, where="model.scan.strides", fix="name some of these, or set model.scan=null")
+    return chosen
+
+
+def _build_scan(config: ScanConfig, channels: int) -> nn.Module:
+    scan = Scan(channels, config.hidden, window=config.window, overlap=config.overlap)
+    if config.kind == "gru":
+        return scan
+    return ScanControl(channels, sum(p.numel() for p in scan.parameters()))

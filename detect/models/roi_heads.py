@@ -1,0 +1,473 @@
+"""From proposals to detections, or to losses: RoIAlign, one stage or several, each at the boxes of the one before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import (
+    MultiScaleRoIAlign,
+    box_iou,
+    clip_boxes_to_image,
+    complete_box_iou_loss,
+    distance_box_iou_loss,
+    generalized_box_iou_loss,
+)
+from torchvision.ops.poolers import LevelMapper
+
+from ..config.schema import BoxLoss, Suppression
+from .distributed import mean_count
+from .layers import ConvNormAct, SeparableConv
+from .nms import final_boxes
+
+_CANONICAL_LEVEL = 4  # stride 16, from which the feature pyramid paper pools a box of the canonical side
+
+
+class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's MultiScaleRoIAlign (He et al. 2017), the same numbers up to rounding, faster on a CPU.
+
+    Each sampled value is a weighted sum of four cells, so the whole pooling of all levels is one look-up in a table
+    with a row of channels a cell. torchvision's CPU gradient adds cell by cell and channel by channel, which took a
+    quarter of a training step; the look-up's takes a twentieth. Other devices keep torchvision's kernels.
+
+    Args:
+        names: levels to pool from, keys of the features.
+        strides: pixels a cell, level by level; powers of two.
+        output_size: cells a side of what a box becomes.
+        sampling_ratio: samples a side averaged into each of these cells.
+        canonical_side: side in pixels of a box that is pooled at stride 16; half of it is pooled at stride 8, and so
+            on (equation 1 of Lin et al. 2017, who take 224).
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        strides: Sequence[int],
+        *,
+        output_size: int,
+        sampling_ratio: int,
+        canonical_side: int,
+    ) -> None:
+        super().__init__(list(names), output_size, sampling_ratio, canonical_scale=canonical_side)
+        self.scales = [1 / stride for stride in strides]
+        first, last = int(math.log2(strides[0])), int(math.log2(strides[-1]))
+        self.map_levels = LevelMapper(first, last, canonical_side, _CANONICAL_LEVEL)
+
+    def forward(self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Pool each box from the level that suits its size.
+
+        Args:
+            features: {name: float32[B, channels, H, W]}.
+            boxes: FloatTensor[N_i, 4] an image, xyxy, pixels.
+            image_shapes: (height, width) of each image.
+
+        Returns:
+            FloatTensor[sum of N_i, channels, output_size, output_size].
+        """
+        maps = [features[name] for name in self.featmap_names]
+        if maps[0].device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            return torch.as_tensor(super().forward(features, boxes, image_shapes))
+        side, samples, channels = self.output_size[0], self.sampling_ratio, maps[0].shape[1]
+        table = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in maps])  # a row a cell
+        extents = torch.tensor([level.shape[-2:] for level in maps])
+        cells = extents.prod(dim=1)
+        first_row = torch.cat([cells.new_zeros(1), (cells * len(boxes)).cumsum(0)[:-1]])
+
+        levels = self.map_levels(boxes)
+        image = torch.repeat_interleave(torch.tensor([len(each) for each in boxes]))
+        scaled = torch.cat(boxes) * torch.tensor(self.scales)[levels, None]
+        start, size = scaled[:, :2], (scaled[:, 2:] - scaled[:, :2]).clamp(min=1)
+        heights, widths = extents[levels].unbind(dim=1)
+        columns, across = _corners(start[:, 0], size[:, 0], widths, side, samples)
+        rows, down = _corners(start[:, 1], size[:, 1], heights, side, samples)
+
+        origin = (first_row[levels] + image * cells[levels])[:, None, None, None, None]
+        index = origin + (rows * widths[:, None, None])[:, :, None, :, None] + columns[:, None, :, None, :]
+        weight = down[:, :, None, :, None] * across[:, None, :, None, :]
+        cell_rows = (len(index) * side * side, 4 * samples * samples)
+        pooled = F.embedding_bag(
+            index.reshape(cell_rows), table, per_sample_weights=weight.reshape(cell_rows), mode="sum"
+        )
+        return pooled.view(-1, side, side, channels).permute(0, 3, 1, 2)
+
+
+def _corners(start: Tensor, size: Tensor, extent: Tensor, side: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Along one axis: the cells that each output cell reads and their weights, both [N, side, 2 * samples]."""
+    steps = (torch.arange(side * samples) + 0.5) / (samples * side)
+    position = start[:, None] + steps * size[:, None]
+    last = (extent - 1)[:, None].to(position.dtype)
+    inside = (position >= -1) & (position <= last + 1)  # samples further out count as zero
+    position = position.clamp(min=0).minimum(last)
+    low = position.floor()
+    fraction = position - low
+    weights = torch.stack([1 - fraction, fraction], dim=-1) * inside[..., None] / samples
+    corners = torch.stack([low, (low + 1).minimum(last)], dim=-1).long()
+    shape = (len(start), side, 2 * samples)
+    return corners.reshape(shape), weights.reshape(shape)
+
+
+_STREAMS = {"anchors": 0, "proposals": 1}
+
+
+def draws_of(
+    target: Mapping[str, Tensor], stream: Literal["anchors", "proposals"], device: torch.device
+) -> torch.Generator | None:
+    """The random numbers of one image in one step, whatever process it is on and whatever stands beside it.
+
+    Args:
+        target: of the image; its ``seed``, a whole number below 2 ** 31 on the CPU, decides. Without one, torch's
+            common stream is drawn from (None).
+        stream: what they are for.
+        device: where they are drawn.
+    """
+    if "seed" not in target:
+        return None
+    return torch.Generator(device).manual_seed(2 * int(target["seed"]) + _STREAMS[stream])
+
+
+def balanced(
+    labels: Tensor, most: int, positive_fraction: float, draws: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """A random choice of boxes to learn from, as torchvision's BalancedPositiveNegativeSampler makes it.
+
+    Args:
+        labels: Tensor[N], 1 and more for objects, 0 for background, -1 for neither.
+        most: boxes to choose.
+        positive_fraction: largest share of objects among ``most``.
+        draws: where random numbers come from; None: torch's common stream.
+
+    Returns:
+        BoolTensor[N] twice: the chosen objects, and the chosen background.
+    """
+    objects, background = torch.where(labels >= 1)[0], torch.where(labels == 0)[0]
+    positives = min(len(objects), int(most * positive_fraction))
+    chosen = []
+    for places, count in ((objects, positives), (background, most - positives)):
+        order = torch.randperm(len(places), generator=draws, device=labels.device)[:count]
+        chosen.append(torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
+        chosen[-1][places[order]] = True
+    return chosen[0], chosen[1]
+
+
+class ProposalHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels.
+
+    Args:
+        channels: of every level.
+        anchors: a cell.
+        convs: how many convolutions precede the two outputs.
+        separable: whether they are separable ones with a reach of 5x5 (as in ThunderNet, Qin et al. 2019), not 3x3.
+        levels: how many of the maps propose, the coarsest ones.
+    """
+
+    def __init__(self, channels: int, anchors: int, *, convs: int, separable: bool, levels: int) -> None:
+        super().__init__(channels, anchors, conv_depth=convs)
+        self.levels = levels
+        if separable:
+            layers = (nn.Sequential(SeparableConv(channels, channels, 5, bias=True), nn.ReLU()) for _ in range(convs))
+            self.conv = nn.Sequential(*layers)
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        objectness, deltas = super().forward(x[-self.levels :])
+        return [o.float() for o in objectness], [d.float() for d in deltas]
+
+
+class BoxHead(nn.Sequential):
+    """Pooled features of each proposal, FloatTensor[N, channels, pool, pool], -> FloatTensor[N, fc_width]."""
+
+    def __init__(self, channels: int, pool: int, *, convs: int, conv_width: int, fc_width: int, dropout: float) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(convs):
+            layers.append(ConvNormAct(channels, conv_width))
+            channels = conv_width
+        layers.append(_FlattenCells())
+        entering = channels * pool * pool
+        for _ in range(2):
+            layers += [nn.Linear(entering, fc_width, bias=False), nn.BatchNorm1d(fc_width), nn.SiLU(inplace=True)]
+            entering = fc_width
+        layers.append(nn.Dropout(dropout))
+        super().__init__(*layers)
+
+
+class _FlattenCells(nn.Module):
+    """[N, channels, pool, pool] -> [N, pool * pool * channels], which costs no copy in the channels-last format."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class Seen(NamedTuple):
+    """What a box head says of N proposals.
+
+    Attributes:
+        logits: float32[N, classes + 1], 0 being background.
+        offsets: float32[N, 4], from each proposal to the box it stands for, as torchvision's BoxCoder has them.
+        quality: float32[N], the logit of the IoU that this box is thought to have; None: nothing is said of it.
+    """
+
+    logits: Tensor
+    offsets: Tensor
+    quality: Tensor | None
+
+
+class BoxPredictor(nn.Module):
+    """Class scores and one box a proposal, shared by all classes: few labels a class, one geometry.
+
+    Args:
+        width: of what is known of a proposal, FloatTensor[N, width].
+        classes: background not counted.
+        quality: whether the IoU of each box is foreseen as well.
+    """
+
+    def __init__(self, width: int, classes: int, *, quality: bool = False) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, classes + 1)
+        self.offset = nn.Linear(width, 4)
+        self.quality = nn.Linear(width, 1) if quality else None
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.normal_(self.offset.weight, std=0.001)
+        nn.init.zeros_(self.score.bias)
+        nn.init.zeros_(self.offset.bias)
+
+    def forward(self, x: Tensor) -> Seen:
+        quality = None if self.quality is None else self.quality(x).float()[:, 0]
+        return Seen(self.score(x).float(), self.offset(x).float(), quality)
+
+
+class Stage(nn.Module):
+    """One look at the proposals: FloatTensor[N, channels, pool, pool] -> Seen."""
+
+    def __init__(self, head: BoxHead, predictor: BoxPredictor) -> None:
+        super().__init__()
+        self.head, self.predictor = head, predictor
+
+    def forward(self, pooled: Tensor) -> Seen:
+        seen: Seen = self.predictor(self.head(pooled))
+        return seen
+
+
+_OF_BOXES = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
+
+
+def stage_losses(
+    seen: Seen,
+    proposals: Tensor,
+    labels: Tensor,
+    wanted: Tensor,
+    *,
+    decode: Callable[[Tensor, Tensor], Tensor],
+    box_loss: BoxLoss,
+    box_loss_weight: float,
+    label_smoothing: float,
+) -> dict[str, Tensor]:
+    """Losses of N proposals of all images together; of several processes, what averages to the losses of all of theirs.
+
+    Args:
+        seen: what is said of them.
+        proposals: FloatTensor[N, 4], xyxy, pixels.
+        labels: Int64Tensor[N], 0 for background.
+        wanted: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
+        decode: offsets and proposals -> boxes, all FloatTensor[N, 4].
+        box_loss: on decoded boxes "giou" (Rezatofighi et al. 2019), "diou" or "ciou" (Zheng et al. 2020), or
+            torchvision's "smooth_l1" on offsets; summed over the proposals that are objects and divided by N.
+        box_loss_weight: factor of the box loss.
+        label_smoothing: share of the probability spread over the other classes.
+
+    Returns:
+        loss_classifier, loss_box_reg, and, where an IoU is foreseen, loss_quality: its binary cross-entropy with the
+        IoU that the found boxes of objects have, which the boxes learn nothing from.
+    """
+    positive = labels > 0
+    offsets, wanted = seen.offsets[positive], wanted[positive]
+    found_xyxy = decode(offsets, proposals[positive])
+    wanted_xyxy = decode(wanted, proposals[positive])
+    if box_loss == "smooth_l1":
+        box = F.smooth_l1_loss(offsets, wanted, beta=1 / 9, reduction="sum")
+    else:
+        box = _OF_BOXES[box_loss](found_xyxy, wanted_xyxy, reduction="sum")
+    count = mean_count(labels.numel(), labels.device)
+    classes = F.cross_entropy(seen.logits, labels, label_smoothing=label_smoothing, reduction="sum")
+    losses = {"loss_classifier": classes / count, "loss_box_reg": box_loss_weight * box / count}
+    if seen.quality is not None:
+        overlap = _paired_iou(found_xyxy.detach(), wanted_xyxy)
+        foreseen = F.binary_cross_entropy_with_logits(seen.quality[positive], overlap, reduction="sum")
+        losses["loss_quality"] = foreseen / mean_count(len(overlap), overlap.device)
+    return losses
+
+
+def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of the first with the first, the second with the second, ...: FloatTensor[N, 4] twice -> FloatTensor[N]."""
+    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
+    return shared / (areas - shared).clamp(min=1e-9)
+
+
+Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see draws_of)
+
+
+class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's RoIHeads with noisy copies of the true boxes, a choice of losses, foreseen IoU and refinement.
+
+    Early in a training from random weights few proposals come near an object, so the head would see little but the
+    true boxes themselves and background. Shaken copies of the true boxes give it positives of all qualities from the
+    first step (the idea of the noised boxes of DN-DETR, Li et al. 2022, in a two-stage detector).
+
+    Args:
+        refinement: stages that look at the boxes of the one before again, each asking for 0.1 more IoU of an object
+            (Cascade R-CNN, Cai and Vasconcelos 2018); scores are the mean over all stages.
+        noisy_copies: how many of each true box join the proposals in training.
+        noise: largest shift of each of their edges, as a share of the box's side.
+        box_loss: see ``stage_losses``, likewise the next two.
+        box_loss_weight: factor of the box loss.
+        label_smoothing: share of the probability spread over the other classes.
+        quality_weight: how much the foreseen IoU counts in a score: score ** (1 - weight) * IoU ** weight (IoU-aware
+            detector, Wu et al. 2020); 0: nothing is foreseen.
+        suppression, voting: see ``final_boxes``.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        refinement: Sequence[Stage] = (),
+        noisy_copies: int,
+        noise: float,
+        box_loss: BoxLoss,
+        box_loss_weight: float,
+        label_smoothing: float,
+        quality_weight: float,
+        suppression: Suppression = "hard",
+        voting: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.refinement = nn.ModuleList(refinement)
+        self.noisy_copies, self.noise = noisy_copies, noise
+        self.box_loss, self.box_loss_weight, self.label_smoothing = box_loss, box_loss_weight, label_smoothing
+        self.quality_weight = quality_weight
+        self.suppression, self.voting = suppression, voting
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Losses in training, detections (boxes, labels, scores an image) otherwise."""
+        if self.training:
+            assert targets is not None
+            return [], self._learned(features, proposals, image_shapes, targets)
+        scores = []
+        for look in self.looks():
+            seen = look(self.box_roi_pool(features, proposals, image_shapes))
+            proposals = self._moved(proposals, seen, image_shapes)
+            scores.append(self.scores_of(seen))
+        of_images = torch.stack(scores).mean(dim=0).split_with_sizes([len(boxes) for boxes in proposals])
+        return [self._final(*each) for each in zip(proposals, of_images, image_shapes)], {}
+
+    def _final(self, boxes: Tensor, scores: Tensor, size_hw: tuple[int, int]) -> dict[str, Tensor]:
+        return final_boxes(
+            boxes,
+            scores,
+            size_hw,
+            least=self.score_thresh,
+            nms_iou=self.nms_thresh,
+            most=self.detections_per_img,
+            suppression=self.suppression,
+            voting=self.voting,
+        )
+
+    def _learned(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target],
+    ) -> dict[str, Tensor]:
+        """The losses of all stages; a later one's names end in its number."""
+        proposals = [self._sampled(*each) for each in zip(proposals, targets)]
+        losses = {}
+        for number, look in enumerate(self.looks()):
+            least = self.proposal_matcher.high_threshold + 0.1 * number
+            labels, wanted = self._assigned(proposals, targets, least=least)
+            seen = look(self.box_roi_pool(features, proposals, image_shapes))
+            of_stage = self.losses(seen, proposals, torch.cat(labels), torch.cat(wanted))
+            ending = f"_{number + 1}" if number > 0 else ""
+            losses.update({name + ending: loss for name, loss in of_stage.items()})
+            if number < len(self.refinement):
+                proposals = self._moved(proposals, seen, image_shapes)
+        return losses
+
+    def _sampled(self, proposals: Tensor, target: Target) -> Tensor:
+        """The boxes of one image to learn from, FloatTensor[N, 4]: a random choice, with a share of objects."""
+        draws = draws_of(target, "proposals", proposals.device)
+        boxes = self.with_copies(proposals, target["boxes"].to(proposals.dtype), draws)
+        (labels,), _ = self._assigned([boxes], [target], least=self.proposal_matcher.high_threshold)
+        sampler = self.fg_bg_sampler
+        objects, background = balanced(labels, sampler.batch_size_per_image, sampler.positive_fraction, draws)
+        return boxes[objects | background]
+
+    def with_copies(self, proposals: Tensor, true_xyxy: Tensor, draws: torch.Generator | None = None) -> Tensor:
+        """Proposals of one image with its true boxes and their noisy copies, FloatTensor[N, 4], xyxy, pixels."""
+        copies = true_xyxy.repeat(self.noisy_copies, 1)
+        sides = (copies[:, 2:] - copies[:, :2]).repeat(1, 2)
+        chance = torch.rand(copies.shape, generator=draws, dtype=copies.dtype, device=copies.device)
+        return torch.cat([proposals, true_xyxy, copies + (2 * chance - 1) * self.noise * sides])
+
+    def losses(self, seen: Seen, proposals: list[Tensor], labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Losses of one stage.
+
+        Args:
+            seen: what it says of N proposals.
+            proposals: FloatTensor[N_i, 4] an image, xyxy, pixels.
+            labels: Int64Tensor[N], 0 for background.
+            wanted: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
+        """
+        return stage_losses(
+            seen,
+            torch.cat(proposals),
+            labels,
+            wanted,
+            decode=self.box_coder.decode_single,
+            box_loss=self.box_loss,
+            box_loss_weight=self.box_loss_weight,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def looks(self) -> list[Stage]:
+        """The stages in the order in which they look."""
+        return [Stage(self.box_head, self.box_predictor), *self.refinement]  # the first by torchvision's names
+
+    def _moved(self, proposals: list[Tensor], seen: Seen, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
+        """The boxes that proposals stand for, FloatTensor[N_i, 4] an image; nothing is learned through them."""
+        boxes = self.box_coder.decode_single(seen.offsets.detach(), torch.cat(proposals))
+        each = boxes.split_with_sizes([len(of_image) for of_image in proposals])
+        return [clip_boxes_to_image(of_image, shape) for of_image, shape in zip(each, image_shapes)]
+
+    def _assigned(
+        self, proposals: list[Tensor], targets: list[Target], *, least: float
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Label of each box, 0 if it meets no object with that IoU, and the offsets to the object it meets best."""
+        labels, wanted = [], []
+        for boxes, target in zip(proposals, targets):
+            if len(target["boxes"]) == 0:
+                labels.append(target["labels"].new_zeros(len(boxes)))
+                wanted.append(torch.zeros_like(boxes))
+                continue
+            overlap, nearest = box_iou(boxes, target["boxes"]).max(dim=1)
+            labels.append(torch.where(overlap >= least, target["labels"][nearest], 0))
+            wanted.append(self.box_coder.encode_single(target["boxes"][nearest].to(boxes.dtype), boxes))
+        return labels, wanted
+
+    def scores_of(self, seen: Seen) -> Tensor:
+        """FloatTensor[N, classes] without background, 0 to 1, weighed with the foreseen IoU if there is one."""
+        scores = seen.logits.softmax(dim=1)[:, 1:]
+        if seen.quality is None:
+            return scores
+        return scores ** (1 - self.quality_weight) * seen.quality.sigmoid()[:, None] ** self.quality_weight

@@ -1,0 +1,122 @@
+"""The region proposal network, with boxes made of those anchors alone that may become proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from .distributed import mean_count
+from .roi_heads import balanced, draws_of
+
+_SMALLEST = 1e-3  # pixels: the side of a box below which it is none
+
+
+def detect_from_features(
+    model: FasterRCNN,
+    features: dict[str, Tensor],
+    batch: ImageList,
+    sizes_hw: Sequence[tuple[int, int]],
+    proposals: int | None = None,
+) -> list[dict[str, Tensor]]:
+    """Detections from the features of a batch; the model is only read, so threads may share it.
+
+    Args:
+        model: in evaluation mode.
+        features: of the pyramid, {name: FloatTensor[B, channels, H, W]}.
+        batch: the images as ``model.transform`` gives them.
+        sizes_hw: height and width in pixels of each image before that.
+        proposals: how many of each image, the best ones, the box head looks at; None: all that the model proposes.
+
+    Returns:
+        Of each image ``boxes`` FloatTensor[N, 4] (xyxy, pixels), ``labels`` Int64Tensor[N] and ``scores``
+        FloatTensor[N].
+    """
+    proposed, _ = model.rpn(batch, features)
+    found, _ = model.roi_heads(features, [of_image[:proposals] for of_image in proposed], batch.image_sizes)
+    return list(model.transform.postprocess(found, batch.image_sizes, list(sizes_hw)))
+
+
+class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's RegionProposalNetwork (Ren et al. 2015), the same numbers with less work.
+
+    torchvision makes boxes of all anchors and offsets to all anchors, thousands an image, before it picks the few
+    hundred that count. Here they are picked first.
+    """
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposals of each image, FloatTensor[N, 4], xyxy, pixels, best first; in training the losses as well."""
+        maps = list(features.values())
+        objectness, offsets = (
+            [_by_anchor(level, values) for level in levels] for levels, values in zip(self.head(maps), (1, 4))
+        )
+        anchors = self.anchor_generator(images, maps)[0]  # the same for all images
+        proposals = self._proposals(objectness, offsets, anchors, images.image_sizes)
+        if not self.training:
+            return proposals, {}
+        assert targets is not None
+        return proposals, self._losses(torch.cat(objectness, dim=1), torch.cat(offsets, dim=1), anchors, targets)
+
+    @torch.no_grad()
+    def _proposals(
+        self, objectness: Sequence[Tensor], offsets: Sequence[Tensor], anchors: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """From each level its best, then of each image the best that don't overlap within a level."""
+        boxes, logits, levels = [], [], []
+        per_level = anchors.split_with_sizes([level.shape[1] for level in objectness])
+        for number, (scores, moves, there) in enumerate(zip(objectness, offsets, per_level)):
+            best, chosen = scores[..., 0].topk(min(self.pre_nms_top_n(), len(there)), dim=1)
+            moved = moves.gather(1, chosen[..., None].expand(-1, -1, 4))
+            found = self.box_coder.decode_single(moved.reshape(-1, 4), there[chosen.flatten()])
+            boxes.append(found.reshape(moved.shape))
+            logits.append(best)
+            levels.append(torch.full_like(chosen[0], number))
+        level = torch.cat(levels)
+        each = zip(torch.cat(boxes, dim=1), torch.cat(logits, dim=1).sigmoid(), sizes)
+        return [self._kept(clip_boxes_to_image(of_image, size), scores, level) for of_image, scores, size in each]
+
+    def _kept(self, boxes: Tensor, scores: Tensor, level: Tensor) -> Tensor:
+        whole = ((boxes[:, 2:] - boxes[:, :2]) >= _SMALLEST).all(dim=1) & (scores >= self.score_thresh)
+        boxes, scores, level = boxes[whole], scores[whole], level[whole]
+        kept: Tensor = batched_nms(boxes, scores, level, self.nms_thresh)[: self.post_nms_top_n()]
+        return boxes[kept]
+
+    def _losses(
+        self, objectness: Tensor, offsets: Tensor, anchors: Tensor, targets: list[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Of the sampled anchors: cross-entropy of being an object, and smooth L1 of the offsets of those that are.
+
+        Args:
+            objectness: FloatTensor[B, anchors, 1], logits.
+            offsets: FloatTensor[B, anchors, 4].
+            anchors: FloatTensor[anchors, 4], xyxy, pixels.
+            targets: of each image its boxes, and the seed of what is drawn for it if that matters (``draws_of``).
+        """
+        labels, objects = self.assign_targets_to_anchors([anchors] * len(targets), targets)
+        sampler, device = self.fg_bg_sampler, anchors.device
+        most, share = sampler.batch_size_per_image, sampler.positive_fraction
+        chosen = [balanced(of, most, share, draws_of(t, "anchors", device)) for of, t in zip(labels, targets)]
+        positive, negative = (torch.stack(each) for each in zip(*chosen))
+        image, place = positive.nonzero(as_tuple=True)
+        wanted = self.box_coder.encode_single(torch.stack(objects)[image, place], anchors[place])
+        sampled = torch.cat([positive.flatten().nonzero()[:, 0], negative.flatten().nonzero()[:, 0]])
+        truth = torch.stack(labels).flatten()[sampled]
+        box: Any = F.smooth_l1_loss(offsets[image, place], wanted, beta=1 / 9, reduction="sum")
+        surprise = F.binary_cross_entropy_with_logits(objectness.flatten()[sampled], truth, reduction="sum")
+        count = mean_count(len(sampled), device)
+        return {"loss_objectness": surprise / count, "loss_rpn_box_reg": box / count}
+
+
+def _by_anchor(level: Tensor, values: int) -> Tensor:
+    """FloatTensor[B, anchors * values, H, W] -> [B, H * W * anchors, values], row by row, cell by cell."""
+    batch, _, height, width = level.shape
+    return level.view(batch, -1, values, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, values)

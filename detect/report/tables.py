@@ -1,0 +1,338 @@
+"""The numbers of an evaluation as text: report.md, report.tex, and how numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+NOTHING = "\N{EN DASH}"
+STRETCHED = (
+    "16-bit pictures are stretched to 8 bits to be seen, each over its own gray values, so their brightness can't "
+    "be compared. Detection used all bits."
+)
+
+
+def fraction(value: float | None) -> str:
+    """0.743, or a dash."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def ends(summary: dict[str, Any], key: str, category: str | None = None) -> tuple[float, float] | None:
+    """The interval of a figure, over all or of a category; None where the judgement holds none."""
+    intervals = summary.get("intervals")
+    if intervals is None:
+        return None
+    of = intervals["overall"] if category is None else intervals["per_class"][category]
+    found = of.get(key)
+    return None if found is None or found["low"] is None else (found["low"], found["high"])
+
+
+def span(low_high: tuple[float, float] | None) -> str:
+    """0.441 to 0.583 with a dash between, or nothing."""
+    return "" if low_high is None else f"{low_high[0]:.3f}\N{EN DASH}{low_high[1]:.3f}"
+
+
+def resampled(intervals: dict[str, Any], images: int) -> str:
+    """1,000 bootstrap resamples of 240 images, or of 12 groups of images."""
+    drawn = "images" if intervals["groups"] == images else "groups of images"
+    return f"{count(intervals['resamples'])} bootstrap resamples of {count(intervals['groups'])} {drawn}"
+
+
+def signed(value: float | None) -> str:
+    """+3.1 or −0.4 (with a true minus), or a dash."""
+    if value is None:
+        return NOTHING
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
+
+
+def offset(value: float | None) -> str:
+    """3.1, or a dash."""
+    return NOTHING if value is None else f"{value:.1f}"
+
+
+def gained(value: float | None) -> str:
+    """+0.254 or −0.003, or a dash."""
+    return NOTHING if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: float | None) -> str:
+    """1,440, or a dash."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+def percent(value: float | None) -> str:
+    """81 %, or a dash."""
+    return NOTHING if value is None else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """1 image, 240 images."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def gist(summary: dict[str, Any]) -> str:
+    """What an engineer would ask first: how many are found, how many alarms are false, which class is worst."""
+    boxes, total = summary["boxes"], summary["at_threshold"]
+    if not boxes:
+        return "There is no labelled object to find, so there is nothing to measure."
+    if not summary["detections"]:
+        return f"Nothing was found of {plural(boxes, 'labelled object')} on {plural(summary['images'], 'image')}."
+    said = f"At a score of {fraction(summary['score_threshold'])} or more, "
+    said += f"{total['found']:,} of {boxes:,} objects are found ({percent(total['recall'])})"
+    if total["found"] + total["false"]:
+        shown = total["found"] + total["false"]
+        said += f" and {total['false']:,} of {shown:,} detections are false alarms ({percent(total['false'] / shown)})"
+    said += "."
+    ranked = sorted((c["AP50"], name) for name, c in summary["per_class"].items() if c["AP50"] is not None)
+    if len(ranked) > 1:
+        (low, worst), (high, best) = ranked[0], ranked[-1]
+        said += f" Strongest class: {best} (AP50 {fraction(high)}); weakest: {worst} ({fraction(low)})."
+    return said
+
+
+def displaced(summary: dict[str, Any]) -> str:
+    """A sentence on what shift all boxes share, and where it is clear, what it may come from."""
+    found = summary["displacement"]
+    told = found["words"][0].upper() + found["words"][1:]
+    if not any(found["clear"].values()):
+        return f"{told}."
+    ends = []
+    for axis, way in (("x", "to the right"), ("y", "downwards")):
+        if found["clear"][axis]:
+            low, high = found["interval_px"][axis]
+            ends.append(f"{low:+.1f} to {high:+.1f} {way}")
+    return (
+        f"{told} (95\N{NO-BREAK SPACE}%: {', '.join(ends)}). A detector that has learned from mirrored images lies so "
+        "where labels lie beside what they mark, unless it was told of others that do (augment.label_offset_xy)."
+    )
+
+
+def provenance(summary: dict[str, Any], meta: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows of (what, value) on where the report comes from: ``meta`` in its order, then the versions."""
+    rows = [row for key, value in meta.items() if key != "versions" for row in _flat(key, value)]
+    given = meta.get("versions")
+    versions = {**(given if isinstance(given, dict) else {}), **summary["versions"]}
+    rows.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
+    return [*rows, ("report schema", str(summary["schema"]))]
+
+
+def _flat(key: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [row for inner, v in value.items() for row in _flat(f"{key} {inner}", v)]
+    if isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    return [] if value is None else [(str(key).replace("_", " "), str(value))]
+
+
+_AP_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_AR_KEYS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
+    """The whole document; names are escaped, so that none can break a table."""
+    classes: dict[str, Any] = summary["per_class"]
+    threshold = f"{summary['score_threshold']:.3f}"
+    parts = ["# Detection report", plain_text(gist(summary))]
+    parts += [f"> **Check this:** {plain_text(warning)}" for warning in summary["warnings"]]
+    parts += [
+        *(markdown_table(keys, _with_ends(summary, keys)) for keys in (_AP_KEYS, _AR_KEYS)),
+        markdown_table(
+            ("images", "boxes", "detections"), [[count(summary[k]) for k in ("images", "boxes", "detections")]]
+        ),
+        "Fractions, as pycocotools computes them: AP is the mean over IoU 0.50 to 0.95; s, m and l are boxes with an "
+        "area up to 32², of 32² to 96² and from 96² pixels; AR1 to AR100 count the best 1 to 100 detections an image "
+        f"and class. A dash: nothing to find there.{_about_intervals(summary)}",
+        "## Classes",
+        markdown_table(
+            ("class", "boxes", *_AP_KEYS, "AR100"),
+            [
+                [plain_text(n), count(c["boxes"]), *(_figure(summary, k, n) for k in (*_AP_KEYS, "AR100"))]
+                for n, c in classes.items()
+            ],
+        ),
+        "## Where the boxes lie",
+        "Detections matched at IoU 0.5; mean offset of each edge, detected minus true, in pixels: a positive left "
+        "starts too far right, a positive bottom ends too low.",
+        markdown_table(
+            ("class", "matched", "mean IoU", "left", "top", "right", "bottom", "in words"),
+            [
+                [
+                    *(plain_text(n), count(c["matched"]), fraction(c["mean_iou"])),
+                    *(signed(offset) for offset in c["edge_bias_px"].values()),
+                    c["edge_bias_words"],
+                ]
+                for n, c in classes.items()
+            ],
+        ),
+        *([plain_text(displaced(summary))] if summary["displacement"]["matched"] else []),
+        f"## Found, missed and false at a score of {threshold}",
+        markdown_table(
+            ("class", "found", "missed", "false", "precision", "recall", "F1", "score of best F1", "best F1"),
+            [_threshold_row(plain_text(n), c["at_threshold"], c["best_f1"]) for n, c in classes.items()]
+            + [_threshold_row("**all**", summary["at_threshold"], summary["best_f1"])],
+        ),
+        "## Thresholds",
+        markdown_table(
+            ("score", "found", "missed", "false", "precision", "recall", "F1"),
+            [
+                [f"{t['threshold']:.2f}", *(count(t[k]) for k in ("found", "missed", "false"))]
+                + [percent(t[k]) for k in ("precision", "recall")]
+                + [fraction(t["f1"])]
+                for t in summary["thresholds"]
+            ],
+        ),
+        "## Confusion",
+        f"Rows are true, columns detected classes, at a score of {threshold} and an IoU of 0.5; the column "
+        "*background* holds what was missed, the row *background* what is false.",
+        _confusion(summary["confusion"]),
+        "## Where this comes from",
+        markdown_table(
+            ("", ""),
+            [[plain_text(what), plain_text(value)] for what, value in provenance(summary, meta)],
+            numbers=False,
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _with_ends(summary: dict[str, Any], keys: Sequence[str]) -> list[list[str]]:
+    """A row of figures, and below it one of their intervals, if there are any."""
+    spans = [span(ends(summary, key)) for key in keys]
+    return [[fraction(summary[key]) for key in keys], *([spans] if any(spans) else [])]
+
+
+def _figure(summary: dict[str, Any], key: str, category: str) -> str:
+    told = fraction(summary["per_class"][category][key])
+    limits = span(ends(summary, key, category))
+    return f"{told} ({limits})" if limits else told
+
+
+def _about_intervals(summary: dict[str, Any]) -> str:
+    told = summary.get("intervals")
+    if told is None:
+        return ""
+    return f" Intervals hold {percent(told['confidence'])}, by {resampled(told, summary['images'])}."
+
+
+def _threshold_row(name: str, at: dict[str, Any], best: dict[str, Any]) -> list[str]:
+    counts = [count(at[k]) for k in ("found", "missed", "false")]
+    rates = [percent(at["precision"]), percent(at["recall"]), fraction(at["f1"])]
+    return [name, *counts, *rates, fraction(best["threshold"]), fraction(best["f1"])]
+
+
+def _confusion(confusion: dict[str, Any]) -> str:
+    labels = [plain_text(name) for name in confusion["labels"]]
+    rows = [[f"**{name}**", *map(str, row)] for name, row in zip(labels, confusion["matrix"])]
+    rows[-1][-1] = ""  # nothing there, nothing found: not a number that can be counted
+    return markdown_table(("true \\ detected", *labels), rows)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
+    """Numbers are flush right; a first column of names and a last one of words are flush left."""
+    body = [list(row) for row in rows]
+    right = ["---:" if numbers and all(_is_number(row[i]) for row in body) else "---" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [list(header), right, *body])
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or not any(letter.isalpha() for letter in cell)
+
+
+def plain_text(value: str) -> str:
+    """Characters that Markdown or HTML would read as markup are written so that they show."""
+    for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*")):
+        value = value.replace(sign, written)
+    return " ".join(value.replace("_", "\\_").replace("[", "\\[").split())
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+}
+_FIGURES = (("AP", "AP"), ("AP50", "AP$_{50}$"), ("AP75", "AP$_{75}$"), ("AR100", "AR$_{100}$"))
+
+
+def to_latex(summary: dict[str, Any]) -> str:
+    """A table of the classes and one of the errors of their boxes; needs ``\\usepackage{booktabs}``."""
+    classes = summary["per_class"]
+    rows = [
+        [_text(name), _count(c["boxes"]), *(_per_cent(c[key], ends(summary, key, name)) for key, _ in _FIGURES)]
+        for name, c in classes.items()
+    ]
+    total = ["all", _count(summary["boxes"]), *(_per_cent(summary[key], ends(summary, key)) for key, _ in _FIGURES)]
+    told = summary.get("intervals")
+    in_brackets = "" if told is None else f"; in brackets {100 * told['confidence']:g}\\,\\% bootstrap intervals"
+    edges = ("left", "top", "right", "bottom")
+    lie = [
+        [_text(name), _count(c["matched"]), _fraction(c["mean_iou"]), *(_signed(c["edge_bias_px"][e]) for e in edges)]
+        for name, c in classes.items()
+    ]
+    images = f"{_count(summary['images'])} images"
+    return "\n\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            _table(
+                ["class", "boxes", *(told for _, told in _FIGURES)],
+                rows,
+                total,
+                f"Average precision and recall in per cent, as COCO defines them, on {images}{in_brackets}.",
+                "tab:detection",
+            ),
+            _table(
+                ["class", "matched", "mean IoU", *edges],
+                lie,
+                None,
+                "Detections matched at an IoU of 0.5: mean offset of each edge in pixels, detected minus true, $y$ "
+                "downwards.",
+                "tab:localisation",
+            ),
+            "",
+        ]
+    )
+
+
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None, caption: str, label: str
+) -> str:
+    body = [" & ".join(row) + r" \\" for row in rows]
+    if total is not None:
+        body += [r"\midrule", " & ".join(total) + r" \\"]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            f"  \\caption{{{caption}}}",
+            f"  \\label{{{label}}}",
+            f"  \\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+            *(
+                f"    {line}"
+                for line in [r"\toprule", " & ".join(columns) + r" \\", r"\midrule", *body, r"\bottomrule"]
+            ),
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _text(name: str) -> str:
+    return "".join(_SPECIAL.get(c, c) for c in " ".join(name.split()))
+
+
+def _count(value: int) -> str:
+    return f"{value:,}".replace(",", "\\,")
+
+
+def _per_cent(value: float | None, low_high: tuple[float, float] | None) -> str:
+    limits = "" if low_high is None else " ({:.1f}--{:.1f})".format(*(100 * end for end in low_high))
+    return "--" if value is None else f"{100 * value:.1f}{limits}"
+
+
+def _fraction(value: float | None) -> str:
+    return "--" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "--" if value is None else f"${value:+.1f}$"

@@ -1,0 +1,154 @@
+"""Images of steel with defects and look-alikes where there is room for them, and data sets of these on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..images import write_image
+from ..structures import Box
+from .defects import DEFECTS, Window, lay, lookalikes, plan, spatter
+from .steel import SURFACES, Field, SizeHw, Surface
+
+CATEGORIES = tuple(DEFECTS)
+_SMALLEST_SIDE_PX = 64
+
+
+def make_image(
+    category: str, rng: np.random.Generator, *, size_hw: SizeHw = (200, 200)
+) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+    """Draw one image of hot-rolled steel with defects of ``category``, and now and then one of a second category.
+
+    Args:
+        category: one of ``CATEGORIES``.
+        rng: the only source of chance; the same state gives the same image on any machine.
+        size_hw: height and width in pixels, each at least 64; larger images hold more defects of the same size.
+
+    Returns:
+        uint8[height, width] gray, and the boxes. A box is the smallest that holds all pixels where its defect changes
+        the light by more than the steel's own grain does: measured on the drawn defect, not taken from its plan.
+
+    Raises:
+        DataError: unknown category, or an image too small to hold a defect.
+    """
+    if category not in DEFECTS:
+        raise DataError(f'no defect is called "{category}"', fix="choose from " + ", ".join(CATEGORIES))
+    if min(size_hw) < _SMALLEST_SIDE_PX:
+        raise DataError(f"{size_hw[1]} x {size_hw[0]} pixels are too few", fix=f"ask for {_SMALLEST_SIDE_PX} or more")
+    surface = SURFACES[category](rng, size_hw)
+    noise = surface.noise_gray / float(surface.light.mean())
+    steel = 1 + surface.relief + lookalikes(rng, size_hw, noise)
+    marks = np.ones(size_hw)
+    boxes: list[Box] = []
+    for label, window in plan(category, rng, size_hw):
+        boxes += _put(draw(label, category, rng, window), label, window, surface, marks)
+    gray = surface.light * (steel * np.minimum(marks, 1) + np.maximum(marks - 1, 0))
+    gray += rng.uniform(0.6, 1.4) * rng.standard_normal(size_hw)
+    return np.rint(np.clip(gray, 0, 255)).astype(np.uint8), tuple(boxes)
+
+
+def draw(label: str, category: str, rng: np.random.Generator, window: Window) -> Field:
+    """A defect as it looks on the steel of ``category``, float64 of the window's size."""
+    render = spatter if (label, category) == ("inclusion", "patches") else DEFECTS[label]
+    return render(rng, (window[2] - window[0], window[3] - window[1]))
+
+
+def _put(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> list[Box]:
+    """Lay a drawn defect into ``marks`` (1 = sound steel) and measure its box; none if nothing is inside."""
+    box = lay(mark, label, window, surface, marks).box()
+    return [box] if box else []
+
+
+_FOLDERS = {c: "".join(word[0] for word in c.replace("-", "_").split("_"))[:2] for c in CATEGORIES}
+
+
+def write_sample(out: Path, *, images: int, seed: int) -> None:
+    """Write ``out/IMAGES/<class>_<n>.bmp`` and ``out/ANNOTATIONS/<class>_<n>.xml``, 200 x 200 pixels, 8-bit gray.
+
+    The images are spread evenly over the six classes, the first classes getting one more where they don't divide.
+    An image depends on ``seed``, its class and its number alone, so a larger set holds the smaller one.
+
+    Args:
+        out: the folder; made if missing.
+        images: how many in all, at least 1.
+        seed: 0 or more.
+
+    Raises:
+        DataError: a wrong number, or a folder that holds other files, which would be mixed up with these.
+    """
+    if images < 1 or seed < 0:
+        raise DataError(
+            f"images={images}, seed={seed} make no sample", fix="give 1 image or more and a seed of 0 or more"
+        )
+    names = [f"{category}_{n}" for category, n in numbered(images)]
+    picture_folder, label_folder = out / "IMAGES", out / "ANNOTATIONS"
+    make_folder(picture_folder, {f"{name}.bmp" for name in names})
+    make_folder(label_folder, {f"{name}.xml" for name in names})
+    for category, n in numbered(images):
+        pixels, boxes = sample_image(category, n, seed=seed)
+        write_image(picture_folder / f"{category}_{n}.bmp", pixels)
+        xml = _xml(f"{category}_{n}.bmp", _FOLDERS[category], (pixels.shape[0], pixels.shape[1]), boxes)
+        (label_folder / f"{category}_{n}.xml").write_text(xml, encoding="utf-8", newline="\n")
+
+
+def sample_image(category: str, number: int, *, seed: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+    """The image that ``write_sample`` names ``<category>_<number>``, and its boxes, as ``make_image`` returns them."""
+    known = CATEGORIES.index(category) if category in CATEGORIES else len(CATEGORIES)
+    return make_image(category, np.random.default_rng([seed, known, number]))
+
+
+def numbered(images: int) -> list[tuple[str, int]]:
+    """Category and number, from 1 on, of so many things spread evenly over the categories."""
+    share, rest = divmod(images, len(CATEGORIES))
+    return [(category, n) for i, category in enumerate(CATEGORIES) for n in range(1, share + (i < rest) + 1)]
+
+
+def make_folder(folder: Path, expected: set[str]) -> None:
+    """Make a folder; DataError if it holds other files than ``expected``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted(path.name for path in folder.iterdir() if path.name not in expected)
+    if others:
+        raise DataError(
+            f"the folder holds {len(others)} other files, {others[0]} among them",
+            where=folder,
+            fix="choose an empty one",
+        )
+
+
+def _xml(filename: str, folder: str, size_hw: SizeHw, boxes: Sequence[Box]) -> str:
+    """NEU-DET's form; corners are 1-based and inclusive there."""
+    lines = [
+        "<annotation>",
+        f"\t<folder>{folder}</folder>",
+        f"\t<filename>{filename}</filename>",
+        "\t<source>",
+        "\t\t<database>synthetic hot-rolled steel</database>",
+        "\t</source>",
+        "\t<size>",
+        f"\t\t<width>{size_hw[1]}</width>",
+        f"\t\t<height>{size_hw[0]}</height>",
+        "\t\t<depth>1</depth>",
+        "\t</size>",
+        "\t<segmented>0</segmented>",
+    ]
+    for box in boxes:
+        x1, y1, x2, y2 = (int(v) for v in box.xyxy)
+        lines += [
+            "\t<object>",
+            f"\t\t<name>{box.label}</name>",
+            "\t\t<pose>Unspecified</pose>",
+            "\t\t<truncated>0</truncated>",
+            f"\t\t<difficult>{int(box.difficult)}</difficult>",
+            "\t\t<bndbox>",
+            f"\t\t\t<xmin>{x1 + 1}</xmin>",
+            f"\t\t\t<ymin>{y1 + 1}</ymin>",
+            f"\t\t\t<xmax>{x2}</xmax>",
+            f"\t\t\t<ymax>{y2}</ymax>",
+            "\t\t</bndbox>",
+            "\t</object>",
+        ]
+    return "\n".join([*lines, "</annotation>", ""])

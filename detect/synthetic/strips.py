@@ -1,0 +1,313 @@
+"""Moving strips: a long piece of steel under a camera, its motion, its bad frames, and its files.
+
+Pixels are floats, [height, width] or [height, width, channels], 0 to 1, and come back in the same type. Severities go
+from 0, clearly seen, to 1, hardly usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..images import write_image
+from ..structures import Box, Dataset, Frame, Image, recognisable
+from .defects import Mark, lay, lookalikes, plan
+from .scenes import CATEGORIES, draw, make_folder, numbered
+from .steel import SURFACES, Field, SizeHw, Surface, line_drift
+
+Floats = NDArray[np.floating[Any]]
+
+SHARES = {"blurred": 0.32, "overexposed": 0.32, "noisy": 0.24, "dropped": 0.12}  # of all degraded frames
+
+
+def draw_condition(rng: np.random.Generator, rate: float) -> tuple[str, float]:
+    """A frame's condition, other than "clean" with probability ``rate``, and its severity, even in 0 to 1."""
+    chance, kind, severity = rng.random(3)
+    if chance >= rate:
+        return "clean", 0.0
+    return str(np.array(list(SHARES))[np.searchsorted(np.cumsum(list(SHARES.values())), kind)]), float(severity)
+
+
+def degrade(
+    pixels: Floats, condition: str, severity: float, motion_xy: tuple[float, float], rng: np.random.Generator
+) -> Floats:
+    """A picture as the camera would have given it in this condition.
+
+    Args:
+        pixels: the clean picture.
+        condition: a key of ``SHARES``; any other, such as "clean", changes nothing.
+        severity: 0 to 1.
+        motion_xy: how far the strip moves from frame to frame, in pixels to the right and down; only the larger of
+            the two blurs.
+        rng: makes the noise.
+    """
+    if condition == "blurred":
+        axis = int(abs(motion_xy[0]) > abs(motion_xy[1]))
+        return motion_blur(pixels, smear_px(severity, motion_xy[1 - axis]), axis)
+    if condition == "overexposed":
+        return overexpose(pixels, 0.5 + 0.45 * severity)
+    if condition == "noisy":
+        return add_noise(pixels, 0.08 + 0.16 * severity, rng)
+    return np.zeros_like(pixels) if condition == "dropped" else pixels
+
+
+def smear_px(severity: float, motion_px: float) -> float:
+    """Length of a blurred frame's smear: the shutter is open for 0.2 to 0.6 of the time between two frames.
+
+    At least 6 pixels, so that a strip almost at rest is seen to shake.
+    """
+    return max(6.0, (0.2 + 0.4 * severity) * abs(motion_px))
+
+
+def motion_blur(pixels: Floats, length_px: float, axis: int) -> Floats:
+    """The mean over a path of ``length_px`` along an axis (0: down, 1: across) around each pixel; borders repeat."""
+    reach = int(np.ceil(length_px / 2 - 0.5))
+    if reach < 1:
+        return pixels
+    padding = [(reach, reach) if i == axis else (0, 0) for i in range(pixels.ndim)]
+    padded, size = np.pad(pixels, padding, mode="edge"), pixels.shape[axis]
+    total = np.zeros_like(pixels)
+    for offset in range(-reach, reach + 1):
+        # how much of this pixel the path covers, 1 except at its two ends
+        covered = min(abs(offset) + 0.5, length_px / 2) - (abs(offset) - 0.5) if offset else min(1.0, length_px)
+        total += pixels.dtype.type(covered) * padded.take(range(reach + offset, reach + offset + size), axis)
+    return np.asarray(total / pixels.dtype.type(length_px))
+
+
+def overexpose(pixels: Floats, white: float) -> Floats:
+    """So much more light that a share ``white`` of the pixels is at the end of the scale."""
+    least = float(np.quantile(pixels, 1 - white))
+    return np.asarray(np.clip(pixels * pixels.dtype.type(1 / max(least, 1e-3)), 0, 1))
+
+
+def add_noise(pixels: Floats, std: float, rng: np.random.Generator) -> Floats:
+    """Independent Gaussian noise in every pixel, as of a sensor with too little light, amplified."""
+    return np.asarray(np.clip(pixels + rng.normal(0, std, pixels.shape).astype(pixels.dtype), 0, 1))
+
+
+SPEEDS = (0.1, 0.3)  # of the frame's height from frame to frame: 20 to 60 of 200 pixels
+WANDER = 0.03  # largest shift to either side, of the frame's height
+EXPOSURE = 0.03  # share of the time between two frames that the shutter is open, in a clean frame
+
+
+def travel(rng: np.random.Generator, frames: int, height: int) -> NDArray[np.int64]:
+    """Where the camera's window lies on the strip in each frame: its left and top in whole pixels, int64[frames, 2].
+
+    It starts at 0, 0 but for the wander and only goes down the strip, so that the surface rises in the picture. Half
+    of all strips keep their speed; on the others it changes over some twelve frames, within ``SPEEDS``.
+    """
+    slowest, fastest = SPEEDS[0] * height, SPEEDS[1] * height
+    speed = rng.uniform(slowest, fastest)
+    changes = 0.25 * line_drift(rng, frames, 12) if rng.random() < 0.5 else np.zeros(frames)
+    steps = np.clip(speed * (1 + changes), slowest, fastest)
+    down = np.cumsum(steps) - steps[0]
+    across = np.clip(0.5 * WANDER * height * line_drift(rng, frames, 10), -WANDER * height, WANDER * height)
+    return np.asarray(np.rint(np.stack([across, down], axis=1)), np.int64)
+
+
+def motions(origins_xy: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The surface's motion in the picture since the frame before, right and down, int64[frames, 2].
+
+    The first frame has that of the second: the strip was moving already.
+    """
+    if len(origins_xy) < 2:
+        return np.zeros_like(origins_xy)
+    moved = -np.diff(origins_xy, axis=0)
+    return np.concatenate([moved[:1], moved])
+
+
+_DENSITY = 0.5  # defects an area, of those in a still image: much of a strip is sound
+_TILE_PX = 200  # look-alikes are drawn in pieces of this length, which fade into each other
+_FADE_PX = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strip:
+    """Steel without light.
+
+    Attributes:
+        steel: how much light it gives back, relative to a plain surface, float64[length, width].
+        marks: its defects.
+    """
+
+    steel: Field
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Camera:
+    """What stays while the strip moves.
+
+    Attributes:
+        light: gray level that a plain surface gives in each pixel, 0 to 255, float64[height, width].
+        noise_gray: standard deviation of the sensor's noise in gray levels.
+    """
+
+    light: Field
+    noise_gray: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """How one frame is taken.
+
+    Attributes:
+        left, top: the window's corner on the strip, in pixels.
+        motion_px: how far the strip moves along its length from frame to frame.
+        flicker: the lamps' strength in this moment, about 1.
+        condition, severity: see ``degrade``.
+    """
+
+    left: int
+    top: int
+    motion_px: float
+    flicker: float = 1.0
+    condition: str = "clean"
+    severity: float = 0.0
+
+
+def make_camera(category: str, rng: np.random.Generator, size_hw: SizeHw) -> Camera:
+    """A camera with the light in which steel of ``category`` is usually photographed."""
+    return Camera(SURFACES[category](rng, size_hw).light, rng.uniform(0.6, 1.4))
+
+
+def make_strip(category: str, rng: np.random.Generator, size_hw: SizeHw, level_gray: float) -> Strip:
+    """A strip with defects of ``category`` and now and then of another.
+
+    Args:
+        category: one of ``CATEGORIES``.
+        rng: the only source of chance.
+        size_hw: length and width in pixels.
+        level_gray: mean gray level that it will be lit to, which decides how much of a defect can be seen.
+    """
+    surface = SURFACES[category](rng, size_hw)
+    noise = surface.noise_gray / float(surface.light.mean())
+    lit = Surface(np.full(size_hw, level_gray), surface.relief, noise * level_gray)
+    steel = 1 + surface.relief
+    for top in range(0, size_hw[0], _TILE_PX):
+        tile = steel[top : top + _TILE_PX]
+        ends = np.minimum(np.arange(len(tile)), np.arange(len(tile))[::-1])[:, None]
+        tile += np.minimum(ends / _FADE_PX, 1) * lookalikes(rng, (tile.shape[0], tile.shape[1]), noise)
+    shade = np.ones(size_hw)
+    marks = [
+        lay(draw(label, category, rng, window), label, window, lit, shade)
+        for label, window in plan(category, rng, size_hw, density=_DENSITY)
+    ]
+    return Strip(steel * np.minimum(shade, 1) + np.maximum(shade - 1, 0), tuple(marks))
+
+
+def expose(strip: Strip, camera: Camera, shot: Shot, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture that the camera gives, uint8[height, width]; "dropped" is black."""
+    height, width = camera.light.shape
+    blurred = shot.condition == "blurred"
+    smear = smear_px(shot.severity, shot.motion_px) if blurred else EXPOSURE * abs(shot.motion_px)
+    # What moves into the picture while the shutter is open comes from beyond its border.
+    beyond = int(np.ceil(smear / 2))
+    first = max(shot.top - beyond, 0)
+    wide = strip.steel[first : shot.top + height + beyond, shot.left : shot.left + width]
+    steel = motion_blur(wide, smear, 0)[shot.top - first :][:height]
+    gray = shot.flicker * camera.light * steel + camera.noise_gray * rng.standard_normal((height, width))
+    pixels = np.clip(gray / 255, 0, 1)
+    if not blurred:
+        pixels = np.asarray(degrade(pixels, shot.condition, shot.severity, (0, shot.motion_px), rng), np.float64)
+    return np.rint(255 * pixels).astype(np.uint8)
+
+
+def boxes_of(strip: Strip, shot: Shot, size_hw: SizeHw) -> tuple[Box, ...]:
+    """What the window holds of each defect in the middle of the exposure, if that is enough to tell it.
+
+    A box is measured on the defect's own pixels inside the window, not cut from its whole box, and left out where it
+    isn't ``recognisable``. A frame in bad condition has the boxes of what it ought to show.
+    """
+    window = (shot.top, shot.left, shot.top + size_hw[0], shot.left + size_hw[1])
+    boxes = []
+    for mark in strip.marks:
+        whole, cut = mark.box(), mark.box(window)
+        if whole and cut and recognisable(np.array(cut.xyxy), np.array(whole.xyxy)):
+            boxes.append(cut)
+    return tuple(boxes)
+
+
+SIDE_PX = 200
+SIDES_PX = (100, 2000)  # smaller ones hardly hold a defect
+DEGRADED = 0.25  # share of frames in bad condition; ``degrade.SHARES`` divides it
+MOST_FRAMES = 1000  # of 200 x 200 pixels: a strip is drawn whole, so its area is bounded by memory
+_MARGIN_PX = 24  # steel beyond the first and last window, for what moves in and out while the shutter is open
+_STRIPS = 100  # keeps a strip's random numbers apart from those of a still image
+
+
+def most_frames(side_px: int) -> int:
+    """The longest strip that is drawn, in frames of ``side_px`` pixels a side."""
+    return max(1, MOST_FRAMES * SIDE_PX**2 // side_px**2)
+
+
+def write_strips(
+    out: Path, *, frames: int, strips: int, seed: int, degraded: float = DEGRADED, side_px: int = SIDE_PX
+) -> Dataset:
+    """Write ``out/IMAGES/<strip>_<frame>.bmp``, square, 8-bit gray.
+
+    Strips are spread evenly over the six classes and called ``<class>_<n>``. A strip depends on ``seed``, its class,
+    its number, ``frames`` and ``side_px``, so that more strips hold the fewer. Defects have the same sizes in pixels
+    whatever the camera sees of the strip; a larger frame holds more of them.
+
+    Args:
+        out: the folder; made if missing.
+        frames: frames of each strip, 1 to ``most_frames(side_px)``.
+        strips: how many strips, at least 1.
+        seed: 0 or more.
+        degraded: share of frames that are blurred, over-exposed, noisy or dropped, 0 to 1.
+        side_px: height and width of a frame, and so the strip's width, within ``SIDES_PX``.
+
+    Returns:
+        The frames strip by strip, as ``formats.coco.write`` takes them.
+
+    Raises:
+        DataError: a wrong number, or a folder that holds other files, which would be mixed up with these.
+    """
+    if not SIDES_PX[0] <= side_px <= SIDES_PX[1]:
+        fix = f"give {SIDES_PX[0]} to {SIDES_PX[1]}"
+        raise DataError(f"frames of {side_px} pixels a side can't be filmed", fix=fix)
+    if not 1 <= frames <= most_frames(side_px) or strips < 1 or seed < 0 or not 0 <= degraded <= 1:
+        found = f"frames={frames}, strips={strips}, seed={seed}, degraded={degraded:g} make no sample"
+        fix = f"give 1 to {most_frames(side_px)} frames, 1 strip or more, a seed from 0 on and a share of 0 to 1"
+        raise DataError(found, fix=fix)
+    folder = out / "IMAGES"
+    names = {(c, n): [f"{c}_{n}_{k:04d}.bmp" for k in range(frames)] for c, n in numbered(strips)}
+    make_folder(folder, {name for files in names.values() for name in files})
+    images: list[Image] = []
+    for (category, number), files in names.items():
+        filmed = film(category, number, frames=frames, seed=seed, degraded=degraded, side_px=side_px)
+        for name, (pixels, boxes, frame) in zip(files, filmed, strict=True):
+            write_image(folder / name, pixels)
+            images.append(Image(folder / name, side_px, side_px, boxes, frame))
+    return Dataset(tuple(images), CATEGORIES)
+
+
+def film(
+    category: str, number: int, *, frames: int, seed: int, degraded: float = DEGRADED, side_px: int = SIDE_PX
+) -> Iterator[tuple[NDArray[np.uint8], tuple[Box, ...], Frame]]:
+    """The frames of the strip that ``write_strips`` calls ``<category>_<number>``: pixels, boxes, place."""
+    rng = np.random.default_rng([seed, _STRIPS + CATEGORIES.index(category), number])
+    size_hw = (side_px, side_px)
+    camera = make_camera(category, rng, size_hw)
+    origins = travel(rng, frames, side_px)
+    moved = motions(origins)
+    room = int(np.ceil(WANDER * side_px))
+    origins += np.array([room, _MARGIN_PX])
+    strip_hw = (int(origins[-1, 1]) + side_px + _MARGIN_PX, side_px + 2 * room)
+    strip = make_strip(category, rng, strip_hw, float(camera.light.mean()))
+    # Lamps on alternating current beat against the frame rate, and no two flashes are equal.
+    beat, phase = rng.uniform(0.3, 2.8), rng.uniform(0, 2 * np.pi)
+    for k in range(frames):
+        flicker = 1 + 0.03 * np.sin(phase + beat * k) + 0.01 * rng.standard_normal()
+        condition, severity = draw_condition(rng, degraded)
+        (left, top), motion_px = origins[k].tolist(), float(moved[k, 1])
+        shot = Shot(left, top, motion_px, float(flicker), condition, severity)
+        frame = Frame(f"{category}_{number}", k, (float(left), float(top)), condition)
+        yield expose(strip, camera, shot, rng), boxes_of(strip, shot, size_hw), frame
