@@ -6,13 +6,11 @@ import io
 import json
 import math
 import random
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -24,7 +22,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from detect.datasets.audit import TOLERANCE
 from detect.errors import DetectError
-from detect.fileio import decode
 from detect.images import read_image, read_size
 from detect.structures import Image
 
@@ -141,11 +138,13 @@ def _refuse(errors: list[str]) -> None:
 
 
 def _read_annotation(folder: Path) -> None:
+    from detect.datasets.reading import local_name, parse
+
     Pillow.fromarray(_pixels(0)).save(folder / "a.png")
     images, errors = _audited(folder, "voc")
     if images and not errors:
-        text = re.sub(r"^\s*<\?xml.*?\?>", "", decode((folder / "a.xml").read_bytes()), count=1, flags=re.DOTALL)
-        written = [each for each in ElementTree.fromstring(text.strip()).iter() if each.tag.lower() == "object"]
+        # In whatever encoding and capitals the file is now.
+        written = [each for each in parse(folder / "a.xml").iter() if local_name(each.tag) == "object"]
         if len(written) != len(images[0].boxes):
             raise Wrong(f"{len(images[0].boxes)} of {len(written)} objects")
     _refuse(errors)

@@ -448,3 +448,14 @@ def holds_keys(path: Path, *keys: str) -> bool:
             return any(all(text.find(f'"{key}"'.encode(e)) >= 0 for key in keys) for e in encodings)
     except OSError:  # the reader says why
         return True
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether a file is empty, or ends without the bracket that closes all JSON but single values."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 100))
+            end = file.read().replace(b"\0", b"").strip()
+    except OSError:
+        return False
+    return end[-1:] not in (b"}", b"]")

@@ -148,7 +148,6 @@ def without(key: str, position: int, field: str) -> dict[str, Any]:
         (changed("images", 0, id=7), r"images\[1\]\.id is 7, which an earlier one has"),
         (changed("categories", 0, id=3), r"categories\[1\]\.id is 3"),
         (changed("categories", 0, name="dent "), "both named 'dent'"),
-        (changed("annotations", 0, id=9), r"annotations\[1\]\.id is 9"),
         (without("images", 0, "id"), "missing, neither a whole number nor text"),
         (without("images", 0, "file_name"), r"images\[0\] has no file_name"),
         (without("categories", 0, "name"), r"categories\[0\] has no name"),

@@ -146,7 +146,7 @@ class TestYoloParts:
         text(tmp_path / "data.yaml", "train: train.txt\nval: images/gone\ntest: ../test/images\nnames: [dent]\n")
         report = audit_sources([tmp_path])
         told = {(finding.kind, finding.severity): finding.message for finding in report.findings}
-        assert "1 of its images are not there: images/gone.png" in told["missing image", "error"]
+        assert "1 of its 2 images are not there: images/gone.png" in told["missing image", "error"]
         assert "val is images/gone, which does not exist" in told["part missing", "error"]
         assert "test is ../test/images, which does not exist" in told["part missing", "warning"]
 
@@ -355,7 +355,13 @@ class TestVoc:
             ([(10, 5, 20, 30), (1, 10, 20, 30)], None, (9, 4, 20, 30), ""),
             ([(10, 5, 20, 30), (7, 10, 20, 30)], 0, (10, 5, 20, 30), "as chosen"),
             ([(10, 5, 99, 30), (7, 10, 20, 30)], 0, (10, 5, 100, 31), "as chosen"),
-            ([(1, 1, 5, 5), (1, 2, 6, 6), (0, 10, 20, 30)], None, (0, 0, 5, 5), ""),
+            (
+                [(1, 1, 5, 5), (1, 2, 6, 6), (0, 10, 20, 30)],
+                None,
+                (0, 0, 5, 5),
+                "taken as counted from 1, though 1 box",
+            ),
+            ([(1, 1, 5, 5), (0, 2, 6, 6), (0, 10, 20, 30)], None, (1, 1, 5, 5), "since 2 boxes begin at 0 and 1 at 1"),
         ],
     )
     def test_where_coordinates_count_from(
@@ -364,7 +370,7 @@ class TestVoc:
         content = voc_text("a.png", [("dent", *each) for each in corners], (100, 80))
         reading = self.read(tmp_path, content, voc_origin=origin)
         assert reading.entries[0].image.boxes[0].xyxy == xyxy
-        messages = [finding.message for finding in reading.findings if finding.kind == "coordinates from 0"]
+        messages = [finding.message for finding in reading.findings if finding.kind.startswith("coordinates")]
         assert len(messages) == bool(said)
         assert said in "".join(messages)
 

@@ -1,4 +1,4 @@
-"""``detect doubts``: labels that a detector contradicts with confidence, ranked, as page, table and COCO."""
+"""``detect label-issues``: labels that a detector contradicts with confidence, ranked, as page, table and COCO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``detect drafts``: detections as pre-annotations for an annotation tool; ``infer --to`` shares it."""
+"""``detect pre-annotate``: detections as pre-annotations for an annotation tool; ``infer --to`` shares it."""
 
 from __future__ import annotations
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import DataError
-from ..fileio import holds_keys, kind, load_json, write_json
+from ..fileio import holds_keys, is_cut_short, kind, load_json, write_json
 from ..structures import Box, Dataset, Finding, Frame, Image, Xyxy
-from .image_finder import OUTSIDE, ImageFinder, UnusableNameError, about_names, none_found
+from .image_finder import OUTSIDE, ImageFinder, UnusableNameError, about_names, none_found, not_named
 from .paths import files_below, natural_key, references, roots_of
 from .reading import (
     DEFAULTS,
@@ -24,6 +26,7 @@ from .reading import (
     Reading,
     ReadOptions,
     clean_name,
+    clip_rounded,
     clipped,
     enclosing,
     enclosing_rotated,
@@ -68,19 +71,24 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     Raises:
         DataError: a source does not exist, or none of them holds COCO JSON.
     """
-    label_files: list[Path] = []
+    by_place: dict[Path, Path] = {}
     folders: list[Path] = []
     for source in sources:
         if not source.exists():
             raise DataError("no such file or folder", where=source, fix="check the path")
         found = files(source) if source.is_dir() else [source]
-        label_files += found
+        for path in found:
+            by_place.setdefault(path.resolve(), path)
         folders += [] if found else [source]
+    label_files = list(by_place.values())
     if not label_files:
         places = ", ".join(map(str, folders))
         raise DataError("no JSON file of COCO's shape in it", where=places, fix="name the file itself")
     names = _part_names(label_files)
     reading = _merged([_scan_file(file, folders, name, options) for file, name in zip(label_files, names)])
+    whole = [source for source in sources if source.is_dir()]
+    more = [*_files_left_out(whole, label_files), *not_named([entry.image.path for entry in reading.entries], whole)]
+    reading = replace(reading, findings=(*reading.findings, *more))
     for folder in folders if reading.entries else ():
         if not any(entry.image.path.is_relative_to(folder.resolve()) for entry in reading.entries):
             useless = "no JSON file of COCO's shape in it, and none of the images that the others name"
@@ -109,6 +117,29 @@ def files(folder: Path) -> list[Path]:
         found = sorted(filter(looks_like_coco, below), key=lambda path: natural_key(str(path)))
     with_instances = {path.parent for path in found if path.name.startswith(_PREFIX)}
     return [path for path in found if path.parent not in with_instances or path.name.startswith(_PREFIX)]
+
+
+def _files_left_out(folders: Sequence[Path], label_files: Sequence[Path]) -> Iterator[Finding]:
+    """Findings about JSON files below folders that were not read: damaged ones, and those farther down."""
+    taken = {path.resolve() for path in label_files}
+    places = {path.parent for path in taken}
+    with_instances = {path.parent for path in taken if path.name.startswith(_PREFIX)}
+    farther: list[Path] = []
+    for folder in folders:
+        for path in sorted(folder.rglob("*.json"), key=lambda path: natural_key(str(path))):
+            hidden = any(name.startswith(".") for name in path.relative_to(folder).parts)
+            if hidden or path.resolve() in taken or path.resolve().parent in with_instances:
+                continue
+            if looks_like_coco(path):
+                farther.append(path)
+            elif path.resolve().parent in places and is_cut_short(path):
+                message = "the JSON is empty or cut short; write it anew, or remove it"
+                yield Finding("unreadable label file", "error", path, message)
+    if farther:
+        some = ", ".join(map(str, farther[:3])) + (", ..." if len(farther) > 3 else "")
+        number = "1 more COCO file" if len(farther) == 1 else f"{len(farther):,} more COCO files"
+        message = f"{number} farther down, not read: {some}; name each to read it, too"
+        yield Finding("label file left out", "warning", farther[0], message, farther[1:])
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -145,12 +176,14 @@ class Content:
         faults: image id (None if there is no such image) and what is wrong with an annotation that is left out.
         shapes: position in ``data["annotations"]`` -> the shape that its ``bbox`` encloses.
         notes: what was passed over, in words.
+        doubts: what is odd, though it changes no box, in words.
     """
 
     data: dict[str, Any]
     faults: list[tuple[Id | None, str]] = field(default_factory=list)
     shapes: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
 
 def load(path: Path, *, read_images: bool = True) -> dict[str, Any]:
@@ -249,12 +282,12 @@ def _in_one_form(data: Any, *, read_images: bool) -> Content:
         content.data["videos"] = videos
     known = {item["id"]: item for item in images}, {item["id"] for item in categories}
     seen: set[Id] = set()
+    twice = 0
     for i, item in enumerate(annotations):
         where = f"annotations[{i}]"
-        own = _id(item.get("id"), False)
-        if own is not None and own in seen:
-            raise ValueError(f"{where}.id is {own}, which an earlier one has too")
-        if own is not None:
+        own = item.get("id")
+        if isinstance(own, (int, str)):
+            twice += own in seen
             seen.add(own)
         if not _plainly_right(item, *known):
             item = {**item, **{k: _id(item.get(k), t) for k, t in zip(("image_id", "category_id"), as_text)}}
@@ -267,7 +300,10 @@ def _in_one_form(data: Any, *, read_images: bool) -> Content:
             if shape:
                 content.shapes[len(content.data["annotations"])] = shape
         content.data["annotations"].append(item)
-    _drop_placeholders(content)
+    if twice:
+        number = "1 annotation has" if twice == 1 else f"{twice:,} annotations have"
+        content.doubts.append(f"{number} the id of an earlier one; all are used, check that none was copied")
+    _drop_unused(content, placeholders=read_images)
     _refuse_twice(content.data["categories"], "categories")
     return content
 
@@ -304,7 +340,9 @@ def _named(records: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
         name = item.get("name")
         if isinstance(name, int) and not isinstance(name, bool):
             item["name"] = str(name)
-        elif not isinstance(name, str) or not name.strip():
+        elif name is not None and not isinstance(name, str):
+            raise ValueError(f"{key}[{i}].name is {kind(name)}, not text")
+        elif not name or not name.strip():
             raise ValueError(f"{key}[{i}] has no name")
     return records
 
@@ -318,20 +356,21 @@ def _refuse_twice(records: Sequence[dict[str, Any]], key: str) -> None:
         seen[clean] = i
 
 
-def _drop_placeholders(content: Content) -> None:
-    """Leave out what Roboflow puts first, a category for the project itself, which no object has.
+def _drop_unused(content: Content, *, placeholders: bool) -> None:
+    """Leave out one of two categories of one name, if no object has it, and placeholders if that is asked for.
 
-    It has the id 0 and the supercategory "none", as no other category has. And of two categories of one name, one that
-    no object has.
+    A placeholder is what Roboflow puts first, a category for the project itself, which no object has. It has the id 0
+    and the supercategory "none", as no other category has. Detections may be given in its place, so judging keeps it.
     """
     categories = content.data["categories"]
     used = {item["category_id"] for item in content.data["annotations"]}
     rootless = [item for item in categories if str(item.get("supercategory")).lower() == "none"]
+    placeholders = placeholders and len(rootless) == 1 and len(categories) > 1
     names = Counter(clean_name(item["name"]) for item in categories)
     kept = []
     for item in categories:
         name, unused = clean_name(item["name"]), item["id"] not in used
-        placeholder = str(item["id"]) == "0" and len(categories) > 1 and len(rootless) == 1 and rootless[0] is item
+        placeholder = placeholders and str(item["id"]) == "0" and rootless[0] is item
         if unused and (placeholder or names[name] > 1):
             names[name] -= 1
             content.notes.append(f"the category {name!r} (id {item['id']}) is that of no object and left out")
@@ -403,7 +442,7 @@ def _annotation(item: dict[str, Any], where: str, images: Mapping[Id, dict[str, 
             raise ValueError(f"{where}.{key} is {item[key]}, which none of the {owners} has")
     bbox, shape = item.get("bbox"), ""
     if bbox is None or bbox == []:
-        shape, (x1, y1, x2, y2) = _around_segmentation(item.get("segmentation"), where)
+        shape, (x1, y1, x2, y2) = _around_segmentation(item.get("segmentation"), images[item["image_id"]], where)
         item["bbox"] = [x1, y1, x2 - x1, y2 - y1]
     elif not isinstance(bbox, list) or len(bbox) != 4:
         raise ValueError(f"{where}.bbox is {kind(bbox)}, not a list of the four numbers x, y, width, height")
@@ -420,49 +459,90 @@ def _annotation(item: dict[str, Any], where: str, images: Mapping[Id, dict[str, 
         area = _number(item["area"])
         item["area"] = item["bbox"][2] * item["bbox"][3] if area is None or area < 0 else area
     for key in ("iscrowd", "difficult"):
-        value = _number(item.get(key)) if item.get(key) is not None else 0
+        given = item.get(key)
+        is_empty = given is None or given == "" or given != given  # NaN is what tables write for an empty cell
+        value = 0 if is_empty else _number(given)
         if value not in (0, 1):
-            raise ValueError(f"{where}.{key} is {reprlib.repr(item[key])}, neither 0 nor 1")
+            raise ValueError(f"{where}.{key} is {reprlib.repr(given)}, neither 0 nor 1")
         if key in item:
             item[key] = int(value)
     return shape
 
 
-def _around_segmentation(segmentation: Any, where: str) -> tuple[str, Xyxy]:
+def _around_segmentation(segmentation: Any, image: Mapping[str, Any], where: str) -> tuple[str, Xyxy]:
     """The box around polygons, or around a mask in COCO's run lengths."""
     if not segmentation:
         raise ValueError(f"{where}.bbox is missing, and so is its segmentation")
     if isinstance(segmentation, dict):
-        return "mask", _around_mask(segmentation, where)
+        try:
+            return "mask", _around_mask(segmentation, image)
+        except ValueError as error:
+            raise ValueError(f"{where}.bbox is missing, and its mask can't be read ({error})") from None
     polygons = segmentation if isinstance(segmentation, list) else []
     if polygons and not isinstance(polygons[0], list):
         polygons = [polygons]  # a single polygon without the outer list
     points: list[tuple[float, float]] = []
     for polygon in polygons:
         values = [_finite(value, f"{where}.segmentation") for value in polygon] if isinstance(polygon, list) else []
+        if len(values) % 2:
+            raise ValueError(f"{where}.bbox is missing, and its segmentation has a polygon with an x without a y")
         points += zip(values[0::2], values[1::2])
     if not points:
         raise ValueError(f"{where}.bbox is missing, and its segmentation is {kind(segmentation)}, no polygon")
     return "polygon", enclosing(points)
 
 
-def _around_mask(segmentation: dict[str, Any], where: str) -> Xyxy:
-    from pycocotools import mask
+def _around_mask(segmentation: Mapping[str, Any], image: Mapping[str, Any]) -> Xyxy:
+    """The box around a mask in run lengths, which go down the columns and begin with a run outside of it.
 
+    Raises:
+        ValueError: the runs don't fill the mask, which has to be as large as its image, or hold nothing.
+    """
     size = segmentation.get("size")
+    height, width = map(_number, size) if isinstance(size, list) and len(size) == 2 else (None, None)
+    if not height or not width or height != int(height) or width != int(width):
+        raise ValueError(f"its size is {kind(size)}, not height and width")
+    if any(image.get(key) not in (None, 0, side) for key, side in (("height", height), ("width", width))):
+        raise ValueError(f"it has {width:g} x {height:g} pixels, its image {image['width']} x {image['height']}")
+    counts = segmentation.get("counts")
     try:
-        height, width = (int(side) for side in size or ())
-        if not (0 < height <= 100_000 and 0 < width <= 100_000):
-            raise ValueError("a side is out of range")
-        runs = (
-            segmentation
-            if isinstance(segmentation.get("counts"), str)
-            else mask.frPyObjects(segmentation, height, width)
-        )
-        x, y, w, h = (float(value) for value in mask.toBbox(runs))
-    except Exception as error:  # whatever pycocotools says to values of another kind
-        raise ValueError(f"{where}.bbox is missing, and its mask can't be read ({error})") from None
-    return x, y, x + w, y + h
+        runs = np.array(_run_lengths(counts) if isinstance(counts, str) else counts or [], dtype=np.float64)
+    except TypeError:
+        raise ValueError("its run lengths are no numbers") from None
+    if runs.ndim != 1 or (runs < 0).any() or (runs != np.floor(runs)).any() or runs.sum() != height * width:
+        raise ValueError("its run lengths don't fill it")
+    ends = np.cumsum(runs)
+    first, last = ends[0::2][: len(ends) // 2], ends[1::2] - 1  # positions of the first and last pixel of each run
+    is_run = last >= first
+    first, last = first[is_run], last[is_run]
+    if not len(first):
+        raise ValueError("it is empty")
+    in_one_column = first // height == last // height
+    y1 = np.where(in_one_column, first % height, 0).min()
+    y2 = np.where(in_one_column, last % height, height - 1).max()
+    return float(first[0] // height), float(y1), float(last[-1] // height + 1), float(y2 + 1)
+
+
+def _run_lengths(text: str) -> list[int]:
+    """Of COCO's compressed form: five bits in each character, the sixth says that more follow; from the fourth number
+    on, each is the difference to the last but one before it.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for code in (ord(character) - 48 for character in text):
+        if not 0 <= code < 64 or shift > 60:
+            raise ValueError("its run lengths are damaged")
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("its run lengths are cut short")
+    return runs
 
 
 def _rotation(item: Mapping[str, Any]) -> float:
@@ -535,7 +615,9 @@ def _scan_file(path: Path, folders: Sequence[Path], part: str, options: ReadOpti
         image = sized(image_path, options, missing)
         if image is None:
             continue
-        boxes = tuple(_box(data["annotations"][i], names, image, i in content.shapes) for i in objects[item["id"]])
+        boxes = tuple(
+            _box(data["annotations"][i], names, image, content.shapes.get(i, "")) for i in objects[item["id"]]
+        )
         entries.append(Entry(replace(image, boxes=boxes, frame=_frame(item, strips)), path, part))
         paths[item["id"]] = image_path
         mismatch = size_mismatch(path, image, _size_of(item, image))
@@ -546,6 +628,7 @@ def _scan_file(path: Path, folders: Sequence[Path], part: str, options: ReadOpti
         findings.append(Finding("broken object", "error", path, f"{fault}; {FIX}", image=image_of))
     findings += [*about_names(path, find), *_about_shapes(path, content)]
     findings += [Finding("category left out", "note", path, note) for note in content.notes]
+    findings += [Finding("annotation id twice", "warning", path, doubt) for doubt in content.doubts]
     return Reading(tuple(entries), tuple(names.values()), tuple(findings))
 
 
@@ -609,11 +692,9 @@ def _frames_twice(entries: Sequence[Entry]) -> list[Finding]:
     return findings
 
 
-def _box(item: Mapping[str, Any], names: Mapping[Id, str], image: Image, converted: bool) -> Box:
+def _box(item: Mapping[str, Any], names: Mapping[Id, str], image: Image, shape: str) -> Box:
     x, y, width, height = (float(value) for value in item["bbox"])
-    xyxy: Xyxy = (x, y, x + width, y + height)
-    if converted and width > 0 and height > 0:
-        xyxy = clipped(xyxy, image.width, image.height)
+    xyxy = clip_rounded((x, y, x + width, y + height), shape, image.width, image.height)
     flags = bool(item.get("difficult", 0)), bool(item.get("iscrowd", 0))
     return Box(names[item["category_id"]], xyxy, *flags, score_of(item.get("score")))
 

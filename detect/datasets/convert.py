@@ -18,7 +18,7 @@ from ..structures import Dataset, Finding, Image
 from . import audit, coco, duplicates, missing_labels, part_shift
 from .audit import AuditReport, LeftOut, Part
 from .duplicates import Fingerprint, Link, Twins
-from .formats import FORMATS, WRITERS, recognise
+from .formats import FORMATS, WRITERS, recognise_all
 from .paths import remember, stem, unique_names
 from .reading import DEFAULTS, IN_NO_PART, Entry, Reading, ReadOptions, clip_to_image, upright
 from .split import Fractions, Ranges, by_fraction, by_number, into_folds, named_groups, parse_split, told
@@ -217,11 +217,12 @@ def _look(
     options: ReadOptions,
     clip: bool,
 ) -> _Look:
-    name = source if source is not None else recognise(sources)
+    name, other_labels = (source, []) if source is not None else recognise_all(sources)
     if name not in FORMATS:
         raise DataError(f"there is no format {name!r} to read", fix=f"choose one of {', '.join(FORMATS)}")
     reading = FORMATS[name].scan(sources, options)
-    findings, left_out = list(reading.findings), _left_out_by(reading.findings)
+    reading, twice = _each_once(reading)
+    findings, left_out = [*other_labels, *reading.findings, *twice], _left_out_by([*reading.findings, *twice])
     broken = Counter(f.image for f in reading.findings if f.severity == "error" and f.image is not None)
 
     entries: list[Entry] = []
@@ -261,6 +262,36 @@ def _look(
     if not options.allow_empty:
         findings += _no_box(sources, reading)
     return _Look(name, reading.divided, entries, findings, left_out, prints, reading.categories)
+
+
+def _each_once(reading: Reading) -> tuple[Reading, list[Finding]]:
+    """Leave out what a source says twice of one image, and the image if it says different things; and findings.
+
+    A part may repeat what another one has, as folds do. Frames of strips may share an image, that of a black frame say.
+    """
+    folders = {path: os.path.realpath(path) for path in {entry.image.path.parent for entry in reading.entries}}
+    same: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in reading.entries:
+        if entry.image.frame is None:
+            same[folders[entry.image.path.parent], entry.image.path.name].append(entry)
+    out: set[int] = set()
+    findings: list[Finding] = []
+    for entries in (each for each in same.values() if len(each) > 1):
+        image, files = entries[0].image, list(dict.fromkeys(entry.label_file for entry in entries))
+        if len({frozenset(Counter(entry.image.boxes).items()) for entry in entries}) > 1:
+            where = files[0] if len(files) == 1 else " and ".join(map(str, files))
+            message = f"{len(entries)} sets of labels are about {image.path.name}, in {where}, and differ; unite them"
+            findings.append(Finding("image twice", "error", image.path, message))
+            out |= {id(entry) for entry in entries}
+        elif len(parts := {entry.part for entry in entries}) < len(entries):
+            message = f"{image.path.name} is there {len(entries)} times with the same labels, and counts once"
+            findings.append(Finding("image twice", "warning", files[0], message, files[1:]))
+            kept = {part: next(entry for entry in entries if entry.part == part) for part in parts}
+            out |= {id(entry) for entry in entries if kept[entry.part] is not entry}
+    if not out:
+        return reading, findings
+    left = tuple(entry for entry in reading.entries if id(entry) not in out)
+    return dataclasses.replace(reading, entries=left), findings
 
 
 def _about_clipped(paths: Sequence[Path]) -> list[Finding]:

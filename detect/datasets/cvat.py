@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from ..errors import DataError
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .image_finder import ImageFinder, UnusableNameError, about_names, none_found
+from .image_finder import ImageFinder, UnusableNameError, about_names, none_found, not_named
 from .paths import walk
 from .reading import (
     DEFAULTS,
@@ -19,7 +19,7 @@ from .reading import (
     Reading,
     ReadOptions,
     clean_name,
-    clipped,
+    clip_rounded,
     enclosing,
     enclosing_rotated,
     local_name,
@@ -79,6 +79,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
         names = [clean_name(text_of(label, "name")) for label in root.iter("label")]
         categories |= dict.fromkeys(name for name in names if name)
         _scan_root(root, file, folders, options, entries, findings)
+    findings += not_named([entry.image.path for entry in entries], [source for source in sources if source.is_dir()])
     return Reading(tuple(entries), tuple(categories), tuple(findings))
 
 
@@ -102,7 +103,10 @@ def _scan_root(
     entries: list[Entry],
     findings: list[Finding],
 ) -> None:
-    items = root.findall("image")
+    items = list(root.iter("image"))
+    if not items:
+        message = f"it has no <image>; {_FIX}"
+        findings.append(Finding("unreadable label file", "error", file, message))
     subsets = {item.get("subset", "") for item in items}
     finder = ImageFinder(file, folders, more=[f"images/{subset}" for subset in sorted(subsets) if subset])
     converted, tags = Converted(), 0
@@ -145,10 +149,8 @@ def _boxes(item: Element, image: Image, file: Path, findings: list[Finding], con
             message = f"object {position} of {image.path.name}: {error}; correct or remove it"
             findings.append(Finding("broken object", "error", file, message, image=image.path))
             continue
-        if kind:
-            converted.shapes[kind] += 1
-            x1, y1, x2, y2 = xyxy
-            xyxy = clipped(xyxy, image.width, image.height) if x1 < x2 and y1 < y2 else xyxy
+        converted.shapes.update([kind] if kind else [])
+        xyxy = clip_rounded(xyxy, kind, image.width, image.height)
         flags = {a.get("name", ""): (a.text or "").strip().lower() for a in shape.findall("attribute")}
         boxes.append(Box(label, xyxy, flags.get("difficult") in ("true", "1")))
     return tuple(boxes)

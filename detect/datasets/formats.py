@@ -9,13 +9,13 @@ from typing import Protocol
 
 from ..errors import DataError
 from ..fileio import holds_keys
-from ..structures import Dataset
+from ..structures import Dataset, Finding
 from . import coco, cvat, labelme, voc, yolo
 from . import csv as csv_table
 from .paths import files_below, roots_of
 from .reading import Entry, Reading, ReadOptions
 
-__all__ = ["FORMATS", "WRITERS", "Entry", "Format", "ReadOptions", "Reading", "Write", "recognise"]
+__all__ = ["FORMATS", "WRITERS", "Entry", "Format", "ReadOptions", "Reading", "Write", "recognise", "recognise_all"]
 
 Write = Callable[[Mapping[str, Dataset], Path], dict[str, Path]]
 
@@ -60,7 +60,8 @@ WRITERS: dict[str, Write] = {
 _UNREAD = (
     (("image", "annotations", "coordinates"), "CreateML JSON", "export it as Pascal-VOC or YOLO"),
     (("items", "annotations", "categories"), "Datumaro's own JSON", "export it as COCO, VOC or YOLO"),
-    (("annotations", "result", "rectanglelabels"), "Label Studio's own JSON", "export it as COCO, YOLO or Pascal VOC"),
+    (("rectanglelabels",), "Label Studio's own JSON", "export it as COCO, YOLO or Pascal VOC"),
+    (("polygonlabels",), "Label Studio's own JSON", "export it as COCO, YOLO or Pascal VOC"),
     (("regions", "shape_attributes"), "VGG Image Annotator JSON", "export it as COCO"),
     (("_via_img_metadata",), "a VGG Image Annotator project", "export it as COCO"),
     (("objects", "classTitle"), "Supervisely JSON", "export it as COCO or Pascal VOC"),
@@ -72,47 +73,66 @@ _UNREAD = (
 def recognise(sources: Sequence[Path]) -> str:
     """The name of the format that the sources are in.
 
-    Files show by their suffix, JSON and XML by their keys. Of folders, any Pascal-VOC or CVAT XML below makes it that,
-    else class names or text files of YOLO make YOLO, else a JSON file of COCO's shape makes COCO, else one of LabelMe's
-    anywhere below makes LabelMe. Folders of images alone say nothing.
+    Files show by their suffix, JSON and XML by their keys. Of folders, CVAT's or Pascal-VOC's XML below makes it that,
+    else class names of YOLO make YOLO, else a JSON file of COCO's shape makes COCO, else one of LabelMe's makes
+    LabelMe, else text files of YOLO make YOLO. Folders of images alone say nothing.
 
     Raises:
         DataError: a source is missing, none of the formats fits, or two sources differ.
     """
+    return recognise_all(sources)[0]
+
+
+def recognise_all(sources: Sequence[Path]) -> tuple[str, list[Finding]]:
+    """As ``recognise``, and a warning about each folder that has labels in further formats, which nobody reads then."""
     if not sources:
         raise DataError("no folder or file to read labels from", fix="name at least one")
-    found = {source: _format_of(source, sources) for source in sources}
-    names = sorted({name for name in found.values() if name})
+    found = {source: _formats_of(source, sources) for source in sources}
+    names = sorted({formats[0] for formats in found.values() if formats})
     if len(names) > 1:
-        each = ", ".join(f"{source} ({name})" for source, name in found.items() if name)
+        each = ", ".join(f"{source} ({formats[0]})" for source, formats in found.items() if formats)
         raise DataError(f"the sources are in different formats: {each}", fix="convert them one by one")
     if not names:
         _refuse_by_name(sources)
         places = ", ".join(map(str, sources))
         found_none = "no Pascal-VOC XML, YOLO class names, COCO or LabelMe JSON, or CVAT XML found"
         raise DataError(found_none, where=places, fix="check the path")
-    return names[0]
+    findings = []
+    for source, formats in found.items():
+        if len(formats) > 1:
+            others = " and ".join(formats[1:])
+            message = (
+                f"it is read as {formats[0]}; its labels in {others} are not read, --from {formats[1]} takes those"
+            )
+            findings.append(Finding("labels of another format", "warning", source, message))
+    return names[0], findings
 
 
-def _format_of(source: Path, sources: Sequence[Path]) -> str | None:
+def _formats_of(source: Path, sources: Sequence[Path]) -> list[str]:
+    """The formats that a source has labels in, the one that is read first."""
     if source.is_file():
         suffix = source.suffix.lower()
         if suffix == ".json":
-            if coco.looks_like_coco(source):
-                return "coco"
-            return "labelme" if labelme.looks_like_labelme(source) else None if _unread(source) else "coco"
+            is_labelme = not coco.looks_like_coco(source) and labelme.looks_like_labelme(source)
+            return ["labelme"] if is_labelme else [] if _unread(source) else ["coco"]
         if suffix == ".xml":
-            return "cvat" if cvat.looks_like_cvat(source) else "voc"
-        return {".yaml": "yolo", ".yml": "yolo", ".data": "yolo", ".names": "yolo"}.get(suffix)
+            return ["cvat"] if cvat.looks_like_cvat(source) else ["voc"]
+        return ["yolo"] if suffix in (".yaml", ".yml", ".data", ".names") else []
     below = [Path(path) for _, path in files_below(source, roots_of(sources))]
     xml = [path for path in below if path.suffix.lower() == ".xml"]
-    if xml:
-        return "cvat" if any(map(cvat.looks_like_cvat, xml)) else "voc"
-    if yolo.looks_like_yolo(source):
-        return "yolo"
-    if coco.files(source):
-        return "coco"
-    return "labelme" if any(map(labelme.looks_like_labelme, _json_below([source]))) else None
+    is_yolo = yolo.looks_like_yolo(source)
+    named = is_yolo and yolo.has_names(source)
+    kinds = {
+        "cvat": any(map(cvat.looks_like_cvat, xml)),
+        "voc": any(map(voc.looks_like_voc, xml)),
+        "yolo": named,
+        "coco": bool(coco.files(source)),
+        "labelme": any(map(labelme.looks_like_labelme, (path for path in below if path.suffix.lower() == ".json"))),
+    }
+    found = [name for name, is_there in kinds.items() if is_there]
+    if is_yolo and not named and not found:
+        return ["yolo"]
+    return found or (["voc"] if xml else [])
 
 
 def _json_below(sources: Sequence[Path]) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
@@ -13,7 +14,8 @@ from ..errors import DataError
 from ..images import SUFFIXES
 from ..structures import Finding
 from . import paths as roots
-from .paths import walk
+from .paths import walk, without_derived
+from .reading import IN_NO_PART
 
 # What Label Studio puts before the name of a file that was uploaded to it.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
@@ -71,10 +73,10 @@ class ImageFinder:
             UnusableNameError: several files could be meant, or the name leads out of the data root.
             DataError: a link in a folder that was given leads out of them all.
         """
-        if first and (path := self._image_at(self._here / first / file_name)):
-            return path
-        for name in dict.fromkeys([file_name, file_name.replace("\\", "/")]):
-            found = self._at(name)
+        plain = file_name.replace("\\", "/")
+        names = [file_name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]
+        for name in dict.fromkeys(names):
+            found = (self._image_at(self._here / first / name) if first else None) or self._at(name)
             if found is not None:
                 return found
         last = last_part(file_name)
@@ -114,9 +116,9 @@ class ImageFinder:
         if self._below is None:
             below: dict[str, list[Path]] = defaultdict(list)
             for path in walk(self.folders, SUFFIXES):
-                below[path.name].append(path)
+                below[unicodedata.normalize("NFC", path.name)].append(path)
             self._below = below
-        found = self._below.get(name, [])
+        found = self._below.get(unicodedata.normalize("NFC", name), [])
         if len(found) > 1:
             places = ", ".join(str(path) for path in found[:3])
             fix = "give the folder of this file's images alone"
@@ -168,6 +170,29 @@ def about_names(json_file: Path, finder: ImageFinder) -> list[Finding]:
         message = f"{count} not where the file says and taken by name: {path} for {name}; check that they are the ones"
         findings.append(Finding("image taken by name", "note", json_file, message))
     return findings
+
+
+def not_named(images: Sequence[Path], folders: Sequence[Path]) -> list[Finding]:
+    """A warning about images that no label file names, though it names others in the same folder.
+
+    Args:
+        images: that the label files name.
+        folders: that were given to be read whole.
+    """
+    real = {folder: os.path.realpath(folder) for folder in {path.parent for path in images}}
+    named = {(real[path.parent], path.name) for path in images}
+    given = [os.path.realpath(folder) for folder in folders]
+    found = []
+    for folder in sorted(set(real.values())):
+        inside = sorted(Path(folder).iterdir()) if roots.is_inside(folder, given) else []
+        found += [path for path in inside if path.suffix.lower() in SUFFIXES and (folder, path.name) not in named]
+    found, _ = without_derived([path for path in found if not path.name.startswith(".")], folders)
+    if not found:
+        return []
+    some = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
+    number = "1 image is" if len(found) == 1 else f"{len(found):,} images are"
+    message = f"{number} named by no label file, though others in the same folder are, and left out: {some}"
+    return [Finding(IN_NO_PART, "warning", found[0], message, found[1:])]
 
 
 def leads_out(file_name: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import DataError
-from ..fileio import copy, holds_keys, kind, load_json, new_folder, write_json
+from ..fileio import copy, holds_keys, is_cut_short, kind, load_json, new_folder, write_json
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image
 from .image_finder import is_there
@@ -24,7 +24,7 @@ from .reading import (
     Reading,
     ReadOptions,
     clean_name,
-    clipped,
+    clip_rounded,
     enclosing,
     part_of,
     replace_xyxy,
@@ -73,17 +73,20 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     converted = Converted()
     entries: list[Entry] = []
     owner: dict[Path, Path] = {}
+    unread: set[Path] = set()  # label files whose image is unknown, and images that two label files are about
     for label_file in label_files:
         try:
             data = _load(label_file)
             path = _image_of(label_file, data["imagePath"], named, inside)
         except DataError as error:
             findings.append(Finding("unreadable label file", "error", label_file, sentence(error)))
+            unread.add(label_file)
             continue
         other = owner.setdefault(path.resolve(), label_file)
         if other is not label_file:
             message = f"it is about {path}, as {other} is; keep one of them"
-            findings.append(Finding("same name twice", "error", label_file, message))
+            findings.append(Finding("same name twice", "error", label_file, message, (path,)))
+            unread.add(path.resolve())
             continue
         image = sized(path, options, findings, label_file)
         if image is None:
@@ -93,7 +96,17 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
         told = _told_size(data)
         mismatch = size_mismatch(label_file, image, told) if told else None
         findings += [mismatch] if mismatch else []
-    unlabelled = [path for path in images if path.resolve() not in owner]
+    entries = [entry for entry in entries if entry.image.path.resolve() not in unread]
+    unlabelled = []
+    for path in images:
+        label_file = path.with_suffix(".json")
+        if path.resolve() in owner or label_file in unread:
+            continue
+        if is_there(label_file) and (is_cut_short(label_file) or holds_keys(label_file, "shapes")):
+            message = f"it is no whole LabelMe file, though it is called like {path.name}; {_FIX}, or remove it"
+            findings.append(Finding("unreadable label file", "error", label_file, message, (path,)))
+        else:
+            unlabelled.append(path)
     if options.allow_empty:
         bare = [image for path in unlabelled if (image := sized(path, options, findings)) is not None]
         entries += [Entry(image, image.path, part_of(image.path, sources)) for image in bare]
@@ -214,8 +227,7 @@ def _boxes(
             continue
         if form:
             converted.shapes[form] += 1
-            cut = clipped(box.xyxy, image.width, image.height)
-            box = replace_xyxy(box, cut) if cut[0] < cut[2] and cut[1] < cut[3] else box
+            box = replace_xyxy(box, clip_rounded(box.xyxy, form, image.width, image.height))
         boxes.append(box)
     return tuple(boxes)
 
@@ -226,7 +238,11 @@ def _box(shape: Any) -> tuple[Box, str]:
         raise ValueError(f"it is {kind(shape)}, not an object")
     label = clean_name(shape["label"]) if isinstance(shape.get("label"), str) else ""
     if not label:
-        raise ValueError("it has no label")
+        raise ValueError(
+            "it has no label"
+            if not str(shape.get("label") or "").strip()
+            else f"its label is {kind(shape['label'])}, no text"
+        )
     form = shape.get("shape_type") or "polygon"  # as LabelMe takes it
     points = shape.get("points")
     if not isinstance(points, list) or not points or not all(map(_is_point, points)):

@@ -7,12 +7,13 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from ..errors import DataError
+from ..images import SUFFIXES
 from ..structures import Finding
 
 VARIABLE = "DETECT_DATA_ROOTS"  # folders that are trusted besides; a machine's matter, not a file's
@@ -288,15 +289,16 @@ def without_derived(images: Sequence[Path], roots: Sequence[Path]) -> tuple[list
 
 
 def pair(images: Sequence[Path], labels: Sequence[Path], roots: Sequence[Path], *, sure: bool = False) -> Pairs:
-    """Pair files by their names without suffix, wherever they lie; several files of one name by their folders.
+    """Pair files by their names without suffix, in any folders; several files of one name by their folders.
 
-    The same folder comes first (``test/1.png`` and ``test/1.txt``), then folders that differ only in what kind of file
-    they hold (``test/images/1.png`` and ``test/labels/1.txt``). Of files that are equal byte by byte, one is used. What
-    is left is paired by name alone if capitals or a doubled suffix (``1.PNG`` and ``1.png.txt``) are all that differs.
+    The same folder comes first (``test/1.png`` and ``test/1.txt``), then folders below one root that differ only in
+    what kind of file they hold (``test/images/1.png`` and ``test/labels/1.txt``), then such folders below two roots.
+    Of files that are equal byte by byte, one is used. What is left is paired by name alone if capitals or a doubled
+    suffix (``1.PNG`` and ``1.png.txt``) are all that differs. An image that two different label files fit is an error.
 
     Args:
         images, labels: in natural order.
-        roots: the folders that both lie below.
+        roots: the folders that both are below.
         sure: the folders decide even where an image of the same name has no label.
     """
     groups: dict[str, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
@@ -305,14 +307,31 @@ def pair(images: Sequence[Path], labels: Sequence[Path], roots: Sequence[Path], 
     for path in labels:
         groups[stem(path)][1].append(path)
     pairs = Pairs()
-    for name, group in groups.items():
-        if len(group[0]) <= 1 and len(group[1]) <= 1:
-            _settle(pairs, *group)
+    folders = _Folders(roots)
+    for name, (same_images, same_labels) in groups.items():
+        if len(same_images) <= 1 and len(same_labels) <= 1:
+            _settle(pairs, same_images, same_labels)
         else:
-            _by_folder(pairs, name, *group, roots, sure=sure)
+            _by_folder(pairs, name, same_images, same_labels, folders, sure=sure)
     for loosely in (lambda path: path.name.casefold(), lambda path: stem(path).casefold()):
         _by_loose_name(pairs, loosely)
     return pairs
+
+
+class _Folders:
+    """What the folders of a file say about which other file it belongs to."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+        self._depths = [len(root.parts) for root in roots]
+
+    def kind(self, path: Path) -> tuple[str, ...]:
+        """Folders below the root, without those that say only what kind of file they hold."""
+        folders = path.parent.parts[_depth(path, self._roots, self._depths) :]
+        return tuple(folder.casefold() for folder in folders if not _CONTAINERS.fullmatch(folder))
+
+    def root_and_kind(self, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return path.parts[: _depth(path, self._roots, self._depths)], self.kind(path)
 
 
 def _settle(pairs: Pairs, images: Sequence[Path], labels: Sequence[Path]) -> None:
@@ -324,54 +343,78 @@ def _settle(pairs: Pairs, images: Sequence[Path], labels: Sequence[Path]) -> Non
 
 
 def _by_folder(
-    pairs: Pairs, name: str, images: list[Path], labels: list[Path], roots: Sequence[Path], *, sure: bool
+    pairs: Pairs, name: str, images: list[Path], labels: list[Path], folders: _Folders, *, sure: bool
 ) -> None:
-    depth = [len(root.parts) for root in roots]
-    images, labels = list(images), list(labels)
-    certain: dict[Path, Path] = {}
-    likely: dict[Path, Path] = {}
+    """Settle a group of files of one name of which there are several of a kind."""
+    matched = _unique_pairs(images, labels, lambda path: path.parent)
+    in_one_folder = set(matched)
+    for key in (folders.root_and_kind, folders.kind):
+        left_images = [path for path in images if path not in matched]
+        left_labels = _without(labels, matched.values())
+        matched |= _unique_pairs(left_images, left_labels, key)
+    left_images = _without_copies(pairs, "image", [path for path in images if path not in matched], [*matched])
+    left_labels = _without_copies(pairs, "label file", _without(labels, matched.values()), [*matched.values()])
 
-    def kind(path: Path) -> tuple[str, ...]:
-        folders = path.parent.parts[_depth(path, roots, depth) :]
-        return tuple(folder.casefold() for folder in folders if not _CONTAINERS.fullmatch(folder))
+    twice = _with_two_labels(matched, left_labels, folders, only=len(images) == 1)
+    for image, label in twice.items():
+        message = f"{image.name} has another label file, {matched.pop(image)}, which says something else; keep one"
+        pairs.findings.append(Finding("two label files", "error", label, message, (image,)))
+    left_labels = _without(left_labels, twice.values())
 
-    for found, key in (certain, lambda path: path.parent), (likely, kind):
-        places: dict[object, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
-        for path in images:
-            places[key(path)][0].append(path)
-        for path in labels:
-            places[key(path)][1].append(path)
-        for same_images, same_labels in places.values():
-            if len(same_images) == len(same_labels) == 1:
-                found[same_images[0]] = same_labels[0]
-                images.remove(same_images[0])
-                labels.remove(same_labels[0])
-    paired = certain | likely
-    for what, left, known in ("image", images, list(paired)), ("label file", labels, list(paired.values())):
-        copies = [path for path in left if any(filecmp.cmp(path, other, shallow=False) for other in known)]
-        first = known[0] if known else left[0] if left else None
-        if not known and len(left) > 1 and all(filecmp.cmp(path, left[0], shallow=False) for path in left[1:]):
-            copies = left[1:]
-        if copies and first is not None:
-            message = f"the same {what} lies in {len(copies) + 1} places; this one is used, remove the others"
-            pairs.findings.append(Finding("copy of a file", "warning", first, message, copies))
-            left[:] = [path for path in left if path not in copies]
-    if len(images) <= 1 and len(labels) <= 1 and not (likely and images and not sure):
-        pairs.label_of |= paired
-        _settle(pairs, images, labels)
+    # Without a label of its own, an image may be the one that a label in a folder of another name belongs to.
+    doubtful = [path for path in matched if path not in in_one_folder]
+    if left_images and not sure and doubtful:
+        left_images, left_labels = [*doubtful, *left_images], [*(matched.pop(path) for path in doubtful), *left_labels]
+    pairs.label_of |= matched
+    by_name_alone = len(left_images) == len(left_labels) == 1 and not matched
+    if by_name_alone or not left_images or not left_labels:
+        _settle(pairs, left_images, left_labels)
         return
-    doubtful = likely if not sure else {}
-    pairs.label_of |= {image: label for image, label in paired.items() if image not in doubtful}
-    images, labels = [*doubtful, *images], [*doubtful.values(), *labels]
-    if sure and not labels:
-        pairs.images += images
-        return
-    for what, left in ("image", images), ("label file", labels):
-        if len(left) > 1:
-            message = f"{len(left)} different {what}s are named {name}, so it is open which belongs to what; rename"
-            pairs.findings.append(Finding("same name twice", "error", left[0], message, left[1:]))
-            return
-    _settle(pairs, images, labels)
+    what, several = ("images", left_images) if len(left_images) > 1 else ("label files", left_labels)
+    message = f"{len(several)} different {what} are named {name}, so it is open which belongs to what; rename"
+    if len(several) == 1:
+        message = f"other files are named {name}, too, and no label file is in a folder that fits; rename or move it"
+    first, *others = left_images + left_labels
+    pairs.findings.append(Finding("same name twice", "error", first, message, others))
+
+
+def _unique_pairs(images: Sequence[Path], labels: Sequence[Path], key: Callable[[Path], Hashable]) -> dict[Path, Path]:
+    """Image -> label file, where just one of each has a key."""
+    places: dict[Hashable, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+    for path in images:
+        places[key(path)][0].append(path)
+    for path in labels:
+        places[key(path)][1].append(path)
+    return {one[0]: other[0] for one, other in places.values() if len(one) == len(other) == 1}
+
+
+def _without(paths: Sequence[Path], others: Iterable[Path]) -> list[Path]:
+    out = set(others)
+    return [path for path in paths if path not in out]
+
+
+def _without_copies(pairs: Pairs, what: str, left: list[Path], known: Sequence[Path]) -> list[Path]:
+    """Files that equal none of those in use, and a warning about the others."""
+    if not left:
+        return left
+    used = known or left[:1]
+    copies = [path for path in left if path not in used and any(filecmp.cmp(path, one, shallow=False) for one in used)]
+    if not known and len(copies) < len(left) - 1:
+        return left
+    if copies:
+        message = f"the same {what} is in {len(copies) + 1} places; this one is used, remove the others"
+        pairs.findings.append(Finding("copy of a file", "warning", used[0], message, copies))
+    return _without(left, copies)
+
+
+def _with_two_labels(
+    matched: Mapping[Path, Path], labels: Sequence[Path], folders: _Folders, *, only: bool
+) -> dict[Path, Path]:
+    """Image -> a second label file: one in matching folders, or any if there is only one image of this name."""
+    by_kind = {folders.kind(image): image for image in matched}
+    anywhere = next(iter(matched), None) if only else None
+    found = {by_kind.get(folders.kind(label), anywhere): label for label in labels}
+    return {image: label for image, label in found.items() if image is not None}
 
 
 def _by_loose_name(pairs: Pairs, loosely: Callable[[Path], str]) -> None:
@@ -396,7 +439,7 @@ class NamedImages:
 
     Args:
         images: all there are.
-        suffixes: whether names have one, as those in VOC's ImageSets have not.
+        suffixes: whether names have one; those in VOC's ImageSets have none, or that of an image or of its XML file.
     """
 
     def __init__(self, images: Iterable[Path], *, suffixes: bool = True) -> None:
@@ -410,6 +453,8 @@ class NamedImages:
         """The image; None if there is none, or several fit equally well."""
         parts = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).parts
         found = self._by_name.get(parts[-1].casefold(), []) if parts else []
+        if parts and not found and not self._suffixes and parts[-1].lower().endswith((*SUFFIXES, ".xml")):
+            found = self._by_name.get(PurePosixPath(parts[-1]).stem.casefold(), [])
         if len(found) < 2:
             return found[0] if found else None
         agreement = [self._agreement(path, parts) for path in found]

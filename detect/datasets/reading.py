@@ -21,6 +21,7 @@ from ..fileio import decode, encoding_of, read_bytes
 from ..images import read_orientation, read_size
 from ..structures import Box, Dataset, Finding, Image, Xyxy
 
+_ROUNDED = ("circle", "cuboid", "ellipse", "rotated box")
 _SWAPS = (5, 6, 7, 8)  # orientations that exchange width and height
 PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
 IN_NO_PART = "image in no part"  # the kind of a finding whose images are in none of the parts that the source names
@@ -134,7 +135,8 @@ class Converted:
             message = f"{_listed(self.shapes)} became {became}"
             found.append(Finding("shapes converted", "note", place, message))
         if self.keypoints:
-            message = f"{self.keypoints:,} objects have keypoints, which are left out; only their boxes are used"
+            have = "1 object has" if self.keypoints == 1 else f"{self.keypoints:,} objects have"
+            message = f"{have} keypoints, which are left out; only their boxes are used"
             found.append(Finding("keypoints left out", "note", place, message))
         for encoding, files in self.encodings.items():
             number = "1 file was" if len(files) == 1 else f"{len(files):,} files were"
@@ -178,6 +180,16 @@ def clipped(xyxy: Xyxy, width: float, height: float) -> Xyxy:
     """A box cut at the borders of its image, in pixels."""
     x1, y1, x2, y2 = xyxy
     return max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+
+
+def clip_rounded(xyxy: Xyxy, shape: str, width: float, height: float) -> Xyxy:
+    """The enclosing box of a shape, cut at the borders of its image if it has to reach beyond them.
+
+    That of a rotated box, a circle or an ellipse does so wherever the object is at the border. A polygon has no reason
+    to, so its box is judged like one that was drawn; and so is one of which nothing would be left.
+    """
+    cut = clipped(xyxy, width, height)
+    return cut if shape in _ROUNDED and cut[0] < cut[2] and cut[1] < cut[3] else xyxy
 
 
 def clip_to_image(image: Image, *, any_distance: bool = False) -> tuple[Image, int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 from xml.etree import ElementTree
@@ -23,6 +25,7 @@ from .reading import (
     Reading,
     ReadOptions,
     clean_name,
+    clip_rounded,
     enclosing,
     enclosing_rotated,
     in_no_part,
@@ -44,8 +47,11 @@ from .reading import (
 
 
 IMAGES, ANNOTATIONS = "IMAGES", "ANNOTATIONS"
+_ROOT = re.compile(rb"<(?:\w+:)?annotation[\s>]", re.IGNORECASE)
+_HEAD = 4096  # bytes in which the outermost element begins
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MOST_LIST_BYTES = 50_000_000
+_OF_CLASS = re.compile(r".*\s[+-]?[01]")  # a line of dent_train.txt: whether an image has the class
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +62,17 @@ class Annotation:
         filename: the image's name, "" where the file gives none.
         size: width and height in pixels, None where the file gives none.
         boxes: corners as the file has them.
-        shapes: positions in ``boxes`` that enclose a polygon or a rotated box: these corners are points, not pixels.
+        shapes: position in ``boxes`` -> "polygon" or "rotated box" that it encloses, with corners that are points.
     """
 
     filename: str
     size: tuple[float, float] | None
     boxes: tuple[Box, ...]
-    shapes: frozenset[int] = frozenset()
+    shapes: Mapping[int, str] = field(default_factory=dict)
 
 
 _EMPTY = Annotation("", None, ())
+_ReadFile = tuple[Image, Path, Annotation]  # an image, its XML file, and what that says
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,15 @@ class Origin:
         x1, y1, x2, y2 = corners
         before, behind = self.first, self.first - int(self.inclusive)
         return x1 - before, y1 - before, x2 - behind, y2 - behind
+
+
+def looks_like_voc(path: Path) -> bool:
+    """Whether the outermost element of an XML file is Pascal-VOC's, as far as its beginning shows."""
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and _ROOT.search(file.read(_HEAD).replace(b"\0", b"")) is not None
+    except OSError:  # the reader says why
+        return False
 
 
 def read(path: Path) -> Dataset:
@@ -119,7 +135,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     )
 
     converted = Converted()
-    read_files: list[tuple[Image, Path, Annotation]] = []
+    read_files: list[_ReadFile] = []
     for path in images:
         if path not in part_of_image or (path not in pairs.label_of and path not in bare):
             continue
@@ -130,16 +146,22 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
             read_files.append((image, label_file, annotation))
             findings += _said_otherwise(annotation, label_file, image) if annotation is not _EMPTY else []
     findings += without_labels([image.path for image, label, _ in read_files if label == image.path], len(read_files))
-    origin, reason = _origin(read_files, options.voc_origin)
+    if options.voc_origin is None:
+        _refuse_mixed(read_files, sources)
+    origin, about_origin = _origin(read_files, options.voc_origin)
+    findings += about_origin
     entries = []
     for image, label_file, annotation in read_files:
         boxes = tuple(
-            box if i in annotation.shapes else replace_xyxy(box, origin.xyxy(box.xyxy))
+            replace_xyxy(
+                box,
+                clip_rounded(box.xyxy, shape, image.width, image.height)
+                if (shape := annotation.shapes.get(i))
+                else origin.xyxy(box.xyxy),
+            )
             for i, box in enumerate(annotation.boxes)
         )
         entries.append(Entry(replace(image, boxes=boxes), label_file, part_of_image[image.path]))
-    if reason and entries:
-        findings.append(Finding("coordinates from 0", "note", entries[0].label_file, reason))
     findings += converted.findings(entries[0].label_file.parent if entries else sources[0])
     return Reading(tuple(entries), _declared(sources), tuple(findings), divided)
 
@@ -189,7 +211,8 @@ def _without_partner(pairs: Pairs, options: ReadOptions) -> list[Finding]:
     severity: Literal["error", "warning"] = "warning" if options.allow_empty else "error"
     for path in pairs.labels:
         message = f"no image named {stem(path)} below any of the folders given; add its folder or remove the file"
-        findings.append(Finding("label file without image", severity, path, message))
+        if looks_like_voc(path) or not path.stat().st_size:  # and not what another program has written
+            findings.append(Finding("label file without image", severity, path, message))
     return findings
 
 
@@ -217,24 +240,32 @@ def _parts(
 
 def _listed_parts(sources: Sequence[Path], images: Sequence[Path], findings: list[Finding]) -> dict[Path, str]:
     """Image -> part, as the lists in ImageSets/Main say."""
-    texts = [path for path in walk([source for source in sources if source.is_dir()], [".txt"])]
-    lists = [path for path in texts if [name.lower() for name in path.parts[-3:-1]] == ["imagesets", "main"]]
     names: dict[Path, list[str]] = {}
+    stems = {stem(image).casefold() for image in images}
+    lists = _lists(sources)
     for path in lists:
         try:
-            lines = [line.split() for line in read_label_text(path, _MOST_LIST_BYTES).splitlines() if line.strip()]
+            lines = [line.strip() for line in read_label_text(path, _MOST_LIST_BYTES).splitlines() if line.strip()]
         except DataError as error:
             findings.append(Finding("unreadable label file", "error", path, sentence(error)))
             continue
-        if lines and all(len(words) == 1 for words in lines):  # a second word, 1 or -1, says whether a class is there
-            names[path] = [words[0] for words in lines]
+        of_class = [_OF_CLASS.fullmatch(line) is not None and line.casefold() not in stems for line in lines]
+        if not lines:
+            message = "the list is empty, so no image is in this part"
+            findings.append(Finding("part missing", "warning", path, message))
+        elif not all(of_class):
+            names[path] = lines
+    if lists and not names:
+        message = "none of the lists of ImageSets names the images of a part, so they are not used"
+        findings.append(Finding("part missing", "warning", lists[0], message, lists[1:]))
     parts: dict[Path, str] = {}
     twice: list[Path] = []
     by_folder = {path.parent: {other.stem.lower() for other in names if other.parent == path.parent} for path in names}
     for path in sorted(names, key=lambda path: (_rank(path.stem), path)):
         if path.stem.lower() == "trainval" and by_folder[path.parent] & {"train", "val"}:
             continue  # both together
-        find = NamedImages((image for image in images if image.is_relative_to(path.parents[2])), suffixes=False)
+        root = next(folder.parent for folder in path.parents if folder.name.lower() == "imagesets")
+        find = NamedImages((image for image in images if image.is_relative_to(root)), suffixes=False)
         missing = []
         for name in names[path]:
             image = find(name)
@@ -255,42 +286,101 @@ def _listed_parts(sources: Sequence[Path], images: Sequence[Path], findings: lis
     return parts
 
 
+def _lists(sources: Sequence[Path]) -> list[Path]:
+    """Lists in ImageSets/Main, which is below or next to the sources; without any, those elsewhere in ImageSets."""
+    folders = [source for source in sources if source.is_dir()]
+    folders += [source.parent / "ImageSets" for source in folders if (source.parent / "ImageSets").is_dir()]
+    texts = walk(folders, [".txt"])
+    main = [path for path in texts if [name.lower() for name in path.parts[-3:-1]] == ["imagesets", "main"]]
+    return main or [path for path in texts if "imagesets" in (name.lower() for name in path.parts[-3:-1])]
+
+
 def _rank(name: str) -> int:
     known = ("train", "trainval", "val", "valid", "validation", "test")
     return known.index(name.lower()) if name.lower() in known else len(known)
 
 
-def _origin(files: Sequence[tuple[Image, Path, Annotation]], chosen: Literal[0, 1] | None) -> tuple[Origin, str]:
-    """How the coordinates count, and why, where that isn't Pascal-VOC's own way.
+@dataclass(frozen=True, slots=True)
+class _Begins:
+    """Where the boxes of some files begin: numbers of those with a corner at 0, at 1, or between pixels, and of all."""
+
+    zeros: int
+    ones: int
+    fractions: int
+    boxes: int
+
+    @classmethod
+    def of(cls, files: Iterable[_ReadFile]) -> _Begins:
+        corners = [box.xyxy for box, _ in _drawn(files)]
+        return cls(
+            zeros=sum(0 <= min(xyxy[:2]) < 1 for xyxy in corners),
+            ones=sum(min(xyxy[:2]) == 1 for xyxy in corners),
+            fractions=sum(any(value != int(value) for value in xyxy) for xyxy in corners),
+            boxes=len(corners),
+        )
+
+    def first(self) -> Literal[0, 1] | None:
+        """The number of the first pixel; None if nothing shows it."""
+        if (self.zeros and self.zeros >= self.ones) or 2 * self.fractions > self.boxes:
+            return 0
+        return 1 if self.ones else None
+
+    def is_clear(self) -> bool:
+        """Whether nearly all that shows something shows the same."""
+        return 2 * self.fractions > self.boxes or (
+            min(self.zeros, self.ones) <= max(self.zeros, self.ones) / 2 and (self.first() == 0 or not self.zeros)
+        )
+
+
+def _drawn(files: Iterable[_ReadFile]) -> Iterator[tuple[Box, Image]]:
+    """Boxes that were drawn as such, with their images."""
+    for image, _, annotation in files:
+        yield from ((box, image) for i, box in enumerate(annotation.boxes) if i not in annotation.shapes)
+
+
+def _origin(files: Sequence[_ReadFile], chosen: Literal[0, 1] | None) -> tuple[Origin, list[Finding]]:
+    """How the coordinates count, and what to say if that isn't Pascal-VOC's own way or isn't clear.
 
     CVAT, Datumaro, Label Studio, FiftyOne and VoTT write the corners of a box as points, with 0 at the left and the
     width at the right border. A tool that counts pixels from 1 can't write 0; but one 0 may be a slip, so boxes that
     begin at 0 have to be as many as those that begin at 1. Fractions in most boxes are points as well. Where boxes end
     at the last pixel's number from 0, and more of them than at the width, pixels are counted from 0.
     """
-    boxes = [
-        (box.xyxy, image)
-        for image, _, annotation in files
-        for i, box in enumerate(annotation.boxes)
-        if i not in annotation.shapes
-    ]
-    zeros = sum(0 <= min(xyxy[:2]) < 1 for xyxy, _ in boxes)
-    ones = sum(min(xyxy[:2]) == 1 for xyxy, _ in boxes)
-    fractions = sum(any(value != int(value) for value in xyxy) for xyxy, _ in boxes)
-    if chosen == 0:
+    begins = _Begins.of(files)
+    first = begins.first() if chosen is None else chosen
+    begin = "1 box begins" if begins.zeros == 1 else f"{begins.zeros:,} boxes begin"
+    counts = f"{begin} at 0 and {begins.ones:,} at 1"
+    if chosen is not None:
         why = "as chosen"
-    elif chosen is None and zeros and zeros >= ones:
-        why = f"since {zeros:,} boxes begin at 0 and {ones:,} at 1"
-    elif chosen is None and 2 * fractions > len(boxes):
-        why = f"since {fractions:,} of {len(boxes):,} boxes have fractions"
+    elif begins.zeros:
+        why = f"since {counts}"
     else:
-        return Origin(), ""
-    at_border = sum(xyxy[2] >= image.width or xyxy[3] >= image.height for xyxy, image in boxes)
-    at_last = sum(xyxy[2] == image.width - 1 or xyxy[3] == image.height - 1 for xyxy, image in boxes)
-    inclusive = not fractions and at_last > at_border
+        why = f"since {begins.fractions:,} of {begins.boxes:,} boxes have fractions"
+    unclear = chosen is None and not begins.is_clear()
+    if first != 0:
+        message = f"coordinates are taken as counted from 1, though {counts}; --voc-origin 0 reads them as from 0"
+        return Origin(), [Finding("coordinates unclear", "warning", files[0][1], message)] if unclear else []
+    at_border = sum(box.xyxy[2] >= image.width or box.xyxy[3] >= image.height for box, image in _drawn(files))
+    at_last = sum(box.xyxy[2] == image.width - 1 or box.xyxy[3] == image.height - 1 for box, image in _drawn(files))
+    inclusive = not begins.fractions and at_last > at_border
     means = "are the last pixels of a box" if inclusive else "are the border of a box, not its last pixel"
     message = f"coordinates count from 0, {why}; xmax and ymax {means}; --voc-origin 1 reads them as counted from 1"
-    return Origin(0, inclusive), message
+    kind: tuple[str, Literal["note", "warning"]] = ("coordinates from 0", "note")
+    if unclear:
+        kind = ("coordinates unclear", "warning")
+    return Origin(0, inclusive), [Finding(*kind, files[0][1], message)] if files else []
+
+
+def _refuse_mixed(files: Sequence[_ReadFile], sources: Sequence[Path]) -> None:
+    """Raise DataError if one source shows that its coordinates count from 0, and another one from 1."""
+    of_source: dict[Path, list[_ReadFile]] = defaultdict(list)
+    for each in files:
+        holding = [source for source in sources if each[1].is_relative_to(source)]
+        of_source[max(holding, key=lambda source: len(source.parts), default=sources[0])].append(each)
+    first = {_Begins.of(of_it).first(): source for source, of_it in of_source.items()}
+    if 0 in first and 1 in first:
+        found = f"coordinates count from 0 in {first[0]} and from 1 in {first[1]}"
+        raise DataError(found, fix="convert them one by one, or decide for all with --voc-origin 0 or 1")
 
 
 def _read_annotation(path: Path, image: Path, findings: list[Finding], converted: Converted) -> Annotation | None:
@@ -312,7 +402,7 @@ def _read_annotation(path: Path, image: Path, findings: list[Finding], converted
         findings.append(Finding("unreadable label file", "error", path, sentence(error), (image,)))
         return None
     boxes: list[Box] = []
-    shapes: set[int] = set()
+    shapes: dict[int, str] = {}
 
     def broken(message: str) -> None:
         findings.append(Finding("broken object", "error", path, f"{message}; correct or remove it", image=image))
@@ -327,11 +417,13 @@ def _read_annotation(path: Path, image: Path, findings: list[Finding], converted
             continue
         if shape:
             converted.shapes[shape] += len(of_object)
-            shapes |= set(range(len(boxes), len(boxes) + len(of_object)))
+            shapes |= dict.fromkeys(range(len(boxes), len(boxes) + len(of_object)), shape)
         boxes += of_object
-    if list(_within(root, "bndbox")):
-        broken("a <bndbox> stands outside of every <object>, so its class is unknown")
-    return Annotation(filename, _size_of(root), tuple(boxes), frozenset(shapes))
+    for tag in ("bndbox", "robndbox", "polygon", "xmin"):
+        if any(item is not None for item in _within(root, tag)):
+            broken(f"a <{tag}> stands outside of every <object>, so its class is unknown")
+            break
+    return Annotation(filename, _size_of(root), tuple(boxes), shapes)
 
 
 def boxes_of(item: Element) -> tuple[list[Box], str]:
@@ -342,9 +434,10 @@ def boxes_of(item: Element) -> tuple[list[Box], str]:
     Raises:
         ValueError: what of it is missing or makes no sense.
     """
-    label = clean_name(text_of(item, "name"))
-    if not label:
-        raise ValueError("it has no <name>")
+    names = {clean_name(name.text or "") for name in item.findall("name")} - {""}
+    if len(names) != 1:
+        raise ValueError(f"it has {len(names)} names, {' and '.join(sorted(names))}" if names else "it has no <name>")
+    label = names.pop()
     difficult, crowd, score = _flag(item, "difficult"), _flag(item, "iscrowd"), score_of(_attribute(item, "score"))
     corners, shape = [_corners(each, label) for each in _within(item, "bndbox")], ""
     angle = _attribute(item, "rotation")
@@ -371,6 +464,8 @@ def _within(element: Element, tag: str) -> Iterator[Element]:
 
 def _corners(item: Element, label: str) -> Xyxy:
     x1, y1, x2, y2 = (_number_of(item, key, label) for key in _CORNERS)
+    if any(len(item.findall(key)) > 1 for key in _CORNERS):
+        raise ValueError(f"a <bndbox> of {label} holds more than one box")
     return x1, y1, x2, y2
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,17 @@ from ..fileio import copy, new_folder, read_yaml, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
 from .image_finder import is_there
-from .paths import NamedImages, is_inside, leads_out, pair, roots_around, unique_names, walk, without_derived
+from .paths import (
+    NamedImages,
+    files_below,
+    is_inside,
+    leads_out,
+    pair,
+    roots_around,
+    unique_names,
+    walk,
+    without_derived,
+)
 from .reading import (
     DEFAULTS,
     PARTS,
@@ -29,6 +39,7 @@ from .reading import (
     Reading,
     ReadOptions,
     clean_name,
+    clip_rounded,
     enclosing,
     in_no_part,
     number,
@@ -74,6 +85,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     categories: dict[str, None] = {}
     for about in _described(sources, options):
         categories |= dict.fromkeys(about.names)
+        findings += _other_names(about)
         _scan_root(about, options, entries, findings)
     return Reading(tuple(entries), tuple(categories), tuple(findings))
 
@@ -119,6 +131,11 @@ def looks_like_yolo(folder: Path) -> bool:
     return (file is not None and in_labels) or any(map(is_label_text, texts))
 
 
+def has_names(folder: Path) -> bool:
+    """Whether a folder has class names, or several of the folders in it have."""
+    return _names_file(folder) is not None or bool(_names_files_below(folder))
+
+
 def is_label_text(path: Path) -> bool:
     """Whether a text file holds objects: its first row is a class number and four or more numbers."""
     try:
@@ -144,6 +161,7 @@ class Description:
         more: further folders of images or text files.
         parts: name -> folders and lists of images, as the file has them; empty where it names none.
         keypoints: numbers per row that belong to keypoints, None where nothing says.
+        expected: number of classes, None where nothing says.
     """
 
     file: Path
@@ -152,52 +170,72 @@ class Description:
     more: list[Path] = field(default_factory=list)
     parts: dict[str, list[str]] = field(default_factory=dict)
     keypoints: int | None = None
+    expected: int | None = None
 
 
 def _described(sources: Sequence[Path], options: ReadOptions) -> list[Description]:
     """One description per source that has class names; sources without, of images alone say, go with the first."""
-    found: list[Description] = []
+    found: dict[str, Description] = {}
     bare: list[Path] = []
     for source in sources:
         if not source.exists():
             raise DataError("no such file or folder", where=source, fix="check the path")
         file = source if source.is_file() else _names_file(source)
+        root = source.parent if source.is_file() else source
         if file is None:
             bare.append(source)
+        elif (same := found.get(os.path.realpath(file))) is not None:  # data.yaml and its folder, say
+            same.more.append(root)
         else:
-            found.append(_description(file, source if source.is_dir() else file.parent))
+            found[os.path.realpath(file)] = _description(file, root)
     if not found:
         if not options.categories:
-            fix = "write data.yaml with a list `names:`, or classes.txt with a class per line, or give --classes"
-            places = ", ".join(map(str, bare))
-            raise DataError("no data.yaml with class names in it, nor classes.txt or obj.names", where=places, fix=fix)
-        found.append(Description(bare[0], list(options.categories), bare.pop(0)))
-    found[0].more += bare
-    return found
+            raise _nameless(bare)
+        found[""] = Description(bare[0], list(options.categories), bare.pop(0))
+    descriptions = list(found.values())
+    descriptions[0].more += bare
+    return descriptions
+
+
+def _nameless(folders: Sequence[Path]) -> DataError:
+    """The refusal of folders without one file of class names for all below each."""
+    inner = [file for folder in folders for file in _names_files_below(folder)]
+    if len(inner) > 1:
+        some = ", ".join(map(str, inner[:3])) + (", ..." if len(inner) > 3 else "")
+        fix = "name the folder of each of them instead, so that each is read with its own"
+        return DataError(f"{len(inner)} folders in it have class names ({some})", where=folders[0], fix=fix)
+    fix = "write data.yaml with a list `names:`, or classes.txt with a class per line, or give --classes"
+    found_none = "no data.yaml with class names in it, nor classes.txt or obj.names"
+    return DataError(found_none, where=", ".join(map(str, folders)), fix=fix)
 
 
 def _names_file(folder: Path) -> Path | None:
     """The file with class names of a folder: in it or in its ``labels``, or the one that a folder right in it has."""
-    own = _names_file_in(folder)
+    own = next(_names_files_in(folder), None)
     if own is not None:
         return own
-    inner = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
-    found = [path for place in inner if (path := _names_file_in(place)) is not None]
+    found = _names_files_below(folder)
     return found[0] if len(found) == 1 else None
 
 
-def _names_file_in(folder: Path) -> Path | None:
+def _names_files_below(folder: Path) -> list[Path]:
+    """The file with class names of each folder right in a folder that has one."""
+    inner = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    return [path for place in inner if (path := next(_names_files_in(place), None)) is not None]
+
+
+def _names_files_in(folder: Path) -> Iterator[Path]:
+    """Files with class names in a folder or in its ``labels``, the one that counts first."""
     listing = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     yamls = [path for path in listing if path.suffix.lower() in _YAML_SUFFIXES]
     yamls.sort(key=lambda path: (path.stem.lower() not in _YAML_NAMES, path.stem != "data", path.name))
     for path in yamls:
-        # Any other YAML may lie here too, a training configuration say.
+        # Any other YAML may be here too, a training configuration for example.
         if path.stem.lower() in _YAML_NAMES or _has_names(path):
-            return path
-    by_name = {path.name.lower(): path for path in reversed(listing)}
-    darknet = [path for path in listing if path.suffix.lower() == ".data"]
-    notes = [by_name["notes.json"]] if "notes.json" in by_name else []
-    return next(iter([*darknet, *_name_lists(folder), *notes]), None)
+            yield path
+    yield from (path for path in listing if path.suffix.lower() == ".data")
+    yield from _name_lists(folder)
+    yield from (path for path in listing if path.name.lower() == "notes.json")
 
 
 def _name_lists(folder: Path) -> list[Path]:
@@ -209,6 +247,29 @@ def _name_lists(folder: Path) -> list[Path]:
         found += [by_name[name] for name in _NAME_LISTS if name in by_name]
         found += [path for name, path in sorted(by_name.items()) if name.endswith(".names")]
     return [path for path in found if not is_label_text(path)]
+
+
+def _other_names(about: Description) -> list[Finding]:
+    """Warnings about files that give a class number of the data set another name."""
+    findings = []
+    if about.expected is not None and about.expected != len(about.names):
+        message = f"nc is {about.expected}, but {len(about.names)} classes are named; check that none is missing"
+        findings.append(Finding("class names differ", "warning", about.file, message))
+    files = _names_files_in(about.root) if about.file.is_file() else iter(())
+    for file in files:
+        # labelImg comes with a list of everyday objects, which says nothing of this data set.
+        if file.name == "predefined_classes.txt" or os.path.realpath(file) == os.path.realpath(about.file):
+            continue
+        try:
+            names = _description(file, about.root).names
+        except DataError:
+            continue
+        for i, (name, other) in enumerate(zip(about.names, names)):
+            if name != other:
+                message = f"class {i} is {name!r} here and {other!r} in {file}; this file is used, check it"
+                findings.append(Finding("class names differ", "warning", about.file, message, (file,)))
+                break
+    return findings
 
 
 def _has_names(path: Path) -> bool:
@@ -242,19 +303,34 @@ def _description(file: Path, root: Path) -> Description:
         names = _lines(file.parent / names)
     if names is None and (lists := _name_lists(file.parent)):
         names = _lines(lists[0])
-    if not isinstance(names, list) or not names:
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise DataError("it has no list of class names", where=file, fix="write the classes under `names:`")
-    found = Description(file, _checked([str(name) for name in names], file), _root(content, file))
+    found = Description(file, _checked(names, file), _root(content, file))
     parts = {key: _texts(content[key], key, file) for key in content if _is_part(key, content[key], found.root)}
     found.parts = {key: values for key, values in parts.items() if values}
     found.keypoints = _keypoints(content.get("kpt_shape"), file)
+    found.expected = int(count) if isinstance(count := content.get("nc"), str) and count.isdecimal() else None
     return found
 
 
 def _is_part(key: str, value: Any, root: Path) -> bool:
-    """Whether a key of data.yaml names a part: by its own name, or by a folder of images that is its value."""
-    folder = f"{value}/" if isinstance(value, str) else ""
-    return key.lower() in PARTS or (key != "path" and "images/" in folder and (root / folder).is_dir())
+    """Whether a key of data.yaml names a part: by its own name, or by folders or lists of images that are its value."""
+    values = value if isinstance(value, list) else [value]
+    return key.lower() in PARTS or (
+        key not in ("path", "names") and bool(values) and all(_names_images(each, root) for each in values)
+    )
+
+
+def _names_images(value: Any, root: Path) -> bool:
+    """Whether a value is a folder or a list of images below the root."""
+    path = root / value if isinstance(value, str) and value.strip() else root
+    if not is_inside(path, [os.path.realpath(root)]) or os.path.realpath(path) == os.path.realpath(root):
+        return False
+    if path.is_dir():
+        return any(name.lower().endswith(SUFFIXES) for _, name in files_below(path))
+    if path.suffix.lower() != ".txt" or not is_there(path) or path.name.lower() in _NAME_LISTS:
+        return False
+    return any(line.lower().endswith(SUFFIXES) for line in _lines(path)[:1])
 
 
 def _root(content: Mapping[str, Any], file: Path) -> Path:
@@ -404,12 +480,16 @@ def _place(value: str, part: str, about: Description, findings: list[Finding]) -
             if is_inside(path, roots_around(about.file.parent)):
                 return path
             outside = path
-    # Roboflow names a test part even where it has exported none.
-    severity: Literal["error", "warning"] = "warning" if part.lower() == "test" and outside is None else "error"
+    severity = "error" if outside else _severity(part)
     why = sentence(leads_out(f"{part}: {value}", about.file)) if outside else f"{part} is {value}, which does not exist"
     fix = "" if outside else "; correct it or remove the line"
     findings.append(Finding("part missing", severity, about.file, f"{why}{fix}"))
     return None
+
+
+def _severity(part: str) -> Literal["error", "warning"]:
+    """Of a part without images: Roboflow names a test part even where it has exported none."""
+    return "warning" if part.lower() == "test" else "error"
 
 
 def _roots_outside(about: Description, places: Mapping[str, Sequence[Path | None]]) -> list[Path]:
@@ -443,7 +523,8 @@ def _parts(
             twice += [path for path in found if parts.setdefault(path, part) != part]
     if twice:
         some = ", ".join(path.name for path in twice[:3]) + (", ..." if len(twice) > 3 else "")
-        message = f"{len(twice):,} images are named by two parts and stay in the first: {some}"
+        number = "1 image is" if len(twice) == 1 else f"{len(twice):,} images are"
+        message = f"{number} named by two parts and counted in the first: {some}"
         findings.append(Finding("image in two parts", "warning", about.file, message, twice))
     return parts
 
@@ -467,13 +548,17 @@ def _images_of(
         found = [path for absolute, path in known.items() if absolute.startswith(inside)]
         if not found:
             message = f"{part} is {place}, in which there is no image; correct it or remove the line"
-            findings.append(Finding("part missing", "error", about.file, message))
+            findings.append(Finding("part missing", _severity(part), about.file, message))
         return found
     if place.suffix.lower() in SUFFIXES:
         image = known.get(_absolute(place))
         return [image] if image is not None else []
     found, missing = [], []
-    for line in _lines(place):
+    lines = _lines(place)
+    if not lines:
+        message = f"{part} is {place.name}, which names no image; correct it or remove the line"
+        findings.append(Finding("part missing", _severity(part), about.file, message))
+    for line in lines:
         name = line.replace("\\", "/")
         exact = (known.get(_absolute(base / name)) for base in (place.parent, about.root))
         path = next((each for each in exact if each is not None), None) or find(name)
@@ -483,7 +568,7 @@ def _images_of(
             found.append(path)
     if missing:
         some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        message = f"{len(missing):,} of its images are not there: {some}; add them or remove their lines"
+        message = f"{len(missing):,} of its {len(lines):,} images are not there: {some}; add them or remove their lines"
         findings.append(Finding("missing image", "error", place, message))
     return found
 
@@ -531,7 +616,7 @@ def _box(words: list[str], image: Image, about: Description) -> tuple[Box, str]:
         shape = "rotated box" if numbers == 9 else "polygon"
         x1, x2 = (_snapped(value, decimals, image.width) for value in (x1, x2))
         y1, y2 = (_snapped(value, decimals, image.height) for value in (y1, y2))
-        return Box(name, (x1, y1, x2, y2)), shape
+        return Box(name, clip_rounded((x1, y1, x2, y2), shape, image.width, image.height)), shape
     score = score_of(number(words[5])) if numbers == 6 else None
     if numbers == 6 and score is None:
         raise ValueError(f"its sixth number is {words[5]}, not a score from 0 to 1")
@@ -539,9 +624,22 @@ def _box(words: list[str], image: Image, about: Description) -> tuple[Box, str]:
 
 
 def _is_pose(words: Sequence[str]) -> bool:
-    """Whether x, y and visibility of keypoints follow a box: 0, 1 or 2 as every third number."""
+    """Whether x, y and visibility of keypoints follow a box: 0, 1 or 2 as every third number.
+
+    An odd number of words may also be a polygon that touches borders. Then a 2 decides, which is no coordinate, or
+    that all visible keypoints are in the box.
+    """
     rest = words[5:]
-    return len(rest) % 3 == 0 and all(word in ("0", "1", "2", "0.0", "1.0", "2.0") for word in rest[2::3])
+    visible = [word.removesuffix(".0") for word in rest[2::3]]
+    if len(rest) % 3 or not set(visible) <= {"0", "1", "2"}:
+        return False
+    if len(words) % 2 == 0 or "2" in visible:
+        return True
+    cx, cy, width, height = (number(word) for word in words[1:5])
+    return all(
+        (abs(number(x) - cx) <= width / 2 and abs(number(y) - cy) <= height / 2) or (seen == "0" and x == y == "0")
+        for x, y, seen in zip(rest[0::3], rest[1::3], visible)
+    )
 
 
 def _xyxy(words: Sequence[str], image: Image) -> Xyxy:
