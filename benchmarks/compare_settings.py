@@ -23,8 +23,8 @@ import yaml
 from detect.config.schema import ModelConfig
 from detect.datasets import coco
 from detect.errors import ConfigError, DetectError
-from detect.evaluation.bootstrap import Interval, difference_of, intervals_of, resample
-from detect.evaluation.records import Evaluated
+from detect.evaluation.bootstrap import Interval, confidence_intervals, paired_difference_intervals, resample
+from detect.evaluation.records import CocoEvaluation
 from detect.evaluation.summary import judge
 from detect.inference.predictor import Predictor
 from detect.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
@@ -57,7 +57,7 @@ def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
     return replace(checkpoint, detector=replace(checkpoint.detector, model=model))
 
 
-def judged(predictor: Predictor, labels: Path) -> Evaluated:
+def judged(predictor: Predictor, labels: Path) -> CocoEvaluation:
     dataset, truth = coco.read(labels), json.loads(labels.read_text(encoding="utf-8"))
     return judge(truth, coco.in_ids_of(truth, predictor.detect_dataset(dataset), dataset)).evaluated
 
@@ -86,12 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"| settings | {' | '.join(_FIGURES)} | {' | '.join(f'{key}, difference' for key in _FIGURES)} |")
     print("|" + " --- |" * (1 + 2 * len(_FIGURES)))
     for settings, mine in zip(("as trained", *args.settings), drawn):
-        own = intervals_of(mine, seeds_too=False).overall
+        own = confidence_intervals(mine, include_seeds=False).overall
         cells = [settings, *(f"{own[key].value:.3f}" for key in _FIGURES)]
         if mine is drawn[0]:
             cells += [""] * len(_FIGURES)
         else:
-            difference = difference_of(mine, drawn[0], seeds_too=False).overall
+            difference = paired_difference_intervals(mine, drawn[0], include_seeds=False).overall
             cells += [cell(difference[key]) for key in _FIGURES]
         print(f"| {' | '.join(cells)} |")
     return 0

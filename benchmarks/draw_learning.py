@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detect.benchmark.tables import line, opening, text
+from detect.benchmark.tables import svg_line, svg_opening, svg_text
 from detect.errors import DetectError
 from detect.fileio import write_text
 from detect.report.charts import nice_ticks
@@ -101,22 +101,25 @@ def learning_plot(curves: Sequence[Curve], key: str) -> str:
         return x, _HEIGHT - _BOTTOM - score / best * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [
-        opening(_WIDTH, _HEIGHT, label, style=".curve{fill:none;stroke-width:2}" + plain, dark=dark),
-        text(_LEFT, 20, f"{key} over minutes of training", "head"),
+        svg_opening(_WIDTH, _HEIGHT, label, style=".curve{fill:none;stroke-width:2}" + plain, dark=dark),
+        svg_text(_LEFT, 20, f"{key} over minutes of training", "head"),
     ]
     for tick in nice_ticks(0, best, 6):
         _, y = place(0, tick)
-        parts += [line(_LEFT, _WIDTH - _RIGHT, y, y, "grid"), text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end")]
+        parts += [
+            svg_line(_LEFT, _WIDTH - _RIGHT, y, y, "grid"),
+            svg_text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end"),
+        ]
     for tick in nice_ticks(0, most, 8):
         x, y = place(tick, 0)
-        parts += [line(x, x, _TOP, y, "grid"), text(x, y + 18, f"{tick:g}", "small", "middle")]
+        parts += [svg_line(x, x, _TOP, y, "grid"), svg_text(x, y + 18, f"{tick:g}", "small", "middle")]
     ranked = sorted(range(len(curves)), key=lambda i: -curves[i].points[-1][1])
     for rank, number in enumerate(ranked):
         curve, colour = curves[number], number % len(_COLOURS)
         path = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in curve.points)
         parts.append(Markup('<polyline class="curve c{}" points="{}"/>').format(colour, path))
         words = f"{curve.name} {curve.points[-1][1]:.3f}"
-        parts.append(text(_WIDTH - _RIGHT + 14, _TOP + 14 + 20 * rank, words, f"n{colour}"))
+        parts.append(svg_text(_WIDTH - _RIGHT + 14, _TOP + 14 + 20 * rank, words, f"n{colour}"))
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
 

@@ -17,13 +17,13 @@ from detect.datasets import coco
 from detect.errors import DataError, DetectError
 from detect.images import write_image
 from detect.structures import Box, Dataset, Image
-from detect.synthetic.defects import Mark
+from detect.synthetic.defects import PlacedDefect
 from detect.synthetic.scenes import make_folder
 
 Picture = tuple[NDArray[np.uint8], tuple[Box, ...]]
 
 
-def boxed(mark: Mark, smallest_px: float) -> Box | None:
+def boxed(mark: PlacedDefect, smallest_px: float) -> Box | None:
     """The box of what is seen of a mark; None if a side of it is smaller than that."""
     box = mark.box()
     if box is None:

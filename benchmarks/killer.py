@@ -51,7 +51,7 @@ class Killer:
         self._clocked(Stepper, "step", "step")
         self._clocked(Validator, "__call__", "validation")
         for module in (checkpoints, files):
-            module.whole_file = self._written(module.whole_file)
+            module.atomic_write = self._written(module.atomic_write)
         self._logged()
         self._renamed()
 
@@ -104,14 +104,14 @@ class Killer:
         return watched
 
     def _renamed(self) -> None:
-        flush = whole._flush_folder
+        flush = whole._fsync_folder
 
         def watched(folder: Path) -> None:
             if self._renaming:
                 self._kill(f"{self._renaming}: renamed, its folder not flushed")
             flush(folder)
 
-        whole._flush_folder = watched
+        whole._fsync_folder = watched
 
     def _logged(self) -> None:
         append = folders.RunFolder.append_log

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from drawn_set import Picture, boxed, main_of
 
-from detect.synthetic.defects import LOOKALIKES, Mark
+from detect.synthetic.defects import LOOKALIKES, PlacedDefect
 from detect.synthetic.steel import SURFACES
 
 _CLASSES = ("light_spot", "oil_shadow", "water_mark")
-_SIDE, _MOST = 200, 3
+_SIDE, _MAX_MARKS = 200, 3
 _STRENGTH = 2.0  # those of the sample data are fainter than any defect
 _OUTLINE = 0.3  # share of a mark's largest change of the light that its box holds
 _SMALLEST = 12  # pixels of a side below which a mark has nearly left the image, and gets no label
@@ -33,10 +33,10 @@ def draw(rng: np.random.Generator) -> Picture:
     surface = SURFACES[str(rng.choice(list(SURFACES)))](rng, size_hw)
     noise = surface.noise_gray / float(surface.light.mean())
     steel, boxes = 1 + surface.relief, []
-    for name in rng.choice(_CLASSES, int(rng.integers(1, _MOST + 1))):
+    for name in rng.choice(_CLASSES, int(rng.integers(1, _MAX_MARKS + 1))):
         mark = _STRENGTH * LOOKALIKES[str(name)](rng, size_hw, noise)
         steel = steel + mark
-        box = boxed(Mark(str(name), 0, 0, np.abs(mark) > _OUTLINE * np.abs(mark).max()), _SMALLEST)
+        box = boxed(PlacedDefect(str(name), 0, 0, np.abs(mark) > _OUTLINE * np.abs(mark).max()), _SMALLEST)
         if box is not None:
             boxes.append(box)
     gray = surface.light * steel + rng.standard_normal(size_hw)

@@ -26,12 +26,12 @@ from texture_fields import texture
 from texture_marks import KINDS, MARKS, SIDE, SIZE_HW, Scene, Window
 
 from detect.structures import Box
-from detect.synthetic.defects import Mark
+from detect.synthetic.defects import PlacedDefect
 from detect.synthetic.steel import SizeHw, drift
 
 _LONG = ("streak", "curve_dark", "curve_bright")  # kinds whose windows are
-_LEAST_SHOWN_PX = 8  # of each side of a mark's window, inside the picture
-_LEAST_SEEN, _SMALLEST_PX = 12, 5  # pixels of a mark that are seen, and the smaller side of its box
+_MIN_SHOWN_PX = 8  # of each side of a mark's window, inside the picture
+_MIN_VISIBLE_PIXELS, _MIN_SIDE_PX = 12, 5  # pixels of a mark that are seen, and the smaller side of its box
 
 
 def draw(rng: np.random.Generator) -> Picture:
@@ -54,7 +54,7 @@ def draw(rng: np.random.Generator) -> Picture:
             continue
         taken.append(place)
         here, shown = _inside(place)
-        if min(part.stop - part.start for part in here) < _LEAST_SHOWN_PX:
+        if min(part.stop - part.start for part in here) < _MIN_SHOWN_PX:
             continue
         depth = min(0.9, max(3 * contrast, 0.08) * np.exp(rng.uniform(0, 1.2)))
         drawn = MARKS[kind](Scene(rng, picture, ground, light, relief, contrast, depth, size_hw, here, shown))
@@ -100,9 +100,9 @@ def _inside(place: tuple[int, int, int, int]) -> tuple[Window, Window]:
 
 
 def _box(kind: str, seen: NDArray[np.bool_], here: Window) -> Box | None:
-    if np.count_nonzero(seen) < _LEAST_SEEN:
+    if np.count_nonzero(seen) < _MIN_VISIBLE_PIXELS:
         return None
-    return boxed(Mark(kind, here[0].start, here[1].start, seen), _SMALLEST_PX)
+    return boxed(PlacedDefect(kind, here[0].start, here[1].start, seen), _MIN_SIDE_PX)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

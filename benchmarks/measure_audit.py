@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from PIL import Image as Pillow
 
-from detect.datasets.duplicates import Fingerprint, find_twins, fingerprints
-from detect.datasets.missing_labels import Missing, missing_in_copies, missing_in_strips
+from detect.datasets.duplicates import Fingerprint, find_duplicates, fingerprints
+from detect.datasets.missing_labels import MissingLabel, missing_in_duplicates, missing_in_strips
 from detect.datasets.part_shift import find_shifts
 from detect.images import write_image
 from detect.structures import Box, Image, area, intersection
@@ -59,7 +59,7 @@ def _less_one(boxes: tuple[Box, ...], rng: np.random.Generator) -> tuple[tuple[B
     return boxes[:k] + boxes[k + 1 :], boxes[k]
 
 
-def _found(missing: Sequence[Missing], removed: dict[int, Box]) -> tuple[int, int]:
+def _found(missing: Sequence[MissingLabel], removed: dict[int, Box]) -> tuple[int, int]:
     """How many of the labels taken away are found, and how many finds are none: not half of them lies in one."""
     hits = set()
     for each in missing:
@@ -88,11 +88,11 @@ def copies(folder: Path, count: int, rng: np.random.Generator) -> tuple[list[Ima
             boxes, removed[len(images)] = _less_one(boxes, rng)
         images.append(replace(image, path=path, boxes=boxes))
     prints = [seen for seen in fingerprints([image.path for image in images]) if isinstance(seen, Fingerprint)]
-    twins = find_twins(prints)
-    pairs = {(link.second, link.first) for group in twins for link in group.links}
+    duplicate_groups = find_duplicates(prints)
+    pairs = {(link.second, link.first) for group in duplicate_groups for link in group.links}
     right = pairs & set(of_copy.items())
     print(f"copies: {len(right)} of {len(of_copy)} found, {len(pairs - right)} false pairs among {len(images)} images")
-    hits, others = _found(missing_in_copies(images, twins), removed)
+    hits, others = _found(missing_in_duplicates(images, duplicate_groups), removed)
     print(f"labels taken away from copies: {hits} of {len(removed)} found, {others} false alarms")
     return images[:count], prints[:count]
 

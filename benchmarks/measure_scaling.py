@@ -79,11 +79,11 @@ def run(config: Config, size: int, *, nudge: float = 0.0) -> tuple[list[float], 
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     told = context.SimpleQueue()
-    team = [context.Process(target=_work, args=(rank, size, port, config, nudge, told)) for rank in range(size)]
-    for process in team:
+    world = [context.Process(target=_work, args=(rank, size, port, config, nudge, told)) for rank in range(size)]
+    for process in world:
         process.start()
     found: tuple[list[float], dict[int, Any]] = told.get()
-    for process in team:
+    for process in world:
         process.join()
     return found
 

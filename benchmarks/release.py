@@ -25,8 +25,8 @@ from detect.inference.predictor import Predictor
 from detect.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from detect.released import WEIGHTS
 
-MOST_BYTES = 10_000_000
-MOST_LOST = 0.002  # AP or AP50, either way
+MAX_BYTES = 10_000_000
+MAX_AP_CHANGE = 0.002  # AP or AP50, either way
 
 
 def halved(checkpoint: Checkpoint) -> Checkpoint:
@@ -61,8 +61,8 @@ def main() -> int:
         save_checkpoint(candidate, halved(load_checkpoint(last)))
         before, after, size = scores(last, args.data), scores(candidate, args.data), candidate.stat().st_size
         print(json.dumps({"run": before, "released": after, "bytes": size}))
-        if size > MOST_BYTES or any(abs(before[key] - after[key]) > MOST_LOST for key in before):
-            print(f"release: over {MOST_BYTES:,} bytes, or a score off by over {MOST_LOST}; nothing was written")
+        if size > MAX_BYTES or any(abs(before[key] - after[key]) > MAX_AP_CHANGE for key in before):
+            print(f"release: over {MAX_BYTES:,} bytes, or a score off by over {MAX_AP_CHANGE}; nothing was written")
             return 2
         candidate.replace(args.out)
     finally:

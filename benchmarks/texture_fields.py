@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import numpy as np
 
-from detect.synthetic.steel import Field, SizeHw, axes, blur, dots, drift, fade, grain, line_drift, saturate, step
+from detect.synthetic.steel import Field, SizeHw, axes, blur, dots, drift, fade, grain, line_drift, saturate, smoothstep
 
 
 def texture(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -59,14 +59,14 @@ def outline(rng: np.random.Generator, size_hw: SizeHw) -> Field:
         shape = 0.6 - np.abs(x) ** rng.uniform(1, 3) - np.abs(y) ** rng.uniform(1, 3)
         shape = shape + 0.35 * drift(rng, size_hw, (max(4, 0.2 * height), max(4, 0.2 * width)))
     softness = rng.uniform(1, 10) / (0.5 * min(size_hw))
-    return step(shape - 0.05, softness) * fade(size_hw, 2)
+    return smoothstep(shape - 0.05, softness) * fade(size_hw, 2)
 
 
 def streak(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     """A ragged lens along the height."""
     y, x = axes(size_hw)
     ragged = 0.3 * drift(rng, size_hw, (max(4, 0.15 * size_hw[0]), max(4, 0.2 * size_hw[1])))
-    return step(0.6 - np.abs(y) ** 3 - np.abs(x) ** 1.5 + ragged, 0.4)
+    return smoothstep(0.6 - np.abs(y) ** 3 - np.abs(x) ** 1.5 + ragged, 0.4)
 
 
 def dotted(rng: np.random.Generator, size_hw: SizeHw, *, clots: bool) -> Field:

@@ -53,9 +53,9 @@ class DivergenceError(DetectError):
     """Training that produced a loss or a gradient which is no finite number, or an absurdly large loss."""
 
 
-class TeamError(DetectError):
+class DistributedError(DetectError):
     """Processes of one training that can't find each other, or of which one was lost."""
 
 
-class MemoryShortageError(DetectError):
+class OutOfMemoryError(DetectError):
     """Memory that ran out; names the settings that need less of it."""

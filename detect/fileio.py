@@ -18,11 +18,11 @@ import yaml
 
 from .errors import DataError
 
-PART = ".part"  # ends the name of a file that is being written
+PART_SUFFIX = ".part"  # ends the name of a file that is being written
 
 
 @contextmanager
-def whole_file(path: Path, *, lasting: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, lasting: bool = False) -> Iterator[BinaryIO]:
     """A file to write that takes ``path``'s place once it is whole: a reader sees the old one or the new, never a part.
 
     Args:
@@ -32,24 +32,24 @@ def whole_file(path: Path, *, lasting: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OSError: it can't be written, the disk is full; names ``path``, which is as it was.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     try:
-        with naming(path):
+        with name_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
                 yield file
                 if lasting:
-                    flush_to_disk(file)
+                    fsync_file(file)
             part.replace(path)
             if lasting:
-                _flush_folder(path.parent)
+                _fsync_folder(path.parent)
     finally:
         with suppress(OSError):  # of a read-only disk, say, which has been told already
             part.unlink(missing_ok=True)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def name_os_errors(path: Path) -> Iterator[None]:
     """Errors of the system name ``path``: those of a write to an open file, such as a full disk, name none."""
     try:
         yield
@@ -59,13 +59,13 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def flush_to_disk(file: IO[Any]) -> None:
+def fsync_file(file: IO[Any]) -> None:
     """Wait until the disk has what was written to an open file."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def _fsync_folder(folder: Path) -> None:
     if os.name != "posix":  # elsewhere folders can't be opened, and a rename lasts by itself
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -262,7 +262,7 @@ with suppress(ImportError):  # Windows has none
     import resource
 
 _MEMINFO, _GROUP, _OWN = Path("/proc/meminfo"), Path("/sys/fs/cgroup"), Path("/proc/self/statm")
-_LEAST, _SHARE = 700_000_000, 0.5  # a file may take the larger: bytes, or a share of what is free
+_MIN_BYTES, _SHARE = 700_000_000, 0.5  # a file may take the larger: bytes, or a share of what is free
 
 
 def free_bytes() -> int | None:
@@ -271,10 +271,10 @@ def free_bytes() -> int | None:
     return min(known) if known else _physical()
 
 
-def room_for_values() -> int:
+def value_memory_limit() -> int:
     """Bytes that the values of one file may take: half of what is free, and 0.7 GB where that is less."""
     free = free_bytes()
-    return _LEAST if free is None else max(_LEAST, int(_SHARE * free))
+    return _MIN_BYTES if free is None else max(_MIN_BYTES, int(_SHARE * free))
 
 
 def _available() -> int | None:
@@ -313,9 +313,9 @@ def _physical() -> int | None:
 
 
 def write_text(path: Path, text: str, *, lasting: bool = False) -> None:
-    """Write UTF-8 text as a ``whole_file``."""
+    """Write UTF-8 text as a ``atomic_write``."""
     content = text.encode()
-    with whole_file(path, lasting=lasting) as file:
+    with atomic_write(path, lasting=lasting) as file:
         file.write(content)
 
 
@@ -329,8 +329,8 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_text(path, text)
 
 
-def read_bytes(path: Path, most: int) -> bytes:
-    """A regular file of at most ``most`` bytes.
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """A regular file of at most ``max_bytes`` bytes.
 
     Raises:
         OSError: it can't be read.
@@ -339,10 +339,10 @@ def read_bytes(path: Path, most: int) -> bytes:
     if not path.is_file() and path.exists() and not path.is_dir():  # a pipe would be waited for, a device has no end
         raise ValueError("it is no file but a pipe or device")
     with path.open("rb") as file:
-        larger = os.fstat(file.fileno()).st_size > most
-        content = b"" if larger else file.read(most + 1)
-    if larger or len(content) > most:
-        raise ValueError(f"it is larger than the {most / 1e6:g} MB that are read")
+        larger = os.fstat(file.fileno()).st_size > max_bytes
+        content = b"" if larger else file.read(max_bytes + 1)
+    if larger or len(content) > max_bytes:
+        raise ValueError(f"it is larger than the {max_bytes / 1e6:g} MB that are read")
     return content
 
 
@@ -357,7 +357,7 @@ def read_json(path: Path, *, finite: bool = False) -> Any:
         OSError: it can't be read.
         ValueError: it is no JSON, or too large or too deep, in a sentence that fits into brackets.
     """
-    room = room_for_values()
+    room = value_memory_limit()
     content = read_bytes(path, room // 2)
     if _memory_of(content) > room:
         raise ValueError(f"its values would take over {room / 1e9:.1f} GB of memory; divide it into parts")
@@ -407,8 +407,8 @@ def new_folder(out: Path, names: Sequence[str]) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file's content, not its read-only flag, as a ``whole_file``."""
-    with source.open("rb") as original, whole_file(target) as file:
+    """Copy a file's content, not its read-only flag, as a ``atomic_write``."""
+    with source.open("rb") as original, atomic_write(target) as file:
         shutil.copyfileobj(original, file)
 
 

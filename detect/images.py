@@ -22,7 +22,7 @@ from PIL import Image as Pillow
 from PIL import ImageFile, UnidentifiedImageError
 
 from .errors import DataError
-from .fileio import whole_file
+from .fileio import atomic_write
 
 _PNM_SUFFIXES = (".pbm", ".pgm", ".pnm", ".ppm")
 SUFFIXES = (
@@ -152,8 +152,8 @@ def likely_white(brightest: int) -> int:
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
-    """Write gray or RGB pixels as a ``whole_file``; the suffix chooses the format."""
-    with whole_file(path) as file:
+    """Write gray or RGB pixels as a ``atomic_write``; the suffix chooses the format."""
+    with atomic_write(path) as file:
         Pillow.fromarray(pixels).save(file, Pillow.registered_extensions()[path.suffix.lower()])
 
 

@@ -25,7 +25,7 @@ class Box:
         xyxy: corners in pixels, 0-based.
         difficult: the annotator's "hard to see" flag (Pascal-VOC).
         crowd: ignored by the judge, neither hit nor miss (COCO's iscrowd).
-        score: 0 to 1, where a detector has drafted the box; None for labels.
+        score: 0 to 1, where a detector has pre-annotated the box; None for labels.
     """
 
     label: str
@@ -190,7 +190,7 @@ def clip(boxes_xyxy: Array, width: float, height: float) -> Array:
     return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], dtype=boxes_xyxy.dtype))
 
 
-def carried(
+def shift_and_clip(
     boxes_xyxy: Array, motion_xy: tuple[float, float], width: float, height: float
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Boxes moved with the surface they lie on and cut off at the borders, and which still have a pixel each way.
@@ -207,13 +207,13 @@ def carried(
     return moved, np.asarray(((moved[..., 2:] - moved[..., :2]) > 1).all(axis=-1))
 
 
-def recognisable(cut_xyxy: Array, whole_xyxy: Array) -> NDArray[np.bool_]:
+def recognisable(clipped_xyxy: Array, full_xyxy: Array) -> NDArray[np.bool_]:
     """Which boxes still show what they hold where a border has cut them: bool[...].
 
     Along each side, 16 pixels must be left, or half of a box that is shorter than 32. A share of the area would not
     do: an eighth of a scratch that crosses the whole picture is plain to see, half of a speck isn't.
     """
-    left, whole = cut_xyxy[..., 2:] - cut_xyxy[..., :2], whole_xyxy[..., 2:] - whole_xyxy[..., :2]
+    left, whole = clipped_xyxy[..., 2:] - clipped_xyxy[..., :2], full_xyxy[..., 2:] - full_xyxy[..., :2]
     return np.asarray(((left > 0) & (left >= np.minimum(16, whole / 2))).all(axis=-1))
 
 

@@ -57,7 +57,7 @@ _SMALLEST_FONT_PX = 9
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def write_labels(picture: Pillow.Image, labels: Sequence[tuple[str, Rgb, Rect]], font_px: int) -> None:
+def draw_labels(picture: Pillow.Image, labels: Sequence[tuple[str, Rgb, Rect]], font_px: int) -> None:
     """Write (text, colour, box) beside their boxes, the first choosing its place first; empty texts are left out."""
     draw = ImageDraw.Draw(picture)
     boxes = [box for _, _, box in labels]
@@ -129,7 +129,7 @@ def contact_sheet(pictures: Sequence[Pixels], columns: int, *, gap_px: int = 6) 
     """Pictures side by side on white, row by row, each at the top left of a cell as large as the largest picture."""
     if columns < 1 or not pictures:
         raise DataError(f"{len(pictures)} pictures in {columns} columns make no sheet", fix="give at least one of each")
-    rgb = [to_rgb(to_8bit(picture)) for picture in pictures]
+    rgb = [to_rgb(to_uint8(picture)) for picture in pictures]
     columns = min(columns, len(rgb))
     cell_h = max(p.shape[0] for p in rgb) + gap_px
     cell_w = max(p.shape[1] for p in rgb) + gap_px
@@ -140,7 +140,7 @@ def contact_sheet(pictures: Sequence[Pixels], columns: int, *, gap_px: int = 6) 
     return sheet
 
 
-def to_8bit(pixels: Pixels) -> Picture:
+def to_uint8(pixels: Pixels) -> Picture:
     """uint8 as it is; uint16 stretched so that its 0.1 and 99.9 per cent quantiles become 0 and 255."""
     if pixels.ndim not in (2, 3) or pixels.dtype not in (np.uint8, np.uint16) or 0 in pixels.shape:
         raise DataError(f"can't draw on {pixels.dtype}{list(pixels.shape)}", fix="give 8- or 16-bit gray or RGB pixels")
@@ -171,7 +171,7 @@ _WORTHWHILE_PX = 720  # an image whose longer side is less is enlarged to at lea
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class StyledBox:
     """One box to draw.
 
     Attributes:
@@ -197,7 +197,7 @@ def draw_detections(
     """Draw what was found, with class and score.
 
     Args:
-        pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB; 16 bits are stretched by ``to_8bit``.
+        pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB; 16 bits are stretched by ``to_uint8``.
         detections: boxes in pixels of ``pixels``.
         scale: enlarge by this whole number; by default enough for the labels to be read on a small image.
         categories: all class names, which keeps colours apart from picture to picture; ``Detections`` know theirs.
@@ -212,8 +212,8 @@ def draw_detections(
         categories = detections.categories
     found = sorted(detections, key=lambda d: d.score, reverse=True)
     colours = class_colours(categories or (d.label for d in found))
-    marks = [Mark(d.xyxy, f"{d.label} {d.score:.2f}", colours[d.label]) for d in found]
-    return draw_marks(pixels, marks, scale=scale)
+    marks = [StyledBox(d.xyxy, f"{d.label} {d.score:.2f}", colours[d.label]) for d in found]
+    return draw_styled_boxes(pixels, marks, scale=scale)
 
 
 def draw_boxes(
@@ -221,12 +221,14 @@ def draw_boxes(
 ) -> Picture:
     """Draw labelled boxes with their class; crowd boxes, which the judge ignores, in dashes. Otherwise as above."""
     colours = class_colours(categories or (box.label for box in boxes))
-    return draw_marks(pixels, [Mark(b.xyxy, b.label, colours[b.label], dashed=b.crowd) for b in boxes], scale=scale)
+    return draw_styled_boxes(
+        pixels, [StyledBox(b.xyxy, b.label, colours[b.label], dashed=b.crowd) for b in boxes], scale=scale
+    )
 
 
-def draw_marks(pixels: Pixels, marks: Sequence[Mark], *, scale: int | None = None) -> Picture:
+def draw_styled_boxes(pixels: Pixels, marks: Sequence[StyledBox], *, scale: int | None = None) -> Picture:
     """Draw any boxes, the most important first: it lies on top and its label chooses its place first."""
-    rgb = to_rgb(to_8bit(pixels))
+    rgb = to_rgb(to_uint8(pixels))
     scale = default_scale((rgb.shape[0], rgb.shape[1])) if scale is None else scale
     if scale < 1:
         raise DataError(f"an image can't be drawn at scale {scale}", fix="give a whole number from 1")
@@ -238,7 +240,7 @@ def draw_marks(pixels: Pixels, marks: Sequence[Mark], *, scale: int | None = Non
     for mark, rect in zip(reversed(marks), reversed(rects)):
         _outline(floats, rect, line_px, mark)
     picture = Pillow.fromarray(np.rint(floats).astype(np.uint8))
-    write_labels(picture, [(mark.text, mark.colour, rect) for mark, rect in zip(marks, rects)], font_px)
+    draw_labels(picture, [(mark.text, mark.colour, rect) for mark, rect in zip(marks, rects)], font_px)
     return np.array(picture)
 
 
@@ -269,7 +271,7 @@ def _span(low: float, high: float, size: int, line_px: float) -> tuple[float, fl
     return start, min(max(high + line_px, start + room), size)
 
 
-def _outline(canvas: NDArray[np.float32], rect: Rect, line_px: float, mark: Mark) -> None:
+def _outline(canvas: NDArray[np.float32], rect: Rect, line_px: float, mark: StyledBox) -> None:
     """Blend an anti-aliased frame, with a dark casing that keeps it apart from bright steel, into ``canvas``."""
     x1, y1, x2, y2 = rect
     casing = 0.5 * line_px

@@ -27,11 +27,11 @@ def together(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What ``work`` gives in each of ``size`` processes that know each other by torchrun's variables, by rank."""
     context = multiprocessing.get_context("fork")
     port, told = str(free_port()), context.SimpleQueue()
-    team = [context.Process(target=_one, args=(rank, size, port, told, work, arguments)) for rank in range(size)]
-    for process in team:
+    world = [context.Process(target=_one, args=(rank, size, port, told, work, arguments)) for rank in range(size)]
+    for process in world:
         process.start()
-    found = dict(told.get() for _ in team)
-    for process in team:
+    found = dict(told.get() for _ in world)
+    for process in world:
         process.join()
     broken = [each for each in found.values() if isinstance(each, BaseException)]
     if broken:

@@ -124,17 +124,17 @@ COPIES = {
 @pytest.mark.parametrize("change", COPIES)
 def test_near_duplicates_are_found_and_strangers_are_not(tmp_path: Path, change: str) -> None:
     strangers = [steel(seed) for seed in range(6)]
-    twins = duplicates.find_twins(prints_of(*strangers, COPIES[change](strangers[2]), folder=tmp_path))
-    assert [(group.members, group.exact) for group in twins] == [((2, 6), False)]
-    assert duplicates.group_ids(7, twins) == [0, 1, 2, 3, 4, 5, 2]
+    duplicate_groups = duplicates.find_duplicates(prints_of(*strangers, COPIES[change](strangers[2]), folder=tmp_path))
+    assert [(group.members, group.exact) for group in duplicate_groups] == [((2, 6), False)]
+    assert duplicates.group_ids(7, duplicate_groups) == [0, 1, 2, 3, 4, 5, 2]
 
 
 @pytest.mark.parametrize("turn", Pillow.Transpose)
 def test_mirrored_and_turned_copies_are_found(tmp_path: Path, turn: Pillow.Transpose) -> None:
     one, other = steel(1), steel(2)
-    twins = duplicates.find_twins(prints_of(one, other, jpeg(other.transpose(turn)), folder=tmp_path))
-    assert [(group.members, group.turned) for group in twins] == [((1, 2), True)]
-    message = audit.check_twins(twins, [Path("a.png")] * 3, {1: "train", 2: "val"})[0].message
+    duplicate_groups = duplicates.find_duplicates(prints_of(one, other, jpeg(other.transpose(turn)), folder=tmp_path))
+    assert [(group.members, group.transformed) for group in duplicate_groups] == [((1, 2), True)]
+    message = audit.check_duplicates(duplicate_groups, [Path("a.png")] * 3, {1: "train", 2: "val"})[0].message
     assert "mirrored or turned" in message
 
 
@@ -144,7 +144,7 @@ def test_two_bright_scratches_in_one_place_are_no_duplicates(tmp_path: Path) -> 
         values = np.array(steel(seed))
         values[:, 90:100] = 250
         plates.append(Pillow.fromarray(values))
-    assert duplicates.find_twins(prints_of(*plates, folder=tmp_path)) == []
+    assert duplicates.find_duplicates(prints_of(*plates, folder=tmp_path)) == []
 
 
 def test_equal_pixels_are_exact_whatever_the_file_holds_them_in(tmp_path: Path) -> None:
@@ -152,37 +152,37 @@ def test_equal_pixels_are_exact_whatever_the_file_holds_them_in(tmp_path: Path) 
     paths = [tmp_path / "a.bmp", tmp_path / "b.png"]
     gray.save(paths[0])
     gray.convert("RGB").save(paths[1])
-    twins = duplicates.find_twins(
+    duplicate_groups = duplicates.find_duplicates(
         [item for item in duplicates.fingerprints(paths) if isinstance(item, duplicates.Fingerprint)]
     )
-    assert [(group.members, group.exact, group.likeness) for group in twins] == [((0, 1), True, 1.0)]
+    assert [(group.members, group.exact, group.similarity) for group in duplicate_groups] == [((0, 1), True, 1.0)]
 
 
 def test_blank_images_equal_only_their_copies(tmp_path: Path) -> None:
     blank = [Pillow.new("L", (50, 50), value) for value in (0, 0, 7)]
-    assert [group.members for group in duplicates.find_twins(prints_of(*blank, folder=tmp_path))] == [(0, 1)]
-    assert duplicates.find_twins([]) == []
+    assert [group.members for group in duplicates.find_duplicates(prints_of(*blank, folder=tmp_path))] == [(0, 1)]
+    assert duplicates.find_duplicates([]) == []
 
 
 def test_chains_of_likeness_are_one_group(tmp_path: Path) -> None:
     one, other = steel(1), steel(2)
     chain = prints_of(one, other, jpeg(one), one, folder=tmp_path)
-    assert [(group.members, group.exact) for group in duplicates.find_twins(chain)] == [((0, 2, 3), False)]
+    assert [(group.members, group.exact) for group in duplicates.find_duplicates(chain)] == [((0, 2, 3), False)]
 
 
 def test_what_is_said_of_duplicates_depends_on_where_they_stand() -> None:
     paths = [Path(f"{i}.png") for i in range(4)]
-    twins = [duplicates.Twins((0, 1), True, 1.0), duplicates.Twins((2, 3), False, 0.8)]
-    together = audit.check_twins(twins, paths, {0: "train", 1: "train", 2: "train", 3: "train"})
+    duplicate_groups = [duplicates.DuplicateGroup((0, 1), True, 1.0), duplicates.DuplicateGroup((2, 3), False, 0.8)]
+    together = audit.check_duplicates(duplicate_groups, paths, {0: "train", 1: "train", 2: "train", 3: "train"})
     assert [(f.kind, f.severity) for f in together] == [
         ("duplicate image", "warning"),
         ("near-duplicate image", "note"),
     ]
-    apart = audit.check_twins(twins, paths, {0: "train", 1: "val", 2: "val", 3: "train"})
+    apart = audit.check_duplicates(duplicate_groups, paths, {0: "train", 1: "val", 2: "val", 3: "train"})
     assert [(f.kind, f.severity) for f in apart] == [("duplicate across parts", "warning")] * 2
     assert "train and val" in apart[0].message
     assert list(apart[1].others) == [Path("3.png")]
-    assert [f.kind for f in audit.check_twins(twins[:1], paths, {0: "train"})] == ["duplicate image"]
+    assert [f.kind for f in audit.check_duplicates(duplicate_groups[:1], paths, {0: "train"})] == ["duplicate image"]
 
 
 def test_report_and_table() -> None:
@@ -193,7 +193,7 @@ def test_report_and_table() -> None:
         for i in range(count)
     )
     left_out = (audit.LeftOut("box", Path("c.xml"), "no area"),)
-    part = audit.Part.of(images, ("dent", "scratch"))
+    part = audit.PartCounts.of(images, ("dent", "scratch"))
     report = audit.AuditReport({"all": part}, findings, left_out)
     assert len(report.errors) == 2
     told = json.loads(json.dumps(report.as_dict()))
@@ -238,7 +238,7 @@ def test_orientation_tags_are_one_warning_and_copies_are_equal_as_seen(tmp_path:
         Pillow.fromarray(stored).save(path, exif=exif)
     prints = duplicates.fingerprints(paths)
     assert [each.orientation for each in prints if isinstance(each, duplicates.Fingerprint)] == [1, 6, 3, 6]
-    assert [each.members for each in duplicates.find_twins(prints)] == [(0, 1, 2)]
+    assert [each.members for each in duplicates.find_duplicates(prints)] == [(0, 1, 2)]
     images = [Image(path, 64, 48) for path in paths]
     (warning,) = audit.check_orientation(images, prints)
     assert (warning.kind, warning.severity) == ("rotated by its orientation tag", "warning")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detect.datasets import coco
-from detect.datasets.audit import SHORT, Side, check_borders, sides, stops_short
+from detect.datasets.audit import SHORT, BorderCounts, border_counts, check_borders, stops_short
 from detect.datasets.convert import audit_sources
 from detect.engine.data import warnings_about
 from detect.images import write_image
@@ -48,39 +48,45 @@ class TestCounting:
     def test_the_nearest_box_of_an_image_counts_for_each_border(self) -> None:
         corners = [(0.0, 5.0, 9.0, 60.0), (2.0, 1.0, 100.0, 9.0), (0.0, 9.0, 9.0, 18.0)]
         several = Image(Path("a.png"), SIZE, 60, tuple(Box("dent", each) for each in corners))
-        found = sides([several, *images([(1.0, 40.0, 95.0, 97.5)]), Image(Path("b.png"), SIZE, SIZE, ())], range(3))
+        found = border_counts(
+            [several, *images([(1.0, 40.0, 95.0, 97.5)]), Image(Path("b.png"), SIZE, SIZE, ())], range(3)
+        )
         assert found == {
-            "left": Side(near=2, touching=1, short=2, beyond=0),
-            "right": Side(near=1, touching=1, short=0, beyond=1),
-            "upper": Side(near=1, touching=0, short=0, beyond=0),
-            "lower": Side(near=2, touching=1, short=1, beyond=0),
+            "left": BorderCounts(near=2, touching=1, short=2, beyond=0),
+            "right": BorderCounts(near=1, touching=1, short=0, beyond=1),
+            "upper": BorderCounts(near=1, touching=0, short=0, beyond=0),
+            "lower": BorderCounts(near=2, touching=1, short=1, beyond=0),
         }
         assert found["left"].share == 0.5
 
     def test_a_group_counts_once(self) -> None:
         frames = images([(0.0, 40.0, 50.0, 60.0), (2.0, 40.0, 50.0, 60.0), (4.0, 40.0, 50.0, 60.0)])
-        assert sides(frames, [7, 7, 7])["left"] == Side(near=1, touching=1, short=0, beyond=0)
-        assert sides(frames, [7, 8, 9])["left"] == Side(near=2, touching=1, short=1, beyond=1)
+        assert border_counts(frames, [7, 7, 7])["left"] == BorderCounts(near=1, touching=1, short=0, beyond=0)
+        assert border_counts(frames, [7, 8, 9])["left"] == BorderCounts(near=2, touching=1, short=1, beyond=1)
 
     def test_crowds_and_drafts_have_no_say(self) -> None:
         box = (0.0, 0.0, 100.0, 100.0)
         unsure = Image(Path("a.png"), SIZE, SIZE, (Box("dent", box, crowd=True), Box("dent", box, score=0.4)))
-        assert set(sides([unsure], [0]).values()) == {Side(0, 0, 0, 0)}
+        assert set(border_counts([unsure], [0]).values()) == {BorderCounts(0, 0, 0, 0)}
 
 
 class TestStopsShort:
     @pytest.mark.parametrize(
         ("side", "other", "expected"),
         [
-            (Side(100, 40, 60, 10), Side(100, 90, 10, 10), True),
-            (Side(19, 1, 18, 0), Side(400, 390, 10, 10), False),  # fewer than 20 are near
-            (Side(100, 75, 25, 2), Side(100, 90, 10, 10), False),  # shares that differ by less than a fifth
-            (Side(22, 10, 12, 1), Side(22, 15, 7, 1), False),  # by chance
-            (Side(100, 40, 60, 55), Side(100, 90, 10, 10), False),  # as many end a little farther off
-            (Side(100, 90, 10, 10), Side(100, 40, 60, 10), False),  # it is the other one
+            (BorderCounts(100, 40, 60, 10), BorderCounts(100, 90, 10, 10), True),
+            (BorderCounts(19, 1, 18, 0), BorderCounts(400, 390, 10, 10), False),  # fewer than 20 are near
+            (
+                BorderCounts(100, 75, 25, 2),
+                BorderCounts(100, 90, 10, 10),
+                False,
+            ),  # shares that differ by less than a fifth
+            (BorderCounts(22, 10, 12, 1), BorderCounts(22, 15, 7, 1), False),  # by chance
+            (BorderCounts(100, 40, 60, 55), BorderCounts(100, 90, 10, 10), False),  # as many end a little farther off
+            (BorderCounts(100, 90, 10, 10), BorderCounts(100, 40, 60, 10), False),  # it is the other one
         ],
     )
-    def test_its_limits(self, side: Side, other: Side, expected: bool) -> None:
+    def test_its_limits(self, side: BorderCounts, other: BorderCounts, expected: bool) -> None:
         assert stops_short(side, other) is expected
 
 

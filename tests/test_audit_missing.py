@@ -10,14 +10,14 @@ import pytest
 from labelled_data import pixels
 from PIL import Image as Pillow
 
-from detect.datasets.duplicates import Link, Twins, compare_all, fingerprints
+from detect.datasets.duplicates import DuplicateGroup, SimilarPair, find_duplicates_and_similar, fingerprints
 from detect.datasets.missing_labels import (
-    check_habits,
-    check_missing,
-    missing_in_copies,
+    check_missing_labels,
+    check_unusual_images,
+    inverse_transform_box,
+    missing_in_duplicates,
     missing_in_strips,
-    turned,
-    turned_back,
+    transform_box,
 )
 from detect.images import read_size
 from detect.structures import Box, Frame, Image, area, intersection
@@ -46,26 +46,28 @@ def test_boxes_follow_a_turned_copy_both_ways(tmp_path: Path, turn: Pillow.Trans
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     picture.save(paths[0])
     picture.transpose(turn).save(paths[1])
-    ((twins,), _) = compare_all([p for p in fingerprints(paths) if not isinstance(p, Exception)])
-    (link,) = twins.links
+    ((duplicate_groups,), _) = find_duplicates_and_similar(
+        [p for p in fingerprints(paths) if not isinstance(p, Exception)]
+    )
+    (link,) = duplicate_groups.links
     here = (10.0, 20.0, 50.0, 35.0)
     there = moved_by(turn, here, *size)
     wh = read_size(paths[1])
-    assert turned(here, link.turn, size, wh) == pytest.approx(there)
-    assert turned_back(there, link.turn, wh, size) == pytest.approx(here)
+    assert transform_box(here, link.transform, size, wh) == pytest.approx(there)
+    assert inverse_transform_box(there, link.transform, wh, size) == pytest.approx(here)
 
 
-def pair(first: list[Box], second: list[Box], turn: int = 0) -> tuple[list[Image], list[Twins]]:
+def pair(first: list[Box], second: list[Box], transform: int = 0) -> tuple[list[Image], list[DuplicateGroup]]:
     images = [Image(Path(f"{n}.png"), 100, 100, tuple(boxes)) for n, boxes in (("a", first), ("b", second))]
-    return images, [Twins((0, 1), False, 0.9, turn > 0, (Link(0, 1, 0.9, turn=turn),))]
+    return images, [DuplicateGroup((0, 1), False, 0.9, transform > 0, (SimilarPair(0, 1, 0.9, transform=transform),))]
 
 
 def test_a_label_that_only_the_copy_has() -> None:
     one, other = Box("dent", (10, 10, 40, 40)), Box("dent", (60, 60, 90, 90))
-    images, twins = pair([one, other], [Box("dent", (12, 9, 41, 42))])
-    (missing,) = missing_in_copies(images, twins)
+    images, duplicate_groups = pair([one, other], [Box("dent", (12, 9, 41, 42))])
+    (missing,) = missing_in_duplicates(images, duplicate_groups)
     assert (missing.image, missing.other, missing.box.xyxy, missing.source) == (1, 0, other.xyxy, "copy")
-    (finding,) = check_missing([missing], images, [Path("a.xml"), Path("b.xml")])
+    (finding,) = check_missing_labels([missing], images, [Path("a.xml"), Path("b.xml")])
     assert (finding.kind, finding.severity, finding.path, finding.image) == (
         "label looks missing",
         "warning",
@@ -76,10 +78,10 @@ def test_a_label_that_only_the_copy_has() -> None:
 
 
 def test_a_mirrored_copy_is_asked_at_the_mirrored_place() -> None:
-    images, twins = pair([Box("dent", (10, 10, 40, 40))], [Box("dent", (60, 10, 90, 40))], turn=1)
-    assert missing_in_copies(images, twins) == []
-    images, twins = pair([Box("dent", (10, 10, 40, 40))], [Box("dent", (10, 10, 40, 40))], turn=1)
-    assert {(m.image, m.box.xyxy) for m in missing_in_copies(images, twins)} == {
+    images, duplicate_groups = pair([Box("dent", (10, 10, 40, 40))], [Box("dent", (60, 10, 90, 40))], transform=1)
+    assert missing_in_duplicates(images, duplicate_groups) == []
+    images, duplicate_groups = pair([Box("dent", (10, 10, 40, 40))], [Box("dent", (10, 10, 40, 40))], transform=1)
+    assert {(m.image, m.box.xyxy) for m in missing_in_duplicates(images, duplicate_groups)} == {
         (0, (60, 10, 90, 40)),
         (1, (60, 10, 90, 40)),
     }
@@ -95,17 +97,17 @@ def test_a_mirrored_copy_is_asked_at_the_mirrored_place() -> None:
     ],
 )
 def test_a_place_that_is_labelled_in_some_way_is_not_missing(second: list[Box]) -> None:
-    images, twins = pair([Box("dent", (10, 10, 40, 40))], second)
-    assert missing_in_copies(images, twins) == []
+    images, duplicate_groups = pair([Box("dent", (10, 10, 40, 40))], second)
+    assert missing_in_duplicates(images, duplicate_groups) == []
 
 
 def test_crowds_are_no_witnesses_and_a_place_is_told_once() -> None:
-    images, twins = pair([Box("dent", (10, 10, 40, 40), crowd=True)], [])
-    assert missing_in_copies(images, twins) == []
+    images, duplicate_groups = pair([Box("dent", (10, 10, 40, 40), crowd=True)], [])
+    assert missing_in_duplicates(images, duplicate_groups) == []
     images, _ = pair([Box("dent", (10, 10, 40, 40))], [Box("dent", (10, 10, 40, 40))])
     images.append(Image(Path("c.png"), 100, 100))
-    links = (Link(0, 1, 0.9), Link(0, 2, 0.9), Link(1, 2, 0.9))
-    assert len(missing_in_copies(images, [Twins((0, 1, 2), False, 0.9, False, links)])) == 1
+    links = (SimilarPair(0, 1, 0.9), SimilarPair(0, 2, 0.9), SimilarPair(1, 2, 0.9))
+    assert len(missing_in_duplicates(images, [DuplicateGroup((0, 1, 2), False, 0.9, False, links)])) == 1
 
 
 def strip(count: int = 7, step: int = 30, defect: tuple[float, ...] = (80, 200, 130, 240)) -> list[Image]:
@@ -132,7 +134,7 @@ def test_a_frame_that_lacks_what_the_others_label() -> None:
     assert missing.image == 4
     assert missing.box.xyxy == (80, 80, 130, 120)
     assert missing.labelled == missing.seen - 1
-    (finding,) = check_missing([missing], frames, [Path("strips.json")] * 7)
+    (finding,) = check_missing_labels([missing], frames, [Path("strips.json")] * 7)
     assert f"{missing.labelled} of the {missing.seen} frames that show the place have one" in finding.message
 
 
@@ -154,10 +156,10 @@ def test_the_habits_of_the_data() -> None:
     images = [Image(Path(f"rolled_in_scale_{i}.png"), 9, 9, boxes) for i in range(60)]
     files = [image.path.with_suffix(".xml") for image in images]
     names = ("dent", "rolled-in scale")
-    assert check_habits(images, files, names) == []
+    assert check_unusual_images(images, files, names) == []
     images[7] = Image(images[7].path, 9, 9, (Box("dent", (0, 0, 5, 5)),))
     images[9] = Image(images[9].path, 9, 9)
-    empty, other = check_habits(images, files, names)
+    empty, other = check_unusual_images(images, files, names)
     assert (empty.path, other.path) == (files[9], files[7])
     assert "rolled_in_scale_9.png has no object, as only this one of 60 images" in empty.message
     assert "rolled_in_scale_7.png has no box of rolled-in scale, the class it is named after" in other.message
@@ -166,9 +168,9 @@ def test_the_habits_of_the_data() -> None:
 def test_habits_that_are_none() -> None:
     files = [Path(f"{i}.xml") for i in range(100)]
     half = [Image(Path(f"dent_{i}.png"), 9, 9, (Box("dent", (0, 0, 5, 5)),) * (i % 2)) for i in range(100)]
-    assert check_habits(half, files, ("dent",)) == []
+    assert check_unusual_images(half, files, ("dent",)) == []
     few = [Image(Path(f"dent_{i}.png"), 9, 9) for i in range(3)]
-    assert check_habits(few, files[:3], ("dent",)) == []
+    assert check_unusual_images(few, files[:3], ("dent",)) == []
 
 
 def test_strips_drawn_by_code_lose_labels_that_are_found_again(tmp_path: Path) -> None:

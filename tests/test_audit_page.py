@@ -17,8 +17,8 @@ import detect as detect_package
 from detect.datasets.audit import SHORT, AuditReport
 from detect.datasets.convert import NO_BOXES, audit_sources
 from detect.datasets.reading import IN_NO_PART
-from detect.report.audit import gist, kinds, listed, to_html
-from detect.report.charts import doubling_edges, histogram, shares
+from detect.report.audit import audit_summary, enumerate_names, findings_by_kind, to_html
+from detect.report.charts import histogram, log2_bin_edges, shares
 from detect.structures import Finding
 
 
@@ -57,7 +57,7 @@ def test_the_page_shows_what_was_found(faulty: Path) -> None:
     assert 'class="card alert"' in pairs
     lacking = section(page, "missing")
     assert "crazing is labelled in the copy beside it" in lacking
-    assert "detect doubts" in lacking
+    assert "detect label-issues" in lacking
     boxes = section(page, "boxes")
     assert boxes.index("box outside image") < boxes.index("duplicate box")  # errors first
     listing = section(page, "all")
@@ -130,29 +130,29 @@ def test_the_verb_writes_it_and_json_stays_alone(faulty: Path, tmp_path: Path, d
 def test_many_cards_are_cut_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from detect.report import audit as audit_pictures
 
-    monkeypatch.setattr(audit_pictures, "_MOST_CARDS", 2)
+    monkeypatch.setattr(audit_pictures, "_MAX_CARDS", 2)
     root = tmp_path / "steel"
     for n in range(5):
         pair(root, f"crazing_{n}", [("crazing", 5, 5, 25, 25)] * 2)
     page = to_html(audit_sources([root]), meta={})
     assert page.count('<figure class="card"') == 2
     assert "3 cards left out" in page
-    monkeypatch.setattr(audit_pictures, "_MOST_BYTES", 1)
+    monkeypatch.setattr(audit_pictures, "_MAX_AUDIT_BYTES", 1)
     assert "1 picture not shown" in to_html(audit_sources([root]), meta={})
 
 
 def test_words(faulty: Path) -> None:
     report = audit_sources([faulty], split="train=1-4,val=5-8")
-    rows = kinds(report)
+    rows = findings_by_kind(report)
     assert [row.severity for row in rows] == sorted(
         (row.severity for row in rows), key=["error", "warning", "note"].index
     )
     assert all(row.says for row in rows)
-    assert "No difference between the parts goes beyond chance" in gist(report)
-    assert gist(replace(report, parts={}, findings=())) == "Nothing stops a training."
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b", "c"]) == "a, b and c"
-    assert listed(list("abcdefgh")) == "a, b, c, d, e and 3 more"
+    assert "No difference between the parts goes beyond chance" in audit_summary(report)
+    assert audit_summary(replace(report, parts={}, findings=())) == "Nothing stops a training."
+    assert enumerate_names(["a"]) == "a"
+    assert enumerate_names(["a", "b", "c"]) == "a, b and c"
+    assert enumerate_names(list("abcdefgh")) == "a, b, c, d, e and 3 more"
 
 
 def test_every_kind_of_finding_is_explained() -> None:
@@ -169,12 +169,12 @@ def test_every_kind_of_finding_is_explained() -> None:
     }
     assert len(names) > 25
     report = AuditReport({}, tuple(Finding(name, "note", Path("a"), "") for name in names))
-    assert [row.name for row in kinds(report) if not row.says] == []
+    assert [row.name for row in findings_by_kind(report) if not row.says] == []
 
 
 def test_histograms_hold_every_value() -> None:
     for values in ([5.0], [3.0, 700.0], [1.0, 64.0], [0.3, 30000.0]):
-        edges = doubling_edges(values)
+        edges = log2_bin_edges(values)
         assert edges[0] <= min(values)
         assert edges[-1] > max(values)
         assert 2 <= len(edges) <= 17

@@ -13,7 +13,7 @@ from labelled_data import steel
 
 from detect.datasets.duplicates import Fingerprint
 from detect.datasets.missing_labels import check_shifts
-from detect.datasets.part_shift import Shift, corrected, exact_share_p, find_shifts, permutation_p
+from detect.datasets.part_shift import Shift, find_shifts, fisher_exact_p, holm_correction, permutation_p
 from detect.structures import Box, Image
 
 
@@ -59,24 +59,27 @@ def test_a_permutation_test_agrees_with_all_ways_to_divide() -> None:
 
     ways = [np.isin(np.arange(7), way) for way in combinations(range(7), 3)]
     exact = np.mean([apart(way) >= apart(first) - 1e-9 for way in ways])
-    drawn = permutation_p(values, weights, first, rng=np.random.default_rng(0), most=20_000)
+    drawn = permutation_p(values, weights, first, rng=np.random.default_rng(0), max_permutations=20_000)
     assert drawn == pytest.approx(exact, rel=0.5)  # it stops after 20 hits
-    assert permutation_p(values, weights, first, rng=np.random.default_rng(0), most=20_000) == drawn
-    assert permutation_p(values, weights, ~first, rng=np.random.default_rng(0), most=20_000) == drawn
+    assert permutation_p(values, weights, first, rng=np.random.default_rng(0), max_permutations=20_000) == drawn
+    assert permutation_p(values, weights, ~first, rng=np.random.default_rng(0), max_permutations=20_000) == drawn
 
 
 def test_no_p_value_is_smaller_than_the_drawing_can_tell() -> None:
     values, first = np.concatenate([np.zeros(50), np.ones(50)]), np.arange(100) < 50
-    assert permutation_p(values, np.ones(100), first, rng=np.random.default_rng(0), most=999) == 1 / 1000
-    assert permutation_p(values, np.ones(100), np.zeros(100, bool), rng=np.random.default_rng(0), most=999) == 1
-    assert permutation_p(np.ones(100), np.ones(100), first, rng=np.random.default_rng(0), most=999) == 1
+    assert permutation_p(values, np.ones(100), first, rng=np.random.default_rng(0), max_permutations=999) == 1 / 1000
+    assert (
+        permutation_p(values, np.ones(100), np.zeros(100, bool), rng=np.random.default_rng(0), max_permutations=999)
+        == 1
+    )
+    assert permutation_p(np.ones(100), np.ones(100), first, rng=np.random.default_rng(0), max_permutations=999) == 1
 
 
 def test_shares_and_the_correction_by_hand() -> None:
-    assert exact_share_p((3, 0), (3, 3)) == pytest.approx(0.1)  # 2 of the 20 ways
-    assert exact_share_p((1, 1), (2, 2)) == 1
-    assert corrected([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert corrected([]) == []
+    assert fisher_exact_p((3, 0), (3, 3)) == pytest.approx(0.1)  # 2 of the 20 ways
+    assert fisher_exact_p((1, 1), (2, 2)) == 1
+    assert holm_correction([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm_correction([]) == []
 
 
 # Parts
@@ -226,4 +229,4 @@ def test_the_real_data_differs_from_part_to_part(neu_det: Path, detect: Callable
     }
     pairs = [(*(Path(p).stem for p in pair["images"]), pair["exact"]) for pair in told["duplicates"]]
     assert sorted(pairs) == [("inclusion_188", "inclusion_210", False), ("patches_101", "patches_105", True)]
-    assert max(pair["likeness"] for pair in told["strangers"]) < 0.65
+    assert max(pair["similarity"] for pair in told["similar_pairs"]) < 0.65

@@ -20,8 +20,8 @@ from detect.engine.trainer import train
 from detect.errors import DivergenceError
 from detect.images import read_image
 from detect.models.checkpoint import load_checkpoint
-from detect.models.distributed import Team
-from detect.models.roi_heads import DetectionHeads
+from detect.models.distributed import World
+from detect.models.roi_heads import CascadeRoIHeads
 
 Losses = dict[str, Tensor]
 
@@ -36,14 +36,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[Losses], Losses], when: Callable[[int], bool]) -> None:
     """Change the box head's losses in the steps, counted from 1, for which ``when`` holds."""
-    losses, calls = DetectionHeads.losses, []
+    losses, calls = CascadeRoIHeads.losses, []
 
     def spoilt(self: Any, *arguments: Any) -> Losses:
         calls.append(1)
         found: Losses = losses(self, *arguments)
         return change(found) if when(len(calls)) else found
 
-    monkeypatch.setattr(DetectionHeads, "losses", spoilt)
+    monkeypatch.setattr(CascadeRoIHeads, "losses", spoilt)
 
 
 def no_number(found: Losses) -> Losses:
@@ -240,9 +240,9 @@ def test_all_shares_of_a_batch_are_named_and_saved(data: Path, tmp_path: Path, m
         )
         for i in (0, 1)
     ]
-    gather = BadSteps(tmp_path, images, Team(), action="stop", in_a_row=1, say=print)
+    gather = BadSteps(tmp_path, images, World(), action="stop", in_a_row=1, say=print)
     shares = [(part.images, part.targets, *gather._files(part)) for part in parts]
-    monkeypatch.setattr(Team, "gathered", lambda self, value: shares)
+    monkeypatch.setattr(World, "gathered", lambda self, value: shares)
     with pytest.raises(DivergenceError, match=r"on train_00\.bmp, train_01\.bmp \(with train_09\.bmp\); the batch"):
         gather.meet("reason", parts[0], Moment(1, 1))
     assert len(torch.load(tmp_path / "bad_steps" / "epoch1_step1.pt")["images"]) == 2

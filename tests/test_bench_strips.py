@@ -18,11 +18,11 @@ from torch import nn
 from detect.benchmark.strips import (
     FrameTimes,
     by_condition,
-    difference,
     frame_times,
     judge_strips,
     only,
-    score,
+    score_detections,
+    score_difference,
     seen_before,
 )
 from detect.benchmark.strips_watching import (
@@ -30,10 +30,10 @@ from detect.benchmark.strips_watching import (
     COPIED,
     MOVED,
     SEEN,
-    Averaged,
-    Step,
+    AveragedDetections,
+    FrameStep,
     average,
-    carry,
+    propagate,
     steps_of,
     watch_all,
     watch_every,
@@ -59,7 +59,7 @@ def found(*rows: tuple[Sequence[float], float, int]) -> Detections:
     return Detections(*as_arrays, ("a", "b"))
 
 
-def rows(known: Averaged) -> list[tuple[list[float], float, int]]:
+def rows(known: AveragedDetections) -> list[tuple[list[float], float, int]]:
     each = known.found
     return [(b.tolist(), round(float(s), 4), int(k)) for b, s, k in zip(each.boxes_xyxy, each.scores, each.labels)]
 
@@ -70,7 +70,7 @@ class TestAveraging:
     UP = (0.0, -10.0)
     FIRST = found(([10, 40, 30, 60], 0.8, 1))
 
-    def after(self, *frames: Detections) -> Averaged:
+    def after(self, *frames: Detections) -> AveragedDetections:
         known = average(self.FIRST, None, (0, 0), SIZE)
         for frame in frames:
             known = average(frame, known, self.UP, SIZE)
@@ -115,14 +115,14 @@ class TestAveraging:
         assert rows(average(found(([10, 40, 30, 60], 0.5, 1)), known, (0, -100), SIZE)) == [([10, 40, 30, 60], 0.5, 1)]
 
     def test_carried_on_before_it_is_seen_a_score_stays(self) -> None:
-        assert rows(carry(self.after(), (5.0, -10.0), SIZE)) == [([15, 30, 35, 50], 0.8, 1)]
+        assert rows(propagate(self.after(), (5.0, -10.0), SIZE)) == [([15, 30, 35, 50], 0.8, 1)]
 
     def test_scores_stay_within_1_where_a_box_outgrows_its_centre(self) -> None:
         grown = average(found(([10, 30, 30, 100], 0.9, 1)), self.after(), self.UP, SIZE)
         assert all(score <= 1 for _, score, _ in rows(grown))
 
     def test_only_the_best_are_kept(self) -> None:
-        known = average(found(([50, 50, 70, 70], 0.9, 2)), self.after(), self.UP, SIZE, most=1)
+        known = average(found(([50, 50, 70, 70], 0.9, 2)), self.after(), self.UP, SIZE, max_detections=1)
         assert rows(known) == [([50, 50, 70, 70], 0.45, 2)]
 
 
@@ -168,7 +168,7 @@ def filmed(tmp_path: Path) -> Dataset:
     return Dataset(tuple(images), ("a",))
 
 
-def seen(dataset: Dataset) -> tuple[Perfect, DetectionDataset, list[list[Step]]]:
+def seen(dataset: Dataset) -> tuple[Perfect, DetectionDataset, list[list[FrameStep]]]:
     images = DetectionDataset(dataset, channels=1)
     return Perfect(dataset), images, steps_of(images, read_motion=False)
 
@@ -183,7 +183,7 @@ class TestPerfectDetector:
         strip_of = [0] * 6 + [1] * 6
 
         def ap50(way: str) -> dict[str, float]:
-            told = score([ways[way]], truths, strip_of, resamples=20).told(0.95)
+            told = score_detections([ways[way]], truths, strip_of, resamples=20).as_dict(0.95)
             return {part: figures["AP50"]["mean"] for part, figures in told.items()}
 
         assert ap50(SEEN) == pytest.approx({"all": 1, "seen before": 1})
@@ -245,13 +245,18 @@ class TestPerfectDetector:
         ways = watch_all(model, ("a",), images, strips)  # type: ignore[arg-type]
         truth = {"all": coco.to_dict(filmed, Path())}
         nothing = {i: found() for i in range(12)}
-        good, bad = (score([each], truth, [0] * 6 + [1] * 6, resamples=50) for each in (ways[SEEN], nothing))
-        assert difference(good, bad, 0.95)["all"]["AP50"] == {"value": 1, "low": 1, "high": 1, "verdict": "better"}
-        assert difference(bad, good, 0.95)["all"]["AP50"]["verdict"] == "worse"
+        good, bad = (score_detections([each], truth, [0] * 6 + [1] * 6, resamples=50) for each in (ways[SEEN], nothing))
+        assert score_difference(good, bad, 0.95)["all"]["AP50"] == {
+            "value": 1,
+            "low": 1,
+            "high": 1,
+            "verdict": "better",
+        }
+        assert score_difference(bad, good, 0.95)["all"]["AP50"]["verdict"] == "worse"
 
     def test_times_of_key_frames_and_of_those_between(self, filmed: Dataset) -> None:
-        assert FrameTimes(10, 2).frames_a_second(1) == pytest.approx(100)
-        assert FrameTimes(10, 2).frames_a_second(3) == pytest.approx(3000 / 14)
+        assert FrameTimes(10, 2).frames_per_second(1) == pytest.approx(100)
+        assert FrameTimes(10, 2).frames_per_second(3) == pytest.approx(3000 / 14)
         model, _, strips = seen(filmed)
         threads = torch.get_num_threads()
         times = frame_times(
@@ -382,11 +387,11 @@ class TestCommand:
             ("memory", 2, "incoming surface"),
             ("memory", 2, "foreseen"),
         ]
-        assert told["key_frames"][3]["times_the_frames"] == 1
-        assert told["key_frames"][2]["times_the_frames"] > 1
+        assert told["key_frames"][3]["relative_frame_rate"] == 1
+        assert told["key_frames"][2]["relative_frame_rate"] > 1
         simpler = ["plain, incoming surface, key frames every 2", "plain, boxes moved, key frames every 2"]
         assert list(told["key_frames"][4]["differences"]) == ["memory", *simpler]
-        ahead = {row["name"]: row for row in told["foreseeing"]}
+        ahead = {row["name"]: row for row in told["frame_prediction"]}
         assert "plain, foreseen" not in ahead
         assert len(ahead["memory, foreseen"]["differences"]) == 6
 

@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from detect import __version__
 from detect import cli as commands
 from detect.cli import VERBS, main
-from detect.cli.common import Verb, command, print_table, shown
+from detect.cli.common import Verb, command, display_path, print_table
 from detect.cli.inputs import find_images
 from detect.errors import DetectError
 from detect.images import SUFFIXES, read_image, read_size, write_image
@@ -95,7 +95,7 @@ def test_no_verb_shows_the_help_and_fails(detect: Run) -> None:
     ("arguments", "sentence"),
     [
         (["tarin"], "did you mean 'train'?"),
-        (["frobnicate"], "the verbs are convert, audit, sample, train, evaluate, compare, doubts, infer"),
+        (["frobnicate"], "the verbs are convert, audit, sample, train, evaluate, compare, label-issues, infer"),
         (["train"], "CONFIG; see detect train --help"),
         (["train", "no-such.yaml"], "no-such.yaml: "),
         (["train", "configs/neu.yaml", "train.epoch=3"], "did you mean 'train.epochs'?"),
@@ -318,9 +318,9 @@ def test_a_table_in_a_file_has_no_colours_and_no_folds(capsys: pytest.CaptureFix
 
 def test_paths_are_shown_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert shown(tmp_path / "a" / "b") == str(Path("a", "b"))
-    assert shown(Path("a")) == "a"
-    assert shown(tmp_path.parent) == str(tmp_path.parent)
+    assert display_path(tmp_path / "a" / "b") == str(Path("a", "b"))
+    assert display_path(Path("a")) == "a"
+    assert display_path(tmp_path.parent) == str(tmp_path.parent)
 
 
 def test_a_shown_command_can_be_pasted() -> None:
@@ -399,7 +399,7 @@ def test_infer_sees_draws_and_drafts_the_upright_image(detect: Run, tmp_path: Pa
         assert (entry["width"], entry["height"]) == (20, 30)
         width, height = read_size(Path(entry["picture"]))  # small images are drawn enlarged
         assert width * 30 == height * 20
-    drafts = json.loads((out / "drafts.json").read_text())["images"]
+    drafts = json.loads((out / "pre_annotations.json").read_text())["images"]
     assert [(each["width"], each["height"]) for each in drafts] == [(20, 30)] * 2
 
 

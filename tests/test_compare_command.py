@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from labelled_data import picture
 
-from detect.cli.judged_runs import names_of, runs_of
+from detect.cli.judged_runs import runs_of, system_names
 
 Run = Callable[..., Any]
 Results = list[dict[str, Any]]
@@ -269,8 +269,8 @@ def test_systems_are_called_by_what_tells_them_apart(
             write(path, [])
         else:
             path.mkdir(parents=True)
-    assert names_of(paths, None) == called
-    assert names_of(paths, ["x", "y"]) == ["x", "y"]
+    assert system_names(paths, None) == called
+    assert system_names(paths, ["x", "y"]) == ["x", "y"]
 
 
 def test_torch_is_not_loaded(pair: tuple[Path, Path], data: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from detect.models.checkpoint import load_checkpoint
 from detect.models.faster_rcnn import DeepConv2d, keep_depth
 from detect.structures import Box, Dataset, Image
 from detect.synthetic.corruptions import corrupt
-from detect.visualize import to_8bit
+from detect.visualize import to_uint8
 
 WHITE = 4095  # of a camera of 12 bits
 CALM = {"brightness": 0, "contrast": 0.1, "illumination": 0, "mosaic": 0, "crop": 0, "mosaic_off_epochs": 0}
@@ -170,7 +170,7 @@ class TestTheLowBitsCarryTheDefect:
         eight, twelve = (entry["detections"] for entry in json.loads(outcome.out)["images"])
         assert len(eight) == len(twelve) > 0
         assert [each["score"] for each in twelve] == pytest.approx([each["score"] for each in eight], abs=0.01)
-        for verb in (["infer", tmp_path / "twelve.tif", "--weights"], ["evaluate"], ["doubts"], ["serve"]):
+        for verb in (["infer", tmp_path / "twelve.tif", "--weights"], ["evaluate"], ["label-issues"], ["serve"]):
             outcome = detect(*verb, run, "--max-value", 17)
             assert (outcome.code, "max_value: white is 17; give 255 to 65535" in outcome.err) == (2, True)
 
@@ -242,7 +242,7 @@ class TestTheScale:
         pixels = np.random.default_rng(0).integers(300, 9000, (90, 70)).astype(np.uint16)
         low, high = np.quantile(pixels, (0.001, 0.999))
         expected = np.rint(np.clip((pixels - low) * (255 / (high - low)), 0, 255))
-        np.testing.assert_array_equal(to_8bit(pixels), expected)
+        np.testing.assert_array_equal(to_uint8(pixels), expected)
 
 
 class TestTheFirstConvolution:

@@ -14,8 +14,8 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou
 
 from detect.models.cost import cost
-from detect.models.nms import final_boxes, overlaps, softly_suppressed, voted
-from detect.models.roi_heads import Seen, stage_losses
+from detect.models.nms import box_voting, class_overlaps, postprocess_detections, soft_nms
+from detect.models.roi_heads import RoIOutput, stage_losses
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +40,12 @@ def test_a_single_look_gives_torchvisions_detections(counts: list[int], spread: 
     logits, offsets = torch.randn(sum(counts), 3) * 2, torch.randn(sum(counts), 4) * spread
     given = logits, offsets.repeat(1, 3), proposals, shapes
     expected = zip(*RoIHeads.postprocess_detections(model, *given))
-    seen = Seen(logits, offsets, None)
+    seen = RoIOutput(logits, offsets, None)
     moved = model.box_coder.decode_single(offsets, torch.cat(proposals)).split(counts)
     scores = model.scores_of(seen).split(counts)
     rules = {"least": 0.05, "nms_iou": model.nms_thresh, "most": 15}
     for (boxes, wanted_scores, labels), *ours in zip(expected, moved, scores, shapes):
-        found = final_boxes(*ours, **rules)
+        found = postprocess_detections(*ours, **rules)
         assert torch.equal(found["boxes"], boxes)
         assert torch.equal(found["scores"], wanted_scores)
         assert torch.equal(found["labels"], labels)
@@ -57,7 +57,7 @@ class TestQuality:
         coder = heads().box_coder
         wanted = coder.encode_single(torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [5, 5, 9, 9]]), proposals)
         return stage_losses(
-            Seen(torch.zeros(3, 3), offsets, quality),
+            RoIOutput(torch.zeros(3, 3), offsets, quality),
             proposals,
             torch.tensor([1, 2, 0]),
             wanted,
@@ -81,7 +81,7 @@ class TestQuality:
         assert offsets.grad is None or not offsets.grad.any()
 
     def test_scores_are_weighed_with_it(self) -> None:
-        seen = Seen(torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1))
+        seen = RoIOutput(torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1))
         torch.testing.assert_close(heads(quality_weight=0.25).scores_of(seen), torch.full((1, 2), 3**-0.75 * 2**-0.25))
         assert heads().box_predictor.quality is None, "nothing is foreseen unless it counts"
 
@@ -147,13 +147,13 @@ class TestSoftSuppression:
     ) -> None:
         boxes, scores = some_boxes(25), torch.rand(25, 3)
         scores[:, 2] = 0
-        found = softly_suppressed(overlaps(boxes), scores, suppression, picks=picks)
+        found = soft_nms(class_overlaps(boxes), scores, suppression, picks=picks)
         for number in range(3):
             torch.testing.assert_close(found[:, number], self.one_class(boxes, scores[:, number], picks, power, scale))
 
     def test_scores_above_the_least_are_exact_and_others_stay_below_it(self) -> None:
         boxes, scores = some_boxes(40), torch.rand(40, 2)
-        exact, quick = softly_suppressed(overlaps(boxes), scores), softly_suppressed(overlaps(boxes), scores, least=0.2)
+        exact, quick = soft_nms(class_overlaps(boxes), scores), soft_nms(class_overlaps(boxes), scores, least=0.2)
         assert torch.equal(exact > 0.2, quick > 0.2)
         assert torch.equal(exact[exact > 0.2], quick[exact > 0.2])
 
@@ -161,10 +161,10 @@ class TestSoftSuppression:
         boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 30], [50, 50, 60, 60]])
         scores = torch.tensor([[0.9], [0.8], [0.3]])
         rules = {"least": 0.05, "nms_iou": 0.5, "most": 10}
-        hard = final_boxes(boxes, scores, (64, 64), **rules)
+        hard = postprocess_detections(boxes, scores, (64, 64), **rules)
         assert hard["scores"].tolist() == pytest.approx([0.9, 0.3])
         for suppression, left in (("soft", math.exp(-(0.75**2) / 0.5)), ("steep", math.exp(-(0.75**4) / 0.12))):
-            found = final_boxes(boxes, scores, (64, 64), suppression=suppression, **rules)
+            found = postprocess_detections(boxes, scores, (64, 64), suppression=suppression, **rules)
             assert found["scores"].tolist() == pytest.approx([0.9, 0.3, 0.8 * left])
             assert torch.equal(found["boxes"], boxes[[0, 2, 1]])
 
@@ -173,7 +173,7 @@ class TestSoftSuppression:
     def test_nothing_found_is_no_trouble(self, suppression: str, voting: bool) -> None:
         rules = {"least": 0.05, "nms_iou": 0.5, "most": 10, "suppression": suppression, "voting": voting}
         for boxes, scores in ((torch.zeros(0, 4), torch.zeros(0, 2)), (some_boxes(3), torch.full((3, 2), 0.01))):
-            found = final_boxes(boxes, scores, (64, 64), **rules)
+            found = postprocess_detections(boxes, scores, (64, 64), **rules)
             assert [len(found[key]) for key in ("boxes", "labels", "scores")] == [0, 0, 0]
 
 
@@ -182,7 +182,7 @@ class TestVoting:
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 3]])
         scores = torch.tensor([[0.6, 0.0], [0.3, 0.5], [0.9, 0.5]])
         near = math.exp(-((1 - 0.8) ** 2) / 0.1)  # the third overlaps the first by 0.3: it has no say
-        found = voted(boxes, overlaps(boxes), scores)
+        found = box_voting(boxes, class_overlaps(boxes), scores)
         bottom = (0.6 * 10 + 0.3 * near * 8) / (0.6 + 0.3 * near)
         torch.testing.assert_close(found[0, 0], torch.tensor([0, 0, 10, bottom]))
         torch.testing.assert_close(found[1, 1], boxes[1])  # in the second class, the first box has no score
@@ -190,6 +190,6 @@ class TestVoting:
     def test_what_is_suppressed_has_voted(self) -> None:
         boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 30]])
         rules = {"least": 0.05, "nms_iou": 0.5, "most": 10}
-        found = final_boxes(boxes, torch.tensor([[0.9], [0.8]]), (64, 64), voting=True, **rules)
+        found = postprocess_detections(boxes, torch.tensor([[0.9], [0.8]]), (64, 64), voting=True, **rules)
         assert found["scores"].tolist() == pytest.approx([0.9])
         assert 30 < float(found["boxes"][0, 3]) < 40

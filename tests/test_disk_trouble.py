@@ -19,7 +19,7 @@ from tiny import tiny_config, write_parts
 from detect.engine.run_folder import RunFolder
 from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError
-from detect.fileio import copy, whole_file, write_json, write_text
+from detect.fileio import atomic_write, copy, write_json, write_text
 from detect.images import read_image, write_image
 from detect.models.checkpoint import load_checkpoint, save_checkpoint, save_tensors
 
@@ -144,7 +144,7 @@ class TestFiles:
         flush, rename = os.fsync, Path.replace
         monkeypatch.setattr(os, "fsync", lambda handle: (order.append("flush"), flush(handle)))
         monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("rename"), rename(self, to)))
-        with whole_file(tmp_path / "a", lasting=True) as file:
+        with atomic_write(tmp_path / "a", lasting=True) as file:
             file.write(b"a")
         assert order == ["flush", "rename", "flush"] if os.name == "posix" else ["flush", "rename"]
 

@@ -23,17 +23,17 @@ from detect.data.loader import EpochSampler
 from detect.engine.run_folder import RunLock
 from detect.errors import ConfigError
 from detect.models.checkpoint import load_checkpoint
-from detect.models.distributed import Team
+from detect.models.distributed import World
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
     alone = EpochSampler(22, 8, seed=5)
-    team = [EpochSampler(22, 8, seed=5, share=(rank, 4)) for rank in range(4)]
-    for sampler in (alone, *team):
+    world = [EpochSampler(22, 8, seed=5, share=(rank, 4)) for rank in range(4)]
+    for sampler in (alone, *world):
         sampler.epoch = 3
-    for whole, *shares in zip(alone, *team):
+    for whole, *shares in zip(alone, *world):
         assert sorted(whole) == sorted(key for share in shares for key in share)
         assert {len(share) for share in shares} == {2}
 
@@ -68,15 +68,15 @@ def test_a_validation_set_smaller_than_the_team_is_judged(data: Path, tmp_path: 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images or clips a step can't be shared evenly by 4"):
-        Team(0, 4).check_shares(6)
+        World(0, 4).check_shares(6)
 
 
 def test_a_team_of_one_needs_no_network() -> None:
-    team, model = Team(), torch.nn.Linear(1, 1)
-    assert team.leads
-    assert team.wrapped(model) is model
-    assert team.mean({"loss": 2.0}) == {"loss": 2.0}
-    assert team.told("words") == "words"
+    world, model = World(), torch.nn.Linear(1, 1)
+    assert world.is_main_process
+    assert world.wrapped(model) is model
+    assert world.mean({"loss": 2.0}) == {"loss": 2.0}
+    assert world.told("words") == "words"
 
 
 def detect_train(run: Path, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
@@ -158,7 +158,7 @@ def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path:
 _SPOILT = """
 import math, os, sys
 from detect.cli import main
-from detect.models.roi_heads import DetectionHeads
+from detect.models.roi_heads import CascadeRoIHeads as DetectionHeads
 losses, calls = DetectionHeads.losses, []
 def spoilt(self, *arguments):
     calls.append(1)
@@ -174,7 +174,7 @@ def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path)
     run = configured(data, tmp_path / "run")
     arguments = ["train", str(run), "train.epochs=1", "train.on_bad_step=skip", "augment.mosaic=0"]
     port = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(processes._free_port())}
-    team = [
+    world = [
         subprocess.Popen(
             [sys.executable, "-c", _SPOILT, *arguments],
             cwd=ROOT,
@@ -185,8 +185,8 @@ def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path)
         )
         for rank in (0, 1)
     ]
-    told = [process.communicate(timeout=240)[0] for process in team]
-    assert [process.returncode for process in team] == [0, 0], told
+    told = [process.communicate(timeout=240)[0] for process in world]
+    assert [process.returncode for process in world] == [0, 0], told
     assert told[0].count("skipped a step: loss_box_reg is no finite number in epoch 1, step") == 2
     (line,) = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert line["skipped"] == 2
@@ -201,7 +201,7 @@ def test_who_caused_a_loss_may_end_after_those_who_noticed_it(
     program.write_text('#!/bin/sh\nif [ "$RANK" = 0 ]; then exit 75; fi\nsleep 1\necho the cause >&2\nexit 2\n')
     program.chmod(0o755)
     monkeypatch.setattr(processes.sys, "executable", str(program))
-    assert processes.run_together(["train"], 2) == 2
+    assert processes.launch_processes(["train"], 2) == 2
     assert "the cause" in capsys.readouterr().err
 
 

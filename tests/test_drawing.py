@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detect.errors import DataError
 from detect.structures import Box, Detection, Detections
 from detect.visualize import (
-    Mark,
+    StyledBox,
     _fit,
     _place,
     class_colours,
@@ -20,8 +20,8 @@ from detect.visualize import (
     default_scale,
     draw_boxes,
     draw_detections,
-    draw_marks,
-    to_8bit,
+    draw_styled_boxes,
+    to_uint8,
 )
 
 GRAY = np.full((200, 200), 128, np.uint8)
@@ -34,7 +34,7 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def test_an_outline_frames_its_box_and_leaves_the_inside_alone() -> None:
-    picture = draw_marks(GRAY, [Mark((50, 60, 90, 120), "", RED)], scale=4)
+    picture = draw_styled_boxes(GRAY, [StyledBox((50, 60, 90, 120), "", RED)], scale=4)
     assert picture.shape == (800, 800, 3)
     red = picture[..., 0].astype(int) - picture[..., 1] > 100
     ys, xs = np.nonzero(red)
@@ -46,7 +46,9 @@ def test_an_outline_frames_its_box_and_leaves_the_inside_alone() -> None:
 
 
 def test_a_fractional_corner_gives_a_softer_edge_than_a_whole_one() -> None:
-    column = {x: draw_marks(GRAY, [Mark((x, 60, 150, 120), "", RED)], scale=1)[90, 40:60, 0] for x in (50.0, 50.5)}
+    column = {
+        x: draw_styled_boxes(GRAY, [StyledBox((x, 60, 150, 120), "", RED)], scale=1)[90, 40:60, 0] for x in (50.0, 50.5)
+    }
     assert set(column[50.0]) < set(column[50.5]) or len(set(column[50.5])) > len(set(column[50.0]))
 
 
@@ -91,9 +93,9 @@ def test_ignored_boxes_are_dashed() -> None:
 )
 def test_any_box_can_be_drawn_on_any_picture(corners: tuple[float, float, float, float], size: tuple[int, int]) -> None:
     pixels = np.full(size, 128, np.uint8)
-    plain = draw_marks(pixels, [], scale=1)
+    plain = draw_styled_boxes(pixels, [], scale=1)
     for text in ("", "rolled-in_scale 0.87"):
-        picture = draw_marks(pixels, [Mark(corners, text, RED)], scale=1)
+        picture = draw_styled_boxes(pixels, [StyledBox(corners, text, RED)], scale=1)
         assert picture.shape == (*size, 3)
         assert changed(plain, picture).any()
 
@@ -140,12 +142,12 @@ def test_small_images_are_enlarged_and_large_ones_are_not() -> None:
 
 def test_sixteen_bits_are_stretched() -> None:
     ramp = np.linspace(3000, 5000, 200 * 200).reshape(200, 200).astype(np.uint16)
-    shown = to_8bit(ramp)
+    shown = to_uint8(ramp)
     assert shown.dtype == np.uint8
     assert shown.min() == 0
     assert shown.max() == 255
     assert (np.diff(shown.ravel().astype(int)) >= 0).all()
-    assert (to_8bit(np.full((4, 4), 700, np.uint16)) == 0).all()
+    assert (to_uint8(np.full((4, 4), 700, np.uint16)) == 0).all()
     assert draw_boxes(ramp, [Box("patches", (10, 10, 40, 40))]).dtype == np.uint8
 
 

@@ -1,4 +1,4 @@
-"""torchrun starts a team again when one of its processes is killed, and the run ends as if nothing had happened."""
+"""torchrun starts a group again when one of its processes is killed, and the run ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # As ``detect`` on its command line, but that the second process dies in its tenth step, the second of epoch 3.
 _DYING = """
 import faulthandler, os, signal, sys
-faulthandler.dump_traceback_later(150, exit=True)  # a team that hangs ends, and says where
+faulthandler.dump_traceback_later(150, exit=True)  # a group that hangs ends, and says where
 from detect.cli import main
 from detect.engine.steps import Stepper
 step, calls = Stepper.step, []

@@ -20,9 +20,9 @@ from detect.engine.data import shares
 from detect.engine.trainer import train
 from detect.errors import ConfigError
 from detect.models.checkpoint import load_checkpoint
-from detect.models.distributed import mean_count
-from detect.models.layers import TeamNorm
-from detect.models.roi_heads import balanced, draws_of
+from detect.models.distributed import reduce_mean_count
+from detect.models.layers import AllReduceBatchNorm
+from detect.models.roi_heads import image_generators, sample_pos_neg
 from detect.structures import Frame, Image
 
 # Of the weights, relative to their size, after 12 steps by AdamW: what the order of sums may do.
@@ -78,7 +78,7 @@ def _normalised(x: Tensor, slope: Tensor, norm: nn.Module) -> list[Tensor]:
 
 def _of_share(rank: int, x: Tensor, slope: Tensor) -> list[Any]:
     part = slice(0, 2) if rank == 0 else slice(2, None)  # unequal shares
-    return [each.numpy() for each in _normalised(x[part], slope[part], TeamNorm(5))]
+    return [each.numpy() for each in _normalised(x[part], slope[part], AllReduceBatchNorm(5))]
 
 
 @needs_fork
@@ -101,12 +101,12 @@ def test_a_norm_over_the_team_is_that_over_the_whole_batch(shape: tuple[int, ...
 def test_a_norm_over_a_team_of_one_is_batch_norm() -> None:
     torch.manual_seed(0)
     x, slope = torch.randn(6, 5, 7, 3), torch.randn(6, 5, 7, 3)
-    for mine, ordinary in zip(_normalised(x, slope, TeamNorm(5)), _normalised(x, slope, nn.BatchNorm2d(5))):
+    for mine, ordinary in zip(_normalised(x, slope, AllReduceBatchNorm(5)), _normalised(x, slope, nn.BatchNorm2d(5))):
         assert torch.equal(mine, ordinary)
 
 
 def _divisor(rank: int, counts: list[int]) -> float:
-    return float(mean_count(counts[rank], torch.device("cpu")))
+    return float(reduce_mean_count(counts[rank], torch.device("cpu")))
 
 
 @needs_fork
@@ -118,7 +118,7 @@ def test_losses_are_divided_by_what_all_have_sampled(counts: list[int], divisor:
 
 @pytest.mark.parametrize("norm", ["sync", "group"])
 def test_every_norm_of_a_detector_is_the_one_asked_for(norm: str) -> None:
-    asked_for, kinds = {"sync": TeamNorm, "group": nn.GroupNorm}[norm], (nn.BatchNorm1d, nn.BatchNorm2d)
+    asked_for, kinds = {"sync": AllReduceBatchNorm, "group": nn.GroupNorm}[norm], (nn.BatchNorm1d, nn.BatchNorm2d)
     torch.manual_seed(0)
     ordinary = tiny_detector(backbone={"name": "torchvision", "arch": "mobilenet_v3_small"})
     torch.manual_seed(0)
@@ -163,7 +163,10 @@ def test_what_is_drawn_for_an_image_depends_on_nothing_beside_it() -> None:
     model.roi_heads._sampled(proposals, other)
     assert torch.equal(model.roi_heads._sampled(proposals, target), chosen)
     assert not torch.equal(model.roi_heads._sampled(proposals, other), chosen)
-    streams = [balanced(labels, 20, 0.5, draws_of(target, each, labels.device)) for each in ("anchors", "proposals")]
+    streams = [
+        sample_pos_neg(labels, 20, 0.5, image_generators(target, each, labels.device))
+        for each in ("anchors", "proposals")
+    ]
     assert not torch.equal(streams[0][0], streams[1][0])
 
 

@@ -38,13 +38,13 @@ class TestForm:
         )
         assert costs.per_class["crazing"] == ClassCosts(10, 1, None, 0.5, priced=True)
         assert costs.per_class["scratches"] == ClassCosts(40, 1, 0.02, None, priced=True)
-        assert (costs.currency, costs.confidence, costs.choosing, costs.seed) == ("EUR", 0.95, 0.5, 0)
+        assert (costs.currency, costs.confidence, costs.tuning_share, costs.seed) == ("EUR", 0.95, 0.5, 0)
         json.dumps(costs.as_dict(), allow_nan=False)
 
     def test_limits_alone_weigh_a_miss_like_a_false_alarm(self) -> None:
-        costs = costs_of("{default: {limit: {missed: 0.1}}, confidence: 0.9, choosing: 0.7, seed: 3}")
+        costs = costs_of("{default: {limit: {missed: 0.1}}, confidence: 0.9, tuning_share: 0.7, seed: 3}")
         assert costs.per_class["crazing"] == ClassCosts(1, 1, 0.1, None, priced=False)
-        assert (costs.confidence, costs.choosing, costs.seed) == (0.9, 0.7, 3)
+        assert (costs.confidence, costs.tuning_share, costs.seed) == (0.9, 0.7, 3)
 
     def test_a_class_whose_name_is_a_number(self) -> None:
         costs = parse_costs({"classes": {7: {"limit": {"missed": "12.5%"}}}}, ["7"])
@@ -85,7 +85,7 @@ class TestForm:
         ("default: {limit: {missed: 0}}", "'default.limit.missed' is 0; give a share between 0 and 1"),
         ("default: {limit: {false_alarms_per_image: 0}}", "'default.limit.false_alarms_per_image' is 0; give a number"),
         ("{default: {limit: {missed: 0.1}}, confidence: 95}", "'confidence' is 95; give a number from 0.5 to below 1"),
-        ("{default: {limit: {missed: 0.1}}, choosing: 1}", "'choosing' is 1; give a share between 0 and 1"),
+        ("{default: {limit: {missed: 0.1}}, tuning_share: 1}", "'tuning_share' is 1; give a share between 0 and 1"),
         ("{default: {limit: {missed: 0.1}}, joint: 3}", "'joint' is 3; give true or false"),
         ("{default: {limit: {missed: 0.1}}, seed: 0.5}", "'seed' is 0.5; give a whole number"),
         ("{default: {limit: {missed: 0.1}}, currency: 3}", "'currency' is 3; give a word, such as EUR"),
@@ -144,8 +144,8 @@ class TestCommand:
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert "thresholds chosen on 35 images, confirmed on 35 others" in done.stdout
-        assert "scratches: at most 20 % missed: promised with 95 % confidence by" in done.stdout
-        assert "at most 0.01 false alarms an image: can't be promised by 35 images; even without a" in done.stdout
+        assert "scratches: at most 20 % missed: guaranteed with 95 % confidence by" in done.stdout
+        assert "at most 0.01 false alarms an image: can't be guaranteed by 35 images; even without a" in done.stdout
         assert "crazing: no defect on the images to choose on, so 0.5 is no choice but a default" in done.stdout
         assert re.search(
             r"on the others, .* of 30 defective images escape, .* of 5 clean images are stopped", done.stdout
@@ -156,7 +156,7 @@ class TestCommand:
         stored = json.loads((world / "out" / "thresholds.json").read_text())
         assert stored["schema"] == 1
         assert set(stored) == {
-            *("schema", "thresholds", "per_class", "parts", "choosing", "confirming"),
+            *("schema", "thresholds", "per_class", "parts", "tuning", "holdout"),
             *("calibration", "costs", "made"),
         }
         assert set(stored["thresholds"]) == set(NAMES)

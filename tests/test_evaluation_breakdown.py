@@ -1,4 +1,4 @@
-"""The six kinds of error: tiny pictures whose answer is known by hand, and a slow mending judged by pycocotools."""
+"""The six kinds of error: tiny pictures whose answer is known by hand, and a slow fix judged by pycocotools."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detect.evaluation.error_analysis import KINDS, TOTALS, Breakdown, breakdown
-from detect.evaluation.records import Evaluated, Found, JudgedImage, Matches, Truth
+from detect.evaluation.error_analysis import MAIN_ERRORS, SPECIAL_ERRORS, ErrorAnalysis, analyze_errors
+from detect.evaluation.records import CocoEvaluation, DetectionArrays, GroundTruth, GroundTruthImage, Matches
 from detect.evaluation.summary import judge
 
 NAMES = ("inclusion", "patches", "scratches")
 Corners = tuple[float, float, float, float]
-SIX = tuple(kind.name for kind in KINDS)
+SIX = tuple(kind.name for kind in MAIN_ERRORS)
 WHOLE, PART, SLIVER = (0.0, 0.0, 100.0, 100.0), (0.0, 0.0, 100.0, 40.0), (0.0, 0.0, 100.0, 9.0)  # IoU 1, 0.4, 0.09
 AWAY = (120.0, 120.0, 180.0, 180.0)
 
@@ -43,17 +43,17 @@ def case(
     return truth, [{**entry(i, name, box), "score": score} for i, name, box, score in found]
 
 
-def broken_down(*args: Any, **kwargs: Any) -> Breakdown:
-    return breakdown(judge(*case(*args, **kwargs)).evaluated)
+def broken_down(*args: Any, **kwargs: Any) -> ErrorAnalysis:
+    return analyze_errors(judge(*case(*args, **kwargs)).evaluated)
 
 
-def counts(result: Breakdown) -> dict[str, int]:
+def counts(result: ErrorAnalysis) -> dict[str, int]:
     """What occurs, of the six kinds."""
     kinds = result.summary()["kinds"]
     return {name: kinds[name]["count"] for name in SIX if kinds[name]["count"]}
 
 
-def gains(result: Breakdown, category: str) -> dict[str, float]:
+def gains(result: ErrorAnalysis, category: str) -> dict[str, float]:
     """What a category gains, of all kinds that change anything."""
     kinds = result.summary()["per_class"][category]["kinds"]
     return {name: row["gain"] for name, row in kinds.items() if abs(row["gain"]) > 1e-12}
@@ -218,10 +218,10 @@ class TestRows:
     def test_counts_above_a_threshold_are_those_of_the_detections_above_it(self) -> None:
         for seed in range(4):
             truth, detections = scattered_case(seed)
-            whole = breakdown(judge(truth, detections).evaluated)
+            whole = analyze_errors(judge(truth, detections).evaluated)
             for threshold in (0.0, 0.4, 0.7):
                 kept = [each for each in detections if each["score"] >= threshold]
-                alone = breakdown(judge(truth, kept).evaluated).counts()
+                alone = analyze_errors(judge(truth, kept).evaluated).counts()
                 assert {name: row.tolist() for name, row in whole.counts(threshold).items()} == {
                     name: row.tolist() for name, row in alone.items()
                 }
@@ -230,13 +230,13 @@ class TestRows:
         summary = broken_down([(1, "patches", WHOLE)], [(1, "scratches", WHOLE, 0.9)]).summary(0.5)
         assert json.loads(json.dumps(summary, allow_nan=False)) == summary
         assert set(summary) == {"AP50", "foreground_iou", "background_iou", "score_threshold", "kinds", "per_class"}
-        assert list(summary["kinds"]) == [kind.name for kind in (*KINDS, *TOTALS)]
+        assert list(summary["kinds"]) == [kind.name for kind in (*MAIN_ERRORS, *SPECIAL_ERRORS)]
         assert list(summary["per_class"]) == list(NAMES)
         for row in summary["per_class"].values():
             assert list(row["kinds"]) == list(summary["kinds"])
 
 
-# What follows does the same again, slowly: boxes are paired by loops, detections mended one by one, pycocotools run.
+# What follows does the same again, slowly: boxes are paired by loops, detections fixed one by one, pycocotools run.
 
 
 def scattered_case(seed: int, images: int = 5) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -325,9 +325,9 @@ def slow_kinds(
             kinds["localisation" if own else "both"].append((d, best))
         else:
             kinds["duplicate" if own else "classification"].append((d, best))
-    mendable = {g for name in ("classification", "localisation") for _, g in kinds[name]}
+    fixable = {g for name in ("classification", "localisation") for _, g in kinds[name]}
     unfound = [g for g, a in enumerate(labels) if not a["iscrowd"] and g not in hits]
-    kinds["missed"] = [(None, g) for g in unfound if g not in mendable]
+    kinds["missed"] = [(None, g) for g in unfound if g not in fixable]
     kinds["false_positives"] = [case for name in SIX[:5] for case in kinds[name]]
     kinds["false_negatives"] = [(None, g) for g in unfound]
     return kinds, hits
@@ -344,29 +344,29 @@ def slow_mended(
     if name in ("missed", "false_negatives"):
         gone = {g for _, g in cases}
         return {**truth, "annotations": [a for g, a in enumerate(labels) if g not in gone]}, detections
-    mended: dict[int, dict[str, Any]] = dict(enumerate(detections))
+    fixed: dict[int, dict[str, Any]] = dict(enumerate(detections))
     if name in ("classification", "localisation"):
         rivals = {g: [hits[g]] if g in hits else [] for _, g in cases}
         for d, g in cases:
             key = "category_id" if name == "classification" else "bbox"
-            mended[d] = {**detections[d], key: labels[g][key]}
+            fixed[d] = {**detections[d], key: labels[g][key]}
             rivals[g].append(d)
         for on_one in rivals.values():
             best = min(on_one, key=lambda d: (-detections[d]["score"], d))
             for d in on_one:
                 if d != best:
-                    del mended[d]
+                    del fixed[d]
     else:
         for d, _ in cases:
-            del mended[d]
-    return truth, list(mended.values())
+            del fixed[d]
+    return truth, list(fixed.values())
 
 
 @pytest.mark.parametrize("seed", range(15))
 def test_equals_mending_slowly_and_running_pycocotools_again(seed: int) -> None:
     truth, detections = scattered_case(seed)
     judgement = judge(truth, detections)
-    result = breakdown(judgement.evaluated)
+    result = analyze_errors(judgement.evaluated)
     kinds, hits = slow_kinds(truth, detections)
     before = ap50_of_classes(truth, detections)
     labelled = {a["category_id"] for a in truth["annotations"] if not a["iscrowd"]}
@@ -388,7 +388,7 @@ def test_equals_mending_slowly_and_running_pycocotools_again(seed: int) -> None:
 def test_every_false_alarm_has_one_kind_and_no_mending_costs_anything() -> None:
     seen = dict.fromkeys(SIX, 0)
     for seed in range(100, 110):
-        result = breakdown(judge(*scattered_case(seed, images=12)).evaluated)
+        result = analyze_errors(judge(*scattered_case(seed, images=12)).evaluated)
         of_kinds = np.concatenate([result.errors[name].detections for name in SIX[:5]])
         assert sorted(of_kinds) == sorted(result.errors["false_positives"].detections)
         for name, errors in result.errors.items():
@@ -406,8 +406,8 @@ def test_five_thousand_images_and_eighty_classes_take_seconds() -> None:
     images, classes, labels, found = 5000, 80, 36_000, 116_000
     boxes = np.concatenate([rng.uniform(0, 500, (labels, 2)), rng.uniform(10, 140, (labels, 2))], axis=1)
     image, category = rng.integers(images, size=labels), rng.integers(classes, size=labels)
-    truth = Truth(
-        images=tuple(JudgedImage(i, f"{i}.png", 640, 640) for i in range(images)),
+    truth = GroundTruth(
+        images=tuple(GroundTruthImage(i, f"{i}.png", 640, 640) for i in range(images)),
         category_ids=tuple(range(classes)),
         categories=tuple(f"class {k}" for k in range(classes)),
         boxes_xywh=boxes,
@@ -419,7 +419,7 @@ def test_five_thousand_images_and_eighty_classes_take_seconds() -> None:
     source = rng.integers(labels, size=found)
     moved = boxes[source] + rng.normal(0, 8, (found, 4)) * [1, 1, 0, 0]
     named = np.where(rng.random(found) < 0.8, category[source], rng.integers(classes, size=found))
-    detections = Found(moved, rng.random(found), image[source], named)
+    detections = DetectionArrays(moved, rng.random(found), image[source], named)
     order = np.lexsort((-detections.scores, image[source], named))
     takers = np.full(labels, -1)
     hits = rng.permutation(found)[: labels // 2]
@@ -428,5 +428,5 @@ def test_five_thousand_images_and_eighty_classes_take_seconds() -> None:
     label[takers[takers >= 0]] = np.flatnonzero(takers >= 0)
     matches = Matches(order, np.tile(label[order], (10, 1)), np.zeros((10, found), bool), np.tile(takers, (10, 1)))
     started = time.process_time()
-    breakdown(Evaluated(truth, detections, matches, np.empty(0), np.empty(0))).summary(0.5)
+    analyze_errors(CocoEvaluation(truth, detections, matches, np.empty(0), np.empty(0))).summary(0.5)
     assert time.process_time() - started < 5  # less than one on a slow core

@@ -9,10 +9,10 @@ import pytest
 from test_evaluation_operating import steel
 
 from detect.errors import DataError
-from detect.evaluation.calibration import calibrated, calibration, errors, reliability
+from detect.evaluation.calibration import apply_calibration, calibration_errors, fit_calibration, reliability
 from detect.evaluation.costs import ClassCosts, Costs
 from detect.evaluation.operating_point import operating_point
-from detect.evaluation.records import Evaluated, Found, JudgedImage, Matches, Truth
+from detect.evaluation.records import CocoEvaluation, DetectionArrays, GroundTruth, GroundTruthImage, Matches
 from detect.evaluation.summary import judge
 
 
@@ -22,17 +22,17 @@ def log_odds(scores: np.ndarray) -> np.ndarray:
 
 def miscalibrated(
     *, temperature: float = 1.0, shift: float = 0.0, detections: int = 6000, images: int = 300, seed: int = 0
-) -> Evaluated:
+) -> CocoEvaluation:
     """One category whose scores, divided by a temperature and moved by a shift, are the chance of a hit."""
     rng = np.random.default_rng(seed)
     scores = rng.uniform(0.05, 0.99, detections)
-    hit = rng.random(detections) < calibrated(scores, temperature, shift)
+    hit = rng.random(detections) < apply_calibration(scores, temperature, shift)
     at = np.sort(rng.integers(images, size=detections))
     labels = int(hit.sum())
     label_of = np.where(hit, np.cumsum(hit) - 1, -1)
     order = np.lexsort((-scores, at))
-    truth = Truth(
-        images=tuple(JudgedImage(i, f"{i}.png", 200, 200) for i in range(images)),
+    truth = GroundTruth(
+        images=tuple(GroundTruthImage(i, f"{i}.png", 200, 200) for i in range(images)),
         category_ids=(1,),
         categories=("a",),
         boxes_xywh=np.ones((labels, 4)),
@@ -41,10 +41,10 @@ def miscalibrated(
         category=np.zeros(labels, np.int64),
         crowd=np.zeros(labels, bool),
     )
-    found = Found(np.ones((detections, 4)), scores, at, np.zeros(detections, np.int64))
-    truth_of, ignored = np.tile(label_of[order], (10, 1)), np.zeros((10, detections), bool)
-    matches = Matches(order, truth_of, ignored, np.zeros((10, labels), np.int64))
-    return Evaluated(truth, found, matches, np.empty(0), np.empty(0))
+    found = DetectionArrays(np.ones((detections, 4)), scores, at, np.zeros(detections, np.int64))
+    matched_label, ignored = np.tile(label_of[order], (10, 1)), np.zeros((10, detections), bool)
+    matches = Matches(order, matched_label, ignored, np.zeros((10, labels), np.int64))
+    return CocoEvaluation(truth, found, matches, np.empty(0), np.empty(0))
 
 
 class TestReliability:
@@ -84,14 +84,14 @@ class TestReliability:
         found = []
         for _ in range(100):
             scores = rng.random(600)
-            found.append(errors(scores, rng.random(600) < scores))
+            found.append(calibration_errors(scores, rng.random(600) < scores))
         assert np.mean([each["ece"] for each in found]) == pytest.approx(found[0]["ece_by_chance"], rel=0.1)
         assert np.mean([each["debiased_error"] for each in found]) < np.mean([each["ece"] for each in found])
 
     def test_a_known_distance_is_found_without_the_bias_of_chance(self) -> None:
         rng = np.random.default_rng(2)
         scores = rng.uniform(0.3, 0.9, 3000)
-        figures = errors(scores, rng.random(3000) < scores - 0.2)
+        figures = calibration_errors(scores, rng.random(3000) < scores - 0.2)
         assert figures["debiased_error"] == pytest.approx(0.2, abs=0.03)
         assert figures["ece"] == pytest.approx(0.2, abs=0.03)
 
@@ -104,17 +104,17 @@ class TestCalibrated:
     def test_keeps_the_order_and_the_ends(self) -> None:
         scores = np.array([0, 1e-9, 0.01, 0.3, 0.5, 0.999, 1.0])
         for temperature, shift in ((0.3, -2.0), (5.0, 1.0), (0.05, 40.0)):
-            new = calibrated(scores, temperature, shift)
+            new = apply_calibration(scores, temperature, shift)
             assert (np.diff(new) >= 0).all()
             assert ((new >= 0) & (new <= 1)).all()
-        assert calibrated(scores, 1.0, 0.0) == pytest.approx(scores, abs=1e-11)
-        assert calibrated(np.array([0.5]), 3.0, 0.0)[0] == 0.5
-        assert calibrated(np.array([0.8]), 2.0, 0.0)[0] == pytest.approx(2 / 3)
+        assert apply_calibration(scores, 1.0, 0.0) == pytest.approx(scores, abs=1e-11)
+        assert apply_calibration(np.array([0.5]), 3.0, 0.0)[0] == 0.5
+        assert apply_calibration(np.array([0.8]), 2.0, 0.0)[0] == pytest.approx(2 / 3)
 
 
 class TestFit:
     def test_finds_the_temperature_that_made_the_data(self) -> None:
-        figures = calibration(miscalibrated(temperature=2.0))
+        figures = fit_calibration(miscalibrated(temperature=2.0))
         own = figures["per_class"]["a"]
         assert own["temperature"] == pytest.approx(2.0, rel=0.1)
         assert own["shift"] == pytest.approx(0, abs=0.1)
@@ -122,7 +122,7 @@ class TestFit:
         assert own["cross_validated"]["temperature"]["ece"] < 0.5 * own["ece"]
 
     def test_finds_the_shift_where_a_temperature_alone_does_not_help(self) -> None:
-        figures = calibration(miscalibrated(temperature=0.7, shift=-2.0))
+        figures = fit_calibration(miscalibrated(temperature=0.7, shift=-2.0))
         own = figures["per_class"]["a"]
         assert figures["method"] == "temperature and shift"
         assert own["temperature"] == pytest.approx(0.7, rel=0.1)
@@ -134,14 +134,14 @@ class TestFit:
         json.dumps(figures, allow_nan=False)
 
     def test_scores_that_are_right_stay(self) -> None:
-        own = calibration(miscalibrated())["per_class"]["a"]
+        own = fit_calibration(miscalibrated())["per_class"]["a"]
         assert own["temperature"] == pytest.approx(1, abs=0.1)
         assert own["shift"] == pytest.approx(0, abs=0.1)
 
     def test_is_the_least_likelihood_of_a_fine_grid(self) -> None:
         evaluated = miscalibrated(temperature=1.6, detections=400, seed=5)
-        own = calibration(evaluated, lowest_score=0)["per_class"]["a"]
-        hits = evaluated.matches.truth_of[0] >= 0
+        own = fit_calibration(evaluated, min_score=0)["per_class"]["a"]
+        hits = evaluated.matches.matched_label[0] >= 0
         odds = log_odds(evaluated.found.scores[evaluated.matches.order])
 
         def loss(temperature: float, shift: float) -> float:
@@ -157,43 +157,43 @@ class TestFit:
     @pytest.mark.parametrize("hits", [0, 3, 60])
     def test_too_few_of_either_kind_are_left(self, hits: int) -> None:
         defects = [([("a", 0.9)] if i < hits else [], [("a", 0.2)] if i >= hits else []) for i in range(60)]
-        figures = calibration(steel(defects, ["a"]))
+        figures = fit_calibration(steel(defects, ["a"]))
         own = figures["per_class"]["a"]
         assert (own["temperature"], own["shift"]) == (1, 0)
         assert own["left"] == f"{hits} hits and {60 - hits} false alarms are too few to fit by"
 
     def test_scores_that_part_hits_fully_or_not_at_all_are_left(self) -> None:
         backwards = [([("a", 0.2 + i / 1000)], [("a", 0.7 + i / 1000)]) for i in range(40)]
-        own = calibration(steel(backwards, ["a"]))["per_class"]["a"]
+        own = fit_calibration(steel(backwards, ["a"]))["per_class"]["a"]
         assert (own["temperature"], own["shift"]) == (1, 0)
         assert own["left"].startswith("its scores hardly part hits")
 
     def test_nothing_detected(self) -> None:
-        figures = calibration(steel([([("a", None)], [])]))
+        figures = fit_calibration(steel([([("a", None)], [])]))
         assert figures["overall"]["ece"] is None
         assert figures["per_class"]["b"]["temperature"] == 1
         json.dumps(figures, allow_nan=False)
 
     def test_low_scores_and_crowds_are_not_looked_at(self) -> None:
         evaluated = steel([([("a", 0.9)], [("a", 0.8)]), ([], [("a", 0.04), ("a", 0.5)])], ["a"], crowds=[(1, "a")])
-        assert calibration(evaluated)["overall"]["detections"] == 2
-        assert calibration(evaluated, lowest_score=0.0)["overall"]["detections"] == 3
+        assert fit_calibration(evaluated)["overall"]["detections"] == 2
+        assert fit_calibration(evaluated, min_score=0.0)["overall"]["detections"] == 3
 
     def test_groups_must_be_one_an_image(self) -> None:
         with pytest.raises(DataError, match="2 groups for 300 images"):
-            calibration(miscalibrated(), groups=[1, 2])
+            fit_calibration(miscalibrated(), groups=[1, 2])
 
 
 def test_calibrating_moves_thresholds_and_changes_nothing_else() -> None:
     evaluated = miscalibrated(temperature=0.7, shift=-2.0, detections=2000)
-    fitted = calibration(evaluated)
+    fitted = fit_calibration(evaluated)
     costs = Costs({"a": ClassCosts(10, 1, priced=True)})
     plain, moved = operating_point(evaluated, costs), operating_point(evaluated, costs, calibration=fitted)
     before, after = plain["per_class"]["a"], moved["per_class"]["a"]
     assert after["uncalibrated_threshold"] == before["threshold"] == before["uncalibrated_threshold"]
-    assert after["confirming"] == before["confirming"]
+    assert after["holdout"] == before["holdout"]
     own = fitted["per_class"]["a"]
-    by_hand = calibrated(np.array([before["threshold"]]), own["temperature"], own["shift"])[0]
+    by_hand = apply_calibration(np.array([before["threshold"]]), own["temperature"], own["shift"])[0]
     assert after["threshold"] == moved["thresholds"]["a"] == pytest.approx(by_hand)
     # where a score is the chance of a hit, showing pays from the chance at which a hit saves what an alarm costs
     assert after["threshold"] == pytest.approx(1 / 11, abs=0.03)
@@ -213,5 +213,5 @@ def test_ap_of_each_class_stays() -> None:
         {"image_id": i, "category_id": 1, "bbox": [10 + 9 * rng.random(), 10, 50, 50], "score": float(rng.random())}
         for i in rng.integers(1, 21, 80).tolist()
     ]
-    moved = [{**each, "score": float(calibrated(np.array([each["score"]]), 0.5, -1.5)[0])} for each in found]
+    moved = [{**each, "score": float(apply_calibration(np.array([each["score"]]), 0.5, -1.5)[0])} for each in found]
     assert judge(truth, moved).summary["AP"] == judge(truth, found).summary["AP"]

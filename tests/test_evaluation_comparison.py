@@ -13,8 +13,8 @@ from test_evaluation_intervals import evaluated_of, made, shaken
 
 from detect.errors import DataError
 from detect.evaluation.bootstrap import Interval, paired_bootstrap
-from detect.evaluation.compare import FIGURES, ImageDifference, compare, image_differences, images_to_tell
-from detect.evaluation.records import Evaluated
+from detect.evaluation.compare import METRICS, ImageDifference, compare, image_differences, required_images
+from detect.evaluation.records import CocoEvaluation
 
 
 def label(image: int, x: float, category: int = 1) -> dict[str, Any]:
@@ -62,17 +62,17 @@ class TestImagesToTell:
     def test_the_spread_falls_with_the_root_of_their_number(self) -> None:
         """A difference of 0.02 that reaches 0.04 down: to be seen four times in five it must fall to 0.02 / 1.43."""
         interval = Interval(0.02, -0.02, 0.07)
-        assert images_to_tell(interval, interval, 100) == 820  # 100 * (1.4294 * 0.04 / 0.02)²
-        assert images_to_tell(interval, interval, 10) == 82
+        assert required_images(interval, interval, 100) == 820  # 100 * (1.4294 * 0.04 / 0.02)²
+        assert required_images(interval, interval, 10) == 82
         mirrored = Interval(-0.02, -0.07, 0.02)
-        assert images_to_tell(mirrored, mirrored, 100) == 820
+        assert required_images(mirrored, mirrored, 100) == 820
 
     def test_what_seeds_add_does_not_fall(self) -> None:
         of_images = Interval(0.02, -0.01, 0.05)
-        assert images_to_tell(of_images, of_images, 100) == 460
+        assert required_images(of_images, of_images, 100) == 460
         a_little = Interval(0.02, 0.02 - float(np.hypot(0.03, 0.01)), 0.06)
-        assert images_to_tell(a_little, of_images, 100) == 940
-        assert images_to_tell(Interval(0.02, -0.03, 0.06), of_images, 100) is None
+        assert required_images(a_little, of_images, 100) == 940
+        assert required_images(Interval(0.02, -0.03, 0.06), of_images, 100) is None
 
     @pytest.mark.parametrize(
         "interval",
@@ -85,14 +85,14 @@ class TestImagesToTell:
         ],
     )
     def test_none_where_no_number_would(self, interval: Interval) -> None:
-        assert images_to_tell(interval, interval, 100) is None
+        assert required_images(interval, interval, 100) is None
 
     def test_so_many_do_tell_about_four_times_in_five(self) -> None:
         rng = np.random.default_rng(3)
         few = [paired(*twins(rng, images=40, lost=0.08)) for _ in range(20)]
         value, low, high = (float(np.mean([getattr(each, end) for each in few])) for end in ("value", "low", "high"))
         assert low < value < 0 < high
-        needed = images_to_tell(Interval(value, low, high), Interval(value, low, high), 40)
+        needed = required_images(Interval(value, low, high), Interval(value, low, high), 40)
         assert needed is not None
         assert needed > 80
         told = [paired(*twins(rng, images=needed, lost=0.08)).verdict() for _ in range(30)]
@@ -106,7 +106,7 @@ class TestCompare:
         told = compare({"a": [[a]], "b": [[b]]}, resamples=100, seed=4)
         expected = paired_bootstrap([b], [a], resamples=100, seed=4)
         row = told["systems"][1]
-        for key in FIGURES:
+        for key in METRICS:
             assert {end: row["difference"][key][end] for end in ("value", "low", "high")} == asdict(
                 expected.overall[key]
             )
@@ -132,7 +132,7 @@ class TestCompare:
         rng = np.random.default_rng(0)
         world = made(rng, images=30)
         told = difference(compare({"a": [[world]], "b": [[world]]}, resamples=100))
-        assert (told["value"], told["verdict"], told["images_to_tell"]) == (0, "cannot tell", None)
+        assert (told["value"], told["verdict"], told["required_images"]) == (0, "cannot tell", None)
         assert told["words"] == "cannot tell: too small a difference for any number of images within reach"
 
     def test_the_words_say_how_many_images_would_tell(self) -> None:
@@ -140,7 +140,8 @@ class TestCompare:
         a, b = twins(rng, images=30, lost=0.05)
         told = difference(compare({"a": [[a]], "b": [[b]]}, resamples=150))
         assert told["words"] == (
-            f"cannot tell: about {told['images_to_tell']:,} images would tell if the difference is as large as it looks"
+            f"cannot tell: about {told['required_images']:,} images would tell "
+            "if the difference is as large as it looks"
         )
         grouped = compare({"a": [[a]], "b": [[b]]}, resamples=150, groups=[[i // 2 for i in range(30)]])
         assert grouped["groups"] == 15
@@ -198,11 +199,11 @@ def difference(told: dict[str, Any]) -> dict[str, Any]:
     return of
 
 
-def paired(a: Evaluated, b: Evaluated) -> Interval:
+def paired(a: CocoEvaluation, b: CocoEvaluation) -> Interval:
     return paired_bootstrap([b], [a], resamples=100).overall["AP50"]
 
 
-def twins(rng: np.random.Generator, *, images: int, lost: float) -> tuple[Evaluated, Evaluated]:
+def twins(rng: np.random.Generator, *, images: int, lost: float) -> tuple[CocoEvaluation, CocoEvaluation]:
     """Two networks of one kind in one world; the second loses a share of the hits."""
     world = made(rng, images=images)
     return shaken(rng, world), shaken(rng, world, lost=lost)

@@ -14,9 +14,9 @@ from conftest import Outcome
 from scipy.stats import trim_mean
 from test_evaluation_findings import case
 
-from detect.evaluation.localisation import clustered_interval, displacement, interquartile_mean, localisation
+from detect.evaluation.localisation import box_bias, clustered_interval, interquartile_mean, localisation
 from detect.evaluation.summary import judge
-from detect.report.tables import displaced
+from detect.report.tables import box_bias_sentence
 from detect.report.write import write_report
 
 Moves = list[tuple[float, float]]
@@ -45,22 +45,22 @@ class TestDisplacement:
     def test_few_boxes_that_read_a_place_otherwise_have_no_say(self) -> None:
         """Ten in sixty reach 20 pixels too far up, which the ordinary mean follows."""
         result = judged([(1.0, 0.8), (1.2, 0.9), (0.8, 1.0), (1.1, 1.1), (0.9, 1.2), (1.0, -20)])
-        assert result.summary["displacement"] == displacement(result.evaluated)
-        assert result.summary["displacement"]["px"]["y"] == pytest.approx(1.0, abs=0.1)
+        assert result.summary["box_bias"] == box_bias(result.evaluated)
+        assert result.summary["box_bias"]["px"]["y"] == pytest.approx(1.0, abs=0.1)
         assert localisation(result.evaluated)["centre_offset_px"]["y"] < -2
-        assert result.summary["displacement"]["px"]["x"] == pytest.approx(1.0, abs=0.05)
-        assert result.summary["displacement"]["words"] == (
+        assert result.summary["box_bias"]["px"]["x"] == pytest.approx(1.0, abs=0.05)
+        assert result.summary["box_bias"]["words"] == (
             "all boxes together lie 1.0 px right of and 1.0 px below their labels"
         )
 
     def test_all_classes_have_their_say(self) -> None:
         """Odd images are of one class and right, even ones of the other and four pixels off."""
-        found = judged([(4.0, 0.0), (0.0, 0.0)]).summary["displacement"]
+        found = judged([(4.0, 0.0), (0.0, 0.0)]).summary["box_bias"]
         assert found["matched"] == 60
         assert found["px"] == pytest.approx({"x": 2, "y": 0})
 
     def test_each_axis_has_its_sign_and_its_word(self) -> None:
-        found = judged([(-0.7, -0.4), (-0.8, -0.4)]).summary["displacement"]
+        found = judged([(-0.7, -0.4), (-0.8, -0.4)]).summary["box_bias"]
         assert found["words"] == "all boxes together lie 0.8 px left of and 0.4 px above their labels"
         assert found["clear"] == {"x": True, "y": True}
         low, high = found["interval_px"]["x"]
@@ -68,37 +68,37 @@ class TestDisplacement:
 
     @pytest.mark.parametrize("moves", [[(0.2, -0.2)], [(5.0, 9.0), (-5.0, -8.0)]], ids=["tiny", "scattered"])
     def test_what_is_tiny_or_chance_is_not_told(self, moves: Moves) -> None:
-        found = judged(moves).summary["displacement"]
+        found = judged(moves).summary["box_bias"]
         assert found["clear"] == {"x": False, "y": False}
         assert found["words"] == "all boxes together are not clearly displaced by 0.3 px or more"
 
     def test_few_images_tell_nothing_about_others(self) -> None:
-        found = judged([(2.0, 2.0)], images=1).summary["displacement"]
+        found = judged([(2.0, 2.0)], images=1).summary["box_bias"]
         assert (found["px"], found["interval_px"]) == ({"x": 2, "y": 2}, {"x": None, "y": None})
         assert not any(found["clear"].values())
-        nine, ten = (judged([(2.0, 2.0)], images=count).summary["displacement"]["clear"]["x"] for count in (9, 10))
+        nine, ten = (judged([(2.0, 2.0)], images=count).summary["box_bias"]["clear"]["x"] for count in (9, 10))
         assert (nine, ten) == (False, True)
 
     def test_boxes_of_one_image_or_group_are_one_piece_of_evidence(self) -> None:
         """Half of the images are off by 3 pixels, all their boxes together; as single boxes they would be certain."""
         moves = [(3.0, 0.0), (0.0, 0.0), (3.0, 0.0), (-1.0, 0.0)]
         result = judged(moves, images=40, boxes=9)
-        low, high = displacement(result.evaluated)["interval_px"]["x"]
+        low, high = box_bias(result.evaluated)["interval_px"]["x"]
         alone = clustered_interval(np.array([moves[i % 4][0] for i in range(360)])[:, None], np.arange(360))
         assert high - low > 2.5 * (alone[1] - alone[0])[0]
-        coils = displacement(result.evaluated, groups=[i % 4 for i in range(40)])
+        coils = box_bias(result.evaluated, groups=[i % 4 for i in range(40)])
         assert coils["interval_px"]["x"][1] - coils["interval_px"]["x"][0] > high - low
         assert coils["clear"]["x"] is False
 
     def test_detections_on_crowds_have_no_say(self) -> None:
         labels = [(i, "patches", (50.0, 50.0, 90.0, 90.0)) for i in (1, 2, 3)]
         found = [(i, "patches", (50.0 + 4 * (i == 3), 50.0, 90.0 + 4 * (i == 3), 90.0), 0.9) for i in (1, 2, 3)]
-        told = judge(*case(labels, found, crowd=(2,))).summary["displacement"]
+        told = judge(*case(labels, found, crowd=(2,))).summary["box_bias"]
         assert (told["matched"], told["px"]["x"]) == (2, 0)
 
     def test_without_a_match_all_keys_are_there_and_empty(self) -> None:
-        nothing = judge(*case([(1, "patches", (50, 50, 90, 90))], [])).summary["displacement"]
-        assert list(nothing) == list(judged([(1, 1)]).summary["displacement"])
+        nothing = judge(*case([(1, "patches", (50, 50, 90, 90))], [])).summary["box_bias"]
+        assert list(nothing) == list(judged([(1, 1)]).summary["box_bias"])
         assert (nothing["matched"], nothing["px"]) == (0, {"x": None, "y": None})
         assert json.loads(json.dumps(nothing, allow_nan=False)) == nothing
 
@@ -130,7 +130,7 @@ class TestInterquartileMean:
 class TestReport:
     def test_a_clear_shift_is_told_with_its_interval_and_what_it_may_come_from(self, tmp_path: Path) -> None:
         found = judged([(0.9, 0.1), (1.1, -0.1), (1.0, 0.0)])
-        told = displaced(found.summary)
+        told = box_bias_sentence(found.summary)
         assert told.startswith("All boxes together lie 1.0 px right of their labels (95\N{NO-BREAK SPACE}%: ")
         assert "+1.0 to +1.0 to the right)" in told
         assert "labels lie beside what they mark" in told
@@ -162,5 +162,5 @@ class TestReport:
         assert edge_intervals() == {"patches": None, "scratches": None}  # all boxes of a class are of one coil
 
     def test_none_is_told_as_none(self) -> None:
-        told = displaced(judged([(0.0, 0.0)]).summary)
+        told = box_bias_sentence(judged([(0.0, 0.0)]).summary)
         assert told == "All boxes together are not clearly displaced by 0.3 px or more."

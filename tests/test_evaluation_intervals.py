@@ -17,16 +17,16 @@ from detect.errors import DataError
 from detect.evaluation.bootstrap import (
     Interval,
     bootstrap,
-    difference_of,
-    draw_images,
-    interval_ends,
-    intervals_of,
+    bootstrap_ap,
+    bootstrap_counts,
+    bootstrap_interval,
+    confidence_intervals,
     paired_bootstrap,
+    paired_difference_intervals,
     resample,
-    resampled_precision,
 )
 from detect.evaluation.coco_eval import at_threshold
-from detect.evaluation.records import Evaluated, Found, JudgedImage, Matches, Truth
+from detect.evaluation.records import CocoEvaluation, DetectionArrays, GroundTruth, GroundTruthImage, Matches
 from detect.evaluation.report_intervals import report_figures, report_intervals
 from detect.evaluation.summary import judge
 
@@ -47,7 +47,7 @@ def literal_copies(truth: dict[str, Any], detections: list[dict[str, Any]], coun
     return copied, found
 
 
-def evaluated_of(truth: Any, detections: Any) -> Evaluated:
+def evaluated_of(truth: Any, detections: Any) -> CocoEvaluation:
     return judge(truth, detections).evaluated
 
 
@@ -62,8 +62,8 @@ class TestResampledPrecision:
     def test_equals_pycocotools_on_literal_copies(self, seed: int) -> None:
         """With crowds, images without boxes, a category never labelled, and equal scores (within an image too)."""
         truth, detections = random_case(seed, ties=seed % 3 != 0)
-        counts = draw_images(len(truth["images"]), resamples=3, seed=seed)
-        values = resampled_precision(evaluated_of(truth, detections), counts)
+        counts = bootstrap_counts(len(truth["images"]), resamples=3, seed=seed)
+        values = bootstrap_ap(evaluated_of(truth, detections), counts)
         for drawn, mine in zip(counts.tolist(), values):
             copied = literal_copies(truth, detections, drawn)
             assert figures(mine) == pytest.approx(reference(*copied)[:3], abs=1e-12)
@@ -73,7 +73,7 @@ class TestResampledPrecision:
     def test_the_images_as_they_are_give_the_figures_of_the_judge(self) -> None:
         truth, detections = random_case(1, images=30)
         judgement = judge(truth, detections)
-        values = resampled_precision(judgement.evaluated, np.ones((1, 30), np.int64))[0]
+        values = bootstrap_ap(judgement.evaluated, np.ones((1, 30), np.int64))[0]
         assert figures(values) == pytest.approx([judgement.summary[key] for key in ("AP", "AP50", "AP75")], abs=1e-12)
 
     def test_a_class_without_detections_is_zero_and_one_without_boxes_undefined(self) -> None:
@@ -81,18 +81,18 @@ class TestResampledPrecision:
         labelled = sorted({each["category_id"] for each in truth["annotations"] if not each["iscrowd"]})
         position = sorted(each["id"] for each in truth["categories"]).index(labelled[0])
         others = [each for each in detections if each["category_id"] != labelled[0]]
-        values = resampled_precision(evaluated_of(truth, others), np.ones((2, 6), np.int64))
+        values = bootstrap_ap(evaluated_of(truth, others), np.ones((2, 6), np.int64))
         assert (values[:, :, position] == 0).all()
         unlabelled = {**truth, "annotations": []}
-        assert np.isnan(resampled_precision(evaluated_of(unlabelled, detections), np.ones((2, 6), np.int64))).all()
-        assert (resampled_precision(evaluated_of(truth, []), np.ones((1, 6), np.int64))[0, 0] <= 0).sum() >= 1
+        assert np.isnan(bootstrap_ap(evaluated_of(unlabelled, detections), np.ones((2, 6), np.int64))).all()
+        assert (bootstrap_ap(evaluated_of(truth, []), np.ones((1, 6), np.int64))[0, 0] <= 0).sum() >= 1
 
     def test_a_thousand_resamples_take_seconds(self) -> None:
         """360 images, 6 classes, 100 detections an image: about a second on one slow core."""
         rng = np.random.default_rng(0)
         evaluated = made(rng, images=360, classes=6, false_an_image=97)
         started = time.process_time()
-        resampled_precision(evaluated, draw_images(360, resamples=1000, seed=0))
+        bootstrap_ap(evaluated, bootstrap_counts(360, resamples=1000, seed=0))
         assert time.process_time() - started < 10
 
 
@@ -103,7 +103,7 @@ class TestReportFigures:
     def test_equal_those_of_the_judge_on_literal_copies(self, seed: int) -> None:
         truth, detections = random_case(seed, ties=seed % 2 == 0)
         evaluated = evaluated_of(truth, detections)
-        counts = draw_images(len(truth["images"]), resamples=3, seed=seed)
+        counts = bootstrap_counts(len(truth["images"]), resamples=3, seed=seed)
         figures = report_figures(evaluated, counts, 0.45)
         for row, drawn in enumerate(counts.tolist()):
             copied = judge(*literal_copies(truth, detections, drawn), score_threshold=0.45).summary
@@ -118,7 +118,7 @@ class TestReportFigures:
         truth, detections = random_case(3, images=12, ties=False)
         evaluated = evaluated_of(truth, detections)
         best = judge(truth, detections).summary
-        counts = draw_images(12, resamples=3, seed=0)
+        counts = bootstrap_counts(12, resamples=3, seed=0)
         figures = report_figures(evaluated, np.concatenate([np.ones_like(counts[:1]), counts]), 0.1)
         for k, (category, told) in enumerate({**best["per_class"], None: best}.items()):
             if told["best_f1"]["threshold"] is None:
@@ -135,7 +135,7 @@ class TestReportFigures:
         truth, detections = random_case(seed, images=12, ties=False)
         evaluated = evaluated_of(truth, detections)
         best = judge(truth, detections).summary
-        counts = draw_images(12, resamples=3, seed=seed)
+        counts = bootstrap_counts(12, resamples=3, seed=seed)
         figures = report_figures(evaluated, np.concatenate([np.ones_like(counts[:1]), counts]), 0.1)
         seen = [best, *best["per_class"].values()]
         for category, told in zip((None, *best["per_class"]), seen):
@@ -243,17 +243,17 @@ class TestEnds:
     def test_few_groups_reach_farther_than_many(self) -> None:
         values = np.linspace(0, 1, 10_001)
         plain = [(1 - 0.95) / 2, (1 + 0.95) / 2]
-        assert interval_ends(values, [100_000], 0.95) == pytest.approx(plain, abs=1e-4)
+        assert bootstrap_interval(values, [100_000], 0.95) == pytest.approx(plain, abs=1e-4)
         # 9 degrees of freedom: t is 2.262, times the root of 10 / 9 it is 2.385, beyond which 0.85 % lie
-        assert interval_ends(values, [10], 0.95) == pytest.approx([0.0085, 0.9915], abs=1e-4)
-        assert interval_ends(values, [2], 0.95) == pytest.approx([0, 1], abs=1e-4)
-        assert interval_ends(values, [100_000], 0.8) == pytest.approx([0.1, 0.9], abs=1e-4)
+        assert bootstrap_interval(values, [10], 0.95) == pytest.approx([0.0085, 0.9915], abs=1e-4)
+        assert bootstrap_interval(values, [2], 0.95) == pytest.approx([0, 1], abs=1e-4)
+        assert bootstrap_interval(values, [100_000], 0.8) == pytest.approx([0.1, 0.9], abs=1e-4)
 
     def test_folds_of_few_groups_reach_as_far_as_each_has_too_few(self) -> None:
         """Five of ten groups show 9 / 10 of the variance, as one of ten does, and have 45 degrees of freedom."""
         values = np.linspace(0, 1, 10_001)
-        assert interval_ends(values, [10] * 5, 0.95) == pytest.approx([0.0169, 0.9831], abs=2e-4)
-        low, high = interval_ends(values, [2] * 5, 0.95)
+        assert bootstrap_interval(values, [10] * 5, 0.95) == pytest.approx([0.0169, 0.9831], abs=2e-4)
+        low, high = bootstrap_interval(values, [2] * 5, 0.95)
         assert low < 0.001
         assert high > 0.999
 
@@ -266,30 +266,32 @@ class TestEnds:
             for number in groups:
                 values = rng.normal(size=number)
                 drawn += rng.multinomial(number, np.full(number, 1 / number), size=400) @ values / number / len(groups)
-            low, high = interval_ends(drawn, groups, 0.95)
+            low, high = bootstrap_interval(drawn, groups, 0.95)
             inside += low <= 0 <= high
         assert 0.87 <= inside / 400 <= 0.98, "counted as one, the unlike ones hold it 65 to 85 times in a hundred"
 
     def test_resamples_that_lie_above_the_figure_are_moved_down(self) -> None:
         values = np.linspace(0, 1, 10_001)
-        low, high = interval_ends(values, [100_000], 0.95, above=0.3085)  # half a standard deviation below the middle
+        low, high = bootstrap_interval(
+            values, [100_000], 0.95, above=0.3085
+        )  # half a standard deviation below the middle
         assert (low, high) == pytest.approx([0.0015, 0.8315], abs=2e-4)  # so all move by a whole one
-        assert interval_ends(values, [100_000], 0.95, above=0.5) == pytest.approx([0.025, 0.975], abs=1e-4)
-        capped = interval_ends(values, [100_000], 0.95, above=0.01)
-        assert capped == interval_ends(values, [100_000], 0.95, above=0.1)
-        assert interval_ends(np.full(50, 0.4), [10], 0.95, above=0.4) == (0.4, 0.4)
+        assert bootstrap_interval(values, [100_000], 0.95, above=0.5) == pytest.approx([0.025, 0.975], abs=1e-4)
+        capped = bootstrap_interval(values, [100_000], 0.95, above=0.01)
+        assert capped == bootstrap_interval(values, [100_000], 0.95, above=0.1)
+        assert bootstrap_interval(np.full(50, 0.4), [10], 0.95, above=0.4) == (0.4, 0.4)
 
 
 class TestDrawing:
     def test_as_many_images_as_there_are(self) -> None:
-        counts = draw_images(17, resamples=50, seed=0)
+        counts = bootstrap_counts(17, resamples=50, seed=0)
         assert counts.shape == (50, 17)
         assert (counts.sum(axis=1) == 17).all()
-        assert (counts == draw_images(17, resamples=50, seed=0)).all()
-        assert (counts != draw_images(17, resamples=50, seed=1)).any()
+        assert (counts == bootstrap_counts(17, resamples=50, seed=0)).all()
+        assert (counts != bootstrap_counts(17, resamples=50, seed=1)).any()
 
     def test_groups_are_drawn_whole(self) -> None:
-        counts = draw_images(6, resamples=40, seed=0, groups=[7, 2, 7, 2, 9, 9])
+        counts = bootstrap_counts(6, resamples=40, seed=0, groups=[7, 2, 7, 2, 9, 9])
         assert (counts[:, [0, 1, 4]] == counts[:, [2, 3, 5]]).all()
         assert (counts[:, [0, 1, 4]].sum(axis=1) == 3).all()
 
@@ -316,7 +318,7 @@ class TestIntervals:
         truth, first = random_case(3, images=12)
         runs = [evaluated_of(truth, each) for each in (first, [])]
         resampled = resample([runs], resamples=300)
-        both, images = (intervals_of(resampled, seeds_too=each).overall["AP50"] for each in (True, False))
+        both, images = (confidence_intervals(resampled, include_seeds=each).overall["AP50"] for each in (True, False))
         assert both.value == images.value
         assert both.high - both.low > 1.3 * (images.high - images.low)
 
@@ -332,9 +334,12 @@ class TestIntervals:
         a, b = made(rng, images=60), None
         keep = np.arange(len(a.found.scores)) % 12 != 0  # b misses a few of what a finds
         matches = a.matches
-        truth_of = np.where(keep[matches.order], matches.truth_of, -1)
-        b = Evaluated(
-            a.truth, a.found, Matches(matches.order, truth_of, matches.ignored, matches.detection_of), *[a.recall] * 2
+        matched_label = np.where(keep[matches.order], matches.matched_label, -1)
+        b = CocoEvaluation(
+            a.truth,
+            a.found,
+            Matches(matches.order, matched_label, matches.ignored, matches.matched_detection),
+            *[a.recall] * 2,
         )
         alone = [bootstrap([each], resamples=300).overall["AP50"] for each in (a, b)]
         assert alone[1].high > alone[0].low
@@ -349,17 +354,19 @@ class TestIntervals:
 
     def test_folds_of_one_scene_each_tell_nothing_either(self) -> None:
         runs = [judge(*random_case(seed, images=10)).evaluated for seed in (0, 1)]
-        told = intervals_of(resample([[runs[0]], [runs[1]]], resamples=100, groups=[[0] * 5 + [1] * 5] * 2))
+        told = confidence_intervals(resample([[runs[0]], [runs[1]]], resamples=100, groups=[[0] * 5 + [1] * 5] * 2))
         assert told.overall["AP"].low is not None
-        silent = intervals_of(resample([[runs[0]], [runs[1]]], resamples=100, groups=[[0] * 10, [0] * 5 + [1] * 5]))
+        silent = confidence_intervals(
+            resample([[runs[0]], [runs[1]]], resamples=100, groups=[[0] * 10, [0] * 5 + [1] * 5])
+        )
         assert (silent.overall["AP"].low, silent.overall["AP"].high) == (None, None)
         assert silent.overall["AP"].value == told.overall["AP"].value
 
     def test_folds_are_averaged_and_a_class_may_be_missing_from_one(self) -> None:
         rng = np.random.default_rng(5)
         whole, part = made(rng, images=30), made(rng, images=20, labelled=1)
-        found = intervals_of(resample([[whole, whole], [part, part]], resamples=100))
-        each = [intervals_of(resample([[fold]], resamples=2)) for fold in (whole, part)]
+        found = confidence_intervals(resample([[whole, whole], [part, part]], resamples=100))
+        each = [confidence_intervals(resample([[fold]], resamples=2)) for fold in (whole, part)]
         means = [
             np.mean([e.per_class["class 0"]["AP50"].value for e in each]),
             each[0].per_class["class 1"]["AP50"].value,
@@ -376,12 +383,12 @@ class TestIntervals:
         ):
             paired_bootstrap([a], [b], resamples=2)
         with pytest.raises(DataError, match="no run to resample"):
-            difference_of(resample([]), resample([]))
+            paired_difference_intervals(resample([]), resample([]))
 
 
 def made(
     rng: np.random.Generator, *, images: int, classes: int = 2, false_an_image: float = 2, labelled: int | None = None
-) -> Evaluated:
+) -> CocoEvaluation:
     """A judged world made without boxes: images differ in how hard they are, the same at every IoU."""
     truth_rows: list[tuple[int, int]] = []
     found_rows: list[tuple[int, int, float, int]] = []
@@ -399,8 +406,8 @@ def made(
     order = np.lexsort((-scores, at, kind))
     label_image, label_kind = np.array(truth_rows).T
     labels, found = len(truth_rows), len(found_rows)
-    truth = Truth(
-        images=tuple(JudgedImage(i, f"{i}.png", 200, 200) for i in range(images)),
+    truth = GroundTruth(
+        images=tuple(GroundTruthImage(i, f"{i}.png", 200, 200) for i in range(images)),
         category_ids=tuple(range(1, classes + 1)),
         categories=tuple(f"class {k}" for k in range(classes)),
         boxes_xywh=np.ones((labels, 4)),
@@ -413,14 +420,14 @@ def made(
         order, np.tile(hit[order], (10, 1)), np.zeros((10, found), bool), np.zeros((10, labels), np.int64)
     )
     nothing = np.empty(0)
-    return Evaluated(truth, Found(np.ones((found, 4)), scores, at, kind), matches, nothing, nothing)
+    return CocoEvaluation(truth, DetectionArrays(np.ones((found, 4)), scores, at, kind), matches, nothing, nothing)
 
 
 def test_intervals_of_images_hold_the_true_value_about_as_often_as_they_say() -> None:
     """95 % are promised; with 80 images a little less holds, as AP is skewed."""
     rng = np.random.default_rng(11)
     large = made(rng, images=6000)
-    true = resampled_precision(large, np.ones((1, 6000), np.int64))[0, 0].mean()
+    true = bootstrap_ap(large, np.ones((1, 6000), np.int64))[0, 0].mean()
     found = [bootstrap([made(rng, images=80)], resamples=150).overall["AP50"] for _ in range(60)]
     assert 0.85 <= np.mean([each.low <= true <= each.high for each in found]) <= 0.995
 
@@ -443,8 +450,8 @@ def test_luck_of_seeds_is_not_taken_for_a_better_system() -> None:
         world = made(rng, images=60)
         a, b = ([shaken(rng, world, lost=rng.uniform(0, 0.1)) for _ in range(3)] for _ in range(2))
         first, second = (resample([runs], resamples=100) for runs in (a, b))
-        both.append(difference_of(first, second).overall["AP50"].verdict())
-        images.append(difference_of(first, second, seeds_too=False).overall["AP50"].verdict())
+        both.append(paired_difference_intervals(first, second).overall["AP50"].verdict())
+        images.append(paired_difference_intervals(first, second, include_seeds=False).overall["AP50"].verdict())
     assert both.count("cannot tell") >= 0.85 * len(both)
     assert images.count("cannot tell") < 0.85 * len(both)
 
@@ -464,19 +471,19 @@ def test_frames_of_a_coil_are_not_taken_for_that_many_images() -> None:
     assert held["images"] <= held["coils"] - 4
 
 
-def shaken(rng: np.random.Generator, world: Evaluated, *, lost: float = 0) -> Evaluated:
+def shaken(rng: np.random.Generator, world: CocoEvaluation, *, lost: float = 0) -> CocoEvaluation:
     """The same world seen by another network of the same kind: other scores, and a share of the hits lost."""
     found = world.found
     scores = found.scores * rng.uniform(0.4, 1, len(found.scores))
     order = np.lexsort((-scores, found.image, found.category))
     back = np.empty_like(order)
     back[world.matches.order] = np.arange(len(order))
-    truth_of = world.matches.truth_of[:, back[order]]
-    truth_of = np.where(rng.random(len(order)) < lost, -1, truth_of)
-    matches = Matches(order, truth_of, world.matches.ignored, world.matches.detection_of)
-    return Evaluated(
+    matched_label = world.matches.matched_label[:, back[order]]
+    matched_label = np.where(rng.random(len(order)) < lost, -1, matched_label)
+    matches = Matches(order, matched_label, world.matches.ignored, world.matches.matched_detection)
+    return CocoEvaluation(
         world.truth,
-        Found(found.boxes_xywh, scores, found.image, found.category),
+        DetectionArrays(found.boxes_xywh, scores, found.image, found.category),
         matches,
         world.precision,
         world.recall,
@@ -491,7 +498,7 @@ def plant(
     classes: int = 6,
     boxes: float = 2.4,
     false: float = 15.0,
-) -> tuple[Evaluated, list[int]]:
+) -> tuple[CocoEvaluation, list[int]]:
     """A judged world without boxes, much like NEU-DET: images of one class, AP 0.19 and AP50 0.48, many false alarms.
 
     Images of a group share their class and half of what makes them hard.
@@ -511,7 +518,7 @@ def plant(
     false_at = np.repeat(np.arange(images), rng.poisson(false * np.exp(0.3 * hard)))
     alike = rng.random(len(false_at)) < 0.6
     false_kind = np.where(alike, kind[false_at], rng.integers(classes, size=len(false_at)))
-    found = Found(
+    found = DetectionArrays(
         boxes_xywh=np.ones((len(seen) + len(false_at), 4)),
         scores=np.concatenate([score[seen], logistic(-2.2 + 1.3 * rng.normal(size=len(false_at)))]),
         image=np.concatenate([at[seen], false_at]),
@@ -520,9 +527,9 @@ def plant(
     order = np.lexsort((-found.scores, found.image, found.category))
     label = np.concatenate([seen, np.full(len(false_at), -1)])[order]
     good = np.concatenate([quality[seen], np.zeros(len(false_at))])[order]
-    truth_of = np.where(good >= np.linspace(0.5, 0.95, 10)[:, None], label, -1)
-    truth = Truth(
-        images=tuple(JudgedImage(i, f"{i}.png", 200, 200) for i in range(images)),
+    matched_label = np.where(good >= np.linspace(0.5, 0.95, 10)[:, None], label, -1)
+    truth = GroundTruth(
+        images=tuple(GroundTruthImage(i, f"{i}.png", 200, 200) for i in range(images)),
         category_ids=tuple(range(1, classes + 1)),
         categories=tuple(f"class {k}" for k in range(classes)),
         boxes_xywh=np.ones((len(at), 4)),
@@ -531,8 +538,8 @@ def plant(
         category=kind[at],
         crowd=np.zeros(len(at), bool),
     )
-    matches = Matches(order, truth_of, np.zeros(truth_of.shape, bool), np.zeros((10, len(at)), np.int64))
-    return Evaluated(truth, found, matches, np.empty(0), np.empty(0)), group.tolist()
+    matches = Matches(order, matched_label, np.zeros(matched_label.shape, bool), np.zeros((10, len(at)), np.int64))
+    return CocoEvaluation(truth, found, matches, np.empty(0), np.empty(0)), group.tolist()
 
 
 def logistic(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from test_evaluation_breakdown import AWAY, PART, WHOLE, case
 
 from detect.errors import DataError
-from detect.evaluation.label_noise import label_agreement, label_agreement_of_twins
+from detect.evaluation.label_noise import duplicate_label_agreement, label_agreement
 
 Corners = tuple[float, float, float, float]
 GOOD = (0.0, 0.0, 100.0, 80.0)  # IoU 0.8 with WHOLE
@@ -114,11 +114,11 @@ def test_images_are_paired_by_id_and_classes_by_name() -> None:
 
 def test_a_picture_that_lies_in_the_data_twice() -> None:
     truth = labels((1, "patches", WHOLE), (2, "patches", GOOD), (3, "patches", WHOLE), (3, "patches", AWAY))
-    row = label_agreement_of_twins(truth, [(1, 2)])["per_class"]["patches"]
+    row = duplicate_label_agreement(truth, [(1, 2)])["per_class"]["patches"]
     assert (row["boxes"], row["f1"]) == ([1, 1], 1)
     assert row["edge_difference_px"]["bottom"] == -20
     assert row["edge_sd_px"]["bottom"] is None  # of one pair
-    row = label_agreement_of_twins(truth, [(1, 2), (1, 3)])["per_class"]["patches"]
+    row = duplicate_label_agreement(truth, [(1, 2), (1, 3)])["per_class"]["patches"]
     assert (row["boxes"], row["matched"]) == ([2, 3], 2)
 
 
@@ -147,7 +147,7 @@ class TestRefusals:
     )
     def test_pairs_that_are_none(self, pairs: Any, said: str) -> None:
         with pytest.raises(DataError, match=said):
-            label_agreement_of_twins(labels(), pairs)
+            duplicate_label_agreement(labels(), pairs)
 
     def test_what_is_no_coco_file(self) -> None:
         with pytest.raises(DataError, match="COCO"):

@@ -1,4 +1,4 @@
-"""The operating point: bounds, thresholds by price and limit, the promise they make, escapes, FROC, recall by size."""
+"""The operating point: bounds, thresholds by price and limit, their guarantee, escapes, FROC, recall by size."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from test_evaluation_intervals import made
 from detect.errors import DataError
 from detect.evaluation.coco_eval import at_threshold
 from detect.evaluation.costs import ClassCosts, Costs
-from detect.evaluation.operating_point import choose, escapes, froc, operating_point, recall_by_size
-from detect.evaluation.records import Evaluated
+from detect.evaluation.operating_point import choose_threshold, escape_rates, froc, operating_point, recall_by_size
+from detect.evaluation.records import CocoEvaluation
 from detect.evaluation.summary import judge
 from detect.evaluation.threshold_counts import (
-    Tally,
-    cases_for_share,
-    choosing_part,
-    folds_of,
-    images_for_rate,
-    rate_bounds,
+    ThresholdCounts,
+    clopper_pearson_bounds,
+    fold_ids,
+    garwood_bounds,
     rate_design_effect,
-    rate_kept,
-    share,
-    share_bounds,
+    rate_within_limit,
+    required_cases,
+    required_images_for_rate,
+    sampling_units,
     share_design_effect,
-    share_kept,
-    tallies,
-    units_of,
+    share_estimate,
+    share_within_limit,
+    threshold_counts,
+    tuning_images,
 )
 
 Defect = tuple[str, float | None]
@@ -44,7 +44,7 @@ def steel(
     *,
     crowds: Sequence[tuple[int, str]] = (),
     sides_px: Sequence[float] | None = None,
-) -> Evaluated:
+) -> CocoEvaluation:
     """Judged images, each with defects (category, score of the exact box found on it or None) and false alarms."""
     ids = {name: k for k, name in enumerate(categories, start=1)}
     labels: list[dict[str, Any]] = []
@@ -75,10 +75,10 @@ def steel(
     return judge(truth, found).evaluated
 
 
-def tally_of(defects: Sequence[float | None], alarms: Sequence[float], images: int = 10) -> Tally:
+def counts_of(defects: Sequence[float | None], alarms: Sequence[float], images: int = 10) -> ThresholdCounts:
     """One category, each defect and false alarm in an image of its own as far as there are enough."""
     scores = np.sort([-np.inf if each is None else each for each in defects])
-    return Tally(
+    return ThresholdCounts(
         scores.astype(np.float64),
         np.arange(len(scores)) % images,
         np.sort(np.asarray(alarms, dtype=np.float64)),
@@ -93,7 +93,7 @@ class TestBounds:
         def chance(p: float, counts: range) -> float:
             return sum(math.comb(of, i) * p**i * (1 - p) ** (of - i) for i in counts)
 
-        low, high = share_bounds(count, of, 0.95)
+        low, high = clopper_pearson_bounds(count, of, 0.95)
         assert chance(high, range(count + 1)) == pytest.approx(0.05, abs=1e-8) or (count == of and high == 1)
         if count:
             assert 1 - chance(low, range(count)) == pytest.approx(0.05, abs=1e-8)
@@ -105,25 +105,25 @@ class TestBounds:
         def chance(mean: float, counts: range) -> float:
             return sum(math.exp(-mean + i * math.log(mean) - math.lgamma(i + 1)) for i in counts)
 
-        low, high = (20 * bound for bound in rate_bounds(count, 20, 0.95))
+        low, high = (20 * bound for bound in garwood_bounds(count, 20, 0.95))
         assert chance(high, range(count + 1)) == pytest.approx(0.05, abs=1e-8)
         assert (low == 0) if not count else (1 - chance(low, range(count)) == pytest.approx(0.05, abs=1e-8))
 
     def test_a_limit_is_kept_where_the_bound_is_within_it(self) -> None:
-        assert share_kept(0, 149, 0.02, 0.95)
-        assert not share_kept(0, 148, 0.02, 0.95)
-        assert rate_kept(0, 30, 0.1, 0.95)
-        assert not rate_kept(0, 29, 0.1, 0.95)
-        assert not share_kept(5, 5, 0.5, 0.95)
+        assert share_within_limit(0, 149, 0.02, 0.95)
+        assert not share_within_limit(0, 148, 0.02, 0.95)
+        assert rate_within_limit(0, 30, 0.1, 0.95)
+        assert not rate_within_limit(0, 29, 0.1, 0.95)
+        assert not share_within_limit(5, 5, 0.5, 0.95)
 
     def test_what_a_promise_needs_is_about_three_over_the_limit(self) -> None:
-        assert [cases_for_share(limit, 0.95) for limit in (0.02, 0.1, 0.5)] == [149, 29, 5]
-        assert images_for_rate(0.1, 0.95) == 30
-        more = cases_for_share(0.02, 0.95, 0.01)
+        assert [required_cases(limit, 0.95) for limit in (0.02, 0.1, 0.5)] == [149, 29, 5]
+        assert required_images_for_rate(0.1, 0.95) == 30
+        more = required_cases(0.02, 0.95, 0.01)
         assert more is not None
-        assert share_bounds(0.01 * more, more, 0.95)[1] == pytest.approx(0.02, abs=1e-4)
-        assert cases_for_share(0.02, 0.95, 0.02) is None
-        assert images_for_rate(0.1, 0.95, 0.2) is None
+        assert clopper_pearson_bounds(0.01 * more, more, 0.95)[1] == pytest.approx(0.02, abs=1e-4)
+        assert required_cases(0.02, 0.95, 0.02) is None
+        assert required_images_for_rate(0.1, 0.95, 0.2) is None
 
     def test_bunches_count_for_less(self) -> None:
         alone, together = np.array([1, 0, 1, 0, 1, 0]), np.array([3, 0, 3, 0, 3, 0])
@@ -132,10 +132,10 @@ class TestBounds:
         assert share_design_effect(np.array([1, 1]), np.array([2, 2])) == 1
         assert rate_design_effect(np.array([10, 0, 0, 0]), np.ones(4, np.int64)) == pytest.approx(10)
         assert share_design_effect(np.zeros(0, np.int64), np.zeros(0, np.int64)) == 1
-        narrow, wide = share(5, 100, 0.95), share(5, 100, 0.95, 2.0)
+        narrow, wide = share_estimate(5, 100, 0.95), share_estimate(5, 100, 0.95, 2.0)
         assert wide["rate"] == narrow["rate"] == 0.05
         assert wide["low"] < narrow["low"] < 0.05 < narrow["high"] < wide["high"]
-        assert share(0, 0, 0.95)["high"] is None
+        assert share_estimate(0, 0, 0.95)["high"] is None
 
 
 class TestTally:
@@ -143,7 +143,7 @@ class TestTally:
         evaluated = steel(
             [([("a", 0.9), ("a", 0.3)], [("a", 0.6)]), ([("a", None), ("b", 0.5)], []), ([], [("a", 0.2), ("b", 0.9)])]
         )
-        a, b = tallies(evaluated, np.ones(3, bool), np.arange(3))
+        a, b = threshold_counts(evaluated, np.ones(3, bool), np.arange(3))
         assert a.defect_scores.tolist() == [-np.inf, 0.3, 0.9]
         assert a.defect_units.tolist() == [1, 0, 0]
         assert a.false_scores.tolist() == [0.2, 0.6]
@@ -153,12 +153,12 @@ class TestTally:
         assert a.false_alarms(at).tolist() == [2, 1, 1, 0, 0]
         assert a.thresholds() == pytest.approx([0.2, 0.25, 0.45, 0.75, 0.95])
         assert (len(b.defect_scores), len(b.false_scores)) == (1, 1)
-        first, _ = tallies(evaluated, np.array([True, False, False]), np.arange(3))
+        first, _ = threshold_counts(evaluated, np.array([True, False, False]), np.arange(3))
         assert (first.defect_scores.tolist(), first.images.tolist()) == ([0.3, 0.9], [1, 0, 0])
 
     def test_crowds_are_neither_missed_nor_raised(self) -> None:
         evaluated = steel([([("a", 0.9)], [("a", 0.8)])], crowds=[(1, "a")])
-        a, _ = tallies(evaluated, np.ones(1, bool), np.arange(1))
+        a, _ = threshold_counts(evaluated, np.ones(1, bool), np.arange(1))
         assert (a.defect_scores.tolist(), a.false_scores.tolist()) == ([0.9], [])
 
     def test_agrees_with_the_judge_at_every_threshold(self) -> None:
@@ -168,80 +168,80 @@ class TestTally:
             for _ in range(20)
         ]
         evaluated = steel(images, ["a"])
-        (tally,) = tallies(evaluated, np.ones(20, bool), np.arange(20))
-        for threshold in tally.thresholds():
+        (counts,) = threshold_counts(evaluated, np.ones(20, bool), np.arange(20))
+        for threshold in counts.thresholds():
             expected = at_threshold(evaluated, float(threshold))
-            assert int(tally.missed(np.array([threshold]))[0]) == expected["missed"]
-            assert int(tally.false_alarms(np.array([threshold]))[0]) == expected["false"]
+            assert int(counts.missed(np.array([threshold]))[0]) == expected["missed"]
+            assert int(counts.false_alarms(np.array([threshold]))[0]) == expected["false"]
 
 
 class TestChoosing:
     def test_the_cheapest_threshold(self) -> None:
-        tally = tally_of([0.9, 0.5, 0.3], [0.7, 0.6, 0.4, 0.35, 0.2])
+        counts = counts_of([0.9, 0.5, 0.3], [0.7, 0.6, 0.4, 0.35, 0.2])
         for missed, false, expected in ((1, 1, 0.8), (3, 1, 0.25), (2.5, 1, 0.25), (1.5, 1, 0.8), (1, 100, 0.8)):
-            choice = choose(tally, ClassCosts(missed, false, priced=True), 0.95)
+            choice = choose_threshold(counts, ClassCosts(missed, false, priced=True), 0.95)
             assert choice.threshold == pytest.approx(expected), (missed, false)
-        assert choose(tally, ClassCosts(0, 1, priced=True), 0.95).threshold > 0.7
-        assert choose(tally, ClassCosts(1, 0, priced=True), 0.95).threshold <= 0.3
+        assert choose_threshold(counts, ClassCosts(0, 1, priced=True), 0.95).threshold > 0.7
+        assert choose_threshold(counts, ClassCosts(1, 0, priced=True), 0.95).threshold <= 0.3
 
     def test_showing_nothing_can_be_cheapest(self) -> None:
-        choice = choose(tally_of([0.3], [0.8, 0.7]), ClassCosts(1, 5, priced=True), 0.95)
+        choice = choose_threshold(counts_of([0.3], [0.8, 0.7]), ClassCosts(1, 5, priced=True), 0.95)
         assert 0.8 < choice.threshold <= 1
 
     def test_a_limit_on_misses_is_kept_with_confidence(self) -> None:
         """Of 100 defects 5 may be missed for at most 10.2 %, so the threshold lies between the fifth and the sixth."""
         scores = np.linspace(0.01, 1, 100)
-        tally = tally_of(scores, np.linspace(0.005, 0.995, 100), images=100)
-        choice = choose(tally, ClassCosts(missed_limit=0.103, missed_price=0.01, priced=True), 0.95)
-        assert choice.keeps_missed
-        assert int(tally.missed(np.array([choice.threshold]))[0]) == 5
-        tight = choose(tally, ClassCosts(missed_limit=0.102, missed_price=0.01, priced=True), 0.95)
-        assert int(tally.missed(np.array([tight.threshold]))[0]) == 4
+        counts = counts_of(scores, np.linspace(0.005, 0.995, 100), images=100)
+        choice = choose_threshold(counts, ClassCosts(missed_limit=0.103, missed_price=0.01, priced=True), 0.95)
+        assert choice.meets_missed_limit
+        assert int(counts.missed(np.array([choice.threshold]))[0]) == 5
+        tight = choose_threshold(counts, ClassCosts(missed_limit=0.102, missed_price=0.01, priced=True), 0.95)
+        assert int(counts.missed(np.array([tight.threshold]))[0]) == 4
 
     def test_a_limit_on_false_alarms_is_kept_with_confidence(self) -> None:
         """Four alarms on 100 images may be up to 9.15 a hundred, five up to 10.5."""
-        tally = tally_of(np.linspace(0.01, 1, 100), np.linspace(0.005, 0.995, 100), images=100)
-        choice = choose(tally, ClassCosts(false_alarm_limit=0.1), 0.95)
-        assert choice.keeps_false_alarms
-        assert int(tally.false_alarms(np.array([choice.threshold]))[0]) == 4
+        counts = counts_of(np.linspace(0.01, 1, 100), np.linspace(0.005, 0.995, 100), images=100)
+        choice = choose_threshold(counts, ClassCosts(false_alarm_limit=0.1), 0.95)
+        assert choice.meets_false_alarm_limit
+        assert int(counts.false_alarms(np.array([choice.threshold]))[0]) == 4
 
     def test_a_price_decides_within_the_limits(self) -> None:
-        tally = tally_of(np.linspace(0.5, 1, 100), np.linspace(0.01, 0.4, 50), images=100)
-        choice = choose(tally, ClassCosts(missed_limit=0.2), 0.95)
+        counts = counts_of(np.linspace(0.5, 1, 100), np.linspace(0.01, 0.4, 50), images=100)
+        choice = choose_threshold(counts, ClassCosts(missed_limit=0.2), 0.95)
         assert 0.4 < choice.threshold < 0.5
 
     def test_too_few_defects_aim_at_the_counted_rate(self) -> None:
-        tally = tally_of([0.9] * 18 + [0.5, 0.2], [0.95, 0.6, 0.3, 0.1], images=20)
-        choice = choose(tally, ClassCosts(missed_limit=0.05, missed_price=0.1, priced=True), 0.95)
-        assert choice.keeps_missed is False
-        assert int(tally.missed(np.array([choice.threshold]))[0]) == 1
+        counts = counts_of([0.9] * 18 + [0.5, 0.2], [0.95, 0.6, 0.3, 0.1], images=20)
+        choice = choose_threshold(counts, ClassCosts(missed_limit=0.05, missed_price=0.1, priced=True), 0.95)
+        assert choice.meets_missed_limit is False
+        assert int(counts.missed(np.array([choice.threshold]))[0]) == 1
 
     def test_a_detector_that_cannot_keep_the_limit_comes_as_near_as_it_can(self) -> None:
-        tally = tally_of([0.9, 0.4, None, None], [0.8, 0.3])
-        choice = choose(tally, ClassCosts(missed_limit=0.1, missed_price=0.001, priced=True), 0.95)
-        assert choice.keeps_missed is False
+        counts = counts_of([0.9, 0.4, None, None], [0.8, 0.3])
+        choice = choose_threshold(counts, ClassCosts(missed_limit=0.1, missed_price=0.001, priced=True), 0.95)
+        assert choice.meets_missed_limit is False
         assert choice.threshold == pytest.approx(0.35)
         assert "2 of the 4 defects to choose on are found at no score" in choice.words
 
     def test_of_two_limits_that_clash_the_misses_go_first(self) -> None:
-        tally = tally_of(np.linspace(0.01, 0.5, 100), np.linspace(0.2, 0.9, 100), images=100)
-        choice = choose(tally, ClassCosts(missed_limit=0.1, false_alarm_limit=0.1), 0.95)
-        assert (choice.keeps_missed, choice.keeps_false_alarms) == (True, False)
+        counts = counts_of(np.linspace(0.01, 0.5, 100), np.linspace(0.2, 0.9, 100), images=100)
+        choice = choose_threshold(counts, ClassCosts(missed_limit=0.1, false_alarm_limit=0.1), 0.95)
+        assert (choice.meets_missed_limit, choice.meets_false_alarm_limit) == (True, False)
         assert "no threshold keeps both limits" in choice.words
-        assert int(tally.missed(np.array([choice.threshold]))[0]) == 4
+        assert int(counts.missed(np.array([choice.threshold]))[0]) == 4
 
     def test_without_a_defect_or_a_detection_there_is_only_a_default(self) -> None:
-        for tally in (tally_of([], []), tally_of([], [0.3, 0.2])):
-            choice = choose(tally, ClassCosts(10, 1, missed_limit=0.1, priced=True), 0.95)
-            assert (choice.threshold, choice.keeps_missed) == (0.5, False)
+        for counts in (counts_of([], []), counts_of([], [0.3, 0.2])):
+            choice = choose_threshold(counts, ClassCosts(10, 1, missed_limit=0.1, priced=True), 0.95)
+            assert (choice.threshold, choice.meets_missed_limit) == (0.5, False)
             assert "0.5 is no choice but a default" in choice.words
-        assert choose(tally_of([], [0.9] * 9), ClassCosts(false_alarm_limit=0.5), 0.95).threshold > 0.9
-        nothing = choose(tally_of([None, None], []), ClassCosts(10, 1, priced=True), 0.95)
+        assert choose_threshold(counts_of([], [0.9] * 9), ClassCosts(false_alarm_limit=0.5), 0.95).threshold > 0.9
+        nothing = choose_threshold(counts_of([None, None], []), ClassCosts(10, 1, priced=True), 0.95)
         assert nothing.threshold == 0.5
         assert "2 of the 2" in nothing.words
 
 
-def fresh(rng: np.random.Generator, images: int, bunched: float) -> Tally:
+def fresh(rng: np.random.Generator, images: int, bunched: float) -> ThresholdCounts:
     """A world where an image's defects are hard together and its false alarms come together."""
     hard, gloss = rng.normal(size=images) * bunched, rng.normal(size=images) * bunched
     image = np.repeat(np.arange(images), rng.poisson(2, images))
@@ -250,7 +250,9 @@ def fresh(rng: np.random.Generator, images: int, bunched: float) -> Tally:
     place = np.repeat(np.arange(images), rng.poisson(2 * np.exp(gloss - bunched**2 / 2)))
     false = 1 / (1 + np.exp(1 + rng.normal(size=len(place))))
     rising, false_rising = np.argsort(scores), np.argsort(false)
-    return Tally(scores[rising], image[rising], false[false_rising], place[false_rising], np.ones(images, np.int64))
+    return ThresholdCounts(
+        scores[rising], image[rising], false[false_rising], place[false_rising], np.ones(images, np.int64)
+    )
 
 
 @pytest.mark.parametrize("bunched", [0.0, 1.0])
@@ -262,15 +264,15 @@ def test_promises_hold_on_fresh_data_about_as_often_as_promised(limited: str, bu
     world = fresh(np.random.default_rng(10**6), 40_000, bunched)
     kept = []
     for seed in range(150):
-        choice = choose(fresh(np.random.default_rng(seed), 100, bunched), costs, 0.95)
+        choice = choose_threshold(fresh(np.random.default_rng(seed), 100, bunched), costs, 0.95)
         at = np.array([choice.threshold])
-        assert choice.keeps_missed if misses else choice.keeps_false_alarms
+        assert choice.meets_missed_limit if misses else choice.meets_false_alarm_limit
         missed, false = world.missed(at)[0] / len(world.defect_scores), world.false_alarms(at)[0] / 40_000
         kept.append(missed <= 0.15 if misses else false <= 0.2)
     assert np.mean(kept) >= 0.92
 
 
-def both_alike(images: int = 40) -> Evaluated:
+def both_alike(images: int = 40) -> CocoEvaluation:
     """Every second image has a hit and an alarm of a, the others of b."""
     rng = np.random.default_rng(3)
     return steel(
@@ -286,21 +288,21 @@ class TestOperatingPoint:
         costs = Costs({"a": ClassCosts(10, 1, priced=True), "b": ClassCosts(missed_limit=0.3)}, "EUR")
         point = operating_point(both_alike(), costs)
         assert point["thresholds"] == {name: each["threshold"] for name, each in point["per_class"].items()}
-        assert point["parts"]["choosing"] == point["parts"]["confirming"] == 20
+        assert point["parts"]["tuning"] == point["parts"]["holdout"] == 20
         for name in "ab":
-            for part in ("choosing", "confirming"):
+            for part in ("tuning", "holdout"):
                 rates = point["per_class"][name][part]
                 assert (rates["missed"]["of"], rates["false_alarms"]["of"]) == (10, 20)
                 assert rates["missed"]["low"] <= rates["missed"]["rate"] <= rates["missed"]["high"]
         a, b = point["per_class"]["a"], point["per_class"]["b"]
         assert a["price"] == {"missed": 10, "false_alarm": 1}
         assert b["price"] is None
-        missed, false = (a["confirming"][key]["count"] for key in ("missed", "false_alarms"))
-        assert a["confirming"]["cost_per_image"] == (10 * missed + false) / 20
-        assert point["confirming"]["cost_per_image"] == a["confirming"]["cost_per_image"]
+        missed, false = (a["holdout"][key]["count"] for key in ("missed", "false_alarms"))
+        assert a["holdout"]["cost_per_image"] == (10 * missed + false) / 20
+        assert point["holdout"]["cost_per_image"] == a["holdout"]["cost_per_image"]
         assert b["limits"]["missed"] | {"words": ""} == {
             "limit": 0.3,
-            "promised": True,
+            "guaranteed": True,
             "verdict": "confirmed",
             "needed": 9,
             "needed_at_this_rate": 9,
@@ -318,31 +320,31 @@ class TestOperatingPoint:
     def test_a_limit_that_so_few_cannot_promise_is_said_plainly(self) -> None:
         costs = Costs({"a": ClassCosts(missed_limit=0.02), "b": ClassCosts(missed_limit=0.02)})
         limit = operating_point(both_alike(), costs)["per_class"]["a"]["limits"]["missed"]
-        assert (limit["promised"], limit["verdict"], limit["needed"]) == (False, "cannot tell", 149)
-        assert "can't be promised by 10 defects; even without a miss it takes 149" in limit["words"]
+        assert (limit["guaranteed"], limit["verdict"], limit["needed"]) == (False, "cannot tell", 149)
+        assert "can't be guaranteed by 10 defects; even without a miss it takes 149" in limit["words"]
         assert "too few to confirm it, about 149 are needed" in limit["words"]
 
     def test_limits_that_hold_together_are_each_held_to_more(self) -> None:
         """4 limits at 95 % together are 98.75 % each; without a miss, 3 % takes 99 or 144 defects (binomial tails)."""
         for defects, alone, together in ((98, False, False), (99, True, False), (143, True, False), (144, True, True)):
             images = [([("a", 0.9), ("b", 0.9)], []) for _ in range(defects * 2)]
-            for joint, promised in ((False, alone), (True, together)):
+            for joint, guaranteed in ((False, alone), (True, together)):
                 limits = ClassCosts(missed_limit=0.03, false_alarm_limit=0.5)
                 point = operating_point(steel(images), Costs({name: limits for name in "ab"}, joint=joint))
                 assert point["parts"]["confidence"] == pytest.approx(0.9875 if joint else 0.95)
                 assert point["parts"]["joint"] == ({"limits": 4, "confidence": 0.95} if joint else None)
                 words = point["per_class"]["a"]["words"][0]
-                said = f"at most 3 % missed: promised with {98.75 if joint else 95} % confidence"
-                assert words.startswith(said) == promised, (defects, words)
+                said = f"at most 3 % missed: guaranteed with {98.75 if joint else 95} % confidence"
+                assert words.startswith(said) == guaranteed, (defects, words)
 
     def test_a_failed_confirmation_is_said_plainly(self) -> None:
         """All that is missed lies where the thresholds weren't chosen."""
         images = [([("a", 0.9)], []) for _ in range(60)]
         evaluated = steel(images, ["a"])
-        first = choosing_part(evaluated.truth, np.arange(60), share=0.5, seed=0)
+        first = tuning_images(evaluated.truth, np.arange(60), share=0.5, seed=0)
         evaluated = steel([([("a", 0.9 if mine else None)], []) for mine in first], ["a"])
         limit = operating_point(evaluated, Costs({"a": ClassCosts(missed_limit=0.1)}))["per_class"]["a"]["limits"]
-        assert (limit["missed"]["promised"], limit["missed"]["verdict"]) == (True, "refuted")
+        assert (limit["missed"]["guaranteed"], limit["missed"]["verdict"]) == (True, "refuted")
         assert "THE CONFIRMATION FAILS with 30 of 30 defects" in limit["missed"]["words"]
         assert limit["missed"]["needed_at_this_rate"] is None
 
@@ -352,12 +354,12 @@ class TestOperatingPoint:
         evaluated = steel([([("a", None if each else 0.9)], []) for each in hard], ["a"])
         costs, groups = Costs({"a": ClassCosts()}), np.repeat(np.arange(10), 8)
         alone, grouped = operating_point(evaluated, costs), operating_point(evaluated, costs, groups=groups.tolist())
-        assert (grouped["parts"]["by"], grouped["parts"]["choosing_groups"]) == ("group", 5)
-        assert (alone["parts"]["by"], alone["parts"]["choosing_groups"]) == ("image", None)
-        effects = [each["per_class"]["a"]["confirming"]["missed"]["design_effect"] for each in (alone, grouped)]
+        assert (grouped["parts"]["by"], grouped["parts"]["tuning_groups"]) == ("group", 5)
+        assert (alone["parts"]["by"], alone["parts"]["tuning_groups"]) == ("image", None)
+        effects = [each["per_class"]["a"]["holdout"]["missed"]["design_effect"] for each in (alone, grouped)]
         assert effects[0] < 1.2
         assert effects[1] > 5
-        assert grouped["confirming"]["groups"]["count"] == 5
+        assert grouped["holdout"]["groups"]["count"] == 5
         with pytest.raises(DataError, match="3 groups for 80 images"):
             operating_point(evaluated, costs, groups=[1, 2, 3])
 
@@ -367,7 +369,7 @@ class TestOperatingPoint:
         costs = Costs({name: ClassCosts(10, 1, 0.1, 0.1, priced=True) for name in "ab"})
         point = operating_point(evaluated, costs)
         json.dumps(point, allow_nan=False)
-        assert point["parts"]["choosing"] + point["parts"]["confirming"] == 1
+        assert point["parts"]["tuning"] + point["parts"]["holdout"] == 1
         assert set(point["thresholds"]) == {"a", "b"}
 
     def test_many_images_and_classes_take_seconds(self) -> None:
@@ -383,19 +385,19 @@ class TestOperatingPoint:
 class TestParts:
     def test_classes_are_even_and_groups_whole(self) -> None:
         evaluated = steel([([("abc"[i % 3], 0.5)], []) for i in range(60)], "abc")
-        units = units_of(60, [i // 2 for i in range(60)])
-        first = choosing_part(evaluated.truth, units, share=0.5, seed=4)
+        units = sampling_units(60, [i // 2 for i in range(60)])
+        first = tuning_images(evaluated.truth, units, share=0.5, seed=4)
         assert (first[::2] == first[1::2]).all()
-        alone = choosing_part(evaluated.truth, np.arange(60), share=0.25, seed=4)
+        alone = tuning_images(evaluated.truth, np.arange(60), share=0.25, seed=4)
         assert alone.sum() == 15
         assert all(5 - 1 <= alone[k::3].sum() <= 5 + 1 for k in range(3))
-        folds = folds_of(evaluated.truth, np.arange(60), folds=5, seed=0)
+        folds = fold_ids(evaluated.truth, np.arange(60), folds=5, seed=0)
         assert np.bincount(folds).tolist() == [12] * 5
         assert all(np.bincount(folds[k::3], minlength=5).min() >= 3 for k in range(3))
 
     def test_every_image_is_chosen_as_often_as_the_share_says(self) -> None:
         evaluated = steel([([("a", 0.5)] if i % 3 else [], []) for i in range(12)], "a")
-        parts = [choosing_part(evaluated.truth, np.arange(12), share=0.3, seed=s) for s in range(400)]
+        parts = [tuning_images(evaluated.truth, np.arange(12), share=0.3, seed=s) for s in range(400)]
         assert np.mean(parts, axis=0) == pytest.approx(np.full(12, 0.3), abs=0.08)
 
 
@@ -412,7 +414,7 @@ class TestEscapes:
                 ([], []),
             ]
         )
-        figures = escapes(evaluated, np.array([0.5, 0.5]))
+        figures = escape_rates(evaluated, np.array([0.5, 0.5]))
         assert figures["groups"] is None
         images = figures["images"]
         assert (images["count"], images["defective"], images["clean"]) == (7, 4, 3)
@@ -422,23 +424,23 @@ class TestEscapes:
             (1, 3),
         ]
         assert images["notes"] == []
-        assert escapes(evaluated, np.array([0.5, 0.95]))["images"]["escape"]["count"] == 2
-        plates = escapes(evaluated, np.array([0.5, 0.5]), groups=[1, 1, 2, 3, 3, 4, 4])["groups"]
+        assert escape_rates(evaluated, np.array([0.5, 0.95]))["images"]["escape"]["count"] == 2
+        plates = escape_rates(evaluated, np.array([0.5, 0.5]), groups=[1, 1, 2, 3, 3, 4, 4])["groups"]
         assert (plates["count"], plates["defective"], plates["clean"]) == (4, 3, 1)
         assert [plates[key]["count"] for key in ("escape", "incomplete", "overkill")] == [0, 3, 0]
-        part = escapes(evaluated, np.array([0.5, 0.5]), images=np.arange(7) < 2)["images"]
+        part = escape_rates(evaluated, np.array([0.5, 0.5]), images=np.arange(7) < 2)["images"]
         assert (part["count"], part["clean"], part["escape"]["count"]) == (2, 0, 0)
 
     def test_without_clean_images_overkill_is_none_and_says_why(self) -> None:
-        images = escapes(steel([([("a", 0.9)], [])]), np.array([0.5, 0.5]))["images"]
+        images = escape_rates(steel([([("a", 0.9)], [])]), np.array([0.5, 0.5]))["images"]
         assert images["overkill"]["rate"] is None
         assert images["notes"] == ["no overkill rate, as there is no image without a label"]
-        clean = escapes(steel([([], [])]), np.array([0.5, 0.5]))["images"]
+        clean = escape_rates(steel([([], [])]), np.array([0.5, 0.5]))["images"]
         assert clean["escape"]["rate"] is None
         assert clean["notes"] == ["no escape rate, as there is no image with a defect"]
 
     def test_an_image_with_crowds_alone_is_neither(self) -> None:
-        images = escapes(steel([([], [("a", 0.9)])], crowds=[(1, "a")]), np.array([0.5, 0.5]))["images"]
+        images = escape_rates(steel([([], [("a", 0.9)])], crowds=[(1, "a")]), np.array([0.5, 0.5]))["images"]
         assert (images["count"], images["defective"], images["clean"]) == (1, 0, 0)
 
 

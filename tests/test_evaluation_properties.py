@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_evaluation_exactness import KEYS, reference
 
-from detect.evaluation.bootstrap import resampled_precision
-from detect.evaluation.error_analysis import breakdown
+from detect.evaluation.bootstrap import bootstrap_ap
+from detect.evaluation.error_analysis import analyze_errors
 from detect.evaluation.localisation import ap_by_iou
 from detect.evaluation.olrp import olrp
 from detect.evaluation.summary import average_precision, judge
@@ -35,7 +35,7 @@ cases = st.tuples(st.lists(annotations, max_size=8), st.lists(detections, max_si
 Case = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 
-def truth_of(labels: list[dict[str, Any]]) -> dict[str, Any]:
+def make_truth(labels: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "images": [{"id": i, "file_name": f"{i}.png", "width": 200, "height": 200} for i in reversed(IMAGES)],
         "annotations": [{**each, "id": n} for n, each in enumerate(labels, start=1)],
@@ -62,7 +62,7 @@ HIT = box(2, 1, 0, 0, 32, 32, score=0.5)
 @example(([LABEL, LABEL], [HIT, HIT, HIT]))
 @example(([LABEL], [box(2, 1, 0, 0, 32, 16, score=0.5), HIT]))  # equal scores, the first at an IoU of exactly 0.5
 def test_ap_and_ar_are_those_of_pycocotools(case: Case) -> None:
-    truth, found = truth_of(case[0]), case[1]
+    truth, found = make_truth(case[0]), case[1]
     summary = judge(truth, found).summary
     assert [summary[key] for key in KEYS] == reference(truth, found)
     short = average_precision(truth, found)
@@ -76,13 +76,13 @@ def test_ap_and_ar_are_those_of_pycocotools(case: Case) -> None:
 @given(cases)
 def test_all_that_is_derived_agrees_with_it(case: Case) -> None:
     """AP by IoU, breakdown, resampling and oLRP each count hits anew from the matches."""
-    judgement = judge(truth_of(case[0]), case[1])
+    judgement = judge(make_truth(case[0]), case[1])
     evaluated, summary = judgement.evaluated, judgement.summary
     by_iou = ap_by_iou(evaluated)
     assert (by_iou["0.50"], by_iou["0.75"]) == (summary["AP50"], summary["AP75"])
     ap50 = [np.nan if row["AP50"] is None else row["AP50"] for row in summary["per_class"].values()]
-    assert breakdown(evaluated).ap50 == pytest.approx(ap50, abs=1e-12, nan_ok=True)
-    resampled = resampled_precision(evaluated, np.ones((1, len(IMAGES)), np.int64))[0, 0]
+    assert analyze_errors(evaluated).ap50 == pytest.approx(ap50, abs=1e-12, nan_ok=True)
+    resampled = bootstrap_ap(evaluated, np.ones((1, len(IMAGES)), np.int64))[0, 0]
     assert resampled == pytest.approx(ap50, abs=1e-12, nan_ok=True)
     for k, row in enumerate(summary["per_class"].values()):
         optimal, counted = olrp(evaluated, k), row["best_f1"]
@@ -94,7 +94,7 @@ def test_all_that_is_derived_agrees_with_it(case: Case) -> None:
 @quick
 @given(cases, st.randoms(use_true_random=False))
 def test_only_the_order_of_scores_matters(case: Case, random: Any) -> None:
-    truth, found = truth_of(case[0]), case[1]
+    truth, found = make_truth(case[0]), case[1]
     expected = judge(truth, found).summary
     squeezed = [{**each, "score": 0.9 + each["score"] ** 3 / 10} for each in found]
     shuffled = {key: random.sample(truth[key], len(truth[key])) for key in ("images", "categories")}
@@ -105,7 +105,7 @@ def test_only_the_order_of_scores_matters(case: Case, random: Any) -> None:
 @quick
 @given(cases)
 def test_a_worse_scored_detection_costs_nothing_and_a_perfect_one_helps(case: Case) -> None:
-    truth, found = truth_of(case[0]), [{**each, "score": 0.2 + each["score"] / 2} for each in case[1]]
+    truth, found = make_truth(case[0]), [{**each, "score": 0.2 + each["score"] / 2} for each in case[1]]
     before = judge(truth, found).summary["per_class"]
     extra = [box(image, category, 150, 150, 8, 8, score=0.1) for image in IMAGES for category in CATEGORIES]
     after = judge(truth, found + extra).summary["per_class"]
@@ -125,7 +125,7 @@ def test_images_may_be_named_by_text() -> None:
     """Ties between images are broken in the order of their sorted ids, also where these are text."""
     labels = [{**LABEL, "image_id": name} for name in ("b", "a10", "a9")]
     found = [{**HIT, "image_id": name} for name in ("a9", "b")] + [box("a10", 1, 48, 48, 32, 32, score=0.5)]  # type: ignore[arg-type]
-    truth = {**truth_of(labels), "images": [{"id": name, "file_name": name} for name in ("b", "a9", "a10")]}
+    truth = {**make_truth(labels), "images": [{"id": name, "file_name": name} for name in ("b", "a9", "a10")]}
     summary = judge(truth, found).summary
     assert [summary[key] for key in KEYS] == reference(truth, found)
     # a10's false alarm is ranked before both hits, though b and a9 come first in the lists.

@@ -1,4 +1,4 @@
-"""What annotation tools make of drafts and doubts, and we of their exports, with their own code.
+"""What annotation tools make of pre-annotations and label issues, and we of their exports, with their own code.
 
 Each test is skipped where its tool is not installed: ``pip install datumaro label-studio-sdk labelme supervision
 fiftyone`` into an environment of its own that has this library too, then ``pytest tests/test_exchange_tools.py -rs``.
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from labelled_data import picture
-from test_doubts import case, evaluated
+from test_label_issues import case, evaluated
 
 from detect.datasets import coco
 from detect.datasets.formats import FORMATS
-from detect.datasets.pre_annotations import draft, write_drafts
-from detect.evaluation.label_issues import find_doubts
-from detect.report.label_issues import write_doubts
+from detect.datasets.pre_annotations import pre_annotate, write_pre_annotations
+from detect.evaluation.label_issues import find_label_issues
+from detect.report.label_issues import write_label_issues
 from detect.structures import Detections, Image
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # other people's code warns as it likes
@@ -31,25 +31,25 @@ DOCS = Path(__file__).resolve().parent.parent / "docs" / "exchange.md"
 
 
 @pytest.fixture
-def drafted(tmp_path: Path) -> list[Image]:
+def pre_annotated(tmp_path: Path) -> list[Image]:
     """Three images in subfolders, the last without a detection."""
     found = [[(1, 2.25, 20.5, 30.12, 0.875, 1), (0, 0, 64, 48, 0.5, 2)], [(3.5, 4, 9.75, 40, 0.625, 2)], []]
     images = []
     for i, (name, each) in enumerate(zip(("coil 1/a.png", "coil 2/a.png", "coil 2/b.png"), found)):
         rows = np.array(each, dtype=np.float32).reshape(-1, 6)
         detections = Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), CATEGORIES)
-        images.append(draft(picture(tmp_path / "new" / name, i), 64, 48, detections))
+        images.append(pre_annotate(picture(tmp_path / "new" / name, i), 64, 48, detections))
     return images
 
 
 @pytest.fixture
-def drafts_json(drafted: list[Image], tmp_path: Path) -> Path:
-    return write_drafts(drafted, CATEGORIES, "coco", tmp_path / "out", description="drafts")[0]
+def pre_annotations_json(pre_annotated: list[Image], tmp_path: Path) -> Path:
+    return write_pre_annotations(pre_annotated, CATEGORIES, "coco", tmp_path / "out", description="pre-annotations")[0]
 
 
 @pytest.fixture
 def doubts_json(tmp_path: Path) -> Path:
-    """A doubt of each reason, about labels whose names lead out of their folder."""
+    """A label issue of each reason, about labels whose names lead out of their folder."""
     here, there = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 160.0, 150.0)
     labels = [(1, "scratches", there), (2, "inclusion", here), (3, "patches", (10.0, 10.0, 60.0, 90.0))]
     found = [(1, "patches", here, 0.9), (2, "scratches", here, 0.9), (3, "patches", (10.0, 10.0, 60.0, 45.0), 0.9)]
@@ -58,7 +58,9 @@ def doubts_json(tmp_path: Path) -> Path:
         each["file_name"] = f"../plant/{each['id']}.png"
         picture(tmp_path / "plant" / f"{each['id']}.png", each["id"], 200, 200)
     pictures = {each["id"]: tmp_path / "plant" / f"{each['id']}.png" for each in truth["images"]}
-    return write_doubts(find_doubts(evaluated(truth, results)), truth, tmp_path / "doubts", pictures=pictures).coco
+    return write_label_issues(
+        find_label_issues(evaluated(truth, results)), truth, tmp_path / "label_issues", pictures=pictures
+    ).coco
 
 
 def expected(images: list[Image]) -> dict[str, list[tuple[Any, ...]]]:
@@ -87,9 +89,9 @@ def boxes_of(data_set: Any) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def test_datumaro_reads_drafts(drafts_json: Path, drafted: list[Image], tmp_path: Path) -> None:
-    data_set = datumaro_data_set(drafts_json, tmp_path / "new", tmp_path / "task")
-    assert boxes_of(data_set) == expected(drafted)
+def test_datumaro_reads_pre_annotations(pre_annotations_json: Path, pre_annotated: list[Image], tmp_path: Path) -> None:
+    data_set = datumaro_data_set(pre_annotations_json, tmp_path / "new", tmp_path / "task")
+    assert boxes_of(data_set) == expected(pre_annotated)
     scores = [a.attributes["score"] for item in data_set for a in item.annotations]
     assert sorted(scores) == [0.5, 0.625, 0.875]
 
@@ -104,19 +106,19 @@ def test_datumaro_reads_doubts_with_their_reasons(doubts_json: Path, tmp_path: P
     assert {item.id for item in data_set} == {"1", "2", "3"}
 
 
-def test_datumaro_reads_drafts_in_yolo(drafted: list[Image], tmp_path: Path) -> None:
+def test_datumaro_reads_pre_annotations_in_yolo(pre_annotated: list[Image], tmp_path: Path) -> None:
     datumaro = pytest.importorskip("datumaro")
-    place = write_drafts(drafted, CATEGORIES, "yolo", tmp_path / "out", description="drafts")[0]
+    place = write_pre_annotations(pre_annotated, CATEGORIES, "yolo", tmp_path / "out", description="pre-annotations")[0]
     found = boxes_of(datumaro.Dataset.import_from(str(place), "yolo"))
     assert {name.replace("_", "/"): boxes for name, boxes in found.items()} == {
-        **{name: boxes for name, boxes in expected(drafted).items() if boxes},
+        **{name: boxes for name, boxes in expected(pre_annotated).items() if boxes},
         "b.png": [],
     }
 
 
-def test_datumaro_reads_drafts_in_voc_a_pixel_beside(drafted: list[Image], tmp_path: Path) -> None:
+def test_datumaro_reads_pre_annotations_in_voc_a_pixel_beside(pre_annotated: list[Image], tmp_path: Path) -> None:
     datumaro = pytest.importorskip("datumaro")
-    place = write_drafts(drafted, CATEGORIES, "voc", tmp_path / "out", description="drafts")[0]
+    place = write_pre_annotations(pre_annotated, CATEGORIES, "voc", tmp_path / "out", description="pre-annotations")[0]
     shutil.move(place / "ANNOTATIONS", place / "Annotations")
     shutil.move(place / "IMAGES", place / "JPEGImages")
     (place / "ImageSets" / "Main").mkdir(parents=True)
@@ -129,7 +131,7 @@ def test_datumaro_reads_drafts_in_voc_a_pixel_beside(drafted: list[Image], tmp_p
     assert float(box.attributes["score"]) == 0.625
 
 
-def test_an_export_of_datumaro_is_read(drafted: list[Image], tmp_path: Path) -> None:
+def test_an_export_of_datumaro_is_read(pre_annotated: list[Image], tmp_path: Path) -> None:
     datumaro = pytest.importorskip("datumaro")
     from datumaro.components.media import Image as Media
 
@@ -143,7 +145,7 @@ def test_an_export_of_datumaro_is_read(drafted: list[Image], tmp_path: Path) -> 
                 for x1, y1, x2, y2 in [box.xyxy]
             ],
         )
-        for image in drafted
+        for image in pre_annotated
     ]
     mask = np.zeros((48, 64), dtype=bool)
     mask[3:9, 5:20] = True
@@ -156,7 +158,7 @@ def test_an_export_of_datumaro_is_read(drafted: list[Image], tmp_path: Path) -> 
     reading = coco.scan([tmp_path / "export"])
     found = {f"{e.image.path.parent.name}/{e.image.path.name}": e.image.boxes for e in reading.entries}
     drawn = found.pop("coil 2/b.png")
-    assert {name: [(b.label, *b.xyxy) for b in boxes] for name, boxes in found.items()} == expected(drafted[:2])
+    assert {name: [(b.label, *b.xyxy) for b in boxes] for name, boxes in found.items()} == expected(pre_annotated[:2])
     assert [(b.label, b.crowd) for b in drawn] == [("dent", False), ("rolled in", True)]
     assert [b.xyxy for b in drawn] == [pytest.approx((1, 1, 9, 7)), pytest.approx((5, 3, 20, 9), abs=1)]
     assert {f.kind for f in reading.findings} == {"outlines left out", "masks are crowd"}
@@ -178,11 +180,13 @@ def rectangles(task: dict[str, Any]) -> list[tuple[Any, ...]]:
     return boxes
 
 
-def test_label_studio_reads_drafts(drafts_json: Path, drafted: list[Image], tmp_path: Path) -> None:
-    tasks = label_studio_tasks(drafts_json, tmp_path)
-    assert [rectangles(task) for task in tasks] == list(expected(drafted).values())
+def test_label_studio_reads_pre_annotations(
+    pre_annotations_json: Path, pre_annotated: list[Image], tmp_path: Path
+) -> None:
+    tasks = label_studio_tasks(pre_annotations_json, tmp_path)
+    assert [rectangles(task) for task in tasks] == list(expected(pre_annotated).values())
     assert [task["data"]["image"] for task in tasks] == [
-        f"/data/local-files/?d={name}".replace(" ", "%20") for name in expected(drafted)
+        f"/data/local-files/?d={name}".replace(" ", "%20") for name in expected(pre_annotated)
     ]
 
 
@@ -197,11 +201,11 @@ def test_label_studio_reads_doubts(doubts_json: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("downloaded", [True, False])
 def test_an_export_of_label_studio_is_read(
-    drafts_json: Path, drafted: list[Image], tmp_path: Path, downloaded: bool
+    pre_annotations_json: Path, pre_annotated: list[Image], tmp_path: Path, downloaded: bool
 ) -> None:
     converter = pytest.importorskip("label_studio_sdk.converter")
-    tasks = label_studio_tasks(drafts_json, tmp_path)
-    for number, (task, image) in enumerate(zip(tasks, drafted)):
+    tasks = label_studio_tasks(pre_annotations_json, tmp_path)
+    for number, (task, image) in enumerate(zip(tasks, pre_annotated)):
         name = f"0a1b2c3{number}-{image.path.parent.name}_{image.path.name}".replace(" ", "_")
         (tmp_path / "export" / "images").mkdir(parents=True, exist_ok=True)
         shutil.copy(image.path, tmp_path / "export" / "images" / name)
@@ -217,13 +221,15 @@ def test_an_export_of_label_studio_is_read(
     reading = coco.scan([tmp_path / "export"])
     assert not [finding for finding in reading.findings if finding.severity == "error"]
     assert [[(b.label, *(round(v, 2) for v in b.xyxy)) for b in e.image.boxes] for e in reading.entries] == list(
-        expected(drafted).values()
+        expected(pre_annotated).values()
     )
 
 
-def test_labelme_opens_drafts_and_we_what_it_saves(drafted: list[Image], tmp_path: Path) -> None:
+def test_labelme_opens_pre_annotations_and_we_what_it_saves(pre_annotated: list[Image], tmp_path: Path) -> None:
     labelme = pytest.importorskip("labelme")
-    place = write_drafts(drafted, CATEGORIES, "labelme", tmp_path / "out", description="drafts")[0]
+    place = write_pre_annotations(
+        pre_annotated, CATEGORIES, "labelme", tmp_path / "out", description="pre-annotations"
+    )[0]
     for path in sorted(place.glob("*.json")):
         file = labelme.LabelFile(str(path))
         shapes = [{**shape, **shape.pop("other_data")} for shape in file.shapes]
@@ -232,24 +238,24 @@ def test_labelme_opens_drafts_and_we_what_it_saves(drafted: list[Image], tmp_pat
         file.save(str(path), shapes, Path(file.image_path).name, 48, 64)
     read = FORMATS["labelme"].read(place)
     saved = {image.path.read_bytes(): image.boxes for image in read.images}
-    assert saved == {image.path.read_bytes(): image.boxes for image in drafted}
+    assert saved == {image.path.read_bytes(): image.boxes for image in pre_annotated}
 
 
-def test_fiftyone_reads_drafts(
-    drafts_json: Path, drafted: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_fiftyone_reads_pre_annotations(
+    pre_annotations_json: Path, pre_annotated: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIFTYONE_DISABLE_SERVICES", "1")  # its importer needs no database
     readers = pytest.importorskip("fiftyone.utils.coco")
     importer = readers.COCODetectionDatasetImporter(
-        data_path=str(tmp_path / "new"), labels_path=str(drafts_json), label_types=["detections"]
+        data_path=str(tmp_path / "new"), labels_path=str(pre_annotations_json), label_types=["detections"]
     )
     with importer:
         read = {path: labels.detections if labels else [] for path, _, labels in importer}
     assert {
         Path(path).read_bytes(): [(each.label, each.confidence) for each in found] for path, found in read.items()
-    } == {image.path.read_bytes(): [(box.label, box.score) for box in image.boxes] for image in drafted}
+    } == {image.path.read_bytes(): [(box.label, box.score) for box in image.boxes] for image in pre_annotated}
     for path, found in read.items():
-        (image,) = (each for each in drafted if each.path.read_bytes() == Path(path).read_bytes())
+        (image,) = (each for each in pre_annotated if each.path.read_bytes() == Path(path).read_bytes())
         for one, box in zip(found, image.boxes):
             x1, y1, x2, y2 = box.xyxy
             assert one.bounding_box == pytest.approx([x1 / 64, y1 / 48, (x2 - x1) / 64, (y2 - y1) / 48])
@@ -262,7 +268,9 @@ def snippet(title: str) -> str:
     return found[1]
 
 
-def test_the_recipe_for_supervision(tmp_path: Path, drafted: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe_for_supervision(
+    tmp_path: Path, pre_annotated: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
     supervision = pytest.importorskip("supervision")
 
     class FakePredictor:
@@ -273,11 +281,13 @@ def test_the_recipe_for_supervision(tmp_path: Path, drafted: list[Image], monkey
     monkeypatch.setattr("detect.inference.predictor.Predictor.load", lambda path: FakePredictor())
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "new" / "plate_0412.png")
-    write_drafts(drafted, CATEGORIES, "coco", tmp_path / "drafts", description="drafts")
+    write_pre_annotations(
+        pre_annotated, CATEGORIES, "coco", tmp_path / "pre_annotations", description="pre-annotations"
+    )
     names: dict[str, Any] = {}
     exec(snippet("supervision"), names)
     assert isinstance(names["found"], supervision.Detections)
     assert names["found"].data["class_name"].tolist() == ["rolled in", "dent"]
     assert names["found"].class_id.tolist() == [1, 0]
-    assert len(names["drafts"]) == 3
-    assert sorted(len(each) for _, _, each in names["drafts"]) == [0, 1, 2]
+    assert len(names["pre-annotate"]) == 3
+    assert sorted(len(each) for _, _, each in names["pre-annotate"]) == [0, 1, 2]

@@ -27,7 +27,7 @@ from detect.config.loading import load_config
 from detect.config.schema import ModelConfig
 from detect.datasets import coco, voc, yolo
 from detect.datasets.formats import recognise
-from detect.datasets.paths import VARIABLE, image_beside, is_inside, roots_around
+from detect.datasets.paths import VARIABLE, image_next_to, is_inside, roots_around
 from detect.errors import CheckpointError, ConfigError, DataError, DetectError
 from detect.fileio import load_yaml
 from detect.images import MOST_PIXELS, read_image, read_size, to_rgb, write_image
@@ -391,22 +391,22 @@ class TestTheDataRoot:
         (file.parent / "others.json").write_text("[]")
         given = ["--data", file, "--out", tmp_path / "out"]
         assert detect("evaluate", "--detections", file.parent / "detections.json", *given).code == 0
-        assert detect("doubts", "--detections", file.parent / "detections.json", *given).code == 0
+        assert detect("label-issues", "--detections", file.parent / "detections.json", *given).code == 0
         assert detect("compare", file.parent / "detections.json", file.parent / "others.json", *given).code == 0
-        for page in ("report.html", "doubts.html", "compare.html"):
+        for page in ("report.html", "label_issues.html", "compare.html"):
             assert "data:image/jpeg" not in (tmp_path / "out" / page).read_text()
         for page in ("report.html", "compare.html"):
             assert "leads out of the data" in (tmp_path / "out" / page).read_text()
-        assert "1 of the file names lead out of the data" in (tmp_path / "out" / "doubts.html").read_text()
+        assert "1 of the file names lead out of the data" in (tmp_path / "out" / "label_issues.html").read_text()
 
     def test_names_inside_are_none_of_these(self, tmp_path: Path) -> None:
         picture(tmp_path / "project" / "images" / "a.png")
         file = self.labels(tmp_path / "project" / "data", "../images/a.png")
         assert coco.read(file).images[0].path == tmp_path / "project" / "images" / "a.png"
-        assert image_beside(file.parent, "../images/a.png").exists()
+        assert image_next_to(file.parent, "../images/a.png").exists()
         for name in ("../../a.png", "/etc/hostname", "a\0b", "\ud800" * 9 + "/../../../x"):
             with pytest.raises(DataError, match="leads out of the data"):
-                image_beside(file.parent, name)
+                image_next_to(file.parent, name)
 
     def test_what_this_user_converted_stays_readable_and_nothing_else(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detect: Callable[..., Any]
@@ -421,7 +421,7 @@ class TestTheDataRoot:
         assert detect("convert", tmp_path / "far" / "away", "--out", out).code == 0
         assert len((tmp_path / "state" / "detect" / "data_roots.txt").read_text().splitlines()) == 1
         with pytest.raises(DataError, match="leads out of the data"):
-            image_beside(out, "../../far/secret.png")
+            image_next_to(out, "../../far/secret.png")
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))  # another user, or another machine
         with pytest.raises(DataError, match="leads out of the data"):
             coco.read(out / "all.json")
@@ -476,7 +476,7 @@ def test_results_that_no_detector_gives(tmp_path: Path, found: Any, detect: Call
     (tmp_path / "val.json").write_text(json.dumps(data))
     (tmp_path / "found.json").write_text(json.dumps(found))
     given = ["--detections", tmp_path / "found.json", "--data", tmp_path / "val.json", "--out", tmp_path / "out"]
-    for verb in ("evaluate", "doubts"):
+    for verb in ("evaluate", "label-issues"):
         outcome = detect(verb, *given)
         assert outcome.code == 2
         assert outcome.err.count("\n") == 1

@@ -118,9 +118,9 @@ def test_names_that_no_file_can_have_are_no_traceback(tmp_path: Path, name: str)
 
 def test_json_may_take_what_is_free_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda: 8 * 10**9)
-    assert room.room_for_values() == 4 * 10**9
+    assert room.value_memory_limit() == 4 * 10**9
     monkeypatch.setattr(room, "free_bytes", lambda: 10**6)
-    assert room.room_for_values() == 7 * 10**8
+    assert room.value_memory_limit() == 7 * 10**8
     file = tmp_path / "a.json"
     file.write_bytes(b"[" + b"{}," * 9_000_000 + b"{}]")
     with pytest.raises(DataError, match=r"over 0\.7 GB of memory; divide it"):

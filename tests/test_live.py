@@ -24,11 +24,11 @@ from detect.errors import DataError
 from detect.images import write_image
 from detect.inference.predictor import Predictor
 from detect.inference.video import (
-    Frame,
-    FrameLook,
+    CapturedFrame,
+    FrameOutput,
     FrameQueue,
-    Seen,
     Source,
+    StreamSummary,
     folder_frames,
     open_source,
     pipe_frames,
@@ -49,22 +49,22 @@ def steel(number: int, side: int = 64) -> Gray:
     return np.ascontiguousarray(strip[:side, 8 * number : 8 * number + side])
 
 
-def nothing(frame: Frame, missed: int) -> Detections:
+def nothing(frame: CapturedFrame, missed: int) -> Detections:
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
     return Detections(*none, CATEGORIES)
 
 
-def frame(number: int, **changes: Any) -> Frame:
+def frame(number: int, **changes: Any) -> CapturedFrame:
     values = {"strip": "s", "name": f"frame {number}", "captured": 0.0, "pixels": steel(0)}
-    return Frame(number, **{**values, **changes})
+    return CapturedFrame(number, **{**values, **changes})
 
 
-def source_of(frames: Callable[[Event], Generator[Frame, None, None]], *, drops: bool = False) -> Source:
+def source_of(frames: Callable[[Event], Generator[CapturedFrame, None, None]], *, drops: bool = False) -> Source:
     return Source("test", frames, drops)
 
 
 class TestFolder:
-    def frames(self, folder: Path, stop: Event | None = None, patience_s: float = 0.3) -> Iterator[Frame]:
+    def frames(self, folder: Path, stop: Event | None = None, patience_s: float = 0.3) -> Iterator[CapturedFrame]:
         return folder_frames(folder, stop or Event(), poll_s=0.02, patience_s=patience_s)
 
     def test_what_lies_there_comes_in_order_and_a_stop_file_ends_it(self, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ class TestFolder:
 
 
 class TestPipe:
-    def frames(self, content: bytes, shape: tuple[int, ...], depth: int = 8) -> list[Frame]:
+    def frames(self, content: bytes, shape: tuple[int, ...], depth: int = 8) -> list[CapturedFrame]:
         reading, writing = os.pipe()
         writer = threading.Thread(target=lambda: (os.write(writing, content), os.close(writing)))
         writer.start()
@@ -209,13 +209,13 @@ class TestQueue:
     def test_others_wait_for_room(self) -> None:
         ahead, made, looked = [], 0, 0
 
-        def frames(stop: Event) -> Generator[Frame, None, None]:
+        def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             nonlocal made
             for number in range(40):
                 made += 1
                 yield frame(number)
 
-        def look(each: Frame, missed: int) -> Detections:
+        def look(each: CapturedFrame, missed: int) -> Detections:
             nonlocal looked
             time.sleep(0.002)
             looked += 1
@@ -232,13 +232,13 @@ class TestWatch:
     def test_dropped_and_bad_frames_are_counted_and_told_to_the_detector(self) -> None:
         told = []
 
-        def look(each: Frame, missed: int) -> Detections:
+        def look(each: CapturedFrame, missed: int) -> Detections:
             told.append((each.number, missed))
             if each.number == 5:
                 raise DataError("too bright")
             return nothing(each, missed)
 
-        def frames(stop: Event) -> Generator[Frame, None, None]:
+        def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             yield from (frame(0), frame(3), frame(4, pixels=None, error="torn"), frame(5), frame(6))
 
         seen = list(watch(source_of(frames), look, most=10, stop=Event()))
@@ -251,11 +251,11 @@ class TestWatch:
     def test_a_slow_detector_drops_what_a_camera_gives_too_fast_and_loses_no_count(self) -> None:
         given = Event()
 
-        def frames(stop: Event) -> Generator[Frame, None, None]:
+        def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             yield from (frame(number) for number in range(50))
             given.set()
 
-        def look(each: Frame, missed: int) -> Detections:
+        def look(each: CapturedFrame, missed: int) -> Detections:
             assert given.wait(30)
             return nothing(each, missed)
 
@@ -265,11 +265,11 @@ class TestWatch:
         assert sum(each.dropped for each in seen) == 50 - len(seen)
 
     def test_a_source_that_fails_is_told_after_the_frames_before(self) -> None:
-        def frames(stop: Event) -> Generator[Frame, None, None]:
+        def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             yield frame(0)
             raise DataError("no frame came", where="camera 0")
 
-        seen: list[Seen] = []
+        seen: list[FrameOutput] = []
         with pytest.raises(DataError, match="camera 0: no frame came"):
             seen.extend(watch(source_of(frames), nothing, most=2, stop=Event()))
         threads = [thread.name for thread in threading.enumerate()]
@@ -278,7 +278,7 @@ class TestWatch:
     def test_a_stop_ends_it_after_the_frame_in_work(self) -> None:
         stop, ended = Event(), Event()
 
-        def frames(asked: Event) -> Generator[Frame, None, None]:
+        def frames(asked: Event) -> Generator[CapturedFrame, None, None]:
             try:
                 for number in range(10**9):
                     yield frame(number)
@@ -334,13 +334,13 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 class TestDetector:
     def test_memory_is_kept_from_frame_to_frame(self, remembering: Path) -> None:
         predictor = Predictor.load(remembering, device="cpu")
-        look, stream = FrameLook(predictor), predictor.stream()
+        look, stream = StreamSummary(predictor), predictor.stream()
         last = None
         for number, missed in ((0, 0), (1, 0), (3, 1)):
             last = look(frame(number, pixels=steel(number)), missed)
             want = stream(steel(number), strip="s", missed=missed)
             assert np.array_equal(last.scores, want.scores)
-        alone = FrameLook(predictor)(frame(3, pixels=steel(3)), 0)
+        alone = StreamSummary(predictor)(frame(3, pixels=steel(3)), 0)
         assert last is not None
         assert not np.array_equal(last.scores, alone.scores)
 

@@ -1,4 +1,4 @@
-"""How the processes of a team find each other, and what is told when they don't, or when one is lost."""
+"""How the processes of a group find each other, and what is told when they don't, or when one is lost."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tiny import write_tiny
 from detect.config.schema import DataConfig
 from detect.data.dataset import DetectionDataset, read_dataset
 from detect.engine.data import read_data
-from detect.errors import TeamError
+from detect.errors import DistributedError
 from detect.models import distributed
-from detect.models.distributed import Team, joined, was_restarted
+from detect.models.distributed import World, joined, was_restarted
 
 CPU = torch.device("cpu")
 
@@ -35,11 +35,11 @@ def names(store: Any, size: int) -> list[str]:
     def meet(rank: int) -> None:
         found[rank] = distributed._name_of_team(store, rank, size)
 
-    team = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in reversed(range(size))]
-    for process in team:
+    world = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in reversed(range(size))]
+    for process in world:
         process.start()
         process.join(timeout=0.1)
-    for process in team:
+    for process in world:
         process.join(timeout=20)
     return [found[rank] for rank in range(size)]
 
@@ -47,8 +47,8 @@ def names(store: Any, size: int) -> list[str]:
 def test_a_team_is_not_misled_by_what_the_one_before_it_left_in_the_store() -> None:
     store = dist.HashStore()
     teams = [names(store, 3), names(store, 3), names(store, 2), names(store, 4)]
-    assert [len(set(team)) for team in teams] == [1] * 4
-    assert len({team[0] for team in teams}) == 4
+    assert [len(set(world)) for world in teams] == [1] * 4
+    assert len({world[0] for world in teams}) == 4
 
 
 def test_processes_that_do_not_meet_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,12 +57,12 @@ def test_processes_that_do_not_meet_are_told_in_a_sentence(monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     with (
-        pytest.raises(TeamError, match=r"2 processes are to train together and don't find each other \(.+\)"),
+        pytest.raises(DistributedError, match=r"2 processes are to train together and don't find each other \(.+\)"),
         joined(CPU),
     ):
         pass
     monkeypatch.delenv("RANK")
-    with pytest.raises(TeamError, match="RANK expected") as caught, joined(CPU):
+    with pytest.raises(DistributedError, match="RANK expected") as caught, joined(CPU):
         pass
     assert "\n" not in str(caught.value)
     assert not dist.is_initialized()
@@ -72,7 +72,7 @@ def lose(words: str) -> str:
     try:
         with joined(CPU):
             raise RuntimeError(words)
-    except TeamError as error:
+    except DistributedError as error:
         return str(error)
     except RuntimeError as error:
         return f"as it was: {error}"
@@ -92,11 +92,11 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
     """Two processes of which one is killed while the other waits for it."""
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
-        with joined(CPU) as team:
-            team.gathered("both are there")
+        with joined(CPU) as world:
+            world.gathered("both are there")
             if rank == dead:
                 os.kill(os.getpid(), signal.SIGKILL)
-            team.gathered("one is not")
+            world.gathered("one is not")
     except BaseException as error:  # whatever it is, the test shows it
         said.put(f"{type(error).__name__}: {error}")
     else:
@@ -109,15 +109,15 @@ def test_a_process_that_is_really_killed_is_known_by_torchs_words(dead: int) -> 
     """Fails when torch words the loss in another way: then ``joined`` has to learn it. The first keeps the store."""
     context = multiprocessing.get_context("fork")
     said, port = context.SimpleQueue(), free_port()
-    team = [context.Process(target=_hear_of_the_dead, args=(rank, dead, port, said)) for rank in range(2)]
-    for process in team:
+    world = [context.Process(target=_hear_of_the_dead, args=(rank, dead, port, said)) for rank in range(2)]
+    for process in world:
         process.start()
-    for process in team:
+    for process in world:
         process.join(timeout=60)
-    assert team[dead].exitcode == -signal.SIGKILL
-    assert team[1 - dead].exitcode == 0
+    assert world[dead].exitcode == -signal.SIGKILL
+    assert world[1 - dead].exitcode == 0
     assert not said.empty()
-    assert said.get().startswith("TeamError: another process of this training was lost (")
+    assert said.get().startswith("DistributedError: another process of this training was lost (")
 
 
 def test_only_torchrun_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def _read(rank: int, data: DataConfig) -> list[str]:
         return pixels(self, index)
 
     DetectionDataset._read = watched  # type: ignore[method-assign]  # in a forked process
-    read_data(data, team=Team(rank, 2), say=lambda _: None)
+    read_data(data, world=World(rank, 2), say=lambda _: None)
     return read
 
 

@@ -17,7 +17,7 @@ from detect.errors import ConfigError
 from detect.models.anchors import default_anchors
 from detect.models.backbones.csp import Csp
 from detect.models.faster_rcnn import build_detector, check_detector, parts
-from detect.models.roi_heads import Seen
+from detect.models.roi_heads import RoIOutput
 
 BOX_LOSSES = ["giou", "diou", "ciou", "smooth_l1"]
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
@@ -186,7 +186,7 @@ class TestLosses:
         model = make(roi={"box_loss": box_loss})
         proposals, labels, wanted = self.sampled(model)
         logits = nn.functional.one_hot(labels, 3).float() * 50
-        losses = model.roi_heads.losses(Seen(logits, wanted, None), proposals, labels, wanted)
+        losses = model.roi_heads.losses(RoIOutput(logits, wanted, None), proposals, labels, wanted)
         assert losses["loss_classifier"] == pytest.approx(0, abs=1e-6)
         assert losses["loss_box_reg"] == pytest.approx(0, abs=1e-4)
 
@@ -194,7 +194,7 @@ class TestLosses:
         model = make(roi={"box_loss": "smooth_l1", "box_loss_weight": 1.0, "label_smoothing": 0.0})
         proposals, labels, wanted = self.sampled(model)
         logits, offsets = torch.randn(4, 3), torch.randn(4, 4) / 5
-        ours = model.roi_heads.losses(Seen(logits, offsets, None), proposals, labels, wanted)
+        ours = model.roi_heads.losses(RoIOutput(logits, offsets, None), proposals, labels, wanted)
         classification, box = fastrcnn_loss(logits, offsets.repeat(1, 3), list(labels.split(2)), list(wanted.split(2)))
         torch.testing.assert_close(ours["loss_classifier"], classification)
         torch.testing.assert_close(ours["loss_box_reg"], box)
@@ -205,7 +205,7 @@ class TestLosses:
         moved = [torch.tensor([[5.0, 0, 15, 10], [0, 0, 10, 10]])]
         wanted = torch.cat(model.roi_heads.box_coder.encode(moved, proposals))
         losses = model.roi_heads.losses(
-            Seen(torch.zeros(2, 3), torch.zeros(2, 4), None), proposals, torch.tensor([1, 0]), wanted
+            RoIOutput(torch.zeros(2, 3), torch.zeros(2, 4), None), proposals, torch.tensor([1, 0]), wanted
         )
         # IoU 50 / 150 and a hull of 150: 1 - GIoU = 2/3, of one positive in two proposals, weighed by 2
         assert losses["loss_box_reg"] == pytest.approx(2 / 3 / 2 * 2, abs=1e-4)
@@ -215,7 +215,7 @@ class TestLosses:
         sharp, smooth = make(), make(roi={"label_smoothing": 0.1})
         proposals, labels, wanted = self.sampled(sharp)
         logits = nn.functional.one_hot(labels, 3).float() * 50
-        arguments = (Seen(logits, wanted, None), proposals, labels, wanted)
+        arguments = (RoIOutput(logits, wanted, None), proposals, labels, wanted)
         assert smooth.roi_heads.losses(*arguments)["loss_classifier"] > 1
         assert sharp.roi_heads.losses(*arguments)["loss_classifier"] < 1e-6
 

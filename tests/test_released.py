@@ -89,13 +89,13 @@ def test_thresholds_chosen_for_it_are_obeyed(steel: Path, capsys: pytest.Capture
 def test_what_needs_labels_or_a_report_says_how_to_get_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", WORD]) == 2
     assert "--data" in capsys.readouterr().err
-    assert main(["drafts", WORD, "--to", "coco", "--out", "drafts"]) == 2
+    assert main(["pre-annotate", WORD, "--to", "coco", "--out", "pre_annotations"]) == 2
     assert "detect evaluate released --data" in capsys.readouterr().err
 
 
 def test_its_labels_can_be_doubted(steel: Path) -> None:
-    assert main(["doubts", WORD, "--data", str(steel)]) == 0
-    assert (HOME / "doubts").is_dir()
+    assert main(["label-issues", WORD, "--data", str(steel)]) == 0
+    assert (HOME / "label_issues").is_dir()
 
 
 def test_training_goes_on_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

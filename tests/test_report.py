@@ -293,14 +293,14 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["wide", "rgb", "sixteen"])
 def test_pictures_of_any_depth_are_embedded_small(tmp_path: Path, kind: str) -> None:
-    from detect.report.thumbnails import embed
+    from detect.report.thumbnails import embed_thumbnail
 
     rng = np.random.default_rng(0)
     shapes: dict[str, Any] = {"wide": (100, 3000), "rgb": (30, 40, 3), "sixteen": (30, 40)}
     depth: Any = np.uint16 if kind == "sixteen" else np.uint8
     path = tmp_path / "a.png"
     Image.fromarray(rng.integers(0, 200, shapes[kind], dtype=depth)).save(path)
-    picture = embed(path)
+    picture = embed_thumbnail(path)
     assert (picture.height, picture.width) == shapes[kind][:2]
     assert picture.uri.startswith("data:image/jpeg;base64,")
     assert len(picture.uri) < 60_000

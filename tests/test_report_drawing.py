@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from detect.report.charts import Frame, Line, bias_sketch, legend, line_chart, nice_ticks
-from detect.report.tables import count, fraction, gist, percent, plural, signed
+from detect.report.charts import ChartLayout, Line, box_bias_chart, legend, line_chart, nice_ticks
+from detect.report.tables import count, fraction, headline, percent, plural, signed
 from detect.report.thumbnails import place_tags
 
 
@@ -26,7 +26,7 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None
 
 
 def test_a_curve_spans_its_frame() -> None:
-    frame = Frame(width=110, height=70, left=5, right=5, top=10, bottom=10)
+    frame = ChartLayout(width=110, height=70, left=5, right=5, top=10, bottom=10)
     lines = [Line("a", [(0, 0), (1, 1)], "c1")]
     chart = line_chart("t", lines, x_range=(0, 1), y_range=(0, 1), x_label="x", frame=frame)
     assert 'd="M5.0 60.0L105.0 10.0"' in chart
@@ -47,11 +47,11 @@ def test_names_in_charts_are_escaped() -> None:
 
 
 def test_the_sketch_moves_with_the_bias_but_stays_in_its_frame() -> None:
-    even = bias_sketch({"left": 0.0, "top": 0.0, "right": 0.0, "bottom": 0.0})
+    even = box_bias_chart({"left": 0.0, "top": 0.0, "right": 0.0, "bottom": 0.0})
     assert 'x="10.0" y="10.0" width="36.0" height="20.0"' in even
-    far = bias_sketch({"left": -99.0, "top": -99.0, "right": 99.0, "bottom": 99.0})
+    far = box_bias_chart({"left": -99.0, "top": -99.0, "right": 99.0, "bottom": 99.0})
     assert 'x="1.0" y="1.0" width="54.0" height="38.0"' in far
-    assert bias_sketch(dict.fromkeys(("left", "top", "right", "bottom"))) == ""
+    assert box_bias_chart(dict.fromkeys(("left", "top", "right", "bottom"))) == ""
 
 
 def test_tags_avoid_the_border_and_each_other() -> None:
@@ -93,9 +93,9 @@ def test_the_gist_says_what_is_found_and_what_is_false() -> None:
         "at_threshold": {"found": 8, "missed": 2, "false": 2, "recall": 0.8},
         "per_class": {"a": {"AP50": 0.9}, "b": {"AP50": 0.4}, "c": {"AP50": None}},
     }
-    said = gist(summary).replace("\N{NO-BREAK SPACE}", " ")
+    said = headline(summary).replace("\N{NO-BREAK SPACE}", " ")
     assert said == (
         "At a score of 0.420 or more, 8 of 10 objects are found (80 %) and 2 of 10 detections are false alarms (20 %). "
         "Strongest class: a (AP50 0.900); weakest: b (0.400)."
     )
-    assert gist({**summary, "detections": 0}) == "Nothing was found of 10 labelled objects on 4 images."
+    assert headline({**summary, "detections": 0}) == "Nothing was found of 10 labelled objects on 4 images."

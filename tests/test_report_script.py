@@ -16,9 +16,9 @@ from PIL import Image
 
 from detect.evaluation.coco_eval import confusion
 from detect.evaluation.records import Judgement
-from detect.evaluation.summary import judge, outcomes
-from detect.report.page import pack
-from detect.report.thumbnails import collect
+from detect.evaluation.summary import image_outcomes, judge
+from detect.report.page import pack_viewer_data
+from detect.report.thumbnails import collect_thumbnails
 from detect.report.write import write_report
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "detect" / "report" / "script"
@@ -84,11 +84,11 @@ def in_node(packed: dict[str, Any], threshold: float) -> dict[str, Any]:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_page_counts_as_the_judge_does(seed: int) -> None:
     judged = random_judgement(seed)
-    packed = pack(judged.evaluated, collect([], [], None), judged.summary["score_threshold"])
+    packed = pack_viewer_data(judged.evaluated, collect_thumbnails([], [], None), judged.summary["score_threshold"])
     for threshold in (0.0, 0.3, judged.summary["score_threshold"], 1.0):
         told = in_node(packed, threshold)
         assert told["matrix"] == confusion(judged.evaluated, threshold)["matrix"]
-        for said, outcome in zip(told["told"], outcomes(judged.evaluated, threshold)):
+        for said, outcome in zip(told["told"], image_outcomes(judged.evaluated, threshold)):
             want = [["right", hit.category] for hit in outcome.hits]
             want += [["missed", miss.category] for miss in outcome.misses]
             want += [["false", alarm.category] for alarm in outcome.false_alarms]
@@ -105,19 +105,19 @@ def test_no_text_ends_the_script_that_holds_it(tmp_path: Path) -> None:
 
 def test_the_weakest_detections_are_left_out_of_a_large_page(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = random_judgement(0)
-    monkeypatch.setattr("detect.report.page._MOST_DETECTIONS", 10)
-    packed = pack(judged.evaluated, collect([], [], None), 0.5)
+    monkeypatch.setattr("detect.report.page._MAX_VIEWER_DETECTIONS", 10)
+    packed = pack_viewer_data(judged.evaluated, collect_thumbnails([], [], None), 0.5)
     scores = [d[5] for image in packed["images"] for d in image[5]]
     every = sorted((d["score"] for d in judged.detections), reverse=True)
     assert sorted(scores, reverse=True) == pytest.approx(every[:10])
-    assert packed["least"] == pytest.approx(every[9])
+    assert packed["min_score"] == pytest.approx(every[9])
 
 
 def test_pictures_stop_where_the_page_would_grow_too_large(tmp_path: Path) -> None:
     names = [f"{i}.png" for i in range(4)]
     for name in names[:3]:
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64), dtype=np.uint8)).save(tmp_path / name)
-    album = collect(names, [3, 2, 0, 1], tmp_path, most_bytes=3000)
+    album = collect_thumbnails(names, [3, 2, 0, 1], tmp_path, max_bytes=3000)
     assert album.of == {2: 0, 0: 1}
     assert album.left_out == 1
     assert album.unreadable == ("3.png: no such image",)
@@ -167,7 +167,7 @@ def test_the_page_opens_with_the_reports_own_counts(page: tuple[Path, Judgement]
 def test_what_is_shown_lies_in_the_address(page: tuple[Path, Judgement], tmp_path: Path) -> None:
     path, judged = page
     dom = opened(path, "#t=0.75&kind=missed&category=1", tmp_path)
-    wanted = [o for o in outcomes(judged.evaluated, 0.75) if any(miss.category == "b" for miss in o.misses)]
+    wanted = [o for o in image_outcomes(judged.evaluated, 0.75) if any(miss.category == "b" for miss in o.misses)]
     assert f"{len(wanted)} of 12 images at a score of 0.750 or more" in dom
     shown = texts(dom, r'<span class="file"[^>]*>(.*?)</span>')
     assert sorted(shown[: len(wanted)]) == sorted(o.image.file_name for o in wanted)

@@ -15,7 +15,7 @@ from detect.images import read_image
 from detect.synthetic import scenes as scene_module
 from detect.synthetic.defects import DEFECTS
 from detect.synthetic.scenes import CATEGORIES, make_image, sample_image, write_sample
-from detect.synthetic.steel import blur, dots, drift, grain, step
+from detect.synthetic.steel import blur, dots, drift, grain, smoothstep
 
 NEU = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 
@@ -195,7 +195,7 @@ def test_fields_have_the_strength_and_shape_that_was_asked_for() -> None:
     point = dots((21, 21), np.array([10.5]), np.array([10.2]), np.array([2.0]))
     assert point[10, 10] == 2
     assert abs(blur(point, 1.5, 1.0).sum() - 2) < 1e-9
-    assert list(step(np.array([-1.0, 0.0, 1.0]), 0.5)) == [0, 0.5, 1]
+    assert list(smoothstep(np.array([-1.0, 0.0, 1.0]), 0.5)) == [0, 0.5, 1]
 
 
 def test_drawing_is_quick_enough_to_train_on_endlessly() -> None:

@@ -16,7 +16,7 @@ from detect.datasets import coco
 from detect.errors import DataError
 from detect.images import read_image
 from detect.structures import Box, Dataset, Image, recognisable
-from detect.synthetic.defects import Mark
+from detect.synthetic.defects import PlacedDefect
 from detect.synthetic.scenes import CATEGORIES
 from detect.synthetic.strips import (
     SHARES,
@@ -158,7 +158,7 @@ class TestBoxes:
         rectangle, bar = np.ones((90, 40), bool), np.zeros((120, 120), bool)
         for row in range(120):
             bar[row, row : row + 8] = True
-        marks = (Mark("patches", 260, 20, rectangle), Mark("scratches", 250, 80, bar))
+        marks = (PlacedDefect("patches", 260, 20, rectangle), PlacedDefect("scratches", 250, 80, bar))
         for mark in marks:
             height, width = mark.seen.shape
             steel[mark.top : mark.top + height, mark.left : mark.left + width][mark.seen] = 0.9

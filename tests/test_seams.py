@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detect.inference.tiling import Tiling, merged
+from detect.inference.tiling import Tiling, merge_tiles
 from detect.structures import Detections, iou
 
 CATEGORIES = ("a", "b")
@@ -40,7 +40,7 @@ def in_view(rows: Sequence[Row], tile: tuple[int, int, int, int], least: float =
 
 def through_tiles(rows: Sequence[Row], tiling: Tiling, width: int, height: int) -> list[Row]:
     tiles = tiles_of(tiling, width, height)
-    return listed(merged(tiles, [detections(in_view(rows, tile)) for tile in tiles], (width, height), CATEGORIES))
+    return listed(merge_tiles(tiles, [detections(in_view(rows, tile)) for tile in tiles], (width, height), CATEGORIES))
 
 
 def listed(found: Detections) -> list[Row]:
@@ -95,32 +95,32 @@ def test_one_inside_the_other_stay_two() -> None:
 def test_a_diagonal_scratch_whose_parts_hardly_overlap_is_joined() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([20, 10, 100, 60], 0.6, 1)]), detections([([76, 45, 150, 92], 0.8, 1)])]
-    assert listed(merged(tiles, parts, (176, 100), CATEGORIES)) == [([20, 10, 150, 92], 0.8, 1)]
+    assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([20, 10, 150, 92], 0.8, 1)]
 
 
 def test_what_does_not_reach_the_seam_is_not_joined() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([20, 10, 90, 60], 0.6, 1)]), detections([([86, 45, 150, 92], 0.8, 1)])]
-    assert len(merged(tiles, parts, (176, 100), CATEGORIES)) == 2
+    assert len(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == 2
 
 
 def test_of_a_defect_seen_whole_twice_the_better_box_counts_as_it_is() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([80, 10, 93, 60], 0.6, 1)]), detections([([81, 11, 94, 58], 0.8, 1)])]
-    assert listed(merged(tiles, parts, (176, 100), CATEGORIES)) == [([81, 11, 94, 58], 0.8, 1)]
+    assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([81, 11, 94, 58], 0.8, 1)]
 
 
 def test_a_part_cut_off_never_wins_over_the_whole_even_with_a_better_score() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([88, 10, 99, 60], 0.9, 1)]), detections([([87, 11, 112, 58], 0.7, 1)])]
-    assert listed(merged(tiles, parts, (176, 100), CATEGORIES)) == [([87, 11, 112, 58], 0.7, 1)]
+    assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([87, 11, 112, 58], 0.7, 1)]
 
 
 def test_a_box_that_only_seems_whole_takes_nothing_away() -> None:
     """The right tile's box of a long scratch begins 6 pixels inside it, as if the scratch did."""
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([5, 10, 100, 20], 0.9, 1)]), detections([([82, 10, 150, 20], 0.7, 1)])]
-    ((box, _, _),) = listed(merged(tiles, parts, (176, 100), CATEGORIES))
+    ((box, _, _),) = listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES))
     assert box == [5, 10, 150, 20]
 
 
@@ -129,18 +129,18 @@ def test_a_doubtful_box_neither_enlarges_a_sure_one_nor_chains_two() -> None:
     sure = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
     doubtful: Row = ([76, 10, 176, 60], 0.1, 1)  # meets both in the overlaps
     parts = [detections(rows) for rows in ([sure[0]], [doubtful], [sure[1]])]
-    assert listed(merged(tiles, parts, (252, 100), CATEGORIES)) == [*sure, doubtful]
+    assert listed(merge_tiles(tiles, parts, (252, 100), CATEGORIES)) == [*sure, doubtful]
 
 
 def test_a_doubtful_box_that_a_sure_one_explains_goes() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([60, 10, 96, 60], 0.9, 1)]), detections([([76, 12, 98, 58], 0.2, 1)])]
-    assert listed(merged(tiles, parts, (176, 100), CATEGORIES)) == [([60, 10, 96, 60], 0.9, 1)]
+    assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([60, 10, 96, 60], 0.9, 1)]
 
 
 def test_nothing_found_is_nothing() -> None:
-    assert listed(merged([(0, 0, 100, 100)], [detections([])], (100, 100), CATEGORIES)) == []
-    assert listed(merged([], [], (100, 100), CATEGORIES)) == []
+    assert listed(merge_tiles([(0, 0, 100, 100)], [detections([])], (100, 100), CATEGORIES)) == []
+    assert listed(merge_tiles([], [], (100, 100), CATEGORIES)) == []
 
 
 @st.composite

@@ -15,7 +15,7 @@ from PIL import Image
 from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_form, as_npy, gray, served
 
 from detect import Predictor
-from detect.errors import DataError, MemoryShortageError
+from detect.errors import DataError, OutOfMemoryError
 from detect.serve.requests import Limits
 from detect.synthetic.scenes import sample_image
 
@@ -192,7 +192,7 @@ def test_a_full_server_says_so_and_when_to_come_back(known: Known) -> None:
 def test_one_image_that_fails_spoils_no_other(known: Known) -> None:
     errors = {
         2: DataError("the image has gray values beyond white", fix="give others"),
-        3: MemoryShortageError("detection on 1 images needs more memory than there is", fix="take less"),
+        3: OutOfMemoryError("detection on 1 images needs more memory than there is", fix="take less"),
         4: RuntimeError("a secret of the program"),
     }
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.data.dataset import evenly
-from detect.datasets.split import Fractions, Ranges, by_fraction, by_number, into_folds, parse_split
+from detect.datasets.split import Fractions, Ranges, parse_split, split_by_fraction, split_by_number, split_into_folds
 from detect.errors import DataError
 
 
@@ -50,7 +50,7 @@ def test_a_split_that_makes_no_sense_is_refused_in_words(text: str, words: str) 
 def numbered(text: str, stems: list[str]) -> tuple[dict[str, list[int]], list[int]]:
     split = parse_split(text)
     assert isinstance(split, Ranges)
-    return by_number(stems, split)
+    return split_by_number(stems, split)
 
 
 def test_the_number_at_the_end_of_the_name_decides() -> None:
@@ -76,11 +76,11 @@ def test_groups_stay_whole_and_every_image_is_placed_once(images: list[tuple[set
     labels, groups = [label for label, _ in images], [group for _, group in images]
     if len(set(groups)) < 12:
         return
-    parts = by_fraction(labels, Fractions({"train": 0.7, "val": 0.3}), groups=groups, seed=seed)
+    parts = split_by_fraction(labels, Fractions({"train": 0.7, "val": 0.3}), groups=groups, seed=seed)
     assert sorted(i for members in parts.values() for i in members) == list(range(len(images)))
     homes = [{groups[i] for i in members} for members in parts.values()]
     assert not homes[0] & homes[1]
-    folds = into_folds(labels, 3, groups=groups, seed=seed)
+    folds = split_into_folds(labels, 3, groups=groups, seed=seed)
     assert sorted(i for name, members in folds.items() if name.endswith("_val") for i in members) == list(
         range(len(images))
     )
@@ -100,7 +100,7 @@ def steel(each: int) -> list[set[str]]:
 def test_every_part_has_its_share_of_every_class(seed: int) -> None:
     labels = steel(100)
     shares = {"train": 0.8, "val": 0.1, "test": 0.1}
-    parts = by_fraction(labels, Fractions(shares), groups=range(len(labels)), seed=seed)
+    parts = split_by_fraction(labels, Fractions(shares), groups=range(len(labels)), seed=seed)
     whole = Counter(name for label in labels for name in (label or {"none"}))
     for part, members in parts.items():
         assert abs(len(members) - shares[part] * len(labels)) <= 1
@@ -112,23 +112,23 @@ def test_every_part_has_its_share_of_every_class(seed: int) -> None:
 def test_the_seed_decides_and_nothing_else() -> None:
     labels = steel(20)
     split = Fractions({"train": 0.5, "val": 0.5})
-    first, again, other = (by_fraction(labels, split, groups=range(len(labels)), seed=s) for s in (1, 1, 2))
+    first, again, other = (split_by_fraction(labels, split, groups=range(len(labels)), seed=s) for s in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 def test_more_parts_than_images_are_refused() -> None:
     with pytest.raises(DataError, match="no image is left for part 'test'"):
-        by_fraction([{"a"}] * 2, Fractions({"train": 0.5, "val": 0.49, "test": 0.01}), groups=[0, 1], seed=0)
+        split_by_fraction([{"a"}] * 2, Fractions({"train": 0.5, "val": 0.49, "test": 0.01}), groups=[0, 1], seed=0)
     with pytest.raises(DataError, match="1 folds leave nothing"):
-        into_folds([{"a"}] * 4, 1, groups=range(4), seed=0)
+        split_into_folds([{"a"}] * 4, 1, groups=range(4), seed=0)
     with pytest.raises(DataError, match="2 images or groups of them can't fill 3 folds"):
-        into_folds([{"a"}] * 4, 3, groups=[0, 0, 1, 1], seed=0)
+        split_into_folds([{"a"}] * 4, 3, groups=[0, 0, 1, 1], seed=0)
 
 
 def test_a_part_may_be_small_but_never_empty_while_there_are_images() -> None:
     labels = [{"a"}] * 10 + [{"b"}] * 10
-    parts = by_fraction(labels, Fractions({"train": 0.9, "val": 0.1}), groups=range(20), seed=0)
+    parts = split_by_fraction(labels, Fractions({"train": 0.9, "val": 0.1}), groups=range(20), seed=0)
     assert {name: len(members) for name, members in parts.items()} == {"train": 18, "val": 2}
 
 

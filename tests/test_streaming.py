@@ -96,7 +96,7 @@ def test_the_first_frame_is_seen_as_a_still_image() -> None:
     detector, image = built(kind="gru"), torch.rand(1, SIDE, SIDE)
     with torch.no_grad():
         still = detector([image])[0]
-        seen, _ = detector.see(image, None, torch.zeros(2))
+        seen, _ = detector.step(image, None, torch.zeros(2))
     assert torch.equal(still["boxes"], seen["boxes"])
 
 
@@ -223,11 +223,11 @@ def test_a_light_network_that_is_not_there_is_refused() -> None:
 def test_foreseeing_leaves_the_stream_as_it_was_and_skipping_moves_it_on() -> None:
     detector, images = built(kind="gru"), frames(1, 4)
     asked, plain, skipped = (Stream(detector, ("a", "b")) for _ in range(3))
-    assert len(asked.foresee()) == 0
+    assert len(asked.predict_next()) == 0
     for stream in (asked, plain, skipped):
         stream(images[0])
         stream(images[1])
-    ahead = asked.foresee()
+    ahead = asked.predict_next()
     assert len(ahead) > 0
     assert same(asked(images[2]), plain(images[2]))
     assert same(skipped.skip(), ahead)
@@ -242,13 +242,13 @@ def test_memory_and_speed_follow_the_surface_over_skipped_frames(
     """Key frame, skipped frames, key frame, ...: the surface moves left by 7 pixels per frame all the time."""
     detector, images = built(kind="gru"), frames(1, 7, step=7)
     moves: list[float] = []
-    move = detector.memory.foresee
+    move = detector.memory.predict_next
 
     def recorded(state: State, motion_xy: Tensor) -> State:
         moves.append(float(motion_xy[0, 0]))
         return move(state, motion_xy)
 
-    monkeypatch.setattr(detector.memory, "foresee", recorded)
+    monkeypatch.setattr(detector.memory, "predict_next", recorded)
     stream = Stream(detector, ("a", "b"))
     for number, image in enumerate(images):
         if number % (skipped + 1):
@@ -268,10 +268,10 @@ def test_a_key_frame_after_a_skipped_one_is_seen_with_the_memory_moved_twice() -
     found = stream(images[2], motion_xy=(-8, 0))
     first, last = (torch.from_numpy(images[number])[None] / 255 for number in (0, 2))
     with torch.no_grad():
-        _, state = detector.see(first, None, torch.zeros(2))
-        _, state = detector.foresee(state, torch.tensor([-8.0, 0.0]), (SIDE, SIDE))
-        expected, _ = detector.see(last, state, torch.tensor([-8.0, 0.0]))
-        misplaced, _ = detector.see(last, state, torch.zeros(2))
+        _, state = detector.step(first, None, torch.zeros(2))
+        _, state = detector.predict_next(state, torch.tensor([-8.0, 0.0]), (SIDE, SIDE))
+        expected, _ = detector.step(last, state, torch.tensor([-8.0, 0.0]))
+        misplaced, _ = detector.step(last, state, torch.zeros(2))
     assert same(found, to_detections(expected, ("a", "b")))
     assert not same(found, to_detections(misplaced, ("a", "b")))
 
@@ -310,7 +310,7 @@ def test_a_detector_without_memory_foresees_by_moving_its_boxes() -> None:
     first, second = frames(1, 2)
     stream(first)
     found = stream(second)
-    moved = stream.foresee()
+    moved = stream.predict_next()
     assert stream.speed_xy == pytest.approx((-20, 0), abs=0.5)
     inside = [each.xyxy for each in found if each.xyxy[0] > 21 and each.xyxy[2] < SIDE]
     ahead = {tuple(round(v) for v in each.xyxy) for each in moved}
@@ -347,7 +347,7 @@ def test_training_on_clips_sees_what_streaming_sees() -> None:
         together = detector(images, clip_length=3, motion_xy=motion)
         state = None
         for number, image in enumerate(images[3:]):
-            found, state = detector.see(image, state, motion[3 + number])
+            found, state = detector.step(image, state, motion[3 + number])
     torch.testing.assert_close(together[-1]["scores"], found["scores"], rtol=0, atol=1e-4)
 
 
@@ -389,9 +389,9 @@ def test_a_data_set_of_strips_is_seen_in_the_order_of_time(tmp_path: Path) -> No
     motion = torch.tensor([-20.0, 0.0])
     first, third = (torch.from_numpy(frames(2, 4)[number])[None] / 255 for number in (0, 2))
     with torch.no_grad():
-        _, state = detector.see(first, None, motion)
-        _, state = detector.foresee(state, motion, (SIDE, SIDE))  # its second frame never came
-        expected, _ = detector.see(third, state, motion)
+        _, state = detector.step(first, None, motion)
+        _, state = detector.predict_next(state, motion, (SIDE, SIDE))  # its second frame never came
+        expected, _ = detector.step(third, state, motion)
     assert same(found[4], to_detections(expected, ("a", "b")))
 
 

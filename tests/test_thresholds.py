@@ -17,7 +17,7 @@ from detect.datasets import coco
 from detect.errors import DataError
 from detect.images import read_image
 from detect.inference.predictor import Predictor
-from detect.inference.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_beside, write_thresholds
+from detect.inference.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_for_weights, write_thresholds
 from detect.structures import Detections
 
 Run = Callable[..., Any]
@@ -70,13 +70,13 @@ class TestValue:
         weights, others = tmp_path / "best.pt", tmp_path / "last.pt"
         weights.write_bytes(b"weights")
         others.write_bytes(b"others")
-        assert thresholds_beside(weights) is None
+        assert thresholds_for_weights(weights) is None
         chosen(tmp_path, weights)
-        thresholds = thresholds_beside(weights)
+        thresholds = thresholds_for_weights(weights)
         assert isinstance(thresholds, Thresholds)
-        assert thresholds.are_for(weights)
-        assert not thresholds.are_for(others)
-        assert not read_thresholds(chosen(tmp_path)).are_for(weights)
+        assert thresholds.match_weights(weights)
+        assert not thresholds.match_weights(others)
+        assert not read_thresholds(chosen(tmp_path)).match_weights(weights)
 
     @pytest.mark.parametrize(
         ("text", "sentence"),
@@ -234,12 +234,14 @@ def test_from_a_run_and_its_costs_to_what_infer_shows(detect: Run, tmp_path: Pat
     ends = json.loads((run / "report" / "report.json").read_text())["intervals"]["overall"]["AP50"]
     assert [clean["AP50_low"], clean["AP50_high"]] == pytest.approx([ends["low"], ends["high"]], abs=1e-6)
 
-    # drafts of what was judged are those of infer, whatever threshold is asked for
-    drafted = detect("drafts", run, "--to", "coco", "--out", tmp_path / "drafts", "--threshold", "0")
-    assert drafted.err.count(said) == 1
-    (written,) = (tmp_path / "drafts").rglob("*.json")
-    drafts = json.loads(written.read_text())
-    scores = sorted((each["score"] for each in drafts["annotations"] if each["image_id"] == 1), reverse=True)
+    # pre-annotations of what was judged are those of infer, whatever threshold is asked for
+    pre_annotated = detect(
+        "pre-annotate", run, "--to", "coco", "--out", tmp_path / "pre_annotations", "--threshold", "0"
+    )
+    assert pre_annotated.err.count(said) == 1
+    (written,) = (tmp_path / "pre_annotations").rglob("*.json")
+    written_labels = json.loads(written.read_text())
+    scores = sorted((each["score"] for each in written_labels["annotations"] if each["image_id"] == 1), reverse=True)
     assert scores == pytest.approx(after.scores.tolist(), abs=1e-4)
 
 
@@ -273,7 +275,7 @@ def test_one_rule_holds_for_all_that_a_predictor_gives(calibrated: bool, tmp_pat
     same(predictor.strip([path], tile=64), raw.strip([path], tile=64))
     ours, network = predictor.stream(), raw.stream()
     same(ours(pixels), network(pixels))
-    same(ours.foresee((-3, 0)), network.foresee((-3, 0)))
+    same(ours.predict_next((-3, 0)), network.predict_next((-3, 0)))
     same(ours.skip((-3, 0)), network.skip((-3, 0)))
     same(ours.skip((-3, 0)), network.skip((-3, 0)))  # what is carried on is calibrated once
     results = predictor.detect_dataset(dataset)

@@ -266,8 +266,8 @@ class TestCommands:
         assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
             f"part_{i}.detections.png" for i in (0, 1)
         ]
-        (drafts,) = (tmp_path / "out").glob("*.json")
-        dataset = coco.read(drafts)
+        (label_file,) = (tmp_path / "out").glob("*.json")
+        dataset = coco.read(label_file)
         assert len(dataset.images) == 2
         assert all(0 <= box.xyxy[1] < box.xyxy[3] <= 100 for image in dataset.images for box in image.boxes)
 

@@ -410,16 +410,16 @@ class TestRefusals:
     def test_a_loss_that_is_no_number_names_the_images(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from detect.models.roi_heads import DetectionHeads
+        from detect.models.roi_heads import CascadeRoIHeads
 
-        losses, calls = DetectionHeads.losses, []
+        losses, calls = CascadeRoIHeads.losses, []
 
         def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
             calls.append(1)
             found: dict[str, torch.Tensor] = losses(self, *arguments)
             return {**found, "loss_box_reg": found["loss_box_reg"] * float("nan")} if len(calls) == 6 else found
 
-        monkeypatch.setattr(DetectionHeads, "losses", broken)
+        monkeypatch.setattr(CascadeRoIHeads, "losses", broken)
         named = r"loss_box_reg is no finite number in epoch 2, step 2 on (train_\d\d\.bmp(, )?){4}; the batch is in"
         with pytest.raises(DivergenceError, match=named):
             train(tiny_config(data, tmp_path / "run", augment={"mosaic": 0}))
@@ -428,16 +428,16 @@ class TestRefusals:
     def test_a_gradient_that_is_no_number_is_not_applied(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from detect.models.roi_heads import DetectionHeads
+        from detect.models.roi_heads import CascadeRoIHeads
 
-        losses = DetectionHeads.losses
+        losses = CascadeRoIHeads.losses
 
         def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
             found: dict[str, torch.Tensor] = losses(self, *arguments)
             nothing = (found["loss_box_reg"] * 0).sqrt()  # 0, with an infinite slope
             return {**found, "loss_box_reg": found["loss_box_reg"] + nothing}
 
-        monkeypatch.setattr(DetectionHeads, "losses", broken)
+        monkeypatch.setattr(CascadeRoIHeads, "losses", broken)
         for clip_norm in (5.0, None):
             with pytest.raises(DivergenceError, match=r"the gradient is no finite number in epoch 1, step 1 on train"):
                 train(tiny_config(data, tmp_path / "run", train={"clip_norm": clip_norm}))

@@ -17,12 +17,12 @@ from tiny_detector import tiny_detector
 from detect.config.schema import AugmentConfig
 from detect.data import loader as loading
 from detect.data.dataset import DetectionDataset, read_dataset
-from detect.data.loader import TrainingLoader, shortage_told
+from detect.data.loader import TrainingLoader, explain_out_of_memory
 from detect.data.transforms import Augment
 from detect.engine import steps
 from detect.engine.data import warnings_about
 from detect.engine.trainer import train
-from detect.errors import ConfigError, DataError, MemoryShortageError, is_out_of_memory
+from detect.errors import ConfigError, DataError, OutOfMemoryError, is_out_of_memory
 from detect.inference.detection import detect_images
 
 
@@ -91,7 +91,7 @@ class TestMemory:
 
     def test_a_step_names_the_settings(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(steps.Stepper, "_losses", lambda self, batch: torch.empty(1 << 50))
-        with pytest.raises(MemoryShortageError) as caught:
+        with pytest.raises(OutOfMemoryError) as caught:
             train(tiny_config(data, data / "run"))
         assert str(caught.value) == (
             "memory ran out in a step of epoch 1, 4503599627370496 bytes more were wanted; lower train.batch_size "
@@ -101,8 +101,8 @@ class TestMemory:
 
     def test_so_does_a_gpu(self) -> None:
         text = "CUDA out of memory. Tried to allocate 2.34 GiB. GPU 0 has a total capacity of 7.79 GiB of which ..."
-        expected = pytest.raises(MemoryShortageError, match=r"in a step, 2\.34 GiB more were wanted; buy")
-        with expected, shortage_told("a step", "buy"):
+        expected = pytest.raises(OutOfMemoryError, match=r"in a step, 2\.34 GiB more were wanted; buy")
+        with expected, explain_out_of_memory("a step", "buy"):
             raise torch.OutOfMemoryError(text)
 
     def test_so_do_reading_and_judging(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,12 +113,10 @@ class TestMemory:
 
         with monkeypatch.context() as patch:
             patch.setattr(DetectionDataset, "preload", none)
-            with pytest.raises(
-                MemoryShortageError, match=r"memory ran out in reading the images; set data\.cache=false"
-            ):
+            with pytest.raises(OutOfMemoryError, match=r"memory ran out in reading the images; set data\.cache=false"):
                 train(tiny_config(data, data / "run"))
         monkeypatch.setattr(Validator, "__call__", none)
-        with pytest.raises(MemoryShortageError, match=r"memory ran out in judging epoch 2; lower model\.input_size"):
+        with pytest.raises(OutOfMemoryError, match=r"memory ran out in judging epoch 2; lower model\.input_size"):
             train(tiny_config(data, data / "run"))
 
     def test_a_loader_process_that_the_system_ends_is_told(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,14 +125,14 @@ class TestMemory:
 
         monkeypatch.setattr(loading._Augmented, "__getitem__", ended)
         with pytest.raises(
-            MemoryShortageError, match=r"data\.workers: the system ended a loader process, mostly as .*; lower"
+            OutOfMemoryError, match=r"data\.workers: the system ended a loader process, mostly as .*; lower"
         ):
             train(tiny_config(data, data / "run", data={"workers": 1}))
 
     def test_so_does_detection(self) -> None:
         detector = tiny_detector().eval()
         detector.backbone.forward = lambda x: torch.empty(1 << 50)
-        with pytest.raises(MemoryShortageError) as caught:
+        with pytest.raises(OutOfMemoryError) as caught:
             detect_images(detector, [np.zeros((48, 64), np.uint8), np.zeros((32, 64), np.uint8)], ("a", "b"))
         assert caught.match(r"memory ran out in detection on 2 images of up to 64x48 px on cpu, 4503599627370496 bytes")
 
@@ -146,13 +144,13 @@ class TestMemory:
             os.kill(os.getpid(), signal.SIGBUS)  # as the system does when a page of shared memory can't be had
 
         monkeypatch.setattr(loading._Augmented, "__getitem__", ended)
-        with pytest.raises(MemoryShortageError, match=r"shared memory ran out, in .*; set data\.workers=0"):
+        with pytest.raises(OutOfMemoryError, match=r"shared memory ran out, in .*; set data\.workers=0"):
             train(tiny_config(data, data / "run", data={"workers": 1}))
 
     @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="asks the system for more than it has")
     def test_shared_memory_is_told_apart(self) -> None:
-        expected = pytest.raises(MemoryShortageError, match=r"shared memory ran out, in .*; set data\.workers=0")
-        with expected, shortage_told("a step", ""):
+        expected = pytest.raises(OutOfMemoryError, match=r"shared memory ran out, in .*; set data\.workers=0")
+        with expected, explain_out_of_memory("a step", ""):
             torch.UntypedStorage._new_shared(1 << 50)
 
     @pytest.mark.skipif(os.name != "posix", reason="POSIX only")
@@ -161,12 +159,10 @@ class TestMemory:
 
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         torch.UntypedStorage._new_shared(16)  # what it imports is imported now
-        expected = pytest.raises(
-            MemoryShortageError, match=r"more open files than the system allows; set data\.workers"
-        )
+        expected = pytest.raises(OutOfMemoryError, match=r"more open files than the system allows; set data\.workers")
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
         try:
-            with expected, shortage_told("a step", ""):
+            with expected, explain_out_of_memory("a step", ""):
                 torch.UntypedStorage._new_shared(1 << 14)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
@@ -182,13 +178,13 @@ class TestMemory:
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     def test_so_is_one_of_a_gpu(self) -> None:
-        expected = pytest.raises(MemoryShortageError, match=r"memory ran out in a step, \S+ \w+ more were wanted; buy")
-        with expected, shortage_told("a step", "buy"):
+        expected = pytest.raises(OutOfMemoryError, match=r"memory ran out in a step, \S+ \w+ more were wanted; buy")
+        with expected, explain_out_of_memory("a step", "buy"):
             torch.empty(1 << 46, device="cuda")
 
     def test_other_mistakes_keep_their_traceback(self) -> None:
         for error in (RuntimeError("shapes differ"), OSError(5, "I/O error"), ValueError("out of memory")):
-            with pytest.raises(type(error)) as caught, shortage_told("a step", ""):
+            with pytest.raises(type(error)) as caught, explain_out_of_memory("a step", ""):
                 raise error
             assert caught.value is error
 

@@ -18,16 +18,22 @@ from .. import __version__
 from ..data.dataset import read_dataset
 from ..datasets import coco
 from ..engine.run_folder import RunFolder
-from ..evaluation.bootstrap import Intervals, Resampled, difference_of, intervals_of, resample
-from ..evaluation.coco_eval import average_precisions, evaluate
-from ..evaluation.records import Evaluated, check_detections, check_truth
+from ..evaluation.bootstrap import (
+    BootstrapSamples,
+    MetricIntervals,
+    confidence_intervals,
+    paired_difference_intervals,
+    resample,
+)
+from ..evaluation.coco_eval import average_precisions, run_coco_eval
+from ..evaluation.records import CocoEvaluation, check_detections, check_truth
 from ..images import Pixels, read_image
 from ..inference.predictor import Predictor
 from ..models.checkpoint import load_checkpoint
 from ..models.cost import cost
 from ..structures import Dataset
-from .plan import Part, Plan, Run, scene_ids, shared_terms
-from .running import State, failure_of, judge_run, state_of
+from .plan import BenchFold, Plan, Run, scene_ids, shared_terms
+from .running import RunState, failure_of, judge_run, state_of
 
 _WARM_UP = 3  # calls of each before the clock runs: the first ones choose kernels and fill caches
 
@@ -114,7 +120,7 @@ def gather(
         DetectError: as ``state_of``.
     """
     names = [system.name for system in plan.systems]
-    lacking = [run for run in plan.runs if state_of(run) is not State.DONE]
+    lacking = [run for run in plan.runs if state_of(run) is not RunState.DONE]
     done = [name for name in names if all(run.system != name for run in lacking)]
     data = {part: read_dataset(part.val, role="data.val") for part in plan.parts}
     say("judging all runs on the same resampled images")
@@ -130,7 +136,7 @@ def gather(
         rows[name] |= {"ms_per_image": speed[name]}
         if plan.against in done and name != plan.against:
             rows[name]["difference"] = _difference(drawn[name], drawn[plan.against])
-            rows[name]["times_as_long"] = speed[name] / speed[plan.against]
+            rows[name]["relative_latency"] = speed[name] / speed[plan.against]
     return {
         "schema": SCHEMA,
         "against": plan.against,
@@ -138,7 +144,7 @@ def gather(
         "folds": None if plan.parts[0].fold is None else len(plan.parts),
         "group_pattern": plan.group_pattern,
         "terms": shared_terms([system.config for system in plan.systems]),
-        "data": _told(data, scenes=sum(len(set(each)) for each in groups)),
+        "data": _data_description(data, scenes=sum(len(set(each)) for each in groups)),
         "confidence": CONFIDENCE,
         "resamples": resamples,
         **measured_on(device, threads),
@@ -156,7 +162,7 @@ def _state(lacking: Sequence[Run]) -> dict[str, Any]:
     return {"state": "failed" if any(reasons) else "unfinished" if lacking else "complete", "missing": told}
 
 
-def _groups(data: Mapping[Part, Dataset], group_pattern: str | None) -> list[list[int]]:
+def _groups(data: Mapping[BenchFold, Dataset], group_pattern: str | None) -> list[list[int]]:
     """Scenes of each part's images in the judge's order, that of their ids; found among the images of all parts."""
     of_all = iter(scene_ids([image for dataset in data.values() for image in dataset.images], group_pattern))
     groups = []
@@ -166,14 +172,14 @@ def _groups(data: Mapping[Part, Dataset], group_pattern: str | None) -> list[lis
     return groups
 
 
-def _evaluated(runs: Sequence[Run]) -> list[Evaluated]:
+def _evaluated(runs: Sequence[Run]) -> list[CocoEvaluation]:
     labels = check_truth(coco.load(runs[0].part.val))
-    return [evaluate(labels, check_detections(judge_run(run), labels), sizes=False) for run in runs]
+    return [run_coco_eval(labels, check_detections(judge_run(run), labels), sizes=False) for run in runs]
 
 
-def _scores(folds: Sequence[Sequence[Evaluated]], drawn: Resampled) -> dict[str, Any]:
+def _scores(folds: Sequence[Sequence[CocoEvaluation]], drawn: BootstrapSamples) -> dict[str, Any]:
     """Mean over seeds and folds, spread over seeds, and intervals; per class likewise."""
-    both, images = (intervals_of(drawn, seeds_too=each, confidence=CONFIDENCE) for each in (True, False))
+    both, images = (confidence_intervals(drawn, include_seeds=each, confidence=CONFIDENCE) for each in (True, False))
     scores: dict[str, Any] = {"interval_covers": both.covers}
     for key in both.overall:
         scores[key] = _score(key, None, folds, both, images)
@@ -185,7 +191,11 @@ def _scores(folds: Sequence[Sequence[Evaluated]], drawn: Resampled) -> dict[str,
 
 
 def _score(
-    key: str, category: int | None, folds: Sequence[Sequence[Evaluated]], both: Intervals, images: Intervals
+    key: str,
+    category: int | None,
+    folds: Sequence[Sequence[CocoEvaluation]],
+    both: MetricIntervals,
+    images: MetricIntervals,
 ) -> dict[str, Any]:
     name = None if category is None else folds[0][0].truth.categories[category]
     interval, of_images = ((each.overall if name is None else each.per_class[name])[key] for each in (both, images))
@@ -202,8 +212,10 @@ def _score(
     }
 
 
-def _difference(a: Resampled, b: Resampled) -> dict[str, Any]:
-    both, images = (difference_of(a, b, seeds_too=each, confidence=CONFIDENCE) for each in (True, False))
+def _difference(a: BootstrapSamples, b: BootstrapSamples) -> dict[str, Any]:
+    both, images = (
+        paired_difference_intervals(a, b, include_seeds=each, confidence=CONFIDENCE) for each in (True, False)
+    )
     told: dict[str, Any] = {"interval_covers": both.covers}
     for key, interval in both.overall.items():
         of_images = images.overall[key]
@@ -215,7 +227,7 @@ def _difference(a: Resampled, b: Resampled) -> dict[str, Any]:
     return told
 
 
-def _training(plan: Plan, name: str, judged: Sequence[Sequence[Evaluated]]) -> dict[str, Any]:
+def _training(plan: Plan, name: str, judged: Sequence[Sequence[CocoEvaluation]]) -> dict[str, Any]:
     """Each run with its figures, and the mean time of their trainings, validations left out."""
     runs = []
     for part, evaluated in zip(plan.parts, judged):
@@ -240,7 +252,7 @@ def _speed(plan: Plan, names: Sequence[str], dataset: Dataset, *, threads: int, 
     return median_latencies_ms(predictors, images, threads=threads)
 
 
-def _told(data: dict[Part, Dataset], *, scenes: int) -> dict[str, Any]:
+def _data_description(data: dict[BenchFold, Dataset], *, scenes: int) -> dict[str, Any]:
     images = [image for dataset in data.values() for image in dataset.images]
     return {
         "val": [str(part.val) for part in data],

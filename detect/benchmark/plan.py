@@ -12,10 +12,10 @@ from ..config.loading import differing_keys, leaves, load_config, parse_config
 from ..config.schema import Config
 from ..data.dataset import read_dataset
 from ..datasets import coco
-from ..datasets.convert import frames_by_strip, scenes
-from ..datasets.duplicates import find_twins, fingerprints, group_ids
+from ..datasets.convert import drop_strip_overlaps, frames_by_strip
+from ..datasets.duplicates import find_duplicates, fingerprints, group_ids
 from ..datasets.paths import remember
-from ..datasets.split import into_folds, named_groups
+from ..datasets.split import named_groups, split_into_folds
 from ..errors import ConfigError, DataError
 from ..structures import Dataset, Image
 
@@ -78,7 +78,7 @@ _SEED = 0  # of the division; the folds are the same for every system and seed
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BenchFold:
     """COCO files to train on and to be judged by; ``fold`` counts from 1, None without cross-validation."""
 
     fold: int | None
@@ -86,7 +86,9 @@ class Part:
     val: Path
 
 
-def write_folds(train: Path, val: Path, count: int, folder: Path, *, group_pattern: str | None = None) -> list[Part]:
+def write_folds(
+    train: Path, val: Path, count: int, folder: Path, *, group_pattern: str | None = None
+) -> list[BenchFold]:
     """Divide training and validation data together into folds, each judged by a run that trains on the others.
 
     Classes are spread evenly; near-duplicates, the frames of one strip and what a pattern groups stay together.
@@ -106,7 +108,7 @@ def write_folds(train: Path, val: Path, count: int, folder: Path, *, group_patte
     second = read_dataset(val, role="data.val", categories=first.categories)
     images = [*first.images, *second.images]
     labels = [{box.label for box in image.boxes} for image in images]
-    positions = into_folds(labels, count, groups=scene_ids(images, group_pattern), seed=_SEED)
+    positions = split_into_folds(labels, count, groups=scene_ids(images, group_pattern), seed=_SEED)
     parts = {name: Dataset(tuple(images[i] for i in members), first.categories) for name, members in positions.items()}
     there = sorted(folder.glob("fold*.json"))
     if there:
@@ -114,7 +116,7 @@ def write_folds(train: Path, val: Path, count: int, folder: Path, *, group_patte
     else:
         coco.write(parts, folder)
     remember((image.path for image in images), folder)
-    return [Part(j, folder / f"fold{j}_train.json", folder / f"fold{j}_val.json") for j in range(1, count + 1)]
+    return [BenchFold(j, folder / f"fold{j}_train.json", folder / f"fold{j}_val.json") for j in range(1, count + 1)]
 
 
 def scene_ids(images: Sequence[Image], group_pattern: str | None = None) -> list[int]:
@@ -135,7 +137,9 @@ def scene_ids(images: Sequence[Image], group_pattern: str | None = None) -> list
         if isinstance(seen, DataError):
             raise seen
         prints.append(seen)
-    return group_ids(len(images), scenes(find_twins(prints), images), [*frames_by_strip(images).values(), *named])
+    return group_ids(
+        len(images), drop_strip_overlaps(find_duplicates(prints), images), [*frames_by_strip(images).values(), *named]
+    )
 
 
 def _check_same(parts: dict[str, Dataset], there: Sequence[Path], folder: Path) -> None:
@@ -170,7 +174,7 @@ class Run:
 
     system: str
     seed: int
-    part: Part
+    part: BenchFold
     config: Config
 
     @property
@@ -200,11 +204,11 @@ class Plan:
     systems: tuple[System, ...]
     against: str
     seeds: int
-    parts: tuple[Part, ...]
+    parts: tuple[BenchFold, ...]
     runs: tuple[Run, ...]
     group_pattern: str | None = None
 
-    def runs_of(self, system: str, part: Part) -> list[Run]:
+    def runs_of(self, system: str, part: BenchFold) -> list[Run]:
         """A system's runs on one part, by seed."""
         return [run for run in self.runs if run.system == system and run.part == part]
 
@@ -264,7 +268,7 @@ def plan_runs(
     check_equal_terms({system.name: system.config for system in systems}, vary)
     data = systems[0].config.data
     assert data.val is not None  # the terms ask for it
-    parts = [Part(None, data.train, data.val)]
+    parts = [BenchFold(None, data.train, data.val)]
     if folds is not None:
         other = next((system.name for system in systems if system.config.data.train != data.train), None)
         if other is not None:
@@ -282,7 +286,7 @@ def plan_runs(
     return Plan(out, tuple(systems), against or names[0], seeds, tuple(parts), tuple(runs), group_pattern)
 
 
-def _config_of(system: System, seed: int, part: Part, out: Path) -> Config:
+def _config_of(system: System, seed: int, part: BenchFold, out: Path) -> Config:
     name = f"seed{seed}" if part.fold is None else f"seed{seed}_fold{part.fold}"
     tree = system.config.model_dump()
     tree["run"]["dir"] = out / system.name / name

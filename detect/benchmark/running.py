@@ -26,7 +26,7 @@ from ..inference.predictor import Predictor
 from .plan import Plan, Run
 
 
-class State(Enum):
+class RunState(Enum):
     """How far a run is."""
 
     NEW = "not started"
@@ -34,7 +34,7 @@ class State(Enum):
     DONE = "finished"
 
 
-def state_of(run: Run) -> State:
+def state_of(run: Run) -> RunState:
     """How far a run is, after a check that its folder holds just what is asked for.
 
     Raises:
@@ -44,8 +44,8 @@ def state_of(run: Run) -> State:
     """
     folder = RunFolder(run.dir)
     if not folder.last.exists():
-        return State.NEW
-    return State.DONE if folder.resume(run.config).epoch == run.config.train.epochs else State.BEGUN
+        return RunState.NEW
+    return RunState.DONE if folder.resume(run.config).epoch == run.config.train.epochs else RunState.BEGUN
 
 
 def failure_of(run: Run) -> str | None:
@@ -74,7 +74,7 @@ def train_runs(plan: Plan, *, say: Callable[[str], None], jobs: int = 1) -> list
     states = {run.dir: state_of(run) for run in plan.runs}
     failed, todo = [], []
     for i, run in enumerate(plan.runs, start=1):
-        if states[run.dir] is State.DONE:
+        if states[run.dir] is RunState.DONE:
             say(f"[{i}/{len(plan.runs)}] {run}: finished before")
             continue
         for name in ("failed.json", "detections.json", "report.json"):
@@ -95,7 +95,7 @@ _Titled = tuple[str, Run]
 
 
 def _trained(
-    todo: Sequence[_Titled], states: Mapping[Path, State], jobs: int, say: Callable[[str], None]
+    todo: Sequence[_Titled], states: Mapping[Path, RunState], jobs: int, say: Callable[[str], None]
 ) -> Iterator[tuple[str, Run, str | None]]:
     """Each run once it has ended, with the reason if it failed."""
     if jobs == 1:
@@ -108,7 +108,7 @@ def _trained(
         jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
     ) as pool:
         try:
-            begun = {pool.submit(_train_aside, run.config): (title, run) for title, run in todo}
+            begun = {pool.submit(_train_in_subprocess, run.config): (title, run) for title, run in todo}
             say(f"training {len(todo)} runs, {jobs} at a time; what they print is in output.txt of their folders")
             for ended in as_completed(begun):
                 yield *begun[ended], ended.result()
@@ -117,14 +117,14 @@ def _trained(
             raise
 
 
-def _train_aside(config: Config) -> str | None:
+def _train_in_subprocess(config: Config) -> str | None:
     """As ``_train``, in a process of its own."""
     config.run.dir.mkdir(parents=True, exist_ok=True)
     with (config.run.dir / "output.txt").open("a", encoding="utf-8") as output, redirect_stdout(output):
         return _train(config)
 
 
-_PLANNED = {State.NEW: "training", State.BEGUN: "resuming"}
+_PLANNED = {RunState.NEW: "training", RunState.BEGUN: "resuming"}
 
 
 def judge_run(run: Run) -> list[dict[str, Any]]:

@@ -190,7 +190,7 @@ _REASON = "failed.txt"
 _STARTUP = 8  # trials at random before the first that looks at earlier ones, or is pruned
 
 
-class Pruned(Exception):
+class TrialPruned(Exception):
     """The trial scores below the median of the others so far."""
 
 
@@ -246,7 +246,7 @@ def search(space: Space, out: Path, *, trials: int, seed: int, prune: bool, say:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _RunningTrial:
     """A trial that this worker holds."""
 
     number: int
@@ -275,28 +275,28 @@ class _Worker:
                 found = "the folder holds another search (base, keys, metric or seeds differ)"
                 raise ConfigError(found, where=out, fix="choose another --out, or ask for the same")
 
-    def begin(self, most: int) -> _Begun | None:
+    def begin(self, max_trials: int) -> _RunningTrial | None:
         """The next trial, its values chosen; None if there are enough."""
         with self._alone():
             number = len(self.study.get_trials(deepcopy=False))
-            if number >= most:
+            if number >= max_trials:
                 return None
             mixed = self.seed * 1_000_003 + number  # so that a study that was interrupted chooses as one that was not
             self.study.sampler = optuna.samplers.TPESampler(seed=mixed % 2**32, n_startup_trials=_STARTUP)
             trial = self.study.ask()
             for key, values in self.space.keys.items():
                 _suggest(trial, key, values)
-            return _Begun(trial.number, self._locked(trial.number), trial)
+            return _RunningTrial(trial.number, self._locked(trial.number), trial)
 
-    def abandoned(self) -> _Begun | None:
+    def abandoned(self) -> _RunningTrial | None:
         """A trial that nobody works on any more."""
         with self._alone():
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 with suppress(ConfigError):  # a worker holds it
-                    return _Begun(trial.number, self._locked(trial.number), None)
+                    return _RunningTrial(trial.number, self._locked(trial.number), None)
         return None
 
-    def run(self, begun: _Begun) -> None:
+    def run(self, begun: _RunningTrial) -> None:
         """Train a trial and tell the study; one that fails is told with its reason."""
         number, folder = begun.number, self._folder(begun.number)
         trial = self.study.get_trials(deepcopy=False)[number]
@@ -304,7 +304,7 @@ class _Worker:
         self.say(f"trial {number}: {chosen}")
         try:
             score = self._score(trial, folder, begun.live)
-        except Pruned:
+        except TrialPruned:
             self.study.tell(number, state=TrialState.PRUNED)
             self.say(f"trial {number}: pruned, below the median of the others")
         except DetectError as error:
@@ -337,7 +337,7 @@ class _Worker:
             return
         live.report(line["val"][self.space.metric], line["epoch"])
         if line["epoch"] < line["epochs"] and live.should_prune():
-            raise Pruned
+            raise TrialPruned
 
     def _told(self, trial: FrozenTrial) -> Trial:
         folder = self._folder(trial.number)

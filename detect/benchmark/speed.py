@@ -26,7 +26,7 @@ from ..models.checkpoint import Checkpoint
 from ..report.charts import nice_ticks
 from ..structures import Dataset, Detections
 from .gather import in_turn, limited_to
-from .tables import line, opening, table, text
+from .tables import markdown_table_padded, svg_line, svg_opening, svg_text
 
 Detect = Callable[[Sequence[Pixels]], Sequence[Detections]]  # a batch of arrays -> detections of each
 
@@ -232,7 +232,7 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return "\n".join(table(_COLUMNS, cells)) + "\n"
+    return "\n".join(markdown_table_padded(_COLUMNS, cells)) + "\n"
 
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 60.0, 310.0, 40.0, 50.0
@@ -266,18 +266,21 @@ def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
 
     front = pareto_front(rows)
     parts = [
-        opening(_WIDTH, tall, f"AP50 against milliseconds an image of {len(rows)} forms", style=_STYLE, dark=_DARK),
-        text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
+        svg_opening(_WIDTH, tall, f"AP50 against milliseconds an image of {len(rows)} forms", style=_STYLE, dark=_DARK),
+        svg_text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
     ]
     for tick in nice_ticks(bottom, top, 5):
         _, y = place(low, tick)
-        parts += [line(_LEFT, _WIDTH - _RIGHT, y, y, "grid"), text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end")]
+        parts += [
+            svg_line(_LEFT, _WIDTH - _RIGHT, y, y, "grid"),
+            svg_text(_LEFT - 8, y + 4, f"{tick:g}", "small", "end"),
+        ]
     for tick in nice_ticks(10**low, 10**high, 6):
         if tick > 0 and low <= math.log10(tick) <= high:
             x, _ = place(math.log10(tick), bottom)
             parts += [
-                line(x, x, _TOP, tall - _BOTTOM, "grid"),
-                text(x, tall - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
+                svg_line(x, x, _TOP, tall - _BOTTOM, "grid"),
+                svg_text(x, tall - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
             ]
     path = " ".join("{:.1f},{:.1f}".format(*place(times[i], scores[i])) for i in front)
     parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
@@ -290,9 +293,11 @@ def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
         while any(abs(height - other) < 12 and abs(x - there) < 14 for there, other in taken):
             height -= 12
         taken.append((x, height))
-        parts.append(text(x, height, str(place_in_time), "small", "middle"))
+        parts.append(svg_text(x, height, str(place_in_time), "small", "middle"))
         parts.append(
-            text(_WIDTH - _RIGHT + 16, _TOP + 15 * place_in_time, f"{place_in_time}  {_name(rows[number])}", "small")
+            svg_text(
+                _WIDTH - _RIGHT + 16, _TOP + 15 * place_in_time, f"{place_in_time}  {_name(rows[number])}", "small"
+            )
         )
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 

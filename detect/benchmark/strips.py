@@ -18,8 +18,8 @@ from ..data.dataset import DetectionDataset, read_dataset
 from ..data.motion import motion_between
 from ..datasets import coco
 from ..errors import ConfigError
-from ..evaluation.bootstrap import Resampled, difference_of, intervals_of, resample
-from ..evaluation.coco_eval import average_precisions, evaluate
+from ..evaluation.bootstrap import BootstrapSamples, confidence_intervals, paired_difference_intervals, resample
+from ..evaluation.coco_eval import average_precisions, run_coco_eval
 from ..evaluation.records import check_detections, check_truth
 from ..inference.detection import coco_results, resolve_device
 from ..models.faster_rcnn import StripDetector
@@ -29,32 +29,32 @@ from .strips_watching import (
     AVERAGED,
     AVERAGED_MOVED,
     COPIED,
-    FORESEEN,
-    INCOMING,
     LIGHT,
     MOVED,
+    NEW_REGION,
+    PREDICTED,
     SEEN,
-    SKIPPED_FORESEEN,
     SKIPPED_MOVED,
+    SKIPPED_PREDICTED,
     ByPosition,
-    Contestant,
-    InBetween,
-    Step,
-    read_contestants,
+    FrameStep,
+    KeyFrameStream,
+    TrainedSystem,
+    read_trained_systems,
     steps_of,
     watch_all,
     watch_every,
     ways_between,
 )
-from .tables import mean, signed, table
+from .tables import difference_cell, markdown_table_padded, mean_cell
 
-Truth = dict[str, Any]  # a COCO data set; image ids are positions + 1
+CocoTruth = dict[str, Any]  # a COCO data set; image ids are positions + 1
 
 ALL, CLEAN, DEGRADED, SEEN_BEFORE = "all", "clean", "degraded", "seen before"
 SHARE_SEEN = 0.5  # of a box: with less of it known, no foreseen box is sure to reach the IoU of AP50
 
 
-def by_condition(truth: Truth, dataset: Dataset) -> dict[str, Truth]:
+def by_condition(truth: CocoTruth, dataset: Dataset) -> dict[str, CocoTruth]:
     """The truth of all frames, of the clean ones, of each other condition, and of all that are not clean.
 
     Only conditions that are recorded: of data that is clean throughout, "all" remains.
@@ -69,7 +69,7 @@ def by_condition(truth: Truth, dataset: Dataset) -> dict[str, Truth]:
     return {name: part for name, part in parts.items() if part["images"]}
 
 
-def only(truth: Truth, positions: Collection[int]) -> Truth:
+def only(truth: CocoTruth, positions: Collection[int]) -> CocoTruth:
     """The truth of the images at these positions."""
     ids = {position + 1 for position in positions}
     return {
@@ -79,7 +79,7 @@ def only(truth: Truth, positions: Collection[int]) -> Truth:
     }
 
 
-def seen_before(truth: Truth, strips: Sequence[Sequence[Step]]) -> Truth:
+def seen_before(truth: CocoTruth, strips: Sequence[Sequence[FrameStep]]) -> CocoTruth:
     """The truth of all frames but each strip's first, where objects that nobody could foresee are ignored.
 
     An object counts if at least half of its box lay inside the frame before, seen from where the surface has moved
@@ -106,11 +106,11 @@ def _share_inside(bbox: Sequence[float], motion_xy: tuple[float, float], size_wh
     return float(area(clip(then, *size_wh)) / max(float(area(then)), 1e-9))
 
 
-FIGURES = ("AP50", "AP")
+STRIP_METRICS = ("AP50", "AP")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
+class StripScores:
     """A system's way to detect, judged on several parts of the data.
 
     Attributes:
@@ -119,30 +119,30 @@ class Scored:
     """
 
     by_run: dict[str, list[dict[str, float | None]]]
-    drawn: dict[str, Resampled]
+    drawn: dict[str, BootstrapSamples]
 
-    def told(self, confidence: float) -> dict[str, Any]:
+    def as_dict(self, confidence: float) -> dict[str, Any]:
         """{part: {figure: {"mean", "sd", "low", "high"}}}, plain values."""
-        return {part: {key: self._score(part, key, confidence) for key in FIGURES} for part in self.drawn}
+        return {part: {key: self._score(part, key, confidence) for key in STRIP_METRICS} for part in self.drawn}
 
     def _score(self, part: str, key: str, confidence: float) -> dict[str, float | None]:
-        interval = intervals_of(self.drawn[part], confidence=confidence).overall[key]
+        interval = confidence_intervals(self.drawn[part], confidence=confidence).overall[key]
         scores = [score for run in self.by_run[part] if (score := run[key]) is not None]
         spread = stdev(scores) if len(scores) > 1 else None
         return {"mean": interval.value, "sd": spread, "low": interval.low, "high": interval.high}
 
 
-def score(
-    found_by_run: Sequence[Mapping[int, Detections]],
-    truths: Mapping[str, Truth],
+def score_detections(
+    detections_by_run: Sequence[Mapping[int, Detections]],
+    truths: Mapping[str, CocoTruth],
     strip_of: Sequence[int],
     *,
     resamples: int,
-) -> Scored:
+) -> StripScores:
     """Judge one way to detect by the truth of each part.
 
     Args:
-        found_by_run: for each seed the detections of each frame by position, of all frames that any truth holds.
+        detections_by_run: for each seed the detections of each frame by position, of all frames that any truth holds.
         truths: by the part's name.
         strip_of: a number a frame; frames of one strip share theirs, and are drawn together.
         resamples: draws behind the intervals.
@@ -154,24 +154,24 @@ def score(
         ids = {category["name"]: category["id"] for category in truth["categories"]}
         positions = sorted(image["id"] - 1 for image in truth["images"])
         judged = []
-        for found in found_by_run:
+        for found in detections_by_run:
             results = [
                 {**each, "image_id": positions[int(str(each["image_id"])) - 1] + 1}
                 for each in coco_results([found[position] for position in positions], ids)
             ]
-            judged.append(evaluate(labels, check_detections(results, labels), sizes=False))
+            judged.append(run_coco_eval(labels, check_detections(results, labels), sizes=False))
         by_run[part] = [average_precisions(each) for each in judged]
         groups = [strip_of[position] for position in positions]
         drawn[part] = resample([judged], resamples=resamples, groups=[groups])
-    return Scored(by_run, drawn)
+    return StripScores(by_run, drawn)
 
 
-def difference(a: Scored, b: Scored, confidence: float) -> dict[str, Any]:
+def score_difference(a: StripScores, b: StripScores, confidence: float) -> dict[str, Any]:
     """{part: {figure: {"value", "low", "high", "verdict"}}} of ``a`` minus ``b`` on the same resampled strips."""
     told = {}
     for part in a.drawn:
-        intervals = difference_of(a.drawn[part], b.drawn[part], confidence=confidence).overall
-        told[part] = {key: {**asdict(intervals[key]), "verdict": intervals[key].verdict()} for key in FIGURES}
+        intervals = paired_difference_intervals(a.drawn[part], b.drawn[part], confidence=confidence).overall
+        told[part] = {key: {**asdict(intervals[key]), "verdict": intervals[key].verdict()} for key in STRIP_METRICS}
     return told
 
 
@@ -187,7 +187,7 @@ class FrameTimes:
     key_ms: float
     between_ms: float
 
-    def frames_a_second(self, every: int) -> float:
+    def frames_per_second(self, every: int) -> float:
         """With a key frame each ``every`` frames."""
         return 1000 * every / (self.key_ms + (every - 1) * self.between_ms)
 
@@ -195,7 +195,7 @@ class FrameTimes:
 def frame_times(
     models: Mapping[str, FasterRCNN],
     dataset: Dataset,
-    strip: Sequence[Step],
+    strip: Sequence[FrameStep],
     *,
     whites: Mapping[str, int | None],
     read_motion: bool,
@@ -228,7 +228,7 @@ def frame_times(
     with limited_to(threads):
         for _ in range(rounds):
             watchers = {
-                (name, way): InBetween(
+                (name, way): KeyFrameStream(
                     models[name],
                     dataset.categories,
                     2,
@@ -247,7 +247,9 @@ def frame_times(
     return {each: FrameTimes(median(key), median(between)) for each, (key, between) in times.items()}
 
 
-def _took_ms(watcher: InBetween, images: DetectionDataset, step: Step, number: int, before: Step | None) -> float:
+def _took_ms(
+    watcher: KeyFrameStream, images: DetectionDataset, step: FrameStep, number: int, before: FrameStep | None
+) -> float:
     """``before``: the frame to read the motion since; None where it is known."""
     pixels = images.pixels(step.position)
     pixels_before = None if before is None else images.pixels(before.position)
@@ -258,35 +260,35 @@ def _took_ms(watcher: InBetween, images: DetectionDataset, step: Step, number: i
     return 1000 * (time.perf_counter() - started)
 
 
-Found = Sequence[ByPosition]  # detections of each run of a system, by seed
+DetectionsByRun = Sequence[ByPosition]  # detections of each run of a system, by seed
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class StripScorer:
     """What scores are made with: a number for each frame's strip, draws behind the intervals, what these cover."""
 
     strip_of: Sequence[int]
     resamples: int
     confidence: float
 
-    def score(self, found: Found, truths: Mapping[str, Truth]) -> Scored:
+    def score(self, found: DetectionsByRun, truths: Mapping[str, CocoTruth]) -> StripScores:
         """One way to detect on each part of the data."""
-        return score(found, truths, self.strip_of, resamples=self.resamples)
+        return score_detections(found, truths, self.strip_of, resamples=self.resamples)
 
-    def row(self, name: str, scored: Mapping[str, Scored], against: Sequence[str]) -> dict[str, Any]:
+    def row(self, name: str, scored: Mapping[str, StripScores], against: Sequence[str]) -> dict[str, Any]:
         """``scores`` and ``differences`` of the way called ``name``; it isn't compared with itself."""
         others = [other for other in dict.fromkeys(against) if other != name and other in scored]
-        differences = {other: difference(scored[name], scored[other], self.confidence) for other in others}
-        return {"scores": scored[name].told(self.confidence), "differences": differences}
+        differences = {other: score_difference(scored[name], scored[other], self.confidence) for other in others}
+        return {"scores": scored[name].as_dict(self.confidence), "differences": differences}
 
 
-def label(system: str, way: str) -> str:
+def row_label(system: str, way: str) -> str:
     """What a row is called."""
     return system if way == SEEN else f"{system}, {way}"
 
 
 def bad_frames(
-    watched: Mapping[str, Mapping[str, Found]], truths: Mapping[str, Truth], judge: Judge
+    watched: Mapping[str, Mapping[str, DetectionsByRun]], truths: Mapping[str, CocoTruth], judge: StripScorer
 ) -> list[dict[str, Any]]:
     """Each system as it is and averaged over frames, on all frames and on those of each condition.
 
@@ -296,21 +298,21 @@ def bad_frames(
         judge: makes the scores.
     """
     ways = (SEEN, AVERAGED)
-    scored = {label(name, way): judge.score(found[way], truths) for name, found in watched.items() for way in ways}
-    against = [label(next(iter(watched)), way) for way in ways]
+    scored = {row_label(name, way): judge.score(found[way], truths) for name, found in watched.items() for way in ways}
+    against = [row_label(next(iter(watched)), way) for way in ways]
     return [
-        {"name": label(name, way), "system": name, "way": way, **judge.row(label(name, way), scored, against)}
+        {"name": row_label(name, way), "system": name, "way": way, **judge.row(row_label(name, way), scored, against)}
         for name in watched
         for way in ways
     ]
 
 
 def key_frames(
-    every_frame: Mapping[str, Found],
-    settings: Mapping[str, Mapping[tuple[str, int], Found]],
+    every_frame: Mapping[str, DetectionsByRun],
+    settings: Mapping[str, Mapping[tuple[str, int], DetectionsByRun]],
     times: Mapping[tuple[str, str], FrameTimes],
-    truth: Truth,
-    judge: Judge,
+    truth: CocoTruth,
+    judge: StripScorer,
 ) -> list[dict[str, Any]]:
     """Each system with key frames near and far, against itself seeing all, and against the first one's simpler ways.
 
@@ -337,7 +339,7 @@ def key_frames(
         for way, every in [(any_way, 1), *of_system]:
             same_distance = [called(first, each, every) for each, k in settings.get(first, {}) if k == every]
             against = [name, *same_distance] if every > 1 else [first]
-            frames_per_second = times[name, way].frames_a_second(every)
+            frames_per_second = times[name, way].frames_per_second(every)
             rows.append(
                 {
                     "name": called(name, way, every),
@@ -345,15 +347,15 @@ def key_frames(
                     "between": way if every > 1 else None,
                     "every": every,
                     "frames_per_second": frames_per_second,
-                    "times_the_frames": frames_per_second / times[name, way].frames_a_second(1),
+                    "relative_frame_rate": frames_per_second / times[name, way].frames_per_second(1),
                     **judge.row(called(name, way, every), scored, against),
                 }
             )
     return rows
 
 
-def foreseeing(
-    watched: Mapping[str, Mapping[str, Found]], truths: Mapping[str, Truth], judge: Judge
+def prediction_rows(
+    watched: Mapping[str, Mapping[str, DetectionsByRun]], truths: Mapping[str, CocoTruth], judge: StripScorer
 ) -> list[dict[str, Any]]:
     """What each system says of frames before it has seen them, a memory against what needs none.
 
@@ -364,19 +366,19 @@ def foreseeing(
     """
     simple = (MOVED, AVERAGED_MOVED, COPIED)
     scored = {
-        label(name, way): judge.score(found[way], truths)
+        row_label(name, way): judge.score(found[way], truths)
         for name, found in watched.items()
-        for way in (FORESEEN, *simple)
+        for way in (PREDICTED, *simple)
         if way in found
     }
     first = next(iter(watched))
     rows = []
     for name, found in watched.items():
-        for way in (FORESEEN, *simple):
+        for way in (PREDICTED, *simple):
             if way in found:
-                against = [label(each, control) for each in (name, first) for control in simple]
-                row = judge.row(label(name, way), scored, against if way == FORESEEN else [])
-                rows.append({"name": label(name, way), "system": name, "way": way, **row})
+                against = [row_label(each, control) for each in (name, first) for control in simple]
+                row = judge.row(row_label(name, way), scored, against if way == PREDICTED else [])
+                rows.append({"name": row_label(name, way), "system": name, "way": way, **row})
     return rows
 
 
@@ -397,7 +399,7 @@ def to_markdown(results: dict[str, Any]) -> str:
 def _systems(systems: Rows) -> list[str]:
     columns = ["system", "memory", "parameters", "runs", "epochs"]
     memory = {None: "none", True: "yes", False: "forgets"}
-    return table(
+    return markdown_table_padded(
         columns,
         [
             [
@@ -417,8 +419,8 @@ def _bad_frames(results: dict[str, Any]) -> list[list[str]]:
     parts = list(rows[0]["scores"])
     blocks = [["## Bad frames"]]
     for key in ("AP50", "AP"):
-        cells = [[row["name"], *(mean(row["scores"][part][key]) for part in parts)] for row in rows]
-        blocks.append(table([key, *parts], cells))
+        cells = [[row["name"], *(mean_cell(row["scores"][part][key]) for part in parts)] for row in rows]
+        blocks.append(markdown_table_padded([key, *parts], cells))
     compared = [row for row in rows if (row["way"] == SEEN) != (row["system"] == results["against"])]
     blocks += _compared(compared, [ALL, DEGRADED] if DEGRADED in parts else [ALL])
     text = (
@@ -437,9 +439,9 @@ def _key_frames(results: dict[str, Any]) -> list[list[str]]:
     cells = []
     for row in rows:
         figures = [
-            mean(row["scores"][ALL]["AP50"]),
+            mean_cell(row["scores"][ALL]["AP50"]),
             f"{row['frames_per_second']:.1f}",
-            f"{row['times_the_frames']:.2f}",
+            f"{row['relative_frame_rate']:.2f}",
         ]
         own = row["differences"].get(row["system"]) if row["every"] > 1 else None
         cells.append([row["system"], row["between"] or "-", str(row["every"]), *figures, *_verdict(own, ALL)])
@@ -451,21 +453,21 @@ def _key_frames(results: dict[str, Any]) -> list[list[str]]:
     speed = results["speed"]
     threads = f"{speed['threads']} thread{'s' * (speed['threads'] > 1)}"
     text = (
-        f"Between key frames, by the {LIGHT}: it sees the frame. By the {INCOMING}: the full network looks at what "
+        f"Between key frames, by the {LIGHT}: it sees the frame. By the {NEW_REGION}: the full network looks at what "
         "has just come into view and a margin, and the other boxes are moved with the surface. "
-        f"'{SKIPPED_MOVED.capitalize()}' and '{SKIPPED_FORESEEN}' look at nothing, which the others have to beat. "
+        f"'{SKIPPED_MOVED.capitalize()}' and '{SKIPPED_PREDICTED}' look at nothing, which the others have to beat. "
         "Frames/s "
         "come from the median time of a key frame and of one between, from array to boxes, one frame at a time, on "
         f"{speed['device']} with {threads}, all in turns: ratios hold, frames/s compare with no other table's."
     )
-    return [["## Speed"], table(columns, cells), *_compared(others, [ALL]), [text]]
+    return [["## Speed"], markdown_table_padded(columns, cells), *_compared(others, [ALL]), [text]]
 
 
 def _foreseeing(results: dict[str, Any]) -> list[list[str]]:
-    rows = results["foreseeing"]
+    rows = results["frame_prediction"]
     parts = {ALL: "AP50, all objects", SEEN_BEFORE: "AP50, seen before"}
-    cells = [[row["system"], row["way"], *(mean(row["scores"][part]["AP50"]) for part in parts)] for row in rows]
-    blocks = [["## Foreseeing"], table(["system", "boxes of the next frame", *parts.values()], cells)]
+    cells = [[row["system"], row["way"], *(mean_cell(row["scores"][part]["AP50"]) for part in parts)] for row in rows]
+    blocks = [["## Foreseeing"], markdown_table_padded(["system", "boxes of the next frame", *parts.values()], cells)]
     blocks += _compared(rows, list(parts))
     text = (
         "Boxes of a frame before it is seen, judged on all frames but each strip's first. Nobody can foresee surface "
@@ -484,13 +486,13 @@ def _compared(rows: Rows, parts: Sequence[str]) -> list[list[str]]:
         for other, each in row["differences"].items()
     ]
     columns = ["AP50 of", "against", *(name for part in parts for name in (part, ""))]
-    return [table(columns, cells)] if cells else []
+    return [markdown_table_padded(columns, cells)] if cells else []
 
 
 def _verdict(difference: dict[str, Any] | None, part: str) -> list[str]:
     if difference is None:
         return ["", ""]
-    return [signed(difference[part]["AP50"]), difference[part]["AP50"]["verdict"]]
+    return [difference_cell(difference[part]["AP50"]), difference[part]["AP50"]["verdict"]]
 
 
 def _explanation(results: dict[str, Any]) -> str:
@@ -528,7 +530,7 @@ def judge_strips(
     """Let trained systems see strips in the order of time and judge what each claim about memory says.
 
     Args:
-        runs: see ``read_contestants``; the first is what the others are compared with.
+        runs: see ``read_trained_systems``; the first is what the others are compared with.
         data: COCO JSON of strips.
         every: distances of key frames; 1 is measured in any case, as what the others are held against.
         read_motion: read the surface's motion from the frames; else it is what their recorded places say.
@@ -549,7 +551,7 @@ def judge_strips(
         raise ConfigError(f"a key frame every {min(every)} frames was asked for", where="every", fix="give 1 or more")
     distances = sorted({*every} - {1})
     dataset = read_dataset(data, role="--data")
-    systems = read_contestants(runs, dataset)
+    systems = read_trained_systems(runs, dataset)
     where = resolve_device(device)
     whites = {system.name: system.runs[0].checkpoint.detector.max_value for system in systems}
     strips = steps_of(DetectionDataset(dataset, channels=1, max_value=whites[systems[0].name]), read_motion=read_motion)
@@ -572,7 +574,7 @@ def judge_strips(
     times = frame_times(models, dataset, longest, whites=whites, read_motion=read_motion, threads=threads)
     say("judging all on the same resampled strips")
     truth = coco.to_dict(dataset, Path())
-    judge = Judge(_strip_numbers(strips, len(dataset.images)), resamples, CONFIDENCE)
+    judge = StripScorer(_strip_numbers(strips, len(dataset.images)), resamples, CONFIDENCE)
     later = only(truth, [step.position for strip in strips for step in strip if step.gap])
     every_frame = {name: ways[SEEN] for name, ways in watched.items()}
     return {
@@ -582,16 +584,16 @@ def judge_strips(
         "confidence": CONFIDENCE,
         "resamples": resamples,
         "interval_covers": "strips and seeds" if all(len(system.runs) > 1 for system in systems) else "strips",
-        "data": _told(data, dataset, len(strips)),
+        "data": _data_description(data, dataset, len(strips)),
         **measured_on(device, threads),
         "systems": [_system(system, models[system.name], times) for system in systems],
         "bad_frames": bad_frames(watched, by_condition(truth, dataset), judge),
         "key_frames": key_frames(every_frame, settings, times, truth, judge),
-        "foreseeing": foreseeing(watched, {ALL: later, SEEN_BEFORE: seen_before(truth, strips)}, judge),
+        "frame_prediction": prediction_rows(watched, {ALL: later, SEEN_BEFORE: seen_before(truth, strips)}, judge),
     }
 
 
-def _system(system: Contestant, model: FasterRCNN, times: Mapping[Contender, FrameTimes]) -> dict[str, Any]:
+def _system(system: TrainedSystem, model: FasterRCNN, times: Mapping[Contender, FrameTimes]) -> dict[str, Any]:
     own = {way: each for (name, way), each in times.items() if name == system.name}
     return {
         "name": system.name,
@@ -603,7 +605,7 @@ def _system(system: Contestant, model: FasterRCNN, times: Mapping[Contender, Fra
     }
 
 
-def _told(path: Path, dataset: Dataset, strips: int) -> dict[str, Any]:
+def _data_description(path: Path, dataset: Dataset, strips: int) -> dict[str, Any]:
     images = dataset.images
     return {
         "val": str(path),
@@ -615,7 +617,7 @@ def _told(path: Path, dataset: Dataset, strips: int) -> dict[str, Any]:
     }
 
 
-def _strip_numbers(strips: Sequence[Sequence[Step]], frames: int) -> list[int]:
+def _strip_numbers(strips: Sequence[Sequence[FrameStep]], frames: int) -> list[int]:
     """Of each frame, by its position."""
     numbers = [0] * frames
     for number, strip in enumerate(strips):

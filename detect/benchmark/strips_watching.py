@@ -21,11 +21,11 @@ from ..inference.stream import Between, Motion, Stream, carried_on
 from ..models.checkpoint import Checkpoint, load_checkpoint
 from ..models.faster_rcnn import StripDetector
 from ..released import WEIGHTS, is_released
-from ..structures import Dataset, Detections, Frame, carried, iou
+from ..structures import Dataset, Detections, Frame, iou, shift_and_clip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Averaged:
+class AveragedDetections:
     """What is known of a strip after some frames.
 
     Attributes:
@@ -44,13 +44,13 @@ class Averaged:
 
 def average(
     found: Detections,
-    before: Averaged | None,
+    before: AveragedDetections | None,
     motion_xy: Motion,
     size_hw: tuple[int, int],
     *,
     same_iou: float = 0.5,
-    most: int = 100,
-) -> Averaged:
+    max_detections: int = 100,
+) -> AveragedDetections:
     """What is known after one more frame.
 
     What was known is carried on with the surface. It is matched to what is found now, best score first, by category
@@ -64,12 +64,12 @@ def average(
         motion_xy: pixels (right, down) that the surface moved since then.
         size_hw: height and width of the picture.
         same_iou: from which IoU on two boxes are of one object.
-        most: how many to keep, by score.
+        max_detections: how many to keep, by score.
     """
     if before is None:
         hits = np.ones(len(found), np.int64)
-        return Averaged(found, found.scores.astype(np.float64), hits, np.zeros((1, 2)))
-    old = carry(before, motion_xy, size_hw)
+        return AveragedDetections(found, found.scores.astype(np.float64), hits, np.zeros((1, 2)))
+    old = propagate(before, motion_xy, size_hw)
     partners = _partners(found, old.found, same_iou)
     matched = partners >= 0
     sums, hits = found.scores.astype(np.float64), np.ones(len(found), np.int64)
@@ -81,12 +81,12 @@ def average(
     sums, hits = np.concatenate([sums, old.sums[rest]]), np.concatenate([hits, old.hits[rest]])
     since_xy = np.concatenate([old.since_xy, np.zeros((1, 2))])
     scores = sums / np.maximum(_frames_that_saw(boxes, since_xy, size_hw), hits)
-    best = np.argsort(-scores, kind="stable")[:most]
+    best = np.argsort(-scores, kind="stable")[:max_detections]
     kept = Detections(boxes[best], scores[best].astype(np.float32), labels[best], found.categories)
-    return Averaged(kept, sums[best], hits[best], since_xy)
+    return AveragedDetections(kept, sums[best], hits[best], since_xy)
 
 
-def carry(known: Averaged, motion_xy: Motion, size_hw: tuple[int, int]) -> Averaged:
+def propagate(known: AveragedDetections, motion_xy: Motion, size_hw: tuple[int, int]) -> AveragedDetections:
     """What is known of the frame that comes next, before it is seen; scores stay, what leaves the picture goes.
 
     Args:
@@ -95,11 +95,11 @@ def carry(known: Averaged, motion_xy: Motion, size_hw: tuple[int, int]) -> Avera
         size_hw: height and width of the picture.
     """
     found = known.found
-    boxes, inside = carried(found.boxes_xyxy, motion_xy, size_hw[1], size_hw[0])
+    boxes, inside = shift_and_clip(found.boxes_xyxy, motion_xy, size_hw[1], size_hw[0])
     moved = Detections(boxes[inside].astype(np.float32), found.scores[inside], found.labels[inside], found.categories)
     since_xy = known.since_xy + np.asarray(motion_xy, np.float64)
     shared = (np.abs(since_xy) < size_hw[::-1]).all(axis=1)
-    return Averaged(moved, known.sums[inside], known.hits[inside], since_xy[shared])
+    return AveragedDetections(moved, known.sums[inside], known.hits[inside], since_xy[shared])
 
 
 def _partners(found: Detections, old: Detections, same_iou: float) -> NDArray[np.int64]:
@@ -130,7 +130,7 @@ _SEED = re.compile(r"seed(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedRun:
     """A run of a system: its last checkpoint, since choosing an epoch by its score would favour noisy scores."""
 
     weights: Path
@@ -138,14 +138,14 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class TrainedSystem:
     """A system: its name in the tables, and its runs, by seed."""
 
     name: str
-    runs: tuple[Trained, ...]
+    runs: tuple[TrainedRun, ...]
 
 
-def read_contestants(folders: Sequence[Path], dataset: Dataset) -> list[Contestant]:
+def read_trained_systems(folders: Sequence[Path], dataset: Dataset) -> list[TrainedSystem]:
     """Load each system's runs.
 
     Args:
@@ -165,7 +165,7 @@ def read_contestants(folders: Sequence[Path], dataset: Dataset) -> list[Contesta
     stems = [folder.name for folder in real]
     names = [f"{f.parent.name}/{f.name}" if stems.count(f.name) > 1 else f.name for f in real]
     return [
-        Contestant(name, tuple(_load(run, dataset) for run in _runs(folder))) for name, folder in zip(names, folders)
+        TrainedSystem(name, tuple(_load(run, dataset) for run in _runs(folder))) for name, folder in zip(names, folders)
     ]
 
 
@@ -181,7 +181,7 @@ def _runs(folder: Path) -> list[Path]:
     return [seeds[seed] for seed in sorted(seeds)]
 
 
-def _load(run: Path, dataset: Dataset) -> Trained:
+def _load(run: Path, dataset: Dataset) -> TrainedRun:
     weights = run if run.is_file() else run / "last.pt"
     if not weights.is_file():
         raise CheckpointError("the run has no last.pt yet", where=run, fix="train it, or take the folder away")
@@ -190,18 +190,23 @@ def _load(run: Path, dataset: Dataset) -> Trained:
     if set(known) != set(dataset.categories):
         found = f"the detector finds {', '.join(known)}, the data have {', '.join(dataset.categories)}"
         raise DataError(found, where=weights, fix="judge it on data with the categories of its training")
-    return Trained(weights, checkpoint)
+    return TrainedRun(weights, checkpoint)
 
 
 SEEN, AVERAGED = "as it is", "averaged over frames"
-FORESEEN, MOVED, AVERAGED_MOVED, COPIED = "foreseen", "last boxes, moved", "averaged boxes, moved", "last boxes, copied"
-INCOMING, LIGHT, SKIPPED_FORESEEN, SKIPPED_MOVED = "incoming surface", "light network", "foreseen", "boxes moved"
+PREDICTED, MOVED, AVERAGED_MOVED, COPIED = (
+    "foreseen",
+    "last boxes, moved",
+    "averaged boxes, moved",
+    "last boxes, copied",
+)
+NEW_REGION, LIGHT, SKIPPED_PREDICTED, SKIPPED_MOVED = "incoming surface", "light network", "foreseen", "boxes moved"
 
 ByPosition = dict[int, Detections]  # detections by the frame's position in the data set
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FrameStep:
     """One frame of a strip, in the order of time.
 
     Attributes:
@@ -235,7 +240,7 @@ class Step:
         return self.total_xy[0] - skipped * self.expected_xy[0], self.total_xy[1] - skipped * self.expected_xy[1]
 
 
-def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[Step]]:
+def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[FrameStep]]:
     """Strip by strip, its frames in the order of time.
 
     Args:
@@ -258,8 +263,8 @@ def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[Step]]
     return [_steps(images, name, positions, read_motion) for name, positions in found_strips]
 
 
-def _steps(images: DetectionDataset, name: str, positions: Sequence[int], read_motion: bool) -> list[Step]:
-    steps = [Step(positions[0], name, 0, (0.0, 0.0), (0.0, 0.0))]
+def _steps(images: DetectionDataset, name: str, positions: Sequence[int], read_motion: bool) -> list[FrameStep]:
+    steps = [FrameStep(positions[0], name, 0, (0.0, 0.0), (0.0, 0.0))]
     speed: Motion = (0.0, 0.0)
     for before, after in pairwise(positions):
         first, second = _frame(images, before), _frame(images, after)
@@ -270,12 +275,12 @@ def _steps(images: DetectionDataset, name: str, positions: Sequence[int], read_m
             found = "the frame doesn't say where it lies on its strip, so its motion is unknown"
             raise DataError(found, where=images.path(after), fix="give frames origin_xy, or add --motion read")
         before_it, speed = speed, speed if total is None else (total[0] / gap, total[1] / gap)
-        steps.append(Step(after, name, gap, speed, before_it if read_motion else speed))
+        steps.append(FrameStep(after, name, gap, speed, before_it if read_motion else speed))
     return steps
 
 
 def watch_all(
-    model: FasterRCNN, categories: tuple[str, ...], images: DetectionDataset, strips: Sequence[Sequence[Step]]
+    model: FasterRCNN, categories: tuple[str, ...], images: DetectionDataset, strips: Sequence[Sequence[FrameStep]]
 ) -> dict[str, ByPosition]:
     """All that a detector says of strips with every frame a key frame, and what simple ways make of that.
 
@@ -287,7 +292,7 @@ def watch_all(
 
     Returns:
         Detections of each frame under ``SEEN`` and ``AVERAGED``; and those of each strip's frames but the first made
-        before they were seen, under ``FORESEEN`` (where there is a memory), ``MOVED``, ``AVERAGED_MOVED`` and
+        before they were seen, under ``PREDICTED`` (where there is a memory), ``MOVED``, ``AVERAGED_MOVED`` and
         ``COPIED``. All are told the same of how far the surface will have moved: what an encoder says, or, where the
         motion is read from the frames, that it moves on as before.
     """
@@ -296,15 +301,15 @@ def watch_all(
 
 
 def _watch(
-    model: FasterRCNN, categories: tuple[str, ...], images: DetectionDataset, strip: Sequence[Step]
+    model: FasterRCNN, categories: tuple[str, ...], images: DetectionDataset, strip: Sequence[FrameStep]
 ) -> dict[str, ByPosition]:
     ways: dict[str, ByPosition] = {name: {} for name in (SEEN, AVERAGED, MOVED, AVERAGED_MOVED, COPIED)}
     remembers = isinstance(model, StripDetector)
     if remembers:
-        ways[FORESEEN] = {}
+        ways[PREDICTED] = {}
     stream = Stream(model, categories, channels=images.channels, max_value=images.max_value)
     last: Detections | None = None
-    known: Averaged | None = None
+    known: AveragedDetections | None = None
     for step in strip:
         image = images.images[step.position]
         size_hw = (image.height, image.width)
@@ -312,9 +317,9 @@ def _watch(
         if last is not None and known is not None:
             ways[COPIED][step.position] = last
             ways[MOVED][step.position] = carried_on(last, step.expected_total_xy, size_hw)
-            ways[AVERAGED_MOVED][step.position] = carry(known, step.expected_total_xy, size_hw).found
+            ways[AVERAGED_MOVED][step.position] = propagate(known, step.expected_total_xy, size_hw).found
             if remembers:
-                ways[FORESEEN][step.position] = stream.foresee(step.expected_xy)
+                ways[PREDICTED][step.position] = stream.predict_next(step.expected_xy)
         last = stream(images.pixels(step.position), strip=step.strip, motion_xy=step.remaining_xy)
         known = average(last, known, step.total_xy, size_hw)
         ways[SEEN][step.position], ways[AVERAGED][step.position] = last, known.found
@@ -324,15 +329,15 @@ def _watch(
 def ways_between(model: FasterRCNN) -> tuple[str, ...]:
     """How a detector can get from key frame to key frame; the last looks at nothing and is the others' control."""
     if not isinstance(model, StripDetector):
-        return INCOMING, SKIPPED_MOVED
-    return (INCOMING, SKIPPED_FORESEEN) if model.light is None else (LIGHT, INCOMING, SKIPPED_FORESEEN)
+        return NEW_REGION, SKIPPED_MOVED
+    return (NEW_REGION, SKIPPED_PREDICTED) if model.light is None else (LIGHT, NEW_REGION, SKIPPED_PREDICTED)
 
 
 def watch_every(
     model: FasterRCNN,
     categories: tuple[str, ...],
     images: DetectionDataset,
-    strips: Sequence[Sequence[Step]],
+    strips: Sequence[Sequence[FrameStep]],
     every: int,
     way: str,
 ) -> ByPosition:
@@ -345,12 +350,12 @@ def watch_every(
     """
     seen: ByPosition = {}
     for strip in strips:
-        watcher = InBetween(model, categories, every, way, channels=images.channels, max_value=images.max_value)
+        watcher = KeyFrameStream(model, categories, every, way, channels=images.channels, max_value=images.max_value)
         seen.update(_each(watcher, images, strip))
     return seen
 
 
-class InBetween:
+class KeyFrameStream:
     """A stream of which each ``every``-th frame is a key frame, and the others are got in one of ``ways_between``."""
 
     def __init__(
@@ -363,21 +368,23 @@ class InBetween:
         channels: int = 1,
         max_value: int | None = None,
     ) -> None:
-        between: dict[str, Between] = {LIGHT: "light", INCOMING: "incoming"}
+        between: dict[str, Between] = {LIGHT: "light", NEW_REGION: "incoming"}
         self.looks = way in between
         self.every = every
         self.stream = Stream(
             model, categories, every=every, between=between.get(way), channels=channels, max_value=max_value
         )
 
-    def __call__(self, pixels: Pixels, step: Step, number: int) -> Detections:
+    def __call__(self, pixels: Pixels, step: FrameStep, number: int) -> Detections:
         """Detections of frame ``number`` of the strip, counted from 0."""
         if number % self.every and not self.looks:
             return self.stream.skip(step.remaining_xy)
         return self.stream(pixels, strip=step.strip, motion_xy=step.remaining_xy)
 
 
-def _each(watcher: InBetween, images: DetectionDataset, strip: Sequence[Step]) -> Iterator[tuple[int, Detections]]:
+def _each(
+    watcher: KeyFrameStream, images: DetectionDataset, strip: Sequence[FrameStep]
+) -> Iterator[tuple[int, Detections]]:
     number = 0
     for step in strip:
         _skip_missing(watcher.stream, step)
@@ -385,7 +392,7 @@ def _each(watcher: InBetween, images: DetectionDataset, strip: Sequence[Step]) -
         yield step.position, watcher(images.pixels(step.position), step, number)
 
 
-def _skip_missing(stream: Stream, step: Step) -> None:
+def _skip_missing(stream: Stream, step: FrameStep) -> None:
     for _ in range(step.gap - 1):
         stream.skip(step.expected_xy)
 

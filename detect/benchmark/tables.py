@@ -11,7 +11,7 @@ from ..errors import DataError
 from ..report.charts import nice_ticks
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table_padded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Padded, so that it reads well as plain text too; the first column is text, the others are figures."""
     widths = [max(len(cell) for cell in column) for column in zip(columns, *rows)]
     widths = [max(width, 3) for width in widths]
@@ -24,18 +24,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line(columns), line(rule), *map(line, rows)]
 
 
-def mean(score: dict[str, Any]) -> str:
+def mean_cell(score: dict[str, Any]) -> str:
     """A mean with the standard deviation from seed to seed, if there is one: ``0.512 ± 0.013``."""
     spread = "" if score["sd"] is None else f" ± {score['sd']:.3f}"
     return "-" if score["mean"] is None else f"{score['mean']:.3f}{spread}"
 
 
-def span(score: dict[str, Any]) -> str:
+def interval_cell(score: dict[str, Any]) -> str:
     """The ends of its interval: ``0.480 to 0.541``."""
     return "-" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
 
 
-def signed(score: dict[str, Any]) -> str:
+def difference_cell(score: dict[str, Any]) -> str:
     """A difference with the ends of its interval: ``+0.031 (+0.008 to +0.055)``."""
     if score["value"] is None:
         return "-"
@@ -43,7 +43,7 @@ def signed(score: dict[str, Any]) -> str:
     return f"{score['value']:+.3f}{ends}"
 
 
-def short(count: int) -> str:
+def short_count(count: int) -> str:
     """1234567 -> "1.23 M"; three figures."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if count >= size:
@@ -56,14 +56,17 @@ def to_markdown(results: dict[str, Any]) -> str:
     """What ``gather`` found, as tables of scores, of differences and of classes."""
     systems = results["systems"]
     complete = [row for row in systems if row["state"] == "complete"]
-    lines = [_title(results), "", *table(_SCORES, [_scores(row) for row in systems])]
+    lines = [_title(results), "", *markdown_table_padded(_SCORES, [_scores(row) for row in systems])]
     compared = [row for row in complete if "difference" in row]
     if compared:
         columns = [f"against {results['against']}", "AP50", "", "AP", "", "time an image"]
-        lines += ["", *table(columns, [_difference(row) for row in compared])]
+        lines += ["", *markdown_table_padded(columns, [_difference(row) for row in compared])]
     categories = results["data"]["categories"]
     if complete:
-        lines += ["", *table(["AP50 by class", *categories], [_classes(row, categories) for row in complete])]
+        lines += [
+            "",
+            *markdown_table_padded(["AP50 by class", *categories], [_classes(row, categories) for row in complete]),
+        ]
     for row in systems:
         lines += [f"\n{row['name']} has no figures: {'; '.join(row['missing'])}."] if row["missing"] else []
     if complete:
@@ -86,9 +89,9 @@ def _scores(row: dict[str, Any]) -> list[str]:
         return [row["name"], row["state"], *["-"] * (len(_SCORES) - 2)]
     return [
         row["name"],
-        short(row["parameters"]),
-        short(row["multiply_adds"]),
-        *(text for key in ("AP50", "AP") for text in (mean(row[key]), span(row[key]))),
+        short_count(row["parameters"]),
+        short_count(row["multiply_adds"]),
+        *(text for key in ("AP50", "AP") for text in (mean_cell(row[key]), interval_cell(row[key]))),
         f"{row['training_minutes']:.1f}",
         f"{row['ms_per_image']:.1f}",
     ]
@@ -98,12 +101,12 @@ def _difference(row: dict[str, Any]) -> list[str]:
     cells = [row["name"]]
     for key in ("AP50", "AP"):
         each = row["difference"][key]
-        cells += [signed(each), each["verdict"]]
-    return [*cells, f"x {row['times_as_long']:.2f}"]
+        cells += [difference_cell(each), each["verdict"]]
+    return [*cells, f"x {row['relative_latency']:.2f}"]
 
 
 def _classes(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
-    return [row["name"], *(mean(row["per_class"][name]["AP50"]) for name in categories)]
+    return [row["name"], *(mean_cell(row["per_class"][name]["AP50"]) for name in categories)]
 
 
 def _explanation(results: dict[str, Any], complete: Sequence[dict[str, Any]]) -> str:
@@ -135,7 +138,7 @@ _COLUMNS = [
 ]
 
 
-class _Told(NamedTuple):
+class _SystemRow(NamedTuple):
     """A system's figures in a bench, with those of the bench's reference, if that is complete."""
 
     bench: dict[str, Any]
@@ -170,15 +173,15 @@ def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
         if other:
             found = f"it differs from {first_name} in {', '.join(other)}, so that their scores don't compare"
             raise DataError(found, where=name, fix="join benches of one reference, on the same data and terms")
-    told: dict[str, list[_Told]] = {}
+    told: dict[str, list[_SystemRow]] = {}
     for each in _complete(benches):
         told.setdefault(each.row["name"], []).append(each)
     rows = [sorted(each, key=lambda one: -one.bench["seeds"]) for each in told.values()]
     categories = first["data"]["categories"]
     columns = [each.format(first["against"]) for each in _COLUMNS]
-    lines = [*table(columns, [_joined_scores(each) for each in rows]), ""]
+    lines = [*markdown_table_padded(columns, [_joined_scores(each) for each in rows]), ""]
     classes = [[most.row["name"], *_joined_classes(most.row, categories)] for most, *_ in rows]
-    lines += table(["AP50 by class", *categories], classes)
+    lines += markdown_table_padded(["AP50 by class", *categories], classes)
     return "\n".join(lines) + "\n"
 
 
@@ -200,30 +203,30 @@ def _other_terms(bench: dict[str, Any], first: dict[str, Any]) -> list[str]:
     return other + [key for key in mine if key in theirs and mine[key] != theirs[key]]
 
 
-def _complete(benches: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_Told]:
+def _complete(benches: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_SystemRow]:
     for _, bench in benches:
         finished = [row for row in bench["systems"] if row["state"] == "complete"]
         reference = next((row for row in finished if row["name"] == bench["against"]), None)
-        yield from (_Told(bench, row, reference) for row in finished)
+        yield from (_SystemRow(bench, row, reference) for row in finished)
 
 
-def _joined_scores(told: Sequence[_Told]) -> list[str]:
+def _joined_scores(told: Sequence[_SystemRow]) -> list[str]:
     bench, row, _ = told[0]
     timed = next((each for each in told if each.reference is not None), None)
     return [
         row["name"],
         str(bench["seeds"]),
-        short(row["parameters"]),
-        short(row["multiply_adds"]),
-        *(text for key in ("AP50", "AP") for text in (mean(row[key]), span(row[key]))),
-        signed(row["difference"]["AP50"]) if "difference" in row else "-",
+        short_count(row["parameters"]),
+        short_count(row["multiply_adds"]),
+        *(text for key in ("AP50", "AP") for text in (mean_cell(row[key]), interval_cell(row[key]))),
+        difference_cell(row["difference"]["AP50"]) if "difference" in row else "-",
         *("-" if timed is None else timed.ratio(key) for key in ("training_minutes", "ms_per_image")),
     ]
 
 
 def _joined_classes(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
     scores = [row["per_class"][name]["AP50"] for name in categories]
-    return [mean(each) if each["low"] is None else f"{mean(each)} ({span(each)})" for each in scores]
+    return [mean_cell(each) if each["low"] is None else f"{mean_cell(each)} ({interval_cell(each)})" for each in scores]
 
 
 _ROW, _TOP, _BOTTOM = 26.0, 46.0, 34.0
@@ -268,19 +271,19 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
     scores = Axis(_NAMES, *_range([v for row in rows for v in _extent(row.get(key), "mean")]))
     gains = Axis(second, *_range([0.0, *(v for row in rows for v in _extent(_drawn_difference(row, key), "value"))]))
     parts = [
-        opening(width, height, f"{key} of {len(rows)} systems with intervals", style=_STYLE, dark=_DARK),
-        text(_NAMES, 18, f"{key}, with {100 * results['confidence']:g} % interval and seeds", "head"),
-        text(second, 18, f"difference from {results['against']}", "head"),
-        text(width - 10, 18, "time", "head", "end"),
+        svg_opening(width, height, f"{key} of {len(rows)} systems with intervals", style=_STYLE, dark=_DARK),
+        svg_text(_NAMES, 18, f"{key}, with {100 * results['confidence']:g} % interval and seeds", "head"),
+        svg_text(second, 18, f"difference from {results['against']}", "head"),
+        svg_text(width - 10, 18, "time", "head", "end"),
         *_grid(scores, height),
         *_grid(gains, height),
-        line(gains.x(0), gains.x(0), _TOP - 8, height - _BOTTOM, "zero"),
+        svg_line(gains.x(0), gains.x(0), _TOP - 8, height - _BOTTOM, "zero"),
     ]
     for number, row in enumerate(rows):
         y = _TOP + _ROW * (number + 0.5)
-        parts.append(text(_NAMES - 14, y + 4, row["name"], "", "end"))
+        parts.append(svg_text(_NAMES - 14, y + 4, row["name"], "", "end"))
         if key not in row:
-            parts.append(text(_NAMES, y + 4, row["state"], "small"))
+            parts.append(svg_text(_NAMES, y + 4, row["state"], "small"))
             continue
         parts += _estimate(scores, y, row[key], "mean", clear=False)
         for score in [run[key] for run in row["runs"] if run[key] is not None]:  # a fold may hold no box
@@ -289,7 +292,7 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
         difference = _drawn_difference(row, key)
         if difference is not None:
             parts += _estimate(gains, y, difference, "value", clear=difference["verdict"] != "cannot tell")
-            parts.append(text(width - 10, y + 4, f"x {row['times_as_long']:.2f}", "", "end"))
+            parts.append(svg_text(width - 10, y + 4, f"x {row['relative_latency']:.2f}", "", "end"))
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
 
@@ -314,21 +317,21 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 def _grid(axis: Axis, height: float) -> list[Markup]:
     parts = []
     for tick in nice_ticks(axis.low, axis.high, _TICKS):
-        parts.append(line(axis.x(tick), axis.x(tick), _TOP - 8, height - _BOTTOM, "grid"))
-        parts.append(text(axis.x(tick), height - _BOTTOM + 16, f"{tick:g}", "small", "middle"))
+        parts.append(svg_line(axis.x(tick), axis.x(tick), _TOP - 8, height - _BOTTOM, "grid"))
+        parts.append(svg_text(axis.x(tick), height - _BOTTOM + 16, f"{tick:g}", "small", "middle"))
     return parts
 
 
 def _estimate(axis: Axis, y: float, score: dict[str, Any], middle: str, *, clear: bool) -> list[Markup]:
     parts = []
     if score["low"] is not None:
-        parts.append(line(axis.x(score["low"]), axis.x(score["high"]), y, y, "span clear" if clear else "span"))
+        parts.append(svg_line(axis.x(score["low"]), axis.x(score["high"]), y, y, "span clear" if clear else "span"))
     if score[middle] is not None:
         parts.append(Markup('<circle class="mean" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(axis.x(score[middle]), y))
     return parts
 
 
-def opening(width: float, height: float, label: str, *, style: str, dark: str) -> Markup:
+def svg_opening(width: float, height: float, label: str, *, style: str, dark: str) -> Markup:
     """What a picture begins with, up to its background; the caller closes the SVG element.
 
     Args:
@@ -344,14 +347,14 @@ def opening(width: float, height: float, label: str, *, style: str, dark: str) -
     ).format(width, height, label, Markup(_BASE + style), Markup(_BASE_DARK + dark))
 
 
-def line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
+def svg_line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
     """A straight line; ``style`` is a class of the picture's own style sheet."""
     drawn = '<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
     return Markup(drawn).format(style, x1, x2, y1, y2)
 
 
-def text(x: float, y: float, words: str, style: str, anchor: str = "start") -> Markup:
-    """Words at a place, escaped; ``style`` as for ``line``, ``anchor`` is SVG's: start, middle or end."""
+def svg_text(x: float, y: float, words: str, style: str, anchor: str = "start") -> Markup:
+    """Words at a place, escaped; ``style`` as for ``svg_line``, ``anchor`` is SVG's: start, middle or end."""
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
         style, x, y, anchor, words
     )

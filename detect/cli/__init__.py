@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
 
 from .. import __version__
-from ..errors import DetectError, TeamError, is_out_of_memory
+from ..errors import DetectError, DistributedError, is_out_of_memory
 from .audit import AUDIT
 from .bench import BENCH
 from .common import INTERRUPTED_EXIT, LOST_EXIT, UsageError, Verb, VerbGroup
@@ -21,8 +21,8 @@ from .convert import CONVERT
 from .evaluate import EVALUATE
 from .export import EXPORT
 from .infer import INFER
-from .label_issues import DOUBTS
-from .pre_annotate import DRAFTS
+from .label_issues import LABEL_ISSUES
+from .pre_annotate import PRE_ANNOTATE
 from .sample import SAMPLE
 from .search import SEARCH
 from .serve import SERVE
@@ -37,9 +37,9 @@ VERBS: dict[str, Verb | VerbGroup] = {
     "train": TRAIN,
     "evaluate": EVALUATE,
     "compare": COMPARE,
-    "doubts": DOUBTS,
+    "label-issues": LABEL_ISSUES,
     "infer": INFER,
-    "drafts": DRAFTS,
+    "pre-annotate": PRE_ANNOTATE,
     "export": EXPORT,
     "serve": SERVE,
     "bench": BENCH,
@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     with _standard_streams() as output:
         try:
-            code = _tell_mistakes(list(sys.argv[1:] if argv is None else argv), output)
+            code = _report_errors(list(sys.argv[1:] if argv is None else argv), output)
             output.flush()
-        except _ReaderGone:
+        except _ReaderClosed:
             return CLOSED_PIPE_EXIT
         if output.failure is None:
             return code
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"not all of the output could be written: {output.failure.strerror}", USAGE_EXIT)
 
 
-class _ReaderGone(BaseException):
+class _ReaderClosed(BaseException):
     """Ends a verb that has nothing left to do; a BrokenPipeError would be answered by rich with an exit of its own."""
 
 
@@ -96,7 +96,7 @@ class _Output:
 
     Attributes:
         failure: the first error of writing, after which nothing more is written.
-        needs_reader: raise ``_ReaderGone`` at a closed pipe.
+        needs_reader: raise ``_ReaderClosed`` at a closed pipe.
     """
 
     def __init__(self, stream: TextIO, *, needs_reader: bool) -> None:
@@ -123,7 +123,7 @@ class _Output:
             with suppress(OSError), Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
             if self.needs_reader and isinstance(error, BrokenPipeError):
-                raise _ReaderGone from None
+                raise _ReaderClosed from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -159,10 +159,10 @@ def _standard_streams() -> Iterator[_Output]:
         sys.stdout, sys.stderr = before
 
 
-def _tell_mistakes(arguments: Sequence[str], output: _Output) -> int:
+def _report_errors(arguments: Sequence[str], output: _Output) -> int:
     try:
         return _run(arguments, output)
-    except TeamError as error:
+    except DistributedError as error:
         return _complain(str(error), LOST_EXIT)
     except DetectError as error:
         return _complain(str(error), USAGE_EXIT)
@@ -246,7 +246,7 @@ def _help() -> str:
 
 
 def _complain(sentence: str, code: int) -> int:
-    with suppress(_ReaderGone):
+    with suppress(_ReaderClosed):
         sys.stdout.flush()
     print(f"detect: {sentence}", file=sys.stderr)
     return code

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import Verb, json_text, names, print_rich, shown
+from .common import Verb, display_path, json_text, parse_names, print_rich
 
 if TYPE_CHECKING:
     from ..datasets.reading import ReadOptions
@@ -26,7 +26,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--classes",
-        type=names,
+        type=parse_names,
         metavar="A,B,...",
         help="the class names in the order of their ids (default: all, sorted)",
     )
@@ -96,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
         from ..report.audit import write_audit_page
 
         write_audit_page(report, args.html, meta=_meta(args))
-        print(f"wrote {shown(args.html)}", file=sys.stderr if args.json else sys.stdout)
+        print(f"wrote {display_path(args.html)}", file=sys.stderr if args.json else sys.stdout)
     if not report.errors:
         return 0
     errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..released import folder_of, is_released
-from .common import UsageError, Verb, VerbGroup, shown
+from .common import UsageError, Verb, VerbGroup, display_path
 from .judged_runs import read_json
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def _run(args: argparse.Namespace) -> int:
         print("measured on sample images made by code; --data names images, and tells the accuracy on them")
     if args.json is not None:
         write_json(args.json, rows, indent=1)
-        print(f"wrote {shown(args.json)}")
+        print(f"wrote {display_path(args.json)}")
     if args.plot is not None:
         write_text(args.plot, pareto_plot(rows))
-        print(f"wrote {shown(args.plot)}")
+        print(f"wrote {display_path(args.plot)}")
     return 0
 
 
@@ -205,7 +205,7 @@ def _run_train(args: argparse.Namespace) -> int:
     write_text(args.out / "bench.svg", forest_plot(results))
     print(f"\n{table}")
     for name in ("bench.md", "bench.json", "bench.svg"):
-        print(f"wrote {shown(args.out / name)}")
+        print(f"wrote {display_path(args.out / name)}")
     failed = [system["name"] for system in results["systems"] if system["state"] == "failed"]
     if failed:
         print(f"failed: {', '.join(failed)}; the same command tries again")
@@ -317,12 +317,12 @@ def _run_strips(args: argparse.Namespace) -> int:
     write_text(args.out / "strips.md", tables)
     print(f"\n{tables}")
     for name in ("strips.md", "strips.json"):
-        print(f"wrote {shown(args.out / name)}")
+        print(f"wrote {display_path(args.out / name)}")
     return 0
 
 
 _STRIPS = Verb(
-    summary="Judge trained systems on moving strips: bad frames, speed and foreseeing, each against its controls.",
+    summary="Judge trained systems on moving strips: bad frames, speed, predicted frames, each against its controls.",
     details=(
         "Each system sees the frames of each strip in the order of time. The first is what the others are compared\n"
         "with. A folder of 'bench train' with seed0, seed1, ... in it is one system, its scores the means over seeds.\n"
@@ -344,7 +344,7 @@ def _add_join_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_join(args: argparse.Namespace) -> int:
-    benches = [(shown(path), read_json(path, fix="give a bench.json")) for path in args.files]
+    benches = [(display_path(path), read_json(path, fix="give a bench.json")) for path in args.files]
     from ..benchmark.tables import join
     from ..fileio import write_text
 
@@ -352,7 +352,7 @@ def _run_join(args: argparse.Namespace) -> int:
     print(table, end="")
     if args.out is not None:
         write_text(args.out, table)
-        print(f"wrote {shown(args.out)}")
+        print(f"wrote {display_path(args.out)}")
     return 0
 
 

@@ -74,9 +74,9 @@ class Verb:
         values = parser.parse_intermixed_args([*options, *named])
         for name, value in vars(values).items():
             if isinstance(value, Path):
-                setattr(values, name, at_home(value))
+                setattr(values, name, expand_home(value))
             elif isinstance(value, list):
-                setattr(values, name, [at_home(each) if isinstance(each, Path) else each for each in value])
+                setattr(values, name, [expand_home(each) if isinstance(each, Path) else each for each in value])
         return values
 
 
@@ -101,7 +101,7 @@ class VerbGroup:
         return "\n".join([usage, "", self.summary, "", "verbs:", *listed, "", "examples:", *examples])
 
 
-def at_home(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """A path whose ``~`` the shell has left, in quotes or after ``--out=``, in the home folder that it means."""
     if not path.parts or path.parts[0][:1] != "~" or Path(path.parts[0]).exists():
         return path
@@ -111,7 +111,7 @@ def at_home(path: Path) -> Path:
         return path
 
 
-def names(text: str) -> list[str]:
+def parse_names(text: str) -> list[str]:
     """An argument such as ``crazing,inclusion`` as its names."""
     return [name.strip() for name in text.split(",")]
 
@@ -159,7 +159,7 @@ def json_text(value: Any, encoding: str | None, *, indent: int | None = None) ->
     return text
 
 
-def in_json(found: Detections) -> list[dict[str, Any]]:
+def detections_to_json(found: Detections) -> list[dict[str, Any]]:
     """Detections as plain JSON values: boxes in pixels, x1, y1, x2, y2."""
     return [
         {"label": one.label, "score": round(one.score, 6), "box_xyxy": [round(value, 3) for value in one.xyxy]}
@@ -167,7 +167,7 @@ def in_json(found: Detections) -> list[dict[str, Any]]:
     ]
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """The path as seen from the current folder, where it lies below it; on one line, whatever its name."""
     absolute = path.absolute()
     return in_one_line(str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute))
@@ -180,9 +180,9 @@ def command(*arguments: str) -> str:
     if found is not None and Path(found).parent == beside.parent:
         start = ["detect"]
     elif beside.exists():
-        start = [shown(beside)]
+        start = [display_path(beside)]
     else:
-        start = [shown(Path(sys.executable)), "-m", "detect"]
+        start = [display_path(Path(sys.executable)), "-m", "detect"]
     return shlex.join([*start, *arguments])
 
 
@@ -199,7 +199,7 @@ def newest_weights(*, by: str = "--weights") -> Path:
     return candidates[-1]
 
 
-def say_released(categories: Iterable[str], *, by: str = "--weights") -> None:
+def report_released_model(categories: Iterable[str], *, by: str = "--weights") -> None:
     """A line on stderr: what the released model finds, and what on the command line names another one."""
     known = ", ".join(categories)
     print(f"detect: the released model, trained on NEU-DET to find {known}; {by} names others", file=sys.stderr)
@@ -218,7 +218,7 @@ def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def say_depth(predictor: Predictor, *, drawn: bool = False) -> None:
+def report_bit_depth(predictor: Predictor, *, drawn: bool = False) -> None:
     """Lines on stderr if the detector was given 16-bit images.
 
     Args:
@@ -262,7 +262,7 @@ def check_tile_arguments(args: argparse.Namespace) -> None:
         raise UsageError("--overlap has no meaning with --tile 0", fix="leave one of them out")
 
 
-def say_tiling(what: str, width: int, height: int, tiling: Tiling, *, asked: int | None) -> None:
+def report_tiling(what: str, width: int, height: int, tiling: Tiling, *, asked: int | None) -> None:
     """A line on stderr.
 
     Args:
@@ -276,15 +276,15 @@ def say_tiling(what: str, width: int, height: int, tiling: Tiling, *, asked: int
     print(f"detect: {what} ({width} x {height} px) {why if asked is None else f'is {tiles}'}", file=sys.stderr)
 
 
-def say_tilings(predictor: Predictor, dataset: Dataset, args: argparse.Namespace) -> None:
+def report_dataset_tiling(predictor: Predictor, dataset: Dataset, args: argparse.Namespace) -> None:
     """The same for a data set: how many of its images, and the largest of them."""
     tilings = predictor.tilings(dataset, tile=args.tile, overlap=args.overlap)
     if not tilings:
         return
     largest = max(tilings, key=lambda i: dataset.images[i].width * dataset.images[i].height)
     image = dataset.images[largest]
-    count = f"{len(tilings):,} of {len(dataset.images):,} images in tiles; the largest, {shown(image.path)}"
-    say_tiling(count, image.width, image.height, tilings[largest], asked=args.tile)
+    count = f"{len(tilings):,} of {len(dataset.images):,} images in tiles; the largest, {display_path(image.path)}"
+    report_tiling(count, image.width, image.height, tilings[largest], asked=args.tile)
 
 
 def add_group_arguments(parser: argparse.ArgumentParser) -> None:

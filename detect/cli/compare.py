@@ -8,13 +8,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import UsageError, Verb, add_group_arguments, check_group_arguments, groups_from, names, print_table, shown
-from .judged_runs import JudgedRun, labels_by_fold, names_of, read_results, read_truth, runs_of
+from .common import (
+    UsageError,
+    Verb,
+    add_group_arguments,
+    check_group_arguments,
+    display_path,
+    groups_from,
+    parse_names,
+    print_table,
+)
+from .judged_runs import JudgedRun, labels_by_fold, read_results, read_truth, runs_of, system_names
 
 if TYPE_CHECKING:
-    from ..evaluation.records import Evaluated, Truth
+    from ..evaluation.records import CocoEvaluation, GroundTruth
 
-_LEAST_RESAMPLES = 100
+_MIN_RESAMPLES = 100
 _SHOWN = ("AP50", "AP")
 
 
@@ -29,7 +38,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="JSON", help="COCO labels to judge by (default: the runs' data.val)"
     )
-    parser.add_argument("--names", type=names, metavar="NAME,NAME", help="what to call them (default: by their paths)")
+    parser.add_argument(
+        "--names", type=parse_names, metavar="NAME,NAME", help="what to call them (default: by their paths)"
+    )
     add_group_arguments(parser)
     parser.add_argument(
         "--resamples", type=int, default=1000, metavar="N", help="bootstrap draws (default: %(default)s)"
@@ -46,7 +57,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     _check(args)
-    systems = dict(zip(names_of(args.given, args.names), map(runs_of, args.given)))
+    systems = dict(zip(system_names(args.given, args.names), map(runs_of, args.given)))
     data = labels_by_fold(systems, args.data)
     from ..evaluation.compare import compare
     from ..evaluation.records import check_truth
@@ -85,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     for warning in comparison["warnings"]:
         print(f"check this: {warning}")
     for path in (paths.html, paths.markdown, paths.json):
-        print(f"wrote {shown(path)}")
+        print(f"wrote {display_path(path)}")
     return 0
 
 
@@ -93,22 +104,25 @@ def _check(args: argparse.Namespace) -> None:
     if len(args.given) < 2:
         raise UsageError(f"{args.given[0]} alone can't be compared", fix="name two or more")
     check_group_arguments(args)
-    if args.resamples < _LEAST_RESAMPLES:
-        raise UsageError(f"--resamples is {args.resamples}", fix=f"give {_LEAST_RESAMPLES} or more")
+    if args.resamples < _MIN_RESAMPLES:
+        raise UsageError(f"--resamples is {args.resamples}", fix=f"give {_MIN_RESAMPLES} or more")
     if args.seed < 0:
         raise UsageError(f"--seed is {args.seed}", fix="give 0 or more")
 
 
-def _judged(name: str, runs: Sequence[JudgedRun], labels: Mapping[int | None, Truth]) -> list[list[Evaluated]]:
+def _judged(
+    name: str, runs: Sequence[JudgedRun], labels: Mapping[int | None, GroundTruth]
+) -> list[list[CocoEvaluation]]:
     """A system's runs, by fold."""
     from ..errors import DataError
-    from ..evaluation.coco_eval import evaluate
+    from ..evaluation.coco_eval import run_coco_eval
     from ..evaluation.records import check_detections
 
-    judged: dict[int | None, list[Evaluated]] = {fold: [] for fold in labels}
+    judged: dict[int | None, list[CocoEvaluation]] = {fold: [] for fold in labels}
     for number, run in enumerate(runs, start=1):
         print(
-            f"judging {name}{f' [{number}/{len(runs)}]' if len(runs) > 1 else ''}: {shown(run.detections)}", flush=True
+            f"judging {name}{f' [{number}/{len(runs)}]' if len(runs) > 1 else ''}: {display_path(run.detections)}",
+            flush=True,
         )
         truth = labels[run.fold]
         results = read_results(run.detections, (image.id for image in truth.images), truth.category_ids)
@@ -117,14 +131,14 @@ def _judged(name: str, runs: Sequence[JudgedRun], labels: Mapping[int | None, Tr
         except DataError as error:
             where = str(run.detections) if error.where is None else f"{run.detections}, {error.where}"
             raise DataError(error.found, where=where, fix=error.fix) from None
-        judged[run.fold].append(evaluate(truth, found, sizes=False))
+        judged[run.fold].append(run_coco_eval(truth, found, sizes=False))
     return list(judged.values())
 
 
 def _other_labels(
     systems: Mapping[str, Sequence[JudgedRun]],
     data: Mapping[int | None, Path],
-    labels: Mapping[int | None, Truth],
+    labels: Mapping[int | None, GroundTruth],
     *,
     chosen: bool,
 ) -> list[str]:
@@ -140,7 +154,7 @@ def _other_labels(
             theirs = known.setdefault(run.labels.resolve(), check_truth(read_truth(run.labels)))
             if same_labels(theirs, labels[run.fold]):
                 continue
-            found = f"{name} was judged by {shown(run.labels)} before, not by {shown(data[run.fold])}"
+            found = f"{name} was judged by {display_path(run.labels)} before, not by {display_path(data[run.fold])}"
             if not chosen:
                 raise UsageError(found, fix="name the labels to judge all by with --data")
             warnings.append(f"{found}.")
@@ -148,12 +162,16 @@ def _other_labels(
 
 
 def _print(comparison: dict[str, Any]) -> None:
-    from ..report.compare import class_rows, explanation, percent, sentences, signed, span
+    from ..report.compare import class_rows, explanation, interval_text, percent, sentences, signed_text
     from ..report.tables import fraction
 
     share = percent(comparison)
     scores = [
-        [row["name"], str(row["runs"]), *(c for key in _SHOWN for c in (fraction(row[key]["value"]), span(row[key])))]
+        [
+            row["name"],
+            str(row["runs"]),
+            *(c for key in _SHOWN for c in (fraction(row[key]["value"]), interval_text(row[key]))),
+        ]
         for row in comparison["systems"]
     ]
     print()
@@ -163,7 +181,9 @@ def _print(comparison: dict[str, Any]) -> None:
         for row in class_rows(comparison, other):
             told = row["difference"]["AP50"]
             values = [fraction(row[each]["AP50"]["value"]) for each in ("first", "other")]
-            rows.append([row["name"], *values, signed(told["value"]), span(told, signs=True), told["verdict"]])
+            rows.append(
+                [row["name"], *values, signed_text(told["value"]), interval_text(told, signs=True), told["verdict"]]
+            )
         print()
         columns = ["AP50", comparison["against"], other["name"], "difference", share, "verdict"]
         print_table("", columns, rows)

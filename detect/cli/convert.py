@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .audit import TARGET_NAMES, add_source_arguments, read_options
-from .common import UsageError, Verb, command, print_rich, shown
+from .common import UsageError, Verb, command, display_path, print_rich
 
 if TYPE_CHECKING:
     from ..datasets.convert import Conversion
@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
         raise
     print_rich(audit_table(done.report))
     for path in [*done.files.values(), args.out / "audit.json"]:
-        print(f"wrote {shown(path)}")
+        print(f"wrote {display_path(path)}")
     _print_next(done, args.target)
     return 0
 
@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
 def _print_next(done: Conversion, target: str) -> None:
     train, val = done.files.get("train"), done.files.get("val")
     if target == "coco" and train is not None and val is not None:
-        data = [f"data.train={shown(train)}", f"data.val={shown(val)}"]
+        data = [f"data.train={display_path(train)}", f"data.val={display_path(val)}"]
         print(f"next: {command('train', 'configs/neu.yaml', f'run.dir=runs/{train.parent.name}', *data)}")
 
 

@@ -21,12 +21,12 @@ from .common import (
     check_group_arguments,
     check_tile_arguments,
     command,
+    display_path,
     groups_from,
-    names,
+    parse_names,
     print_table,
-    say_depth,
-    say_tilings,
-    shown,
+    report_bit_depth,
+    report_dataset_tiling,
 )
 from .judged_runs import read_results, read_truth
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from ..evaluation.costs import Costs
-    from ..evaluation.records import Evaluated, Judgement
+    from ..evaluation.records import CocoEvaluation, Judgement
     from ..inference.thresholds import Thresholds
     from ..structures import Detections
 
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD = 0.5
 
 
-def operate(
-    evaluated: Evaluated, costs: Costs, *, calibrate: bool, groups: Sequence[int] | None = None
+def choose_operating_point(
+    evaluated: CocoEvaluation, costs: Costs, *, calibrate: bool, groups: Sequence[int] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What thresholds.json says, but for where it comes from; and the same with the curves, for report.json.
 
@@ -61,10 +61,10 @@ def operate(
     """
     import numpy as np
 
-    from ..evaluation.calibration import calibration
+    from ..evaluation.calibration import fit_calibration
     from ..evaluation.operating_point import froc, operating_point, recall_by_size
 
-    fitted = calibration(evaluated, groups=groups)
+    fitted = fit_calibration(evaluated, groups=groups)
     point = operating_point(evaluated, costs, groups=groups, calibration=fitted if calibrate else None)
     stored = {**point, "calibration": _in_short(fitted) if calibrate else None, "costs": costs.as_dict()}
     at = np.array([each["uncalibrated_threshold"] for each in point["per_class"].values()])
@@ -73,13 +73,13 @@ def operate(
     return stored, {**stored, **curves}
 
 
-def store(
+def store_thresholds(
     point: dict[str, Any], folder: Path, judgement: Judgement, *, made: dict[str, Any], weights: Path | None = None
 ) -> None:
     """Write thresholds.json into a run's folder, or beside a report, and say so.
 
     Args:
-        point: what ``operate`` gave to keep.
+        point: what ``choose_operating_point`` gave to keep.
         folder: where it goes.
         judgement: that it was chosen by.
         made: where it comes from.
@@ -94,9 +94,9 @@ def store(
         made["weights"] = {"file": weights.name, "epoch": made.pop("epoch", None), "sha256": sha256_of(weights)}
         if weights.resolve().parent != folder.resolve():
             copy(weights, folder / "best.pt")
-            print(f"wrote {shown(folder / 'best.pt')}, a copy of the weights that the thresholds lie beside")
+            print(f"wrote {display_path(folder / 'best.pt')}, a copy of the weights that the thresholds lie beside")
     write_thresholds(folder / FILE_NAME, {**point, "made": made})
-    print(f"wrote {shown(folder / FILE_NAME)}")
+    print(f"wrote {display_path(folder / FILE_NAME)}")
 
 
 def print_operating(point: dict[str, Any]) -> None:
@@ -107,13 +107,13 @@ def print_operating(point: dict[str, Any]) -> None:
         [
             name,
             f"{each['threshold']:.3f}",
-            *(_share(each[part]["missed"]) for part in ("choosing", "confirming")),
-            *(_rate(each[part]["false_alarms"]) for part in ("choosing", "confirming")),
+            *(_share(each[part]["missed"]) for part in ("tuning", "holdout")),
+            *(_rate(each[part]["false_alarms"]) for part in ("tuning", "holdout")),
         ]
         for name, each in point["per_class"].items()
     ]
     print()
-    what = f"thresholds chosen on {parts['choosing']:,} images, confirmed on {parts['confirming']:,} others"
+    what = f"thresholds chosen on {parts['tuning']:,} images, confirmed on {parts['holdout']:,} others"
     bound = f"{100 * parts['confidence']:.4g} % upper bound"
     if parts["joint"] is not None:
         bound += f", so that all {parts['joint']['limits']} limits hold with {100 * parts['joint']['confidence']:g} %"
@@ -123,53 +123,53 @@ def print_operating(point: dict[str, Any]) -> None:
         for words in each["words"]:
             print(f"{name}: {words}")
     for units in ("images", "groups"):
-        if point["confirming"][units] is not None:
-            print(f"on the others, {_escapes(point['confirming'][units], units)}")
-    costs = [point[part]["cost_per_image"] for part in ("choosing", "confirming")]
+        if point["holdout"][units] is not None:
+            print(f"on the others, {_escapes(point['holdout'][units], units)}")
+    costs = [point[part]["cost_per_image"] for part in ("tuning", "holdout")]
     if None not in costs:
         unit = f" {point['costs']['currency']}".rstrip()
         print(
             f"an image costs {costs[1]:.3g}{unit} on the others, {costs[0]:.3g}{unit} where the thresholds were chosen"
         )
     if point["calibration"] is not None:
-        was, now = (point["calibration"][key] for key in ("as_judged", "cross_validated"))
+        was, now = (point["calibration"][key] for key in ("uncalibrated", "cross_validated"))
         if was["ece"] is not None:
             gain = f"expected calibration error {was['ece']:.3f} -> {now['ece']:.3f} in cross-validation"
             print(f"scores calibrated by {point['calibration']['method']}: {gain}")
 
 
-def lowest_scores(weights: Path, asked: float | None) -> Lowest:
+def score_thresholds_for(weights: Path, asked: float | None) -> Lowest:
     """The lowest scores to show, and lines on stderr that say so where thresholds were chosen for this run.
 
     Args:
         weights: the checkpoint in use.
         asked: one score for all categories, if one was given.
     """
-    return obeyed(thresholds_for(weights, asked), asked)
+    return resolve_thresholds(matching_thresholds(weights, asked), asked)
 
 
-def thresholds_for(weights: Path, asked: float | None) -> Thresholds | None:
+def matching_thresholds(weights: Path, asked: float | None) -> Thresholds | None:
     """The thresholds that were chosen for a checkpoint; a line on stderr where the file is for another one.
 
     Args:
-        weights, asked: as for ``lowest_scores``.
+        weights, asked: as for ``score_thresholds_for``.
     """
-    from ..inference.thresholds import thresholds_beside
+    from ..inference.thresholds import thresholds_for_weights
 
-    chosen = thresholds_beside(weights)
-    if chosen is None or chosen.are_for(weights):
+    chosen = thresholds_for_weights(weights)
+    if chosen is None or chosen.match_weights(weights):
         return chosen
     lowest = DEFAULT_THRESHOLD if asked is None else asked
-    line = f"{shown(chosen.path)} was not chosen for this {weights.name}, so {lowest:g} holds for all classes"
+    line = f"{display_path(chosen.path)} was not chosen for this {weights.name}, so {lowest:g} holds for all classes"
     print(f"detect: {line}; choose again with detect evaluate --costs", file=sys.stderr)
     return None
 
 
-def obeyed(chosen: Thresholds | None, asked: float | None) -> Lowest:
+def resolve_thresholds(chosen: Thresholds | None, asked: float | None) -> Lowest:
     """These thresholds, unless one score for all categories was asked for; stderr says which, and what calibrates."""
     if chosen is None:
         return DEFAULT_THRESHOLD if asked is None else asked
-    where = shown(chosen.path)
+    where = display_path(chosen.path)
     if chosen.calibration:
         print(f"detect: scores are calibrated by {where}", file=sys.stderr)
     if asked is not None:
@@ -179,7 +179,7 @@ def obeyed(chosen: Thresholds | None, asked: float | None) -> Lowest:
     return chosen
 
 
-def kept(found: Detections, lowest: Lowest) -> Detections:
+def above_thresholds(found: Detections, lowest: Lowest) -> Detections:
     """The detections to show."""
     return found.above(lowest) if isinstance(lowest, float) else lowest.kept(found)
 
@@ -193,7 +193,7 @@ def _in_short(fitted: dict[str, Any]) -> dict[str, Any]:
             name: {key: each[key] for key in ("temperature", "shift", "left")}
             for name, each in fitted["per_class"].items()
         },
-        "as_judged": {key: overall[key] for key in figures},
+        "uncalibrated": {key: overall[key] for key in figures},
         "cross_validated": overall["cross_validated"][fitted["method"]],
     }
 
@@ -226,7 +226,7 @@ def add_corruption_arguments(parser: argparse.ArgumentParser) -> None:
         "--corruptions",
         nargs="?",
         const=[ALL],
-        type=names,
+        type=parse_names,
         metavar="A,B,...",
         help="judge noisy, blurred, badly lit, ... copies too: all kinds, or those named",
     )
@@ -279,7 +279,7 @@ def judge_under_corruptions(
 
     from ..evaluation.robustness import judge_corrupted
     from ..fileio import write_json, write_text
-    from ..report.robustness import gist, table_rows, to_markdown, to_svg
+    from ..report.robustness import robustness_summary, table_rows, to_markdown, to_svg
 
     chosen, severities = _chosen(args)
 
@@ -302,12 +302,12 @@ def judge_under_corruptions(
         )
     header, rows = table_rows(results)
     print_table("", header, rows)
-    print(f"\n{gist(results)}")
+    print(f"\n{robustness_summary(results)}")
     write_json(out / "corruptions.json", {**results, "meta": meta}, indent=1)
     write_text(out / "corruptions.md", to_markdown(results, meta))
     write_text(out / "corruptions.svg", to_svg(results))
     for name in ("corruptions.md", "corruptions.svg", "corruptions.json"):
-        print(f"wrote {shown(out / name)}")
+        print(f"wrote {display_path(out / name)}")
     return results
 
 
@@ -381,7 +381,7 @@ def _judge_detections(args: argparse.Namespace) -> int:
     point = _operate(judgement, costs, groups, args)
     _report(judgement, args.data.parent, out, log=None, meta=meta)
     if point is not None:
-        store(point, out, judgement, made=meta)
+        store_thresholds(point, out, judgement, made=meta)
     return 0
 
 
@@ -401,15 +401,17 @@ def _judge_run(args: argparse.Namespace) -> int:
     dataset = coco.read(data)
     costs = _costs(args, dataset.categories)  # a mistake in them is told before the detector runs
     predictor = predictor or load()
-    print(f"judging {shown(predictor.weights_path)} by the {len(dataset.images):,} images of {shown(data)}")
+    print(
+        f"judging {display_path(predictor.weights_path)} by the {len(dataset.images):,} images of {display_path(data)}"
+    )
     truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
     groups = groups_from(args, truth)
     for item, image in zip(truth["images"], dataset.images):
         item["file_name"] = str(image.path)  # where it was found
-    say_tilings(predictor, dataset, args)
+    report_dataset_tiling(predictor, dataset, args)
     results = predictor.detect_dataset(dataset, progress=True, tile=args.tile, overlap=args.overlap)
     found = coco.in_ids_of(truth, results, dataset)
-    say_depth(predictor)
+    report_bit_depth(predictor)
     judgement = judge(truth, found, groups=groups)
     _add_intervals(judgement, groups)
     point = _operate(judgement, costs, groups, args)
@@ -417,15 +419,15 @@ def _judge_run(args: argparse.Namespace) -> int:
     log = read_json_lines(run_dir / "log.jsonl") or None
     _report(judgement, data.parent, out, log=log, meta=meta)
     if point is not None:
-        store(point, run_dir, judgement, made=meta, weights=predictor.weights_path)
+        store_thresholds(point, run_dir, judgement, made=meta, weights=predictor.weights_path)
     if args.corruptions is not None:
         judge_under_corruptions(predictor, dataset, truth, args, out, meta, groups)
     if dataset.images:
         unchosen = point is None and predictor.thresholds is None
         threshold = judgement.summary["best_f1"]["threshold"] if unchosen else None
         score = [] if threshold is None else ["--threshold", f"{math.floor(threshold * 100) / 100:g}"]
-        arguments = [shown(dataset.images[0].path), "--draw", "--weights", shown(args.weights), *score]
-        print(f"next: {command('infer', *arguments, '--out', shown(run_dir / 'detections'))}")
+        arguments = [display_path(dataset.images[0].path), "--draw", "--weights", display_path(args.weights), *score]
+        print(f"next: {command('infer', *arguments, '--out', display_path(run_dir / 'detections'))}")
     return 0
 
 
@@ -449,7 +451,9 @@ def _operate(
     """What to keep in thresholds.json, if costs were given; the report gets it with its curves."""
     if costs is None:
         return None
-    point, judgement.summary["operating"] = operate(judgement.evaluated, costs, calibrate=args.calibrate, groups=groups)
+    point, judgement.summary["operating"] = choose_operating_point(
+        judgement.evaluated, costs, calibrate=args.calibrate, groups=groups
+    )
     return point
 
 
@@ -461,7 +465,7 @@ def _report(
     paths = write_report(judgement, out, images_root=images_root, log=log, meta=meta)
     _print_summary(judgement.summary)
     for path in (paths.html, paths.markdown, paths.json, paths.detections):
-        print(f"wrote {shown(path)}")
+        print(f"wrote {display_path(path)}")
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -476,8 +480,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     best = summary["best_f1"]
     if best["threshold"] is not None:
         print(f"best F1 {best['f1']:.3f} with scores from {best['threshold']:.2f} on")
-    if any(summary["displacement"]["clear"].values()):
-        print(summary["displacement"]["words"])
+    if any(summary["box_bias"]["clear"].values()):
+        print(summary["box_bias"]["words"])
     for warning in summary["warnings"]:
         print(f"check this: {warning}")
     if "operating" in summary:

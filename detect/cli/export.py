@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..released import folder_of
-from .common import UsageError, Verb, print_table, shown
+from .common import UsageError, Verb, display_path, print_table
 from .evaluate import DEFAULT_THRESHOLD
 
 _SIZE = re.compile(r"(\d+)[xX](\d+)")
@@ -40,17 +40,20 @@ def _run(args: argparse.Namespace) -> int:
     if args.most_lost is not None and not 0 <= args.most_lost <= 1:
         raise UsageError(f"--most-lost is {args.most_lost}", fix="give a share from 0 to 1")
     from ..export.export import MOST_LOST, export
-    from ..inference.thresholds import thresholds_beside
+    from ..inference.thresholds import thresholds_for_weights
     from ..models.checkpoint import find_checkpoint, load_checkpoint
 
     weights = find_checkpoint(args.weights)
     checkpoint = load_checkpoint(weights)
     data = args.data or _of_run(args.weights, "val", "--data")
     calibration = (args.calibration or _of_run(args.weights, "train", "--calibration")) if args.int8 else None
-    chosen = thresholds_beside(weights)
+    chosen = thresholds_for_weights(weights)
     if chosen is not None and chosen.calibration:
-        print(f"detect: scores stay as the network gives them: the calibration of {shown(chosen.path)} isn't exported")
-    usable = chosen is not None and chosen.are_for(weights) and not chosen.calibration
+        print(
+            "detect: scores stay as the network gives them: the calibration of "
+            f"{display_path(chosen.path)} isn't exported"
+        )
+    usable = chosen is not None and chosen.match_weights(weights) and not chosen.calibration
     categories = checkpoint.detector.categories
     lowest = dict(chosen.per_class) if chosen and usable else dict.fromkeys(categories, DEFAULT_THRESHOLD)
     name = args.to + ("-int8" if args.int8 else "")
@@ -76,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
         proof = made.proof
         far = f"{proof['largest_px']:.2g} px and {proof['largest_score']:.2g} of score"
         print(f"all {proof['compared']:,} detections compared have their like, {far} apart at most")
-    print(f"wrote {shown(made.folder)}: the model, contract.json, golden images and example.py")
+    print(f"wrote {display_path(made.folder)}: the model, contract.json, golden images and example.py")
     return 0
 
 
@@ -104,7 +107,9 @@ def _size(given: str | None, data: Path) -> tuple[int, int]:
 
     sizes = {(image.height, image.width) for image in coco.read(data).images}
     if len(sizes) != 1:
-        raise UsageError(f"the images of {shown(data)} have {len(sizes)} sizes", fix="choose one with --size HxW")
+        raise UsageError(
+            f"the images of {display_path(data)} have {len(sizes)} sizes", fix="choose one with --size HxW"
+        )
     return sizes.pop()
 
 

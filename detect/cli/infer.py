@@ -14,19 +14,19 @@ from .common import (
     Verb,
     add_depth_arguments,
     add_tile_arguments,
-    at_home,
     check_tile_arguments,
-    in_json,
+    detections_to_json,
+    display_path,
+    expand_home,
     json_text,
     newest_weights,
     print_table,
-    say_depth,
-    say_released,
-    say_tiling,
-    shown,
+    report_bit_depth,
+    report_released_model,
+    report_tiling,
 )
-from .evaluate import DEFAULT_THRESHOLD, kept, lowest_scores
-from .pre_annotate import Drafts, add_draft_arguments, check_draft_arguments
+from .evaluate import DEFAULT_THRESHOLD, above_thresholds, score_thresholds_for
+from .pre_annotate import PreAnnotationWriter, add_pre_annotation_arguments, check_pre_annotation_arguments
 from .stream import add_stream_arguments, check_stream_arguments, frame_shape, run_stream
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def detect_strip(
 
     strip = StripFiles.of(paths)
     tiling = predictor.strip_tiling(tile=args.tile, overlap=args.overlap)
-    say_tiling(f"a strip of {len(paths):,} files", strip.width, strip.height, tiling, asked=tiling.side)
+    report_tiling(f"a strip of {len(paths):,} files", strip.width, strip.height, tiling, asked=tiling.side)
     return strip, predictor.strip(strip, tile=args.tile, overlap=args.overlap)
 
 
 def title_of(strip: StripFiles) -> str:
     """What a table of its detections is called."""
-    first, last = shown(strip.paths[0]), shown(strip.paths[-1])
+    first, last = display_path(strip.paths[0]), display_path(strip.paths[-1])
     return f"strip {first}" if first == last else f"strip {first} to {last}"
 
 
@@ -130,7 +130,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_depth_arguments(parser)
     add_tile_arguments(parser)
     add_stream_arguments(parser)
-    add_draft_arguments(parser, required=False)
+    add_pre_annotation_arguments(parser, required=False)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
 
@@ -141,7 +141,7 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("--out without --draw, --json or --to would write nothing", fix="add one of them")
     check_tile_arguments(args)
     check_stream_arguments(args)
-    check_draft_arguments(args)
+    check_pre_annotation_arguments(args)
     if args.stream is not None:
         return _run_stream(args)
     if not args.images:
@@ -152,7 +152,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.strip and missing:
         raise missing[0]  # without one of its files it would be another strip
     failed = [_failure(str(error.where), error) for error in missing]
-    predictor, entries, strip, drafts = None, [], {}, Drafts()
+    predictor, entries, strip, writer = None, [], {}, PreAnnotationWriter()
     lowest: Lowest = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
     if paths:
         from ..inference.predictor import Predictor
@@ -160,18 +160,18 @@ def _run(args: argparse.Namespace) -> int:
         weights = args.weights or newest_weights()
         predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
         if is_released(weights):
-            say_released(predictor.categories)
-        lowest = lowest_scores(predictor.weights_path, args.threshold)
+            report_released_model(predictor.categories)
+        lowest = score_thresholds_for(predictor.weights_path, args.threshold)
         if args.strip:
-            strip = _detect_strip(predictor, paths, lowest, args, drafts)
+            strip = _detect_strip(predictor, paths, lowest, args, writer)
         else:
-            entries = _detect_all(predictor, paths, lowest, args, failed, drafts)
-        say_depth(predictor, drawn=args.draw)
+            entries = _detect_all(predictor, paths, lowest, args, failed, writer)
+        report_bit_depth(predictor, drawn=args.draw)
     if args.json:
         _emit_json({**_document(predictor, entries, failed, lowest), **strip}, args.out)
-    if args.target and predictor is not None and drafts.images:
+    if args.target and predictor is not None and writer.images:
         to = sys.stderr if args.json else sys.stdout
-        drafts.write(predictor.categories, args, lowest, source=str(predictor.weights_path), to=to)
+        writer.write(predictor.categories, args, lowest, source=str(predictor.weights_path), to=to)
     if failed:
         print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
     return 2 if failed else 0
@@ -181,11 +181,11 @@ def _run_stream(args: argparse.Namespace) -> int:
     from ..inference.predictor import Predictor
     from ..inference.video import open_source
 
-    given = str(at_home(Path(args.stream))) if args.stream[:1] == "~" else args.stream
+    given = str(expand_home(Path(args.stream))) if args.stream[:1] == "~" else args.stream
     source = open_source(given, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
     predictor = Predictor.load(args.weights or newest_weights(), device=args.device, max_value=args.max_value)
-    run_stream(predictor, source, lowest_scores(predictor.weights_path, args.threshold), args)
-    say_depth(predictor)
+    run_stream(predictor, source, score_thresholds_for(predictor.weights_path, args.threshold), args)
+    report_bit_depth(predictor)
     return 0
 
 
@@ -195,10 +195,10 @@ def _detect_all(
     lowest: Lowest,
     args: argparse.Namespace,
     failed: list[dict[str, str]],
-    drafts: Drafts,
+    writer: PreAnnotationWriter,
 ) -> list[dict[str, Any]]:
-    """One JSON entry an image; what can't be read is appended to ``failed``, what becomes labels to ``drafts``."""
-    from ..errors import DataError, MemoryShortageError
+    """One JSON entry an image; what can't be read is appended to ``failed``, what becomes labels to ``writer``."""
+    from ..errors import DataError, OutOfMemoryError
     from ..images import read_image
 
     pictures = picture_paths(paths, args.out) if args.draw else {}
@@ -210,33 +210,33 @@ def _detect_all(
             height, width = pixels.shape[:2]
             tiling = predictor.tiling_for(width, height, tile=args.tile, overlap=args.overlap)
             if tiling is not None and not said:
-                say_tiling(shown(path), width, height, tiling, asked=args.tile)
+                report_tiling(display_path(path), width, height, tiling, asked=args.tile)
                 said = True
             found = predictor(pixels, tile=args.tile, overlap=args.overlap)
-        except (DataError, MemoryShortageError) as error:
+        except (DataError, OutOfMemoryError) as error:
             named = error if error.where is not None else DataError(error.found, where=path, fix=error.fix)
             failed.append(_failure(str(path), named))
             continue
-        found = kept(found, lowest)
+        found = above_thresholds(found, lowest)
         picture = pictures.get(path)
         if picture is not None:
             write_picture(picture, pixels, found)
         if not args.json:
-            _print_detections(shown(path), found, lowest, picture)
+            _print_detections(display_path(path), found, lowest, picture)
         if args.target:
-            drafts.add(path, width, height, found)
+            writer.add(path, width, height, found)
         entries.append(_entry(path, found, width=width, height=height, picture=picture))
     return entries
 
 
 def _detect_strip(
-    predictor: Predictor, paths: Sequence[Path], lowest: Lowest, args: argparse.Namespace, drafts: Drafts
+    predictor: Predictor, paths: Sequence[Path], lowest: Lowest, args: argparse.Namespace, writer: PreAnnotationWriter
 ) -> dict[str, Any]:
     """The JSON of a strip; pictures and labels are a file each, with what lies in it."""
     from ..images import read_image
 
     strip, found = detect_strip(predictor, paths, args)
-    found = kept(found, lowest)
+    found = above_thresholds(found, lowest)
     pictures = picture_paths(paths, args.out) if args.draw else {}
     if not args.json:
         _print_detections(title_of(strip), found, lowest, args.out if args.draw else None)
@@ -245,12 +245,12 @@ def _detect_strip(
         if args.draw:
             write_picture(pictures[path], pixels, inside)
         if args.target:
-            drafts.add(path, pixels.shape[1], pixels.shape[0], inside)
-    return {"strip": strip_entry(strip, in_json(found))}
+            writer.add(path, pixels.shape[1], pixels.shape[0], inside)
+    return {"strip": strip_entry(strip, detections_to_json(found))}
 
 
 def _print_detections(what: str, found: Detections, lowest: Lowest, picture: Path | None) -> None:
-    where = f" -> {shown(picture)}" if picture is not None else ""
+    where = f" -> {display_path(picture)}" if picture is not None else ""
     if not len(found):
         nothing = f"nothing scores {lowest:g} or more" if isinstance(lowest, float) else "nothing reaches its threshold"
         print(f"{what}: {nothing}{where}")
@@ -260,7 +260,7 @@ def _print_detections(what: str, found: Detections, lowest: Lowest, picture: Pat
 
 
 def _entry(path: Path, found: Detections, *, width: int, height: int, picture: Path | None) -> dict[str, Any]:
-    entry = {"file": str(path), "width": width, "height": height, "detections": in_json(found)}
+    entry = {"file": str(path), "width": width, "height": height, "detections": detections_to_json(found)}
     return entry if picture is None else {**entry, "picture": str(picture)}
 
 
@@ -295,14 +295,14 @@ def _failure(given: str, error: DetectError) -> dict[str, str]:
 
 
 INFER = Verb(
-    summary="Find defects in images: a table, a drawn picture, JSON, or draft labels.",
+    summary="Find defects in images: a table, a drawn picture, JSON, or pre-annotations.",
     details=(
         "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
         "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
         "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
         "shown and, if it holds a calibration, calibrates all scores; stderr says both. Images much larger than what\n"
         "was trained on are seen in tiles that overlap, each defect once; with --strip, all images together are one,\n"
-        "and --stream looks at frames while they come (docs/strips.md). What is shown is what --to drafts:\n"
+        "and --stream looks at frames while they come (docs/strips.md). What is shown is what --to writes:\n"
         "COCO and CSV name the images where they are, Pascal-VOC, YOLO and LabelMe get copies beside their labels;\n"
         "nothing that is there is replaced."
     ),
@@ -311,7 +311,7 @@ INFER = Verb(
         "infer image.bmp --draw --weights runs/neu",
         "infer coil_17/ 'archive/*.png' --weights runs/neu --threshold 0.3 --draw --out pictures",
         "infer coil_17/ --weights runs/neu --json > coil_17.json",
-        "infer coil_17/ --weights runs/neu --to coco --out drafts",
+        "infer coil_17/ --weights runs/neu --to coco --out pre_annotations",
         "infer --stream incoming/ --weights runs/neu --out found",
         "infer --strip coil_17/ --weights runs/neu --tile 400 --overlap 100 --json > coil_17.json",
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..datasets.paths import DRAWING_SUFFIX, files_below, natural_key, stem
 from ..errors import DataError, DetectError
 from ..images import FORMATS_READ, SUFFIXES, is_unread_image
-from .common import at_home
+from .common import expand_home
 
 
 def find_images(inputs: Sequence[str]) -> tuple[list[Path], list[DataError]]:
@@ -27,7 +27,7 @@ def find_images(inputs: Sequence[str]) -> tuple[list[Path], list[DataError]]:
     found: dict[Path, Path] = {}
     errors: list[DataError] = []
     for given in inputs:
-        path = at_home(Path(given))
+        path = expand_home(Path(given))
         if path.is_file():
             files = [path]
         elif path.is_dir():

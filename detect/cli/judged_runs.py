@@ -64,7 +64,7 @@ def runs_of(given: Path) -> list[JudgedRun]:
     return runs
 
 
-def names_of(given: Sequence[Path], wanted: Sequence[str] | None) -> list[str]:
+def system_names(given: Sequence[Path], wanted: Sequence[str] | None) -> list[str]:
     """What to call the systems: as wanted, else by file or folder, with folders above where two would be the same.
 
     Raises:

@@ -11,15 +11,17 @@ from typing import Any
 
 from ..errors import DataError
 from ..released import folder_of, is_released
-from .common import UsageError, Verb, add_depth_arguments, print_table, say_depth, shown
+from .common import UsageError, Verb, add_depth_arguments, display_path, print_table, report_bit_depth
 from .judged_runs import read_results
 
 _FOLD = re.compile(r"seed(\d+)_fold(\d+)")
-_BETTER = "use detections out of fold (detect bench train CONFIG --folds 5, then detect doubts on its folder)"
+_OUT_OF_FOLD_HINT = (
+    "use detections out of fold (detect bench train CONFIG --folds 5, then detect label-issues on its folder)"
+)
 
 
 @dataclass(frozen=True)
-class Source:
+class IssueSource:
     """What is judged.
 
     Attributes:
@@ -28,7 +30,7 @@ class Source:
         pictures: image id -> file.
         meta: where they come from.
         out: folder beside them.
-        warnings: sentences on what makes the doubts less telling.
+        warnings: sentences on what makes the issues less reliable.
     """
 
     truth: dict[str, Any]
@@ -39,7 +41,7 @@ class Source:
     warnings: list[str] = field(default_factory=list)
 
 
-def from_files(detections: Path, data: Path) -> Source:
+def from_files(detections: Path, data: Path) -> IssueSource:
     """Anyone's COCO results and the labels they are of; the images need not be there.
 
     Raises:
@@ -52,15 +54,15 @@ def from_files(detections: Path, data: Path) -> Source:
     inside = roots_around(data.parent)
     pictures = {key: path for key, path in named.items() if is_inside(path, inside)}
     run = next((d for d in (detections.parent, detections.parent.parent) if (d / "config.yaml").exists()), None)
-    warnings = [] if run is None else _learnt(run, list(pictures.values()))
+    warnings = [] if run is None else _training_overlap_warnings(run, list(pictures.values()))
     if len(pictures) < len(named):
         outside = len(named) - len(pictures)
         warnings.append(f"{outside:,} of the file names lead out of the data, and these images were not looked at.")
     meta = {"detections": str(detections), "data": str(data)}
-    return Source(truth, _results(detections, truth), pictures, meta, detections.parent / "doubts", warnings)
+    return IssueSource(truth, _results(detections, truth), pictures, meta, detections.parent / "label_issues", warnings)
 
 
-def from_run(weights: Path, data: Path | None, device: str | None, max_value: int | None = None) -> Source:
+def from_run(weights: Path, data: Path | None, device: str | None, max_value: int | None = None) -> IssueSource:
     """A run on its own validation data, or on other labels.
 
     Raises:
@@ -77,18 +79,18 @@ def from_run(weights: Path, data: Path | None, device: str | None, max_value: in
         raise DataError("nothing says what the run is judged by", where=run, fix="name COCO labels with --data")
     dataset, truth = coco.read(labels), _labels(labels)
     pictures = {each["id"]: image.path for each, image in zip(truth["images"], dataset.images)}
-    warnings = _learnt(run, list(pictures.values()))
+    warnings = _training_overlap_warnings(run, list(pictures.values()))
     meta = {"weights": str(weights), "data": str(labels)}
     if data is None and max_value is None and weights.is_dir() and kept.exists():
         meta = {"detections": str(kept)} | meta
-        return Source(truth, _results(kept, truth), pictures, meta, run / "doubts", warnings)
+        return IssueSource(truth, _results(kept, truth), pictures, meta, run / "label_issues", warnings)
     from ..inference.predictor import Predictor
 
     predictor = Predictor.load(weights, device=device, calibrated=False, max_value=max_value)
-    print(f"detecting on the {len(dataset.images):,} images of {shown(labels)}")
+    print(f"detecting on the {len(dataset.images):,} images of {display_path(labels)}")
     found = coco.in_ids_of(truth, predictor.detect_dataset(dataset, progress=True), dataset)
-    say_depth(predictor)
-    return Source(truth, found, pictures, meta, run / "doubts", warnings)
+    report_bit_depth(predictor)
+    return IssueSource(truth, found, pictures, meta, run / "label_issues", warnings)
 
 
 def folds_in(folder: Path) -> dict[int, Path]:
@@ -101,7 +103,7 @@ def folds_in(folder: Path) -> dict[int, Path]:
     return dict(sorted(runs[min(runs)].items())) if runs else {}
 
 
-def from_folds(system: Path, data: Path | None) -> Source:
+def from_folds(system: Path, data: Path | None) -> IssueSource:
     """The folds of a system, each image judged by the run that has not seen it.
 
     Args:
@@ -147,7 +149,7 @@ def from_folds(system: Path, data: Path | None) -> Source:
     ]
     pictures = {each["id"]: path for each, path in zip(truth["images"], paths)}
     meta = {"bench": str(system), "folds": len(parts), "data": None if data is None else str(data)}
-    return Source(truth, detections, pictures, meta, system / "doubts")
+    return IssueSource(truth, detections, pictures, meta, system / "label_issues")
 
 
 def _joined(parts: Sequence[tuple[dict[str, Any], Sequence[Path]]]) -> tuple[dict[str, Any], list[Path]]:
@@ -163,7 +165,7 @@ def _joined(parts: Sequence[tuple[dict[str, Any], Sequence[Path]]]) -> tuple[dic
     return joined, [path for _, paths in parts for path in paths]
 
 
-def _learnt(run: Path, pictures: Sequence[Path]) -> list[str]:
+def _training_overlap_warnings(run: Path, pictures: Sequence[Path]) -> list[str]:
     """A warning if the run was trained on some of these pictures, as far as its configuration tells."""
     from ..config.loading import load_config
 
@@ -175,7 +177,7 @@ def _learnt(run: Path, pictures: Sequence[Path]) -> list[str]:
     learnt = {(train.parent / str(each["file_name"])).resolve() for each in _labels(train)["images"]}
     known = sum(path.resolve() in learnt for path in pictures)
     said = f"{known:,} of the {len(pictures):,} images are among those that the detector was trained on, and it hardly "
-    return [f"{said}contradicts what it has learnt: {_BETTER}."] if known else []
+    return [f"{said}contradicts what it has learnt: {_OUT_OF_FOLD_HINT}."] if known else []
 
 
 def _labels(path: Path) -> dict[str, Any]:
@@ -190,7 +192,7 @@ def _results(path: Path, truth: dict[str, Any]) -> list[dict[str, Any]]:
     return results
 
 
-_MOST, _SHOWN = 300, 15
+_MAX_ISSUES, _SHOWN = 300, 15
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -198,13 +200,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "run", nargs="?", type=Path, metavar="RUN", help="run, checkpoint, released, or folder of a bench with --folds"
     )
     parser.add_argument("--detections", type=Path, metavar="JSON", help="COCO results of any detector, instead")
-    parser.add_argument("--data", type=Path, metavar="JSON", help="COCO labels to doubt (default: those judged by)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: doubts, beside the run)")
+    parser.add_argument("--data", type=Path, metavar="JSON", help="COCO labels to check (default: those judged by)")
     parser.add_argument(
-        "--least", type=float, default=0.5, metavar="SCORE", help="lowest score of a doubt (default: %(default)s)"
+        "--out", type=Path, metavar="DIR", help="where the files go (default: label_issues, beside the run)"
     )
     parser.add_argument(
-        "--most", type=int, default=_MOST, metavar="N", help="most doubts to write, the surest (default: %(default)s)"
+        "--min-score", type=float, default=0.5, metavar="SCORE", help="lowest score of an issue (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-issues",
+        type=int,
+        default=_MAX_ISSUES,
+        metavar="N",
+        help="most issues to write, the surest (default: %(default)s)",
     )
     add_depth_arguments(parser)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
@@ -212,38 +220,44 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     if (args.run is None) == (args.detections is None):
-        raise UsageError("give either a run or --detections", fix="see detect doubts --help")
-    if not 0 <= args.least <= 1:
-        raise UsageError(f"--least is {args.least:g}", fix="give a score from 0 to 1")
-    if args.most < 1:
-        raise UsageError(f"--most is {args.most}", fix="give at least 1")
-    source = _source(args)
-    from ..evaluation.coco_eval import evaluate
-    from ..evaluation.label_issues import find_doubts
+        raise UsageError("give either a run or --detections", fix="see detect label-issues --help")
+    if not 0 <= args.min_score <= 1:
+        raise UsageError(f"--min-score is {args.min_score:g}", fix="give a score from 0 to 1")
+    if args.max_issues < 1:
+        raise UsageError(f"--max-issues is {args.max_issues}", fix="give at least 1")
+    source = _issue_source(args)
+    from ..evaluation.coco_eval import run_coco_eval
+    from ..evaluation.label_issues import find_label_issues
     from ..evaluation.records import check_detections, check_truth
-    from ..report.label_issues import counts, file_of, in_words, write_doubts
+    from ..report.label_issues import image_file_name, issue_sentence, reason_counts, write_label_issues
 
     labels = check_truth(source.truth)
     found = check_detections(source.detections, labels)
-    doubts = find_doubts(evaluate(labels, found, sizes=False), least=args.least)
-    warnings = [*source.warnings, *_cut_off(float(found.scores.min(initial=1)))]
-    print(f"{len(doubts):,} doubts about {int((~labels.crowd).sum()):,} labels of {len(labels.images):,} images")
-    print_table("", ["reason", "doubts"], [[reason, f"{number:,}"] for reason, number, _ in counts(doubts)])
-    top = doubts[:_SHOWN]
+    issues = find_label_issues(run_coco_eval(labels, found, sizes=False), min_score=args.min_score)
+    warnings = [*source.warnings, *_low_score_warnings(float(found.scores.min(initial=1)))]
+    print(f"{len(issues):,} label issues about {int((~labels.crowd).sum()):,} labels of {len(labels.images):,} images")
+    print_table("", ["reason", "issues"], [[reason, f"{number:,}"] for reason, number, _ in reason_counts(issues)])
+    top = issues[:_SHOWN]
     if top:
-        rows = [[f"{doubt.score:.2f}", file_of(doubt), f"{doubt.reason}: {in_words(doubt)}"] for doubt in top]
+        rows = [
+            [f"{issue.score:.2f}", image_file_name(issue), f"{issue.reason}: {issue_sentence(issue)}"] for issue in top
+        ]
         print_table(f"\nthe surest {len(top)}", ["score", "image", "why"], rows, text_columns=3)
     for warning in warnings:
         print(f"check this: {warning}")
     out = args.out or source.out
-    kept = doubts[: args.most]
-    meta = {**source.meta, "least score": args.least, "left out beyond the surest": len(doubts) - len(kept) or None}
-    for path in write_doubts(kept, source.truth, out, pictures=source.pictures, meta=meta, warnings=warnings):
-        print(f"wrote {shown(path)}")
+    kept = issues[: args.max_issues]
+    meta = {
+        **source.meta,
+        "lowest score": args.min_score,
+        "left out beyond the surest": len(issues) - len(kept) or None,
+    }
+    for path in write_label_issues(kept, source.truth, out, pictures=source.pictures, meta=meta, warnings=warnings):
+        print(f"wrote {display_path(path)}")
     return 0
 
 
-def _source(args: argparse.Namespace) -> Source:
+def _issue_source(args: argparse.Namespace) -> IssueSource:
 
     if args.detections is not None:
         if args.device is not None:
@@ -259,32 +273,32 @@ def _source(args: argparse.Namespace) -> Source:
         return from_folds(args.run, args.data)
     systems = [each for each in sorted(args.run.iterdir()) if folds_in(each)] if args.run.is_dir() else []
     if len(systems) > 1:
-        named = ", ".join(shown(each) for each in systems)
+        named = ", ".join(display_path(each) for each in systems)
         raise UsageError(f"{args.run} holds the folds of {len(systems)} systems", fix=f"choose one of {named}")
     return from_folds(systems[0], args.data) if systems else from_run(args.run, args.data, args.device, args.max_value)
 
 
-def _cut_off(least_score: float) -> list[str]:
+def _low_score_warnings(min_score: float) -> list[str]:
     """A warning where detections of low score were left out before."""
-    if least_score < 0.1 or least_score == 1:  # 1: there are none
+    if min_score < 0.1 or min_score == 1:  # 1: there are none
         return []
     return [
-        f"The detections start at a score of {least_score:.2f}, so 'not found' means not found from there on: keep "
+        f"The detections start at a score of {min_score:.2f}, so 'not found' means not found from there on: keep "
         "those of low score, down to 0.05 or less."
     ]
 
 
-DOUBTS = Verb(
+LABEL_ISSUES = Verb(
     summary="Find labels that a detector contradicts with confidence: missing, wrong, badly drawn.",
     details=(
-        "Writes doubts.html with a crop of each, doubts.md, and doubts.json: COCO with the proposed boxes, a reason\n"
-        "each, for an annotation tool. A detector hardly contradicts what it was trained on: give the folder of\n"
-        "'detect bench train ... --folds K', where each image was detected on by a run that has not seen it."
+        "Writes label_issues.html with a crop of each, label_issues.md, and label_issues.json: COCO with the proposed\n"
+        "boxes, a reason each, for an annotation tool. A detector hardly contradicts what it was trained on:\n"
+        "give the folder of 'detect bench train ... --folds K', where each image was judged by a run new to it."
     ),
     examples=[
-        "doubts runs/folds/neu --data data/neu/train.json",
-        "doubts runs/neu",
-        "doubts --detections theirs.json --data data/neu/val.json --out reports/doubts",
+        "label-issues runs/folds/neu --data data/neu/train.json",
+        "label-issues runs/neu",
+        "label-issues --detections theirs.json --data data/neu/val.json --out reports/label_issues",
     ],
     add_arguments=_add_arguments,
     run=_run,

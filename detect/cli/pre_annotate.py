@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from .audit import TARGET_NAMES
-from .common import UsageError, Verb, shown
-from .evaluate import DEFAULT_THRESHOLD, kept, obeyed, thresholds_for
+from .common import UsageError, Verb, display_path
+from .evaluate import DEFAULT_THRESHOLD, above_thresholds, matching_thresholds, resolve_thresholds
 from .judged_runs import read_json, read_results, runs_of
 
 if TYPE_CHECKING:
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from .evaluate import Lowest
 
 
-def add_draft_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def add_pre_annotation_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """``--to`` and ``--scores``."""
     parser.add_argument(
         "--to",
         dest="target",
         choices=TARGET_NAMES,
         required=required,
-        help="write the detections as draft labels in this format, to --out",
+        help="write the detections as pre-annotations in this format, to --out",
     )
     parser.add_argument(
         "--scores", action="store_true", help="with --to yolo: the score as a sixth column, which many tools refuse"
     )
 
 
-def check_draft_arguments(args: argparse.Namespace) -> None:
+def check_pre_annotation_arguments(args: argparse.Namespace) -> None:
     """Refuse options that don't fit together, and a place that is taken, before anything is detected."""
     if args.scores and args.target != "yolo":
         raise UsageError("--scores has a meaning with --to yolo only", fix="leave it out: other formats keep scores")
@@ -41,12 +41,12 @@ def check_draft_arguments(args: argparse.Namespace) -> None:
         return
     if args.out is None:
         raise UsageError(f"--to {args.target} needs a folder", fix="name one with --out")
-    from ..datasets.pre_annotations import refuse_taken
+    from ..datasets.pre_annotations import check_not_overwriting
 
-    refuse_taken(args.target, args.out)
+    check_not_overwriting(args.target, args.out)
 
 
-class Drafts:
+class PreAnnotationWriter:
     """Gathers images with their detections, writes them at the end, and says so."""
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ class Drafts:
         self.left_out = 0
 
     def add(self, path: Path, width: int, height: int, found: Detections) -> None:
-        """One image, and those of its detections that are to be drafts."""
-        from ..datasets.pre_annotations import draft
+        """One image, and those of its detections that become pre-annotations."""
+        from ..datasets.pre_annotations import pre_annotate
 
-        image = draft(path, width, height, found)
+        image = pre_annotate(path, width, height, found)
         self.images.append(image)
         self.left_out += len(found) - len(image.boxes)
 
@@ -73,16 +73,18 @@ class Drafts:
             source: where the detections come from, in a word or a path.
             to: where it is said.
         """
-        from ..datasets.pre_annotations import write_drafts
+        from ..datasets.pre_annotations import write_pre_annotations
 
         scores = f"scores from {lowest:g} on" if isinstance(lowest, float) else "scores from each class's threshold on"
-        description = f"Draft labels: detections of {source}, {scores}"
-        place, findings = write_drafts(
+        description = f"Pre-annotations: detections of {source}, {scores}"
+        place, findings = write_pre_annotations(
             self.images, tuple(categories), args.target, args.out, description=description, scores=args.scores
         )
         boxes, some = sum(len(image.boxes) for image in self.images), sum(bool(image.boxes) for image in self.images)
         images = f"{some:,} of {len(self.images):,} images"
-        print(f"wrote {shown(place)}: {boxes:,} draft{'s' * (boxes != 1)} on {images}, {scores}", file=to)
+        print(
+            f"wrote {display_path(place)}: {boxes:,} pre-annotation{'s' * (boxes != 1)} on {images}, {scores}", file=to
+        )
         if self.left_out:
             print(f"left out, as they have no area inside their image: {self.left_out:,}", file=to)
         for finding in findings:
@@ -92,20 +94,20 @@ class Drafts:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("detections", type=Path, metavar="RUN", help="judged run, or a JSON file of COCO results")
     parser.add_argument("--data", type=Path, metavar="JSON", help="COCO file of the images (default: those judged on)")
-    add_draft_arguments(parser, required=True)
+    add_pre_annotation_arguments(parser, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--threshold",
         type=float,
         metavar="SCORE",
-        help=f"lowest score to draft (default: as the run's thresholds.json says, else {DEFAULT_THRESHOLD})",
+        help=f"lowest score to write (default: as the run's thresholds.json says, else {DEFAULT_THRESHOLD})",
     )
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise UsageError(f"--threshold is {args.threshold}", fix="give a score from 0 to 1")
-    check_draft_arguments(args)
+    check_pre_annotation_arguments(args)
     runs = runs_of(args.detections)
     if len(runs) > 1:
         raise UsageError(f"{args.detections} holds {len(runs)} runs", fix="name one of them, or its detections.json")
@@ -113,13 +115,15 @@ def _run(args: argparse.Namespace) -> int:
     if data is None:
         raise UsageError("nothing says which images these are of", fix="name their COCO file with --data")
     chosen = _thresholds(runs[0].detections, args.threshold)
-    lowest = obeyed(chosen, args.threshold)
-    drafts = Drafts()
+    lowest = resolve_thresholds(chosen, args.threshold)
+    writer = PreAnnotationWriter()
     found, images = _detections(runs[0].detections, data)
     for image, each in zip(images, found):
         scored = each if chosen is None else chosen.calibrated(each)  # as infer's are, whatever threshold is asked for
-        drafts.add(image.path, image.width, image.height, kept(scored, lowest))
-    drafts.write(found[0].categories if found else (), args, lowest, source=shown(runs[0].detections), to=sys.stdout)
+        writer.add(image.path, image.width, image.height, above_thresholds(scored, lowest))
+    writer.write(
+        found[0].categories if found else (), args, lowest, source=display_path(runs[0].detections), to=sys.stdout
+    )
     return 0
 
 
@@ -155,7 +159,7 @@ def _detections(detections: Path, data: Path) -> tuple[list[Detections], Sequenc
 
 def _thresholds(detections: Path, asked: float | None) -> Thresholds | None:
     """The thresholds that belong to these detections."""
-    from ..inference.thresholds import thresholds_beside
+    from ..inference.thresholds import thresholds_for_weights
 
     report = detections.with_name("report.json")
     told = read_json(report) if report.is_file() else None
@@ -164,23 +168,23 @@ def _thresholds(detections: Path, asked: float | None) -> Thresholds | None:
         judged = Path(str(meta["weights"]))  # as seen from where it was judged; the run may have moved since
         for weights in (judged, *(folder / judged.name for folder in list(detections.resolve().parents)[:2])):
             if weights.is_file():
-                return thresholds_for(weights, asked)
-    beside = thresholds_beside(detections)
+                return matching_thresholds(weights, asked)
+    beside = thresholds_for_weights(detections)
     if beside is not None and beside.weights_sha256 is None:  # chosen for anybody's detections, and these are they
         return beside
     return None
 
 
-DRAFTS = Verb(
-    summary="Turn detections that are there already into draft labels for an annotation tool.",
+PRE_ANNOTATE = Verb(
+    summary="Turn detections that are there already into pre-annotations for an annotation tool.",
     details=(
         "The detections are those of a judged run, or anybody's COCO results. All images of the COCO file that they\n"
         "are of are written, also those without a detection. Pascal-VOC, YOLO and LabelMe get copies of the images.\n"
         "For images that were never detected on: detect infer IMAGES --to FORMAT."
     ),
     examples=[
-        "drafts runs/neu --to coco --out drafts",
-        "drafts theirs.json --data data/neu/val.json --threshold 0.3 --to labelme --out drafts",
+        "pre-annotate runs/neu --to coco --out pre_annotations",
+        "pre-annotate theirs.json --data data/neu/val.json --threshold 0.3 --to labelme --out pre_annotations",
     ],
     add_arguments=_add_arguments,
     run=_run,

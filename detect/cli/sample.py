@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import UsageError, Verb, command, shown
+from .common import UsageError, Verb, command, display_path
 
 _IMAGES, _STRIPS = 300, 30
 
@@ -46,7 +46,7 @@ def _write_stills(out: Path, images: int, seed: int) -> Path:
     from ..synthetic.scenes import write_sample
 
     write_sample(out, images=images, seed=seed)
-    print(f"{images} images with their labels: {shown(out)}")
+    print(f"{images} images with their labels: {display_path(out)}")
     return out
 
 
@@ -57,7 +57,7 @@ def _write_strips(out: Path, frames: int, strips: int, seed: int, size: int | No
     dataset = write_strips(out, frames=frames, strips=strips, seed=seed, side_px=SIDE_PX if size is None else size)
     labels = coco.write({"strips": dataset}, out)["strips"]
     bad = sum(image.frame is not None and image.frame.condition != "clean" for image in dataset.images)
-    print(f"{strips} strips of {frames} frames, {bad} of them in bad condition: {shown(labels)}")
+    print(f"{strips} strips of {frames} frames, {bad} of them in bad condition: {display_path(labels)}")
     return labels
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import UsageError, Verb, command, print_table, shown
+from .common import UsageError, Verb, command, display_path, print_table
 
 if TYPE_CHECKING:
     from ..benchmark.search import Space, Trial
@@ -58,17 +58,22 @@ def _run(args: argparse.Namespace) -> int:
     _write(args.out, trials)
     _print(space, trials)
     complete = [trial for trial in trials if trial.state == "complete"]
-    print(f"wrote {shown(args.out / 'trials.json')}")
+    print(f"wrote {display_path(args.out / 'trials.json')}")
     if not complete:
         print("no trial has ended with a score")
         return 2
     _write_best(args.out / "best.yaml", space, complete[0])
-    print(f"wrote {shown(args.out / 'best.yaml')}")
+    print(f"wrote {display_path(args.out / 'best.yaml')}")
     print(
         "Its score was chosen for being the highest, so it flatters: train it again, with other seeds, beside the base."
     )
     vary = [word for key in space.keys if not key.startswith("model.") for word in ("--vary", key)]
-    print(f"next: {command('bench', 'train', shown(space.base), shown(args.out / 'best.yaml'), '--seeds', '3', *vary)}")
+    print(
+        "next: "
+        + command(
+            "bench", "train", display_path(space.base), display_path(args.out / "best.yaml"), "--seeds", "3", *vary
+        )
+    )
     return 0
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..released import is_released
-from .common import UsageError, Verb, add_depth_arguments, newest_weights, say_released, shown
-from .evaluate import DEFAULT_THRESHOLD, lowest_scores
+from .common import UsageError, Verb, add_depth_arguments, display_path, newest_weights, report_released_model
+from .evaluate import DEFAULT_THRESHOLD, score_thresholds_for
 
 if TYPE_CHECKING:
     from ..serve.service import Model
 
 TOKEN_VARIABLE = "DETECT_TOKEN"
 _BY = "detect serve RUN"
-_LEAST_TOKEN = 8  # characters
+_MIN_TOKEN_LENGTH = 8  # characters
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,15 +125,15 @@ def _load(args: argparse.Namespace) -> Model:
 
     predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
     if is_released(weights):
-        say_released(predictor.categories, by=_BY)
-    lowest = lowest_scores(predictor.weights_path, args.threshold)
+        report_released_model(predictor.categories, by=_BY)
+    lowest = score_thresholds_for(predictor.weights_path, args.threshold)
     each = dict.fromkeys(predictor.categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
     return of_predictor(predictor, name, each)
 
 
 def _token(file: Path | None) -> str | None:
     """From a file or the environment, and not from the command line, which every user of the machine can read."""
-    where = shown(file) if file is not None else TOKEN_VARIABLE
+    where = display_path(file) if file is not None else TOKEN_VARIABLE
     if file is None:
         text = os.environ.get(TOKEN_VARIABLE)
         if text is None:
@@ -146,8 +146,8 @@ def _token(file: Path | None) -> str | None:
             fix = "give a file that holds the token alone"
             raise UsageError(f"the token can't be read ({reason})", where=where, fix=fix) from None
     token = text.strip()
-    if len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        found = f"the token has to be {_LEAST_TOKEN} or more letters, digits or signs in a row"
+    if len(token) < _MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
+        found = f"the token has to be {_MIN_TOKEN_LENGTH} or more letters, digits or signs in a row"
         raise UsageError(found, where=where, fix="make one with: openssl rand -hex 24")
     return token
 

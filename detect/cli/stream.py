@@ -17,12 +17,12 @@ from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .common import UsageError, in_json, json_text, say_tiling
-from .evaluate import kept
+from .common import UsageError, detections_to_json, json_text, report_tiling
+from .evaluate import above_thresholds
 
 if TYPE_CHECKING:
     from ..inference.predictor import Predictor
-    from ..inference.video import Seen, Source
+    from ..inference.video import FrameOutput, Source
     from ..structures import Detections
     from .evaluate import Lowest
 
@@ -30,7 +30,7 @@ LINE_SCHEMA = 1
 
 
 @dataclass
-class Tally:
+class FrameCounts:
     """Counts of a strip, or of a whole stream.
 
     Attributes:
@@ -44,7 +44,7 @@ class Tally:
     bad: int = 0
     _started: float = field(default_factory=time.monotonic)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: FrameOutput) -> None:
         """Count a frame, and those dropped before it."""
         self.frames += seen.found is not None
         self.bad += seen.found is None
@@ -62,7 +62,7 @@ class Tally:
         return f"{rate}, {self.dropped:,} dropped, {self.bad:,} bad"
 
 
-class Lines:
+class JsonLinesWriter:
     """Writes them to stdout, or into STRIP.jsonl of a folder, after what is there; each is whole at once.
 
     Args:
@@ -73,17 +73,17 @@ class Lines:
         self._out = out
         self._file: TextIO | None = None if out is not None else sys.stdout
         self._strip: str | None = None
-        self._tally = Tally()
+        self._tally = FrameCounts()
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> JsonLinesWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end_strip()
 
-    def write(self, seen: Seen, found: Detections | None) -> None:
+    def write(self, seen: FrameOutput, found: Detections | None) -> None:
         """One frame.
 
         Args:
@@ -92,7 +92,7 @@ class Lines:
         """
         if seen.frame.strip != self._strip:
             self._end_strip()
-            self._strip, self._tally = seen.frame.strip, Tally()
+            self._strip, self._tally = seen.frame.strip, FrameCounts()
             if self._out is not None:
                 name = re.sub(r"[^\w.-]+", "_", self._strip)
                 self._file = (self._out / f"{name}.jsonl").open("a", encoding="utf-8")
@@ -107,7 +107,9 @@ class Lines:
         if found is None or seen.size_wh is None:
             self._line({**line, "error": seen.error})
         else:
-            self._line({**line, "width": seen.size_wh[0], "height": seen.size_wh[1], "detections": in_json(found)})
+            self._line(
+                {**line, "width": seen.size_wh[0], "height": seen.size_wh[1], "detections": detections_to_json(found)}
+            )
 
     def _end_strip(self) -> None:
         if self._strip is not None:
@@ -189,24 +191,29 @@ def run_stream(predictor: Predictor, source: Source, lowest: Lowest, args: argpa
     Raises:
         DataError: the source fails.
     """
-    from ..inference.video import FrameLook, watch
+    from ..inference.video import StreamSummary, watch
 
     most = args.queue or _DEFAULT_QUEUE
     full = "loses its oldest frame" if source.drops else "lets the source wait"
     print(f"detect: {source.kind} {args.stream}: a queue of {most} frames, which {full} when full", file=sys.stderr)
-    look, stop, total, said = FrameLook(predictor, tile=args.tile, overlap=args.overlap), Event(), Tally(), False
+    look, stop, total, said = (
+        StreamSummary(predictor, tile=args.tile, overlap=args.overlap),
+        Event(),
+        FrameCounts(),
+        False,
+    )
     try:
-        with stopping(stop), Lines(args.out) as lines:
+        with stopping(stop), JsonLinesWriter(args.out) as lines:
             for seen in watch(source, look, most=most, stop=stop):
                 total.add(seen)
-                lines.write(seen, None if seen.found is None else kept(seen.found, lowest))
+                lines.write(seen, None if seen.found is None else above_thresholds(seen.found, lowest))
                 if seen.error is not None:
                     print(f"detect: {seen.error}", file=sys.stderr)
                 elif seen.size_wh is not None and not said and not predictor.remembers:
                     said = True
                     tiling = predictor.tiling_for(*seen.size_wh, tile=args.tile, overlap=args.overlap)
                     if tiling is not None:
-                        say_tiling(seen.frame.name, *seen.size_wh, tiling, asked=args.tile)
+                        report_tiling(seen.frame.name, *seen.size_wh, tiling, asked=args.tile)
     finally:
         print(f"detect: {source.kind} {args.stream}: {total.in_words()}", file=sys.stderr)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import INTERRUPTED_EXIT, LOST_EXIT, Verb, command, shown
+from .common import INTERRUPTED_EXIT, LOST_EXIT, Verb, command, display_path
 
 if TYPE_CHECKING:
     from ..config.schema import Config
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 _POLL_S = 0.1
 _WATCH_S = 0.5
 _GRACE_S = 5
-_TELLS_NOTHING = (None, 0, LOST_EXIT)  # exit codes of processes that go on, ended well, or lost another one
+_SECONDARY_EXITS = (None, 0, LOST_EXIT)  # exit codes of processes that go on, ended well, or lost another one
 _PARENT = "DETECT_PARENT"  # a process started by run_together finds here who waits for it
 
 
-def is_alone() -> bool:
-    """Whether nobody has put this process into a team yet: neither torchrun nor ``run_together``."""
+def is_single_process() -> bool:
+    """Whether nobody has put this process into a group yet: neither torchrun nor ``launch_processes``."""
     return "RANK" not in os.environ
 
 
-def is_follower() -> bool:
-    """Whether another process of the team does the talking."""
+def is_worker_process() -> bool:
+    """Whether another process of the group does the talking."""
     return os.environ.get("RANK", "0") != "0"
 
 
-def run_together(arguments: Sequence[str], count: int) -> int:
+def launch_processes(arguments: Sequence[str], count: int) -> int:
     """Run ``detect`` with these arguments in ``count`` processes, sharing this machine's cores.
 
     They find each other by the variables that torchrun sets as well. Only the first one's output is shown, unless
@@ -51,34 +51,34 @@ def run_together(arguments: Sequence[str], count: int) -> int:
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     command = [sys.executable, "-m", "detect", *arguments]
     with tempfile.TemporaryFile("w+") as aside:
-        team = []
+        world = []
         for rank in range(count):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
             environment = {"OMP_NUM_THREADS": threads, **os.environ, **shared, **own}
             out, err = (None, None) if rank == 0 else (subprocess.DEVNULL, aside)
-            team.append(subprocess.Popen(command, env=environment, stdout=out, stderr=err))
+            world.append(subprocess.Popen(command, env=environment, stdout=out, stderr=err))
         try:
-            code = _first_failure(team)
-            leader = _ended(team[0]) if code else 0
-            codes = _telling_codes(team)
+            code = _first_failure(world)
+            leader = _ended(world[0]) if code else 0
+            codes = _primary_exit_codes(world)
         except KeyboardInterrupt:  # the terminal has told all of them, and the leader says how to go on
-            for process in team:
+            for process in world:
                 if _ended(process) is None:
                     process.send_signal(signal.SIGINT)
                 process.wait()
             return INTERRUPTED_EXIT
         finally:
-            for process in team:
+            for process in world:
                 process.kill()
                 process.wait()
-        if code and leader in _TELLS_NOTHING:
+        if code and leader in _SECONDARY_EXITS:
             aside.seek(0)
             sys.stderr.write(aside.read())
-        return next((each for each in codes if each not in _TELLS_NOTHING), code)
+        return next((each for each in codes if each not in _SECONDARY_EXITS), code)
 
 
-def end_with_parent() -> None:
-    """End a process of ``run_together`` soon after that has been killed, which would leave it training unseen."""
+def exit_with_parent() -> None:
+    """End a process of ``launch_processes`` soon after that has been killed, which would leave it training unseen."""
     parent = os.environ.get(_PARENT)
     if parent is None or os.name != "posix":  # elsewhere a process keeps its parent's number for ever
         return
@@ -91,21 +91,21 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _first_failure(team: Sequence[subprocess.Popen[bytes]]) -> int:
+def _first_failure(world: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait until all have ended well, or one has not."""
     while True:
-        codes = [process.poll() for process in team]
+        codes = [process.poll() for process in world]
         if any(codes) or all(code == 0 for code in codes):
             return next((code for code in codes if code), 0)
         time.sleep(_POLL_S)
 
 
-def _telling_codes(team: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
+def _primary_exit_codes(world: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
     """Exit codes once one tells more than that another process was lost: who caused that may end a moment later."""
     deadline = time.monotonic() + _GRACE_S
     while True:
-        codes = [process.poll() for process in team]
-        told = any(code not in _TELLS_NOTHING for code in codes)
+        codes = [process.poll() for process in world]
+        told = any(code not in _SECONDARY_EXITS for code in codes)
         if told or None not in codes or time.monotonic() > deadline:
             return codes
         time.sleep(_POLL_S)
@@ -145,20 +145,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     config = _load(args)
-    if config.train.processes > 1 and is_alone():
+    if config.train.processes > 1 and is_single_process():
         resume = ["--resume"] if args.resume else []
-        return run_together(["train", str(args.config), *_overrides(args), *resume], config.train.processes)
-    end_with_parent()
+        return launch_processes(["train", str(args.config), *_overrides(args), *resume], config.train.processes)
+    exit_with_parent()
     from ..engine.trainer import train  # after the configuration is known to be right: torch takes seconds to load
 
     run_dir = train(config, resume=args.resume)
-    if is_follower():
+    if is_worker_process():
         return 0
-    print(f"run: {shown(run_dir)}")
+    print(f"run: {display_path(run_dir)}")
     if config.data.val is None:
-        print(f"next: {command('evaluate', shown(run_dir), '--data', 'labels.json')}")
+        print(f"next: {command('evaluate', display_path(run_dir), '--data', 'labels.json')}")
     else:
-        print(f"next: {command('evaluate', shown(run_dir))}")
+        print(f"next: {command('evaluate', display_path(run_dir))}")
     return 0
 
 

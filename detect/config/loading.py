@@ -174,7 +174,7 @@ def read_plain(path: Path, what: str) -> Any:
         raise ConfigError(f"can't read the {what} ({error.strerror})", where=path, fix="check the path") from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="mend the line it names") from None
+        raise ConfigError(f"not valid YAML ({reason})", where=path, fix="fix the line it names") from None
 
 
 def to_yaml(config: Config) -> str:

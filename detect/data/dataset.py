@@ -230,15 +230,15 @@ class DetectionDataset:
         depth = self._read(0).itemsize if len(self) else 1
         return int(self.images.sizes_wh.prod(axis=1, dtype=np.int64).sum()) * self.channels * depth
 
-    def preload(self, most_bytes: float | None = None, *, share: tuple[int, int] = (0, 1)) -> int:
+    def preload(self, max_bytes: float | None = None, *, share: tuple[int, int] = (0, 1)) -> int:
         """Read every image once, which proves that each can be read; how many are kept in memory.
 
         Args:
-            most_bytes: of kept images; those that don't fit any more are read anew each time. None: no limit.
+            max_bytes: of kept images; those that don't fit any more are read anew each time. None: no limit.
             share: (rank, size) of this process; where images aren't kept, the others have read theirs.
         """
-        if most_bytes is not None:
-            self._room = min(self._room, max(0.0, most_bytes))
+        if max_bytes is not None:
+            self._room = min(self._room, max(0.0, max_bytes))
         rank, size = share
         for index in range(len(self)):
             if self._room > 0 or index % size == rank:

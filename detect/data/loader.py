@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from ..errors import DataError, MemoryShortageError, is_out_of_memory
+from ..errors import DataError, OutOfMemoryError, is_out_of_memory
 from .dataset import DetectionDataset, Sample
 from .transforms import Augment, Windows
 
@@ -27,7 +27,7 @@ _SHARED_FILE = re.compile(r"</torch_[^>]*>.* \((\d+)\)$", re.MULTILINE)  # the m
 
 
 @contextmanager
-def shortage_told(doing: str, fix: str) -> Iterator[None]:
+def explain_out_of_memory(doing: str, fix: str) -> Iterator[None]:
     """Where memory runs out, of a GPU or of the machine, say so in one sentence.
 
     Args:
@@ -46,7 +46,7 @@ def shortage_told(doing: str, fix: str) -> Iterator[None]:
         raise told from None
 
 
-def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> MemoryShortageError | None:
+def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> OutOfMemoryError | None:
     """The error in words; None if it has another reason."""
     text, cause = str(error), str(error.__cause__)
     if cause.startswith("DataLoader worker"):  # it says which signal ended the process
@@ -54,22 +54,22 @@ def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str)
     shared = _SHARED_FILE.search(text)
     if shared is not None and int(shared[1]) == errno.EMFILE:
         found = "loader processes hand over their batches in more open files than the system allows"
-        return MemoryShortageError(found, fix="set data.workers=0, or allow more of them (ulimit -n 65536)")
+        return OutOfMemoryError(found, fix="set data.workers=0, or allow more of them (ulimit -n 65536)")
     if shared is not None or "killed by signal: Bus error" in text:
         found = "shared memory ran out, in which loader processes hand over their batches"
         remedy = "set data.workers=0, or give the container more of it (docker: --shm-size=4g)"
-        return MemoryShortageError(found, fix=remedy)
+        return OutOfMemoryError(found, fix=remedy)
     if text.startswith("DataLoader worker"):
         reason = text.partition(". ")[0].rstrip(".")
         found = f"the system ended a loader process, mostly as memory ran out ({reason})"
         remedy = "lower data.workers, or set data.cache=false; --resume goes on with it"
-        return MemoryShortageError(found, where="data.workers", fix=remedy)
+        return OutOfMemoryError(found, where="data.workers", fix=remedy)
     lacking = error.errno == errno.ENOMEM if isinstance(error, OSError) else is_out_of_memory(error)
     if not lacking:
         return None
     wanted = _WANTED.search(text)
     more = f", {wanted[1]} more were wanted" if wanted else ""
-    return MemoryShortageError(f"memory ran out in {doing}{more}", fix=fix)
+    return OutOfMemoryError(f"memory ran out in {doing}{more}", fix=fix)
 
 
 _SHUFFLE, _IMAGE = 0, 1  # streams of random numbers that must not meet

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import DataError
 from ..images import likely_white
 from ..structures import Box, Finding, Image, Xyxy
-from .duplicates import Fingerprint, Link, Twins
-from .missing_labels import Missing
-from .part_shift import Shift, exact_share_p, more_than_half_p
+from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
+from .missing_labels import MissingLabel
+from .part_shift import Shift, fisher_exact_p, sign_test_p
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -82,12 +82,12 @@ def _unknown(label: str, known: Collection[str]) -> str:
 
 SHORT = "boxes stop short of a border"
 _TOUCHING, _NEAR, _FAR = 0.5, 3.5, 6.5  # pixels from the border: ends of ranges of three whole pixels each
-_LEAST, _LEAST_DIFFERENCE, _CHANCE = 20, 0.2, 1e-4
+_MIN_GROUPS_AT_BORDER, _MIN_SHARE_DIFFERENCE, _MAX_P_VALUE = 20, 0.2, 1e-4
 _ACROSS = (("left", "right"), ("upper", "lower"))
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class BorderCounts:
     """Images, or groups of them, by where their boxes end before one border.
 
     Attributes:
@@ -108,20 +108,20 @@ class Side:
         return self.touching / max(self.near, 1)
 
 
-def stops_short(side: Side, other: Side) -> bool:
+def stops_short(side: BorderCounts, other: BorderCounts) -> bool:
     """Whether boxes reach for a border and stop short of it, while they touch the one across.
 
     They touch it less often by a fifth or more, and more of them end just before it than a little farther off, both by
     more than one chance in ten thousand; 20 images or more are near each.
     """
-    if min(side.near, other.near) < _LEAST or other.share - side.share < _LEAST_DIFFERENCE:
+    if min(side.near, other.near) < _MIN_GROUPS_AT_BORDER or other.share - side.share < _MIN_SHARE_DIFFERENCE:
         return False
-    uneven = exact_share_p((side.touching, other.touching), (side.near, other.near)) < _CHANCE
-    return uneven and more_than_half_p(side.short, side.short + side.beyond) < _CHANCE
+    uneven = fisher_exact_p((side.touching, other.touching), (side.near, other.near)) < _MAX_P_VALUE
+    return uneven and sign_test_p(side.short, side.short + side.beyond) < _MAX_P_VALUE
 
 
-def sides(images: Sequence[Image], groups: Sequence[int]) -> dict[str, Side]:
-    """By "left", "right", "upper" and "lower", how boxes end there; drafts and crowd regions have no say.
+def border_counts(images: Sequence[Image], groups: Sequence[int]) -> dict[str, BorderCounts]:
+    """By "left", "right", "upper" and "lower", how boxes end there; pre-annotations and crowd regions have no say.
 
     Args:
         images: with their boxes.
@@ -147,9 +147,9 @@ def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -
     Args:
         images: of one data set.
         place: the file or folder that holds their labels.
-        groups: as for ``sides``.
+        groups: as for ``border_counts``.
     """
-    found = sides(images, groups)
+    found = border_counts(images, groups)
     told = [
         f"the {low} border in {100 * found[low].share:.0f} % and the {high} one in {100 * found[high].share:.0f} %"
         for low, high in _ACROSS
@@ -165,11 +165,11 @@ def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -
     return [Finding(SHORT, "warning", place, message)]
 
 
-def _counted(gaps: Sequence[Sequence[float]]) -> Side:
+def _counted(gaps: Sequence[Sequence[float]]) -> BorderCounts:
     nearest = [min(each) for each in gaps]
     short = [any(_TOUCHING <= gap < _NEAR for gap in each) for each in gaps]
     beyond = [any(_NEAR <= gap < _FAR for gap in each) for each in gaps]
-    return Side(
+    return BorderCounts(
         near=sum(gap < _NEAR for gap in nearest),
         touching=sum(gap < _TOUCHING for gap in nearest),
         short=sum(one and not other for one, other in zip(short, beyond)),
@@ -200,7 +200,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartCounts:
     """Counts of one part; ``per_class`` counts boxes and the images that have any of the class."""
 
     images: int
@@ -211,7 +211,7 @@ class Part:
     per_class: Mapping[str, Mapping[str, int]]
 
     @classmethod
-    def of(cls, images: Sequence[Image], categories: Sequence[str]) -> Part:
+    def of(cls, images: Sequence[Image], categories: Sequence[str]) -> PartCounts:
         """Count ``images``; every category is listed, also where it counts 0."""
         boxes = Counter(box.label for image in images for box in image.boxes)
         having = Counter(label for image in images for label in {box.label for box in image.boxes})
@@ -235,20 +235,20 @@ class AuditReport:
         left_out: what of the source is in no part, and why.
         images: all that could be read; what follows counts their positions.
         members: positions of the images by part, each where it is judged.
-        twins: images that show the same.
-        strangers: the most alike pairs that were taken for different scenes.
+        duplicate_groups: images that show the same.
+        similar_pairs: the most alike pairs that were taken for different scenes.
         missing: labels that copies and other frames of a strip have.
         shifts: every comparison of two parts, the surest difference first.
     """
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, PartCounts]
     findings: tuple[Finding, ...]
     left_out: tuple[LeftOut, ...] = ()
     images: tuple[Image, ...] = ()
     members: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    twins: tuple[Twins, ...] = ()
-    strangers: tuple[Link, ...] = ()
-    missing: tuple[Missing, ...] = ()
+    duplicate_groups: tuple[DuplicateGroup, ...] = ()
+    similar_pairs: tuple[SimilarPair, ...] = ()
+    missing: tuple[MissingLabel, ...] = ()
     shifts: tuple[Shift, ...] = ()
 
     @property
@@ -275,13 +275,18 @@ class AuditReport:
             "findings": [finding.as_dict() for finding in self.findings],
             "left_out": [item.as_dict() for item in self.left_out],
             "shifts": [shift.as_dict() for shift in self.shifts],
-            "duplicates": [self._pair(link) for group in self.twins for link in group.links],
-            "strangers": [self._pair(link) for link in self.strangers],
+            "duplicates": [self._pair(link) for group in self.duplicate_groups for link in group.links],
+            "similar_pairs": [self._pair(link) for link in self.similar_pairs],
         }
 
-    def _pair(self, link: Link) -> dict[str, Any]:
+    def _pair(self, link: SimilarPair) -> dict[str, Any]:
         paths = [str(self.images[i].path) for i in (link.first, link.second)]
-        return {"images": paths, "likeness": round(link.likeness, 4), "exact": link.exact, "turned": link.turn > 0}
+        return {
+            "images": paths,
+            "similarity": round(link.similarity, 4),
+            "exact": link.exact,
+            "transformed": link.transform > 0,
+        }
 
 
 _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -368,8 +373,8 @@ def check_names(names: Collection[str], label_file: Path) -> list[Finding]:
     ]
 
 
-def check_drafts(images: Sequence[tuple[Image, Path]]) -> list[Finding]:
-    """A note if boxes carry a score: a detector has drafted them.
+def check_pre_annotations(images: Sequence[tuple[Image, Path]]) -> list[Finding]:
+    """A note if boxes carry a score: a detector has pre-annotated them.
 
     Args:
         images: each with its label file.
@@ -378,8 +383,8 @@ def check_drafts(images: Sequence[tuple[Image, Path]]) -> list[Finding]:
     files = list(dict.fromkeys(file for image, file in images if any(box.score is not None for box in image.boxes)))
     if not files:
         return []
-    message = f"{number:,} boxes carry a score, as drafts of a detector do; correct them before anything learns them"
-    return [Finding("draft boxes", "note", files[0], message, files[1:])]
+    message = f"{number:,} boxes carry a score, as pre-annotations of a detector do; correct them before training"
+    return [Finding("pre-annotated boxes", "note", files[0], message, files[1:])]
 
 
 def check_no_objects(image: Image, label_file: Path) -> list[Finding]:
@@ -390,22 +395,24 @@ def check_no_objects(image: Image, label_file: Path) -> list[Finding]:
     return [Finding("image without objects", "note", label_file, message)]
 
 
-def check_twins(twins: Sequence[Twins], paths: Sequence[Path], part_of: Mapping[int, str]) -> list[Finding]:
+def check_duplicates(
+    duplicate_groups: Sequence[DuplicateGroup], paths: Sequence[Path], part_of: Mapping[int, str]
+) -> list[Finding]:
     """A finding for each group of duplicates.
 
     A group whose members stand in different parts lets a detector be judged on what it was trained on: a warning,
     as are exact copies. Near-duplicates within one part are only worth a note.
 
     Args:
-        twins: groups, by position in ``paths``.
+        duplicate_groups: groups, by position in ``paths``.
         paths: the image files.
         part_of: position -> name of the part; positions in no part are left out.
     """
     findings: list[Finding] = []
-    for group in twins:
+    for group in duplicate_groups:
         first, *rest = group.members
-        turned = ", mirrored or turned," if group.turned else ""
-        told = "equal pixels" if group.exact else f"the same scene{turned} (likeness {group.likeness:.2f})"
+        turned = ", mirrored or turned," if group.transformed else ""
+        told = "equal pixels" if group.exact else f"the same scene{turned} (similarity {group.similarity:.2f})"
         parts = sorted({part_of[i] for i in group.members if i in part_of})
         others = tuple(paths[i] for i in rest)
         listed = ", ".join(path.name for path in others[:5]) + (", ..." if len(others) > 5 else "")

@@ -16,17 +16,26 @@ from ..fileio import write_json
 from ..images import SUFFIXES
 from ..structures import Dataset, Finding, Image
 from . import audit, coco, duplicates, missing_labels, part_shift
-from .audit import AuditReport, LeftOut, Part
-from .duplicates import Fingerprint, Link, Twins
+from .audit import AuditReport, LeftOut, PartCounts
+from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
 from .formats import FORMATS, WRITERS, recognise_all
 from .paths import remember, stem, unique_names
 from .reading import DEFAULTS, IN_NO_PART, Entry, Reading, ReadOptions, clip_to_image, upright
-from .split import Fractions, Ranges, by_fraction, by_number, into_folds, named_groups, parse_split, told
+from .split import (
+    Fractions,
+    Ranges,
+    grouping_note,
+    named_groups,
+    parse_split,
+    split_by_fraction,
+    split_by_number,
+    split_into_folds,
+)
 
 _NAMES = {"voc": "VOC", "yolo": "YOLO", "labelme": "LabelMe", "csv": "CSV"}
 
 
-def losses(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool = False) -> list[Finding]:
+def lossy_fields(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool = False) -> list[Finding]:
     """Findings about what changes when ``parts`` are written.
 
     Args:
@@ -43,7 +52,7 @@ def losses(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool
     images = [image for dataset in parts.values() for image in dataset.images]
     boxes = [box for image in images for box in image.boxes]
     name = _NAMES[target]
-    findings = [] if target == "csv" else _copies(parts, target, out, len(images))
+    findings = [] if target == "csv" else _copied_images(parts, target, out, len(images))
     crowd, hard = sum(box.crowd for box in boxes), sum(box.difficult for box in boxes)
     if target in ("yolo", "csv") and crowd + hard:
         message = (
@@ -65,7 +74,7 @@ def losses(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool
     return findings
 
 
-def _copies(parts: Mapping[str, Dataset], target: str, out: Path, images: int) -> list[Finding]:
+def _copied_images(parts: Mapping[str, Dataset], target: str, out: Path, images: int) -> list[Finding]:
     findings = [Finding("images copied", "note", out, f"{images:,} images were copied beside their labels")]
     renamed: list[tuple[Path, str]] = []
     for group in [[*parts.values()]] if target == "voc" else [[dataset] for dataset in parts.values()]:
@@ -87,34 +96,34 @@ def frames_by_strip(images: Sequence[Image]) -> dict[str, list[int]]:
     return dict(strips)
 
 
-def scenes(twins: Sequence[Twins], images: Sequence[Image]) -> list[Twins]:
-    """Twins that mean something: not frames of one strip, which overlap, nor dropped ones, which are all black."""
+def drop_strip_overlaps(duplicate_groups: Sequence[DuplicateGroup], images: Sequence[Image]) -> list[DuplicateGroup]:
+    """Duplicates that mean something: not frames of one strip, which overlap, nor dropped ones, which are all black."""
     meant = []
-    for group in twins:
+    for group in duplicate_groups:
         seen = [i for i in group.members if not ((frame := images[i].frame) and frame.condition == "dropped")]
         places = {frame.strip if (frame := images[i].frame) else i for i in seen}
         if len(places) > 1:
-            links = tuple(link for link in group.links if apart(link, images))
+            links = tuple(link for link in group.links if is_real_duplicate(link, images))
             meant.append(replace(group, members=tuple(seen), links=links))
     return meant
 
 
-def apart(link: Link, images: Sequence[Image]) -> bool:
-    """Whether a pair means something, as in ``scenes``."""
+def is_real_duplicate(link: SimilarPair, images: Sequence[Image]) -> bool:
+    """Whether a pair means something, as in ``drop_strip_overlaps``."""
     one, other = images[link.first].frame, images[link.second].frame
     dropped = any(frame is not None and frame.condition == "dropped" for frame in (one, other))
     return not dropped and (one is None or other is None or one.strip != other.strip)
 
 
-def refuse_torn(images: Sequence[Image], parts: Mapping[str, Sequence[int]]) -> None:
+def check_strips_whole(images: Sequence[Image], parts: Mapping[str, Sequence[int]]) -> None:
     """Raise DataError if a division puts frames of one strip into several parts."""
-    found = torn(images, parts)
+    found = split_strip_findings(images, parts)
     if found:
         fix = "split strips by shares or into folds, which keep each whole"
         raise DataError(f"the split tears a strip: {found[0].message.partition(';')[0]}", fix=fix)
 
 
-def torn(images: Sequence[Image], parts: Mapping[str, Sequence[int]]) -> list[Finding]:
+def split_strip_findings(images: Sequence[Image], parts: Mapping[str, Sequence[int]]) -> list[Finding]:
     """A warning for each strip that stands in several parts: the judge sees the steel that was trained on."""
     part_of = {i: name for name, positions in parts.items() for i in positions}
     findings = []
@@ -128,7 +137,7 @@ def torn(images: Sequence[Image], parts: Mapping[str, Sequence[int]]) -> list[Fi
 
 Difficult = Literal["keep", "ignore", "drop"]
 NO_BOXES = "no boxes"  # the kind of an error that concerns the whole data set
-_STRANGERS = 12  # pairs just below the line that are told
+_MAX_SIMILAR_PAIRS = 12  # pairs just below the line that are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +158,8 @@ class Checked:
     left_out: list[LeftOut]
     prints: list[Fingerprint]
     data_sets: list[int]
-    twins: list[Twins]
-    strangers: list[Link]
+    duplicate_groups: list[DuplicateGroup]
+    similar_pairs: list[SimilarPair]
 
     @property
     def images(self) -> list[Image]:
@@ -188,13 +197,29 @@ def check(
     names = known or tuple(sorted({*chain(*(look.categories for look in looks)), *used}))
     if entries:
         findings += audit.check_names(names, entries[0].label_file)
-        findings += audit.check_drafts([(entry.image, entry.label_file) for entry in entries])
+        findings += audit.check_pre_annotations([(entry.image, entry.label_file) for entry in entries])
     images = [entry.image for entry in entries]
-    twins, strangers = duplicates.compare_all(prints, strangers=_STRANGERS)
-    twins, strangers = scenes(twins, images), [link for link in strangers if apart(link, images)]
+    duplicate_groups, similar_pairs = duplicates.find_duplicates_and_similar(
+        prints, max_similar_pairs=_MAX_SIMILAR_PAIRS
+    )
+    duplicate_groups, similar_pairs = (
+        drop_strip_overlaps(duplicate_groups, images),
+        [link for link in similar_pairs if is_real_duplicate(link, images)],
+    )
     data_sets = [number for number, look in enumerate(looks) for _ in look.entries]
     first = looks[0]
-    return Checked(first.source, first.divided, entries, names, findings, left_out, prints, data_sets, twins, strangers)
+    return Checked(
+        first.source,
+        first.divided,
+        entries,
+        names,
+        findings,
+        left_out,
+        prints,
+        data_sets,
+        duplicate_groups,
+        similar_pairs,
+    )
 
 
 class _Look(NamedTuple):
@@ -366,25 +391,28 @@ def report_on(
         compare: test whether the parts differ; of parts drawn by chance it is known that only chance makes them differ.
     """
     images, label_files = checked.images, [entry.label_file for entry in checked.entries]
-    counts = {name: Part.of([images[i] for i in ids], checked.categories) for name, ids in positions.items()}
+    counts = {name: PartCounts.of([images[i] for i in ids], checked.categories) for name, ids in positions.items()}
     homes = positions
     if sum(map(len, positions.values())) > len(images):  # folds: what counts is where an image is judged
         homes = {name: ids for name, ids in positions.items() if name.endswith("_val")}
     part_of = {i: name for name, ids in homes.items() for i in ids}
     strips = frames_by_strip(images)
-    missing = [*missing_labels.missing_in_copies(images, checked.twins), *missing_labels.missing_in_strips(images)]
+    missing = [
+        *missing_labels.missing_in_duplicates(images, checked.duplicate_groups),
+        *missing_labels.missing_in_strips(images),
+    ]
     units = duplicates.group_ids(len(images), (), strips.values())
     compared = homes if compare else {}
     shifts = part_shift.find_shifts(images, checked.prints, checked.categories, compared, units=units)
     places = {name: _place([label_files[i] for i in ids]) for name, ids in homes.items() if ids}
     every = [
         *findings,
-        *audit.check_twins(checked.twins, [image.path for image in images], part_of),
-        *torn(images, homes),
+        *audit.check_duplicates(checked.duplicate_groups, [image.path for image in images], part_of),
+        *split_strip_findings(images, homes),
         *_without_boxes(counts, places),
-        *missing_labels.check_missing(missing, images, label_files),
-        *_at_borders(checked, duplicates.group_ids(len(images), checked.twins, strips.values())),
-        *missing_labels.check_habits(images, label_files, checked.categories),
+        *missing_labels.check_missing_labels(missing, images, label_files),
+        *_at_borders(checked, duplicates.group_ids(len(images), checked.duplicate_groups, strips.values())),
+        *missing_labels.check_unusual_images(images, label_files, checked.categories),
         *missing_labels.check_shifts(shifts, places),
     ]
     return AuditReport(
@@ -393,14 +421,14 @@ def report_on(
         left_out=tuple(left_out),
         images=tuple(images),
         members=homes,
-        twins=tuple(checked.twins),
-        strangers=tuple(checked.strangers),
+        duplicate_groups=tuple(checked.duplicate_groups),
+        similar_pairs=tuple(checked.similar_pairs),
         missing=tuple(missing),
         shifts=tuple(shifts),
     )
 
 
-def _without_boxes(counts: Mapping[str, Part], places: Mapping[str, Path]) -> list[Finding]:
+def _without_boxes(counts: Mapping[str, PartCounts], places: Mapping[str, Path]) -> list[Finding]:
     """A warning for each part of which no image has a box, while those of others have."""
     found = []
     for name, part in counts.items():
@@ -592,9 +620,9 @@ def convert(
     parts = {
         name: Dataset(tuple(images[i] for i in members), checked.categories) for name, members in positions.items()
     }
-    findings = [*checked.findings, *_unplaced(rest), *losses(parts, target, out)]
+    findings = [*checked.findings, *_unplaced(rest), *lossy_fields(parts, target, out)]
     if group_pattern is not None:
-        findings.append(told(images, named, group_pattern))
+        findings.append(grouping_note(images, named, group_pattern))
     report = report_on(checked, positions, findings, left_out, compare=not drawn)
     files = WRITERS[target](parts, out)
     if target == "coco":
@@ -645,15 +673,15 @@ def _divide(
     """Positions of the entries by part, and the images that are in none."""
     images = [entry.image for entry in checked.entries]
     if isinstance(wanted, Ranges):
-        parts, rest = by_number([stem(image.path) for image in images], wanted)
-        refuse_torn(images, parts)
+        parts, rest = split_by_number([stem(image.path) for image in images], wanted)
+        check_strips_whole(images, parts)
         return parts, [images[i].path for i in rest]
     labels = [{box.label for box in image.boxes} for image in images]
-    groups = duplicates.group_ids(len(images), checked.twins, [*frames_by_strip(images).values(), *named])
+    groups = duplicates.group_ids(len(images), checked.duplicate_groups, [*frames_by_strip(images).values(), *named])
     if wanted is not None:
-        return by_fraction(labels, wanted, groups=groups, seed=seed), []
+        return split_by_fraction(labels, wanted, groups=groups, seed=seed), []
     if folds is not None:
-        return into_folds(labels, folds, groups=groups, seed=seed), []
+        return split_into_folds(labels, folds, groups=groups, seed=seed), []
     return parts_of_source(checked.entries) if checked.divided else {"all": range(len(images))}, []
 
 

@@ -75,57 +75,61 @@ def _of(gray: Pixels, orientation: int) -> Fingerprint:
 
 # Measured on 1,440 photographs of steel: copies after JPEG of quality 50, noise, blur, equalisation, a shift by a
 # pixel, scaling, less light or contrast keep 0.74 or more, and all are found; of those after JPEG of quality 20, a
-# shift by 3 pixels or overexposure 96 % and more. The most alike strangers have 0.62, in any of the eight turns.
-ALIKE = 0.7
-_STRANGERS = 0.5  # less alike than this, a pair is not worth a look
-_COARSE = 0.7  # at half the side, where copies keep more and strangers share more; only picks candidates
+# shift by 3 pixels or overexposure 96 % and more. The most alike of different scenes have 0.62, in any transform.
+MIN_SIMILARITY = 0.7
+_MIN_REPORTED_SIMILARITY = 0.5  # less alike than this, a pair is not worth a look
+_MIN_COARSE_SIMILARITY = (
+    0.7  # at half the side, where copies keep more and different scenes share more; only picks candidates
+)
 _BLOCK = 1024  # rows compared at once
 _PAIRS = 8192  # candidates looked at closely at once
 
 
-class Link(NamedTuple):
+class SimilarPair(NamedTuple):
     """Two images that were compared.
 
     Attributes:
         first, second: their positions.
-        likeness: 0 to 1; 1 if exact.
+        similarity: 0 to 1; 1 if exact.
         exact: they have equal pixels.
-        turn: what makes the second look like the first: mirrored left to right (turn & 1), then top to bottom (& 2),
-            then along the diagonal (& 4).
+        transform: what makes the second look like the first: mirrored left to right (transform & 1), then top to
+            bottom (& 2), then along the diagonal (& 4).
     """
 
     first: int
     second: int
-    likeness: float
+    similarity: float
     exact: bool = False
-    turn: int = 0
+    transform: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Twins:
+class DuplicateGroup:
     """Images that show the same.
 
     Attributes:
         members: positions of the images, ascending.
         exact: all have equal pixels.
-        likeness: the weakest link between them, 0 to 1; 1 if exact.
-        turned: some are mirrored or turned by quarters against others.
+        similarity: the weakest link between them, 0 to 1; 1 if exact.
+        transformed: some are mirrored or turned by quarters against others.
         links: the pairs that make them a group, the most alike first.
     """
 
     members: tuple[int, ...]
     exact: bool
-    likeness: float
-    turned: bool = False
-    links: tuple[Link, ...] = ()
+    similarity: float
+    transformed: bool = False
+    links: tuple[SimilarPair, ...] = ()
 
 
-def find_twins(prints: Sequence[Fingerprint]) -> list[Twins]:
+def find_duplicates(prints: Sequence[Fingerprint]) -> list[DuplicateGroup]:
     """Groups of two or more images that show the same; what is linked over a third image is one group."""
-    return compare_all(prints)[0]
+    return find_duplicates_and_similar(prints)[0]
 
 
-def compare_all(prints: Sequence[Fingerprint], *, strangers: int = 0) -> tuple[list[Twins], list[Link]]:
+def find_duplicates_and_similar(
+    prints: Sequence[Fingerprint], *, max_similar_pairs: int = 0
+) -> tuple[list[DuplicateGroup], list[SimilarPair]]:
     """Groups of images that show the same, and the most alike of the pairs that were taken for different scenes.
 
     Images are compared by the direction and, softly, the strength of their brightness edges on a small gray
@@ -135,41 +139,49 @@ def compare_all(prints: Sequence[Fingerprint], *, strangers: int = 0) -> tuple[l
 
     Args:
         prints: of all images.
-        strangers: how many such pairs to tell, no image twice, the most alike first; they show how clear the line is.
+        max_similar_pairs: how many such pairs to return, no image twice, the most alike first; they show how clear
+            the line is.
     """
     first_of: dict[bytes, int] = {}
-    links: list[Link] = []
+    links: list[SimilarPair] = []
     for i, item in enumerate(prints):
         j = first_of.setdefault(item.digest, i)
         if j != i:
-            links.append(Link(j, i, 1.0, exact=True))
+            links.append(SimilarPair(j, i, 1.0, exact=True))
     distinct = sorted(first_of.values())
-    found: list[Link] = []
+    found: list[SimilarPair] = []
     if len(distinct) > 1:
         small = np.stack([prints[i].small for i in distinct])
-        least = _STRANGERS if strangers else ALIKE
-        near = (link._replace(first=distinct[link.first], second=distinct[link.second]) for link in _near(small, least))
-        found = sorted(near, key=lambda link: (-link.likeness, link.first, link.second))
-    links += [link for link in found if link.likeness > ALIKE]
-    return _groups(links, len(prints)), _most_alike((link for link in found if link.likeness <= ALIKE), strangers)
+        min_similarity = _MIN_REPORTED_SIMILARITY if max_similar_pairs else MIN_SIMILARITY
+        near = (
+            link._replace(first=distinct[link.first], second=distinct[link.second])
+            for link in _similar_rows(small, min_similarity)
+        )
+        found = sorted(near, key=lambda link: (-link.similarity, link.first, link.second))
+    links += [link for link in found if link.similarity > MIN_SIMILARITY]
+    return _groups(links, len(prints)), _most_similar(
+        (link for link in found if link.similarity <= MIN_SIMILARITY), max_similar_pairs
+    )
 
 
-def group_ids(count: int, twins: Sequence[Twins], others: Iterable[Sequence[int]] = ()) -> list[int]:
+def group_ids(
+    count: int, duplicate_groups: Sequence[DuplicateGroup], others: Iterable[Sequence[int]] = ()
+) -> list[int]:
     """For each of ``count`` images the number of its group.
 
-    Twins share one, and so do the members of each of ``others``, the frames of a strip, say, and all that is a twin of
-    one of them; the rest have their own.
+    Duplicates share one, and so do the members of each of ``others``, the frames of a strip, say, and all that is a
+    duplicate of one of them; the rest have their own.
     """
-    together = _Union(count)
-    for members in [*(group.members for group in twins), *others]:
+    together = _UnionFind(count)
+    for members in [*(group.members for group in duplicate_groups), *others]:
         for member in members:
             together.join(members[0], member)
     return [together.root(i) for i in range(count)]
 
 
-def _most_alike(links: Iterable[Link], count: int) -> list[Link]:
+def _most_similar(links: Iterable[SimilarPair], count: int) -> list[SimilarPair]:
     """The first pairs, each image in one of them only: an image of nearly nothing is a bit like many."""
-    told: list[Link] = []
+    told: list[SimilarPair] = []
     seen: set[int] = set()
     for link in links:
         if len(told) < count and not seen & {link.first, link.second}:
@@ -178,25 +190,25 @@ def _most_alike(links: Iterable[Link], count: int) -> list[Link]:
     return told
 
 
-def _near(small: NDArray[np.float32], least: float) -> list[Link]:
-    """Pairs of rows of float32[N, side, side] with a likeness above ``least``, each as it is most alike."""
+def _similar_rows(small: NDArray[np.float32], min_similarity: float) -> list[SimilarPair]:
+    """Pairs of rows of float32[N, side, side] with a similarity above ``min_similarity``, each as it is most alike."""
     halved = small.reshape(len(small), small.shape[1] // 2, 2, small.shape[2] // 2, 2).mean(axis=(2, 4))
     coarse = _edges(halved)
     rows = _flat(coarse)
-    best: dict[tuple[int, int], Link] = {}
-    for turn in range(8):
-        columns = _flat(_turned(coarse, turn))
+    best: dict[tuple[int, int], SimilarPair] = {}
+    for transform in range(8):
+        columns = _flat(_transformed_edges(coarse, transform))
         for start in range(0, len(rows), _BLOCK):
-            found = np.argwhere(rows[start : start + _BLOCK] @ columns[start:].T > _COARSE) + start
+            found = np.argwhere(rows[start : start + _BLOCK] @ columns[start:].T > _MIN_COARSE_SIMILARITY) + start
             found = found[found[:, 1] > found[:, 0]]
             for piece in range(0, len(found), _PAIRS):
                 candidates, where = np.unique(found[piece : piece + _PAIRS], return_inverse=True)
                 left, right = where.reshape(-1, 2).T
                 fine = _edges(small[candidates])
-                alike = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_turned(fine, turn))[right])
+                alike = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_transformed_edges(fine, transform))[right])
                 for i, j, like in zip(candidates[left], candidates[right], alike):
-                    if like > max(least, best[i, j].likeness if (i, j) in best else 0):
-                        best[i, j] = Link(int(i), int(j), float(like), turn=turn)
+                    if like > max(min_similarity, best[i, j].similarity if (i, j) in best else 0):
+                        best[i, j] = SimilarPair(int(i), int(j), float(like), transform=transform)
     return list(best.values())
 
 
@@ -207,21 +219,23 @@ def _edges(small: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     """
     across, down = np.diff(small, axis=2), np.diff(small, axis=1)
     usual = np.median(np.abs(_flat((across, down))), axis=1)[:, None, None]
-    # Steps far above the usual one count hardly more than it: otherwise any two vertical scratches are twins.
+    # Steps far above the usual one count hardly more than it: otherwise any two vertical scratches are duplicates.
     scale = np.maximum(2 * usual, 1e-3)
     across, down = np.tanh(across / scale), np.tanh(down / scale)
     length = np.sqrt((across * across).sum(axis=(1, 2)) + (down * down).sum(axis=(1, 2)))[:, None, None]
     return across / np.maximum(length, 1e-6), down / np.maximum(length, 1e-6)
 
 
-def _turned(edges: tuple[NDArray[np.float32], NDArray[np.float32]], turn: int) -> tuple[NDArray[np.float32], ...]:
-    """The edges of the images mirrored left to right (turn & 1), top to bottom (& 2), along the diagonal (& 4)."""
+def _transformed_edges(
+    edges: tuple[NDArray[np.float32], NDArray[np.float32]], transform: int
+) -> tuple[NDArray[np.float32], ...]:
+    """The edges of the images mirrored left to right (transform & 1), top to bottom (& 2), along the diagonal (& 4)."""
     across, down = edges
-    if turn & 1:
+    if transform & 1:
         across, down = -across[:, :, ::-1], down[:, :, ::-1]
-    if turn & 2:
+    if transform & 2:
         across, down = across[:, ::-1], -down[:, ::-1]
-    if turn & 4:
+    if transform & 4:
         across, down = down.transpose(0, 2, 1), across.transpose(0, 2, 1)
     return across, down
 
@@ -230,7 +244,7 @@ def _flat(edges: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
     return np.concatenate([part.reshape(len(part), -1) for part in edges], axis=1)
 
 
-class _Union:
+class _UnionFind:
     """Sets of numbers that grow together, each known by its smallest member (union-find)."""
 
     def __init__(self, count: int) -> None:
@@ -247,20 +261,20 @@ class _Union:
         self.parent[high] = low
 
 
-def _groups(links: Sequence[Link], count: int) -> list[Twins]:
-    together = _Union(count)
+def _groups(links: Sequence[SimilarPair], count: int) -> list[DuplicateGroup]:
+    together = _UnionFind(count)
     for link in links:
         together.join(link.first, link.second)
-    inside: dict[int, list[Link]] = defaultdict(list)
+    inside: dict[int, list[SimilarPair]] = defaultdict(list)
     for link in links:
         inside[together.root(link.first)].append(link)
     return [
-        Twins(
+        DuplicateGroup(
             members=tuple(sorted({i for link in group for i in (link.first, link.second)})),
             exact=all(link.exact for link in group),
-            likeness=min(link.likeness for link in group),
-            turned=any(link.turn for link in group),
-            links=tuple(sorted(group, key=lambda link: -link.likeness)),
+            similarity=min(link.similarity for link in group),
+            transformed=any(link.transform for link in group),
+            links=tuple(sorted(group, key=lambda link: -link.similarity)),
         )
         for _, group in sorted(inside.items())
     ]

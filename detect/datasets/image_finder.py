@@ -87,7 +87,7 @@ class ImageFinder:
                 return found
         missing = Path(os.path.normpath(self.places[0] / file_name))
         if not roots.is_inside(missing, self.roots):
-            told = roots.leads_out(f"file_name {file_name!r}", missing)
+            told = roots.outside_data_error(f"file_name {file_name!r}", missing)
             raise UnusableNameError(OUTSIDE, told.found, told.fix)
         return missing
 

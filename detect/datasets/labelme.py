@@ -16,7 +16,7 @@ from ..fileio import copy, holds_keys, is_cut_short, kind, load_json, new_folder
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image
 from .image_finder import is_there
-from .paths import is_inside, leads_out, roots_around, roots_of, stem, unique_names, walk, without_derived
+from .paths import is_inside, outside_data_error, roots_around, roots_of, stem, unique_names, walk, without_derived
 from .reading import (
     DEFAULTS,
     Converted,
@@ -124,7 +124,7 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
     """Write ``out/<part>/<image>.json`` and copy each image beside its file, as LabelMe opens them.
 
     Images get another name where two would have the same. Flags for difficult and crowd objects become flags of the
-    shape. The score of a draft is told in its description, and as ``score``, which X-AnyLabeling shows.
+    shape. The score of a pre-annotation is told in its description, and as ``score``, which X-AnyLabeling shows.
 
     Returns:
         The folder of each part.
@@ -205,7 +205,7 @@ def _image_of(label_file: Path, name: str, named: Mapping[str, Sequence[Path]], 
         several = f"its image {name} is not beside it, and {len(others)} others have that name"
         raise DataError(several, where=label_file, fix="put the right one beside it")
     if not others and not is_inside(at, roots):
-        raise leads_out(f"its imagePath {name!r}", label_file)
+        raise outside_data_error(f"its imagePath {name!r}", label_file)
     return others[0] if others else at
 
 

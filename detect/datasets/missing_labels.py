@@ -12,20 +12,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..structures import Array, Box, Finding, Image, Xyxy, area, carried, intersection, iou
-from .duplicates import Link, Twins
+from ..structures import Array, Box, Finding, Image, Xyxy, area, intersection, iou, shift_and_clip
+from .duplicates import DuplicateGroup, SimilarPair
 from .part_shift import Shift
 
-Source = Literal["copy", "strip"]
-_APART = 0.1  # IoU below which two boxes have nothing to do with each other
-_COVERED = 0.3  # share of a box, covered by labels of any class, from which on it counts as labelled
-_INSIDE = 0.5  # share of a label, within a box, from which on that box counts as labelled in part
-_MOST_APART = 8  # frames looked at before and after one; farther, the same place is hardly in view
-_LEAST_PX, _LEAST_SHARE = 24, 0.8  # of a side that must be in view: people don't agree on what to do with cut boxes
+MissingLabelSource = Literal["copy", "strip"]
+_MAX_UNRELATED_IOU = 0.1  # IoU below which two boxes have nothing to do with each other
+_MIN_COVERED_SHARE = 0.3  # share of a box, covered by labels of any class, from which on it counts as labelled
+_MIN_INSIDE_SHARE = 0.5  # share of a label, within a box, from which on that box counts as labelled in part
+_MAX_FRAME_GAP = 8  # frames looked at before and after one; farther, the same place is hardly in view
+_MIN_VISIBLE_PX, _MIN_VISIBLE_SHARE = (
+    24,
+    0.8,
+)  # of a side that must be in view: people don't agree on what to do with cut boxes
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingLabel:
     """A place without a label that is labelled where it is seen again.
 
     Attributes:
@@ -37,7 +40,7 @@ class Missing:
         seen, labelled: images that show the place, and those of them that label it.
     """
 
-    source: Source
+    source: MissingLabelSource
     image: int
     box: Box
     other: int
@@ -46,49 +49,49 @@ class Missing:
     labelled: int = 1
 
 
-def missing_in_copies(images: Sequence[Image], twins: Sequence[Twins]) -> list[Missing]:
+def missing_in_duplicates(images: Sequence[Image], duplicate_groups: Sequence[DuplicateGroup]) -> list[MissingLabel]:
     """Labels that one of two near-duplicates has and the other lacks; each place once.
 
     Boxes follow the mirroring and turning that makes the images alike. A label counts as lacking if no box of any
     class reaches an IoU of 0.1 with it, no more than 0.3 of it is covered, and no box lies within it.
     """
-    found: dict[int, list[Missing]] = defaultdict(list)
-    for link in (link for group in twins for link in group.links):
+    found: dict[int, list[MissingLabel]] = defaultdict(list)
+    for link in (link for group in duplicate_groups for link in group.links):
         for image, other, box, place in _both_ways(link, images):
             if _unlabelled(place, images[image].boxes) and _unlabelled(place, [each.box for each in found[image]]):
                 label = Box(box.label, place)
-                found[image].append(Missing("copy", image, label, other, box))
+                found[image].append(MissingLabel("copy", image, label, other, box))
     return [each for of_image in found.values() for each in of_image]
 
 
-def turned_back(xyxy: Xyxy, turn: int, size_wh: tuple[int, int], target_wh: tuple[int, int]) -> Xyxy:
+def inverse_transform_box(xyxy: Xyxy, transform: int, size_wh: tuple[int, int], target_wh: tuple[int, int]) -> Xyxy:
     """A box of a link's second image, where the first shows the same.
 
     Args:
         xyxy: in pixels of the second.
-        turn: as ``Link.turn``.
+        transform: as ``SimilarPair.transform``.
         size_wh: of the second image.
         target_wh: of the first.
     """
     (x1, x2), (y1, y2) = ((xyxy[k] / size_wh[k], xyxy[k + 2] / size_wh[k]) for k in (0, 1))
-    if turn & 1:
+    if transform & 1:
         x1, x2 = 1 - x2, 1 - x1
-    if turn & 2:
+    if transform & 2:
         y1, y2 = 1 - y2, 1 - y1
-    if turn & 4:
+    if transform & 4:
         x1, x2, y1, y2 = y1, y2, x1, x2
     width, height = target_wh
     return x1 * width, y1 * height, x2 * width, y2 * height
 
 
-def turned(xyxy: Xyxy, turn: int, size_wh: tuple[int, int], target_wh: tuple[int, int]) -> Xyxy:
-    """A box of a link's first image, where the second shows the same; arguments as ``turned_back``."""
-    if turn & 4:  # undone first, and it swaps what the two mirrorings mean
-        turn = 4 | (turn & 1) << 1 | (turn & 2) >> 1
-    return turned_back(xyxy, turn, size_wh, target_wh)
+def transform_box(xyxy: Xyxy, transform: int, size_wh: tuple[int, int], target_wh: tuple[int, int]) -> Xyxy:
+    """A box of a link's first image, where the second shows the same; arguments as ``inverse_transform_box``."""
+    if transform & 4:  # undone first, and it swaps what the two mirrorings mean
+        transform = 4 | (transform & 1) << 1 | (transform & 2) >> 1
+    return inverse_transform_box(xyxy, transform, size_wh, target_wh)
 
 
-def missing_in_strips(images: Sequence[Image]) -> list[Missing]:
+def missing_in_strips(images: Sequence[Image]) -> list[MissingLabel]:
     """Places of a strip that most frames which show them label, and one doesn't.
 
     Frames must tell where they lie on the strip (``origin_xy``), and be clean: a label that nobody could see in a
@@ -99,35 +102,38 @@ def missing_in_strips(images: Sequence[Image]) -> list[Missing]:
     for i, image in enumerate(images):
         if image.frame and image.frame.origin_xy is not None and image.frame.condition == "clean":
             strips[image.frame.strip].append((image.frame.number, i))
-    found: list[Missing] = []
+    found: list[MissingLabel] = []
     for frames in strips.values():
         positions = [i for _, i in sorted(frames)]
         for k, i in enumerate(positions):
-            others = positions[max(0, k - _MOST_APART) : k] + positions[k + 1 : k + 1 + _MOST_APART]
+            others = positions[max(0, k - _MAX_FRAME_GAP) : k] + positions[k + 1 : k + 1 + _MAX_FRAME_GAP]
             found += _missing_in_frame(images, i, others)
     return found
 
 
-def _missing_in_frame(images: Sequence[Image], i: int, others: Sequence[int]) -> list[Missing]:
-    found: list[Missing] = []
+def _missing_in_frame(images: Sequence[Image], i: int, others: Sequence[int]) -> list[MissingLabel]:
+    found: list[MissingLabel] = []
     seen = [
-        (j, box, _moved(images[j], box.xyxy, images[i])) for j in others for box in images[j].boxes if not box.crowd
+        (j, box, _shifted_box(images[j], box.xyxy, images[i]))
+        for j in others
+        for box in images[j].boxes
+        if not box.crowd
     ]
     seen = [each for each in seen if _shows(each[1].xyxy, each[2]) and _unlabelled(each[2], images[i].boxes)]
     for j, box, place in sorted(seen, key=lambda each: -float(area(np.array(each[2])))):  # the most of it first
         if not _unlabelled(place, [each.box for each in found]):
             continue
-        views = {o: there for o in others if _shows(place, there := _moved(images[i], place, images[o]))}
+        views = {o: there for o in others if _shows(place, there := _shifted_box(images[i], place, images[o]))}
         labelled = sum(not _unlabelled(there, images[o].boxes) for o, there in views.items())
         if labelled >= 2 and 2 * labelled > len(views) + 1:  # the frame itself is one that doesn't label it
-            found.append(Missing("strip", i, Box(box.label, place), j, box, len(views) + 1, labelled))
+            found.append(MissingLabel("strip", i, Box(box.label, place), j, box, len(views) + 1, labelled))
     return found
 
 
-def _moved(source: Image, xyxy: Xyxy, target: Image) -> Xyxy:
+def _shifted_box(source: Image, xyxy: Xyxy, target: Image) -> Xyxy:
     motion_xy = target.frame.motion_since(source.frame) if source.frame and target.frame else None
     assert motion_xy is not None, "both frames are of one strip and tell their places"
-    moved, _ = carried(np.array([xyxy]), motion_xy, target.width, target.height)
+    moved, _ = shift_and_clip(np.array([xyxy]), motion_xy, target.width, target.height)
     x1, y1, x2, y2 = moved[0].tolist()
     return x1, y1, x2, y2
 
@@ -135,19 +141,19 @@ def _moved(source: Image, xyxy: Xyxy, target: Image) -> Xyxy:
 def _shows(whole: Xyxy, left: Xyxy) -> bool:
     """Whether a frame shows so much of a place that nobody would leave it without a label for being cut."""
     pairs = ((left[k + 2] - left[k], whole[k + 2] - whole[k]) for k in (0, 1))
-    return all(shown >= min(_LEAST_PX, side) and shown >= _LEAST_SHARE * side for shown, side in pairs)
+    return all(shown >= min(_MIN_VISIBLE_PX, side) and shown >= _MIN_VISIBLE_SHARE * side for shown, side in pairs)
 
 
-def _both_ways(link: Link, images: Sequence[Image]) -> Iterator[tuple[int, int, Box, Xyxy]]:
+def _both_ways(link: SimilarPair, images: Sequence[Image]) -> Iterator[tuple[int, int, Box, Xyxy]]:
     """(image, other, label of the other, its place in the image) of all labels of both."""
     first, second = images[link.first], images[link.second]
     sizes = (first.width, first.height), (second.width, second.height)
     for box in second.boxes:
         if not box.crowd:
-            yield link.first, link.second, box, turned_back(box.xyxy, link.turn, sizes[1], sizes[0])
+            yield link.first, link.second, box, inverse_transform_box(box.xyxy, link.transform, sizes[1], sizes[0])
     for box in first.boxes:
         if not box.crowd:
-            yield link.second, link.first, box, turned(box.xyxy, link.turn, sizes[0], sizes[1])
+            yield link.second, link.first, box, transform_box(box.xyxy, link.transform, sizes[0], sizes[1])
 
 
 def _unlabelled(place: Xyxy, boxes: Sequence[Box]) -> bool:
@@ -158,11 +164,13 @@ def _unlabelled(place: Xyxy, boxes: Sequence[Box]) -> bool:
     shared = intersection(here, there)[0]
     covered = float(shared.sum()) / max(float(area(here)[0]), 1e-9)
     inside = float((shared / np.maximum(area(there), 1e-9)).max())
-    return bool(iou(here, there).max() < _APART and covered <= _COVERED and inside < _INSIDE)
+    return bool(
+        iou(here, there).max() < _MAX_UNRELATED_IOU and covered <= _MIN_COVERED_SHARE and inside < _MIN_INSIDE_SHARE
+    )
 
 
 _FOLLOWED = 0.95  # share of the images, named after a class, that have a box of it
-_FEWEST = 20  # images, before a habit counts as one
+_MIN_IMAGES = 20  # images, before a habit counts as one
 _RARE = 0.02  # share of images without objects, up to which each is worth a look
 _TAIL = re.compile(r"[\W_]*\d+$")
 
@@ -178,13 +186,13 @@ def without_named_class(images: Sequence[Image], categories: Sequence[str]) -> l
     """Images that lack a box of the class they are named after, where nearly all others have one, and the class."""
     told = [(i, name) for i, image in enumerate(images) if (name := named_class(image, categories))]
     odd = [(i, name) for i, name in told if all(box.label != name for box in images[i].boxes)]
-    return odd if len(told) >= _FEWEST and len(odd) <= (1 - _FOLLOWED) * len(told) else []
+    return odd if len(told) >= _MIN_IMAGES and len(odd) <= (1 - _FOLLOWED) * len(told) else []
 
 
 def rarely_empty(images: Sequence[Image]) -> list[int]:
     """Images without objects, where there are hardly any."""
     empty = [i for i, image in enumerate(images) if not image.boxes]
-    return empty if len(images) >= _FEWEST and len(empty) <= _RARE * len(images) else []
+    return empty if len(images) >= _MIN_IMAGES and len(empty) <= _RARE * len(images) else []
 
 
 def _plain(name: str) -> str:
@@ -194,7 +202,9 @@ def _plain(name: str) -> str:
 MISSING, DIFFER = "label looks missing", "parts differ"
 
 
-def check_missing(missing: Sequence[Missing], images: Sequence[Image], label_files: Sequence[Path]) -> list[Finding]:
+def check_missing_labels(
+    missing: Sequence[MissingLabel], images: Sequence[Image], label_files: Sequence[Path]
+) -> list[Finding]:
     """A warning for each label that another picture of the same place has."""
     findings = []
     for each in missing:
@@ -214,7 +224,9 @@ def check_missing(missing: Sequence[Missing], images: Sequence[Image], label_fil
     return findings
 
 
-def check_habits(images: Sequence[Image], label_files: Sequence[Path], categories: Sequence[str]) -> list[Finding]:
+def check_unusual_images(
+    images: Sequence[Image], label_files: Sequence[Path], categories: Sequence[str]
+) -> list[Finding]:
     """A warning for each image that breaks a habit of the data: to have the class it is named after, to have any."""
     findings = []
     empty = rarely_empty(images)

@@ -124,7 +124,7 @@ _CELLS = 4_000_000  # random numbers drawn at once
 
 
 def permutation_p(
-    values: Values, weights: Values, first: NDArray[np.bool_], *, rng: np.random.Generator, most: int
+    values: Values, weights: Values, first: NDArray[np.bool_], *, rng: np.random.Generator, max_permutations: int
 ) -> float:
     """The p-value of the difference between two weighted means, when whole units are dealt out anew.
 
@@ -139,7 +139,7 @@ def permutation_p(
         weights: [units], above 0.
         first: [units], those of the first group; the others are the second.
         rng: of the permutations.
-        most: permutations at most; no p-value is below 1 / (most + 1).
+        max_permutations: permutations at most; no p-value is below 1 / (max_permutations + 1).
 
     Returns:
         0 to 1; 1 where a group is empty.
@@ -156,8 +156,8 @@ def permutation_p(
 
     seen = float(apart(values[first].sum(), weights[first].sum())) * (1 - 1e-9)  # equal ones count as reached
     at_once, drawn, reached = 200, 0, 0
-    while drawn < most:
-        count = max(1, min(at_once, most - drawn, _CELLS // units))
+    while drawn < max_permutations:
+        count = max(1, min(at_once, max_permutations - drawn, _CELLS // units))
         picked = np.argpartition(rng.random((count, units)), chosen - 1, axis=1)[:, :chosen]
         hits = apart(values[picked].sum(axis=1), weights[picked].sum(axis=1)) >= seen
         if reached + hits.sum() >= _ENOUGH:
@@ -167,7 +167,7 @@ def permutation_p(
     return (reached + 1) / (drawn + 1)
 
 
-def exact_share_p(having: tuple[int, int], units: tuple[int, int]) -> float:
+def fisher_exact_p(having: tuple[int, int], units: tuple[int, int]) -> float:
     """The p-value of the difference between two shares, over all ways to deal out the units (Fisher's exact test).
 
     Args:
@@ -180,14 +180,14 @@ def exact_share_p(having: tuple[int, int], units: tuple[int, int]) -> float:
     return min(1.0, float(fisher_exact(table)[1]))
 
 
-def more_than_half_p(successes: int, trials: int) -> float:
+def sign_test_p(successes: int, trials: int) -> float:
     """The p-value of so many successes or more where each has an even chance (a sign test); 1 without a trial."""
     from scipy.stats import binomtest
 
     return float(binomtest(successes, trials, alternative="greater").pvalue) if trials else 1.0
 
 
-def corrected(p_values: Sequence[float]) -> list[float]:
+def holm_correction(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979): below 0.05, chance alone rarely gives a single one of them."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     result, largest = [0.0] * len(order), 0.0
@@ -199,8 +199,8 @@ def corrected(p_values: Sequence[float]) -> list[float]:
 
 SIGNIFICANT = 0.05
 REST = "the rest"
-_MOST_PAIRS_OF = 4  # parts; each of more is held against all others together
-_LEAST_DRAWN, _DRAWN_A_TEST = 9_999, 200  # so that the least p-value survives the correction
+_MAX_PAIRED_PARTS = 4  # parts; each of more is held against all others together
+_MIN_PERMUTATIONS, _PERMUTATIONS_PER_TEST = 9_999, 200  # so that the least p-value survives the correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,9 @@ class Shift:
         """What differs, by how much, and how sure that is."""
         (one, other), (low, high) = self.parts, self.values
         about = "all images" if self.category is None else self.category
-        return f"{about}: {self.measure.told.format(low)} in {one}, {high} in {other} ({p_words(self.corrected_p)})"
+        return (
+            f"{about}: {self.measure.told.format(low)} in {one}, {high} in {other} ({p_value_text(self.corrected_p)})"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; means are logarithms for size, shape and image size, and shares of white for light."""
@@ -279,18 +281,19 @@ def find_shifts(
     rng = np.random.default_rng(seed)
     table = list(columns(images, prints, categories))
     pairs = [(*names, *sides) for names, sides in _pairs(parts, len(images))]
-    cases = [(column, *pair) for pair in pairs for column in table if _tells(column, *pair[2:])]
-    most = max(_LEAST_DRAWN, _DRAWN_A_TEST * len(cases))
+    cases = [(column, *pair) for pair in pairs for column in table if _is_comparable(column, *pair[2:])]
+    max_permutations = max(_MIN_PERMUTATIONS, _PERMUTATIONS_PER_TEST * len(cases))
     unit = np.arange(len(images)) if units is None else np.asarray(units, np.int64)
     found = [
-        _compare(column, (one, other), first, second, unit, rng, most) for column, one, other, first, second in cases
+        _compare(column, (one, other), first, second, unit, rng, max_permutations)
+        for column, one, other, first, second in cases
     ]
-    mended = corrected([shift.p for shift in found])
-    done = [replace(shift, corrected_p=value) for shift, value in zip(found, mended)]
+    fixed = holm_correction([shift.p for shift in found])
+    done = [replace(shift, corrected_p=value) for shift, value in zip(found, fixed)]
     return sorted(done, key=lambda shift: shift.p)
 
 
-def p_words(p: float) -> str:
+def p_value_text(p: float) -> str:
     """A corrected p-value as a reader needs it."""
     return "p below 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
@@ -301,13 +304,13 @@ def _pairs(
     masks = {name: np.zeros(count, bool) for name in parts}
     for name, positions in parts.items():
         masks[name][list(positions)] = True
-    if len(masks) <= _MOST_PAIRS_OF:
+    if len(masks) <= _MAX_PAIRED_PARTS:
         return [((one, other), (masks[one], masks[other])) for one, other in combinations(masks, 2)]
     every = np.logical_or.reduce(list(masks.values()))
     return [((name, REST), (mask, every & ~mask)) for name, mask in masks.items()]
 
 
-def _tells(column: Column, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
+def _is_comparable(column: Column, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
     """Whether both parts have something to compare, and it isn't the same number everywhere."""
     a, b = first[column.images], second[column.images]
     values = column.values[a | b] / column.weights[a | b]
@@ -321,7 +324,7 @@ def _compare(
     second: NDArray[np.bool_],
     unit: NDArray[np.int64],
     rng: np.random.Generator,
-    most: int,
+    max_permutations: int,
 ) -> Shift:
     a, b = first[column.images], second[column.images]
     means = tuple(float(column.values[side].sum() / column.weights[side].sum()) for side in (a, b))
@@ -330,10 +333,10 @@ def _compare(
     inside, place = np.unique(whose, return_inverse=True)
     numbers = (int(a.sum()), int(b.sum()))
     if len(inside) == len(whose) and column.measure.key in ("share", "empty"):
-        p = exact_share_p((round(column.values[a].sum()), round(column.values[b].sum())), numbers)
+        p = fisher_exact_p((round(column.values[a].sum()), round(column.values[b].sum())), numbers)
     else:
         sums, sizes = (_summed(place, each, len(inside)) for each in (values, weights))
-        p = permutation_p(sums, sizes, inside % 2 == 0, rng=rng, most=most)
+        p = permutation_p(sums, sizes, inside % 2 == 0, rng=rng, max_permutations=max_permutations)
     return Shift(column.measure, column.category, names, (means[0], means[1]), numbers, p)
 
 

@@ -19,7 +19,7 @@ from ..structures import Finding
 VARIABLE = "DETECT_DATA_ROOTS"  # folders that are trusted besides; a machine's matter, not a file's
 
 _TRUST = f"copy it there, or name its folder in the environment variable {VARIABLE} if you trust who wrote this"
-_MOST_REMEMBERED = 20  # folders of one data set; of more, the folders that hold these
+_MAX_REMEMBERED = 20  # folders of one data set; of more, the folders that hold these
 
 
 def roots_around(folder: Path) -> list[str]:
@@ -51,7 +51,7 @@ def remember(images: Iterable[Path], label_folder: Path) -> None:
     """
     known = _real([label_folder.resolve().parent, *_trusted()])
     folders = _outermost({os.path.realpath(image.parent) for image in images})
-    while len(folders) > _MOST_REMEMBERED:
+    while len(folders) > _MAX_REMEMBERED:
         folders = _outermost({str(Path(folder).parent) for folder in folders})
     new = [each for each in folders if not is_inside(each, known) and each != Path(each).anchor]
     file = _memory()
@@ -74,7 +74,7 @@ def is_inside(path: str | os.PathLike[str], roots: Sequence[str]) -> bool:
     return any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
 
 
-def image_beside(folder: Path, file_name: str) -> Path:
+def image_next_to(folder: Path, file_name: str) -> Path:
     """The image that labels in a folder name.
 
     Raises:
@@ -82,11 +82,11 @@ def image_beside(folder: Path, file_name: str) -> Path:
     """
     path = folder / file_name
     if not is_inside(path, roots_around(folder)):
-        raise leads_out(f"the name {file_name!r}", folder)
+        raise outside_data_error(f"the name {file_name!r}", folder)
     return path
 
 
-def leads_out(what: str, where: Path) -> DataError:
+def outside_data_error(what: str, where: Path) -> DataError:
     """The refusal of ``what``, named in ``where``."""
     return DataError(f"{what} leads out of the data", where=where, fix=_TRUST)
 
@@ -194,7 +194,7 @@ def files_below(root: Path, inside: Sequence[str] | None = None) -> Iterator[tup
 def _check_links(folder: str, names: Sequence[str], inside: Sequence[str]) -> None:
     for path in (Path(folder, name) for name in names):
         if path.is_symlink() and not is_inside(path, inside):
-            raise leads_out(f"the link to {os.path.realpath(path)}", path)
+            raise outside_data_error(f"the link to {os.path.realpath(path)}", path)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -250,7 +250,7 @@ _DERIVED = re.compile(r"segmentation\w*|\w*visuali[sz]ations?|vis|masks?|overlay
 
 
 @dataclass(slots=True)
-class Pairs:
+class FilePairs:
     """Images and label files that belong together, and those without a partner.
 
     Attributes:
@@ -288,7 +288,7 @@ def without_derived(images: Sequence[Path], roots: Sequence[Path]) -> tuple[list
     return [path for path in images if path not in out], findings
 
 
-def pair(images: Sequence[Path], labels: Sequence[Path], roots: Sequence[Path], *, sure: bool = False) -> Pairs:
+def pair(images: Sequence[Path], labels: Sequence[Path], roots: Sequence[Path], *, sure: bool = False) -> FilePairs:
     """Pair files by their names without suffix, in any folders; several files of one name by their folders.
 
     The same folder comes first (``test/1.png`` and ``test/1.txt``), then folders below one root that differ only in
@@ -306,7 +306,7 @@ def pair(images: Sequence[Path], labels: Sequence[Path], roots: Sequence[Path], 
         groups[stem(path)][0].append(path)
     for path in labels:
         groups[stem(path)][1].append(path)
-    pairs = Pairs()
+    pairs = FilePairs()
     folders = _Folders(roots)
     for name, (same_images, same_labels) in groups.items():
         if len(same_images) <= 1 and len(same_labels) <= 1:
@@ -334,7 +334,7 @@ class _Folders:
         return path.parts[: _depth(path, self._roots, self._depths)], self.kind(path)
 
 
-def _settle(pairs: Pairs, images: Sequence[Path], labels: Sequence[Path]) -> None:
+def _settle(pairs: FilePairs, images: Sequence[Path], labels: Sequence[Path]) -> None:
     if images and labels:
         pairs.label_of[images[0]] = labels[0]
     else:
@@ -343,7 +343,7 @@ def _settle(pairs: Pairs, images: Sequence[Path], labels: Sequence[Path]) -> Non
 
 
 def _by_folder(
-    pairs: Pairs, name: str, images: list[Path], labels: list[Path], folders: _Folders, *, sure: bool
+    pairs: FilePairs, name: str, images: list[Path], labels: list[Path], folders: _Folders, *, sure: bool
 ) -> None:
     """Settle a group of files of one name of which there are several of a kind."""
     matched = _unique_pairs(images, labels, lambda path: path.parent)
@@ -393,7 +393,7 @@ def _without(paths: Sequence[Path], others: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path not in out]
 
 
-def _without_copies(pairs: Pairs, what: str, left: list[Path], known: Sequence[Path]) -> list[Path]:
+def _without_copies(pairs: FilePairs, what: str, left: list[Path], known: Sequence[Path]) -> list[Path]:
     """Files that equal none of those in use, and a warning about the others."""
     if not left:
         return left
@@ -417,7 +417,7 @@ def _with_two_labels(
     return {image: label for image, label in found.items() if image is not None}
 
 
-def _by_loose_name(pairs: Pairs, loosely: Callable[[Path], str]) -> None:
+def _by_loose_name(pairs: FilePairs, loosely: Callable[[Path], str]) -> None:
     """``a.JPG`` and ``A.txt``, or ``a.jpg`` and ``a.jpg.txt``, where just one image and one label file are so."""
     by_key: dict[str, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
     for path in pairs.images:

@@ -1,4 +1,4 @@
-"""Detections -> draft labels, in the format of the tool that they are to be corrected in."""
+"""Detections -> pre-annotations, in the format of the tool that they are to be corrected in."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ..errors import DataError
 from ..fileio import write_json
 from ..structures import Box, Dataset, Detections, Finding, Image, Xyxy
 from . import coco, yolo
-from .convert import losses
+from .convert import lossy_fields
 from .formats import WRITERS
 from .image_finder import common_folder
 from .paths import relative, remember
 
-PART = "drafts"
+PRE_ANNOTATIONS = "pre_annotations"
 _PIXEL_DECIMALS, _SCORE_DECIMALS = 2, 4
 
 
-def draft(path: Path, width: int, height: int, found: Detections) -> Image:
+def pre_annotate(path: Path, width: int, height: int, found: Detections) -> Image:
     """An image with its detections as boxes, in their order.
 
     Boxes are cut at the image's borders and rounded to hundredths of a pixel; what has no area then is left out.
@@ -38,21 +38,23 @@ def draft(path: Path, width: int, height: int, found: Detections) -> Image:
     return Image(path, width, height, tuple(boxes))
 
 
-def refuse_taken(target: str, out: Path) -> None:
-    """Raise DataError if drafts written to ``out`` would replace or mix with something, so that it is known early."""
+def check_not_overwriting(target: str, out: Path) -> None:
+    """Raise DataError if pre-annotations written to ``out`` would replace or mix with something: known early."""
     places = {
-        "coco": [out / f"{PART}.json"],
-        "csv": [out / f"{PART}.csv"],
+        "coco": [out / f"{PRE_ANNOTATIONS}.json"],
+        "csv": [out / f"{PRE_ANNOTATIONS}.csv"],
         "yolo": [out / "data.yaml", out / "images", out / "labels"],
-    }.get(target, [out / PART])
+    }.get(target, [out / PRE_ANNOTATIONS])
     for place in places:
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise DataError(
-                "something is there already, and drafts replace nothing", where=place, fix="choose another folder"
+                "something is there already, and pre-annotations replace nothing",
+                where=place,
+                fix="choose another folder",
             )
 
 
-def write_drafts(
+def write_pre_annotations(
     images: Sequence[Image],
     categories: tuple[str, ...],
     target: str,
@@ -61,17 +63,17 @@ def write_drafts(
     description: str,
     scores: bool = False,
 ) -> tuple[Path, list[Finding]]:
-    """Write draft labels: ``out/drafts.json`` or ``.csv``, or images and labels in ``out/drafts``; YOLO takes ``out``.
+    """Write pre-annotations: ``out/pre_annotations.json``, ``.csv`` or folder; YOLO takes ``out``.
 
     COCO and CSV leave the images where they are. COCO names them from the folder on that holds them all, as annotation
     tools know them, and tells that folder as ``image_root`` in ``info``, so that this library finds them again.
 
     Args:
-        images: as ``draft`` makes them; those without boxes are written, too.
+        images: as ``pre_annotate`` makes them; those without boxes are written, too.
         categories: all names that the detector knows.
         target: a key of ``WRITERS``.
         out: folder to write to.
-        description: what these drafts are, for COCO's ``info``.
+        description: what these pre-annotations are, for COCO's ``info``.
         scores: YOLO gets a sixth column.
 
     Returns:
@@ -80,16 +82,16 @@ def write_drafts(
     Raises:
         DataError: something is there already, or the format can't hold a name.
     """
-    refuse_taken(target, out)
+    check_not_overwriting(target, out)
     dataset = Dataset(tuple(images), categories)
     if target == "coco":
         root = common_folder([image.path for image in images])
         data = coco.to_dict(dataset, root or out)
         told = {coco.IMAGE_ROOT: relative(root, out).as_posix()} if root else {}
-        write_json(out / f"{PART}.json", {**data, "info": {"description": description, **told}})
+        write_json(out / f"{PRE_ANNOTATIONS}.json", {**data, "info": {"description": description, **told}})
         remember((image.path for image in images), out)
-        return out / f"{PART}.json", []
-    parts = {PART: dataset}
+        return out / f"{PRE_ANNOTATIONS}.json", []
+    parts = {PRE_ANNOTATIONS: dataset}
     written = yolo.write(parts, out, scores=scores) if target == "yolo" else WRITERS[target](parts, out)
-    findings = losses(parts, target, out, scores=scores)
-    return (out if target == "yolo" else written[PART]), findings
+    findings = lossy_fields(parts, target, out, scores=scores)
+    return (out if target == "yolo" else written[PRE_ANNOTATIONS]), findings

@@ -251,7 +251,7 @@ def part_of(path: Path, roots: Sequence[Path]) -> str:
     return next((name.lower() for name in reversed(folders[max(inside, 0) :]) if name.lower() in PARTS), "")
 
 
-def read_label_text(path: Path, most: int, converted: Converted | None = None) -> str:
+def read_label_text(path: Path, max_bytes: int, converted: Converted | None = None) -> str:
     """The text of a label file.
 
     Raises:
@@ -260,7 +260,7 @@ def read_label_text(path: Path, most: int, converted: Converted | None = None) -
     from ..fileio import decode
 
     try:
-        data = read_bytes(path, most)
+        data = read_bytes(path, max_bytes)
         text = decode(data)
     except OSError as error:
         raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None

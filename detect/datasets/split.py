@@ -56,7 +56,7 @@ def parse_split(text: str) -> Ranges | Fractions:
     return _ranges(text, pairs)
 
 
-def by_number(stems: Sequence[str], split: Ranges) -> tuple[dict[str, list[int]], list[int]]:
+def split_by_number(stems: Sequence[str], split: Ranges) -> tuple[dict[str, list[int]], list[int]]:
     """Divide by the number at the end of each file's stem (``crazing_12`` has 12).
 
     Returns:
@@ -80,7 +80,7 @@ def by_number(stems: Sequence[str], split: Ranges) -> tuple[dict[str, list[int]]
     return parts, rest
 
 
-def by_fraction(
+def split_by_fraction(
     labels: Sequence[Collection[str]], split: Fractions, *, groups: Sequence[int], seed: int
 ) -> dict[str, list[int]]:
     """Divide at random, so that every part has its share of every class's images.
@@ -110,12 +110,12 @@ def by_fraction(
     return parts
 
 
-def into_folds(
+def split_into_folds(
     labels: Sequence[Collection[str]], count: int, *, groups: Sequence[int], seed: int
 ) -> dict[str, list[int]]:
     """``fold1_train``, ``fold1_val``, ... ``fold<count>_val``; each image is in exactly one val part.
 
-    Args, stratification and errors as in ``by_fraction``.
+    Args, stratification and errors as in ``split_by_fraction``.
     """
     if count < 2:
         raise DataError(f"{count} folds leave nothing to judge on", fix="ask for 2 or more")
@@ -140,16 +140,16 @@ def _deal(labels: Sequence[Collection[str]], shares: list[float], groups: Sequen
     # An image without objects counts as a class of its own, whose name no label can have.
     content = {g: Counter(label for i in ids for label in (labels[i] or ("",))) for g, ids in members.items()}
     order = list(members)
-    dice = random.Random(seed)
-    dice.shuffle(order)
+    rng = random.Random(seed)
+    rng.shuffle(order)
     order.sort(key=lambda g: -len(members[g]))  # large groups first, while there is room for them
 
     # Images of several classes are dealt out evenly among themselves; those of one class then fill up to the image.
     several = [g for g in order if len(content[g]) > 1]
     single = [g for g in order if len(content[g]) == 1]
     empty: dict[int, int] = {}
-    first = _deal_groups(several, several, empty, members, content, shares, dice)
-    home = _deal_groups(single, order, first, members, content, shares, dice)
+    first = _deal_groups(several, several, empty, members, content, shares, rng)
+    home = _deal_groups(single, order, first, members, content, shares, rng)
     parts: list[list[int]] = [[] for _ in shares]
     for group, part in home.items():
         parts[part] += members[group]
@@ -163,7 +163,7 @@ def _deal_groups(
     members: Mapping[int, list[int]],
     content: Mapping[int, Counter[str]],
     shares: list[float],
-    dice: random.Random,
+    rng: random.Random,
 ) -> dict[int, int]:
     """Find a part for each group of ``waiting``, so that ``among`` is even when those in ``home`` stay there."""
     totals = sum((content[g] for g in among), Counter[str]())
@@ -187,7 +187,7 @@ def _deal_groups(
             most = max(wanting[rarest] for wanting in lack)
             # Within one image of the greatest lack every part is as good for the class; then its room decides.
             near = [p for p in range(len(shares)) if lack[p][rarest] > most - 1]
-            settle(group, max(near, key=lambda p: (round(room[p], 9), dice.random())))
+            settle(group, max(near, key=lambda p: (round(room[p], 9), rng.random())))
             del left[group]
     return home
 
@@ -301,7 +301,7 @@ def named_groups(images: Sequence[Image], pattern: str) -> list[list[int]]:
     return list(members.values())
 
 
-def told(images: Sequence[Image], groups: Sequence[Sequence[int]], pattern: str) -> Finding:
+def grouping_note(images: Sequence[Image], groups: Sequence[Sequence[int]], pattern: str) -> Finding:
     """How the pattern grouped them, for who reads the audit."""
     largest = max(groups, key=len)
     message = (

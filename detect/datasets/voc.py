@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..fileio import copy, new_folder, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .paths import NamedImages, Pairs, pair, stem, unique_names, walk, without_derived
+from .paths import FilePairs, NamedImages, pair, stem, unique_names, walk, without_derived
 from .reading import (
     DEFAULTS,
     Converted,
@@ -202,7 +202,7 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
     return {part: out / part for part in parts}
 
 
-def _without_partner(pairs: Pairs, options: ReadOptions) -> list[Finding]:
+def _without_partner(pairs: FilePairs, options: ReadOptions) -> list[Finding]:
     findings = []
     fix = "write one, without objects if there are none, or --allow-empty takes the image as without objects"
     for path in pairs.images if not options.allow_empty else ():

@@ -24,7 +24,7 @@ from .paths import (
     NamedImages,
     files_below,
     is_inside,
-    leads_out,
+    outside_data_error,
     pair,
     roots_around,
     unique_names,
@@ -340,7 +340,7 @@ def _root(content: Mapping[str, Any], file: Path) -> Path:
     if not os.path.isdir(root):  # noqa: PTH112  # of any name, however long
         return file.parent
     if not is_inside(root, roots_around(file.parent)):
-        raise leads_out(f"its path {base!r}", file)
+        raise outside_data_error(f"its path {base!r}", file)
     return root
 
 
@@ -481,7 +481,11 @@ def _place(value: str, part: str, about: Description, findings: list[Finding]) -
                 return path
             outside = path
     severity = "error" if outside else _severity(part)
-    why = sentence(leads_out(f"{part}: {value}", about.file)) if outside else f"{part} is {value}, which does not exist"
+    why = (
+        sentence(outside_data_error(f"{part}: {value}", about.file))
+        if outside
+        else f"{part} is {value}, which does not exist"
+    )
     fix = "" if outside else "; correct it or remove the line"
     findings.append(Finding("part missing", severity, about.file, f"{why}{fix}"))
     return None

@@ -17,7 +17,7 @@ from torchvision.models.detection import FasterRCNN
 from ..config.schema import Config, DataConfig
 from ..data.clips import ClipLoader
 from ..data.dataset import DetectionDataset, read_dataset
-from ..data.loader import SeededLoader, TrainingLoader, shortage_told
+from ..data.loader import SeededLoader, TrainingLoader, explain_out_of_memory
 from ..data.transforms import Augment, Windows
 from ..datasets import coco
 from ..datasets.audit import SHORT, check_boxes
@@ -27,7 +27,7 @@ from ..evaluation.summary import average_precision
 from ..fileio import free_bytes
 from ..inference.detection import coco_results
 from ..inference.predictor import detect_labelled
-from ..models.distributed import Team
+from ..models.distributed import World
 from ..structures import Dataset, Image
 
 _SHARE = 0.5  # of the free memory, where the configuration gives no limit
@@ -144,7 +144,7 @@ class Validator:
         channels: of the detector.
         cache: keep decoded images in memory.
         max_value: white of 16-bit images; None: 65535.
-        team: the processes that judge together.
+        world: the processes that judge together.
 
     Attributes:
         images: those that this process looks at.
@@ -152,12 +152,12 @@ class Validator:
     """
 
     def __init__(
-        self, dataset: Dataset, *, channels: int, cache: bool, max_value: int | None = None, team: Team
+        self, dataset: Dataset, *, channels: int, cache: bool, max_value: int | None = None, world: World
     ) -> None:
-        self.team, self.total = team, len(dataset.images)
+        self.world, self.total = world, len(dataset.images)
         self._truth = coco.to_dict(dataset, Path())
         self._ids = dataset.category_ids()
-        self._positions = shares(dataset.images, team.size)[team.rank]
+        self._positions = shares(dataset.images, world.size)[world.rank]
         own = [dataset.images[i] for i in self._positions]
         if any(image.frame is None for image in dataset.images):  # then every image is seen alone, strip or not
             own = [replace(image, frame=None) for image in own]
@@ -177,10 +177,10 @@ class Validator:
         seen = detect_labelled(model, self.images, self.images.categories, trained=side)
         own = {self._positions[i]: found for i, found in seen}
         model.train(training)
-        found = {position: each for shares in self.team.gathered(own) for position, each in shares.items()}
-        judged: dict[str, Any] = self.team.told(
+        found = {position: each for shares in self.world.gathered(own) for position, each in shares.items()}
+        judged: dict[str, Any] = self.world.told(
             average_precision(self._truth, coco_results([found[i] for i in range(self.total)], self._ids))
-            if self.team.leads
+            if self.world.is_main_process
             else None
         )
         return judged
@@ -198,17 +198,19 @@ def shares(images: Sequence[Image], size: int) -> list[list[int]]:
     return [sorted(positions) for positions in dealt]
 
 
-def read_data(data: DataConfig, *, team: Team, say: Callable[[str], None]) -> tuple[DetectionDataset, Validator | None]:
+def read_data(
+    data: DataConfig, *, world: World, say: Callable[[str], None]
+) -> tuple[DetectionDataset, Validator | None]:
     """The training images and, if there are any to judge on, what judges.
 
     Args:
         data: its files, channels and cache.
-        team: the processes that share the training, each with its own images in memory.
+        world: the processes that share the training, each with its own images in memory.
         say: gets a line on what the images take in memory, before they are read.
 
     Raises:
         DataError: labels or images that can't be used; every image is read once, so that none fails in mid-epoch;
-            one that isn't kept in memory by one process of the team.
+            one that isn't kept in memory by one process of the group.
         MemoryShortageError: the images don't fit.
     """
     records = read_dataset(data.train, role="data.train", only=data.train_images)
@@ -222,15 +224,15 @@ def read_data(data: DataConfig, *, team: Team, say: Callable[[str], None]) -> tu
     if data.val is not None:
         held_out = read_dataset(data.val, role="data.val", categories=records.categories)
         refuse_errors(held_out, data.val)
-        validator = Validator(held_out, channels=data.channels, cache=data.cache, max_value=data.max_value, team=team)
-    room = cache_room(data.cache_gb, team.size) if data.cache else 0.0
-    with shortage_told("reading the images", "set data.cache=false, which reads them anew in every epoch"):
-        fill([images, *([validator.images] if validator else [])], room, say=say, share=(team.rank, team.size))
-    images.brightest = max((each for each in team.gathered(images.brightest) if each is not None), default=None)
+        validator = Validator(held_out, channels=data.channels, cache=data.cache, max_value=data.max_value, world=world)
+    room = cache_room(data.cache_gb, world.size) if data.cache else 0.0
+    with explain_out_of_memory("reading the images", "set data.cache=false, which reads them anew in every epoch"):
+        fill([images, *([validator.images] if validator else [])], room, say=say, share=(world.rank, world.size))
+    images.brightest = max((each for each in world.gathered(images.brightest) if each is not None), default=None)
     return images, validator
 
 
-def check_batches(config: Config, team: Team) -> None:
+def check_batches(config: Config, world: World) -> None:
     """Refuse a memory that has nothing to learn from, batches of broken clips or uneven shares, windows of clips.
 
     Raises:
@@ -249,17 +251,17 @@ def check_batches(config: Config, team: Team) -> None:
     if config.data.window is not None and config.model.input_size is not None:
         found = "windows and whole images would be resized by different factors"
         raise ConfigError(found, where="model.input_size", fix="leave it out where data.window is set")
-    team.check_shares(batch_size // length)
+    world.check_shares(batch_size // length)
 
 
-def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.device, team: Team) -> SeededLoader:
+def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.device, world: World) -> SeededLoader:
     """Batches of this process.
 
     Args:
         config: its sections data, clips, augment and train are looked at.
         dataset: the training images.
         device: what the batches go to.
-        team: the processes that share each batch.
+        world: the processes that share each batch.
 
     Raises:
         DataError: clips are asked for, and the images are in no order; or fewer images or clips than processes.
@@ -267,7 +269,7 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
     """
     spare = min(8, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
     workers = spare if config.data.workers == "auto" else config.data.workers
-    seed, share, pin = config.train.seed, (team.rank, team.size), device.type == "cuda"
+    seed, share, pin = config.train.seed, (world.rank, world.size), device.type == "cuda"
     clips, augment = config.clips, _augment(config, dataset)
     at_once = config.train.batch_size // clips.length
     if clips.length > 1:

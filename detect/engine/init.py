@@ -91,7 +91,7 @@ _BY_CLASS = ("predictor.score.weight", "predictor.score.bias")  # a row for back
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LoadedWeights:
     """What a detector has from another one.
 
     Attributes:
@@ -139,7 +139,7 @@ def starting_detector(
 
 
 @torch.no_grad()
-def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpoint, *, where: Path) -> Taken:
+def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpoint, *, where: Path) -> LoadedWeights:
     """Replace weights by those of a trained detector wherever name and shape agree, running statistics included.
 
     The outputs for classes are taken over class by class, by name, that for background always.
@@ -175,7 +175,7 @@ def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpo
         fix = "leave out keys of the model section, which then come from there, or start without train.init"
         raise ConfigError(found, where=where, fix=fix)
     model.load_state_dict(fitting, strict=False)
-    return Taken(share, tuple(name for name in categories if name in known))
+    return LoadedWeights(share, tuple(name for name in categories if name in known))
 
 
 def _with_rows(mine: Tensor, theirs: Tensor, rows: list[tuple[int, int]]) -> Tensor:

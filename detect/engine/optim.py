@@ -57,7 +57,7 @@ def weights_seed(seed: int) -> int:
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """For what an epoch draws, so that it is the same in a resumed run and another on each process of a team."""
+    """For what an epoch draws, so that it is the same in a resumed run and another on each process of a group."""
     return _derived(seed, _EPOCH, epoch, *([rank] if rank else []))
 
 

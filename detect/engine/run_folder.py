@@ -24,7 +24,7 @@ import torch
 from ..config.loading import differing_keys, load_config, to_yaml
 from ..config.schema import Config
 from ..errors import CheckpointError, ConfigError, DataError
-from ..fileio import PART, flush_to_disk, naming, read_json, read_json_lines, write_text
+from ..fileio import PART_SUFFIX, fsync_file, name_os_errors, read_json, read_json_lines, write_text
 from ..models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
@@ -352,9 +352,9 @@ class RunFolder:
         Raises:
             CheckpointError: the disk is full or can't be written.
         """
-        with _told(self.log), naming(self.log), self.log.open("a", encoding="utf-8") as file:
+        with _told(self.log), name_os_errors(self.log), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-            flush_to_disk(file)  # before the checkpoint, which is nothing without its log
+            fsync_file(file)  # before the checkpoint, which is nothing without its log
 
     def read_log(self) -> list[dict[str, Any]]:
         """All epochs so far; a line cut short by a crash is passed over, its epoch is trained again."""
@@ -382,7 +382,7 @@ class RunFolder:
 
     def _tidy(self) -> None:
         """Remove what a killed process was writing; only for who holds the lock."""
-        for path in self.dir.glob(f".*{PART}"):
+        for path in self.dir.glob(f".*{PART_SUFFIX}"):
             path.unlink(missing_ok=True)
 
 
@@ -391,5 +391,5 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fix = "free some space or mend the permissions; --resume goes on after the last checkpoint"
+        fix = "free some space or fix the permissions; --resume goes on after the last checkpoint"
         raise CheckpointError(f"can't write it ({error.strerror})", where=path, fix=fix) from None

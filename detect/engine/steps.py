@@ -20,12 +20,12 @@ from ..config.schema import TrainConfig
 from ..data.dataset import DetectionDataset
 from ..data.loader import Batch
 from ..errors import ConfigError, DivergenceError
-from ..fileio import whole_file
+from ..fileio import atomic_write
 from ..images import Pixels, write_image
 from ..models.checkpoint import save_tensors
-from ..models.distributed import Team
+from ..models.distributed import World
 from ..models.faster_rcnn import StripDetector
-from ..visualize import Mark, class_colours, contact_sheet, draw_marks
+from ..visualize import StyledBox, class_colours, contact_sheet, draw_styled_boxes
 from .optim import Ema
 
 _REMEMBERED = 100  # steps
@@ -104,7 +104,7 @@ class BadSteps:
     Args:
         folder: the run folder.
         dataset: the training images.
-        team: the processes whose shares make up a batch; all of them meet a bad step together.
+        world: the processes whose shares make up a batch; all of them meet a bad step together.
         action: "stop" or "skip".
         in_a_row: so many steps are skipped one after another, the next stops the training.
         say: gets a line for each skipped step.
@@ -114,13 +114,13 @@ class BadSteps:
         self,
         folder: Path,
         dataset: DetectionDataset,
-        team: Team,
+        world: World,
         *,
         action: Literal["stop", "skip"],
         in_a_row: int,
         say: Callable[[str], None],
     ) -> None:
-        self.folder, self.dataset, self.team = folder / "bad_steps", dataset, team
+        self.folder, self.dataset, self.world = folder / "bad_steps", dataset, world
         self.action, self.in_a_row, self._say = action, in_a_row, say
         self.row = 0  # bad steps since the last good one
 
@@ -130,7 +130,7 @@ class BadSteps:
         Raises:
             DivergenceError: the training has to stop.
         """
-        shares = self.team.gathered((batch.images, batch.targets, *self._files(batch)))
+        shares = self.world.gathered((batch.images, batch.targets, *self._files(batch)))
         images, targets, files, others = (list(chain.from_iterable(parts)) for parts in zip(*shares))
         content = {
             "reason": reason,
@@ -142,7 +142,7 @@ class BadSteps:
             "others": others,
             "categories": self.dataset.categories,
         }
-        place = self._save(content, moment) if self.team.leads else ""
+        place = self._save(content, moment) if self.world.is_main_process else ""
         names = ", ".join(_named(file, mixed) for file, mixed in zip(files, others))
         found = f"{reason} in {moment} on {names}; the batch is {place}"
         self.row += 1
@@ -169,7 +169,7 @@ class BadSteps:
         if not path.exists() and len(list(self.folder.glob("*.pt"))) >= _KEPT:
             return f"not saved, as {self.folder} holds {_KEPT} already"
         try:
-            with whole_file(path) as file:
+            with atomic_write(path) as file:
                 save_tensors(content, file)
             write_image(path.with_suffix(".png"), _sheet(content))
         except OSError as error:
@@ -189,12 +189,12 @@ def _sheet(content: dict[str, Any]) -> Pixels:
     pictures = []
     for image, target, file in zip(content["images"], content["targets"], content["files"]):
         height, width = image.shape[-2:]
-        marks = [Mark((0, 0, width, height), Path(file).name, (160, 160, 160))]
+        marks = [StyledBox((0, 0, width, height), Path(file).name, (160, 160, 160))]
         for xyxy, label in zip(target["boxes"].tolist(), target["labels"].tolist()):
             name = categories[label - 1]
-            marks.append(Mark(tuple(xyxy), name, colours[name]))
+            marks.append(StyledBox(tuple(xyxy), name, colours[name]))
         scale = -(-_SHEET_SIDE // max(width, height))
-        pictures.append(draw_marks(_pixels(image), marks, scale=scale))
+        pictures.append(draw_styled_boxes(_pixels(image), marks, scale=scale))
     return contact_sheet(pictures, columns=4)
 
 
@@ -217,7 +217,7 @@ class Stepper:
         settings: of the weight average, of the largest gradient, and of when a loss is absurd.
         precision: "float32", or "bfloat16" for autocast.
         device: where ``model`` is.
-        team: the processes that learn together, each from its share of every batch.
+        world: the processes that learn together, each from its share of every batch.
     """
 
     def __init__(
@@ -229,16 +229,16 @@ class Stepper:
         settings: TrainConfig,
         precision: str,
         device: torch.device,
-        team: Team,
+        world: World,
     ) -> None:
         self.model, self.judged, self.optimizer = model.train(), judged.eval(), optimizer
         self.ema = Ema(model, settings.ema_decay, settings.ema_reach)
         self.clip_norm, self.precision, self.device = settings.clip_norm, precision, device
         self.watch = LossWatch(settings.absurd_loss)
-        self.team, self._learner = team, team.wrapped(self.model, rests=isinstance(model, StripDetector))
+        self.world, self._learner = world, world.wrapped(self.model, rests=isinstance(model, StripDetector))
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
-        """Learn from one batch at a learning rate; returns each loss, averaged over the team.
+        """Learn from one batch at a learning rate; returns each loss, averaged over the group.
 
         Raises:
             BadStepError: a loss or the gradient is no finite number, or the loss is absurd; weights and statistics are
@@ -249,7 +249,7 @@ class Stepper:
             group["lr"] = rate
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         losses = self._losses(batch.to(self.device))
-        values = self.team.mean({name: float(value.detach()) for name, value in losses.items()})
+        values = self.world.mean({name: float(value.detach()) for name, value in losses.items()})
         fault = self.watch.fault(values) or self._descend(losses)
         if fault is not None:
             self.optimizer.zero_grad(set_to_none=True)

@@ -11,12 +11,12 @@ import torch
 
 from ..config.schema import Config
 from ..data.dataset import depth_in_words
-from ..data.loader import SeededLoader, shortage_told
+from ..data.loader import SeededLoader, explain_out_of_memory
 from ..data.transforms import Windows
 from ..errors import DivergenceError
 from ..inference.detection import resolve_device
 from ..models.checkpoint import Checkpoint, save_checkpoint
-from ..models.distributed import Team, joined, local_device, was_restarted
+from ..models.distributed import World, joined, local_device, was_restarted
 from ..models.faster_rcnn import parts, proposal_strides
 from .data import check_batches, read_data, step_needs, training_loader, warnings_about
 from .init import starting_detector
@@ -32,7 +32,7 @@ def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str,
     Args:
         config: the resolved configuration.
         resume: continue ``config.run.dir`` from its last epoch; a folder without a checkpoint starts anew. So does a
-            team that torchrun has started again after a loss.
+            group that torchrun has started again after a loss.
         on_epoch: gets each line of the log once its checkpoint is written; what it raises ends the training there.
 
     Returns:
@@ -45,28 +45,28 @@ def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str,
         TeamError: another process of the training was lost.
     """
     device, folder = local_device(resolve_device(config.train.device)), RunFolder(config.run.dir)
-    with exact_arithmetic(device, wanted=config.train.deterministic), joined(device) as team, folder.lock:
-        resume = any(team.gathered(resume or was_restarted()))  # on each machine torchrun counts its own losses only
-        return _Training(config, device, team, folder, resume=resume).run(on_epoch)
+    with exact_arithmetic(device, wanted=config.train.deterministic), joined(device) as world, folder.lock:
+        resume = any(world.gathered(resume or was_restarted()))  # on each machine torchrun counts its own losses only
+        return _Training(config, device, world, folder, resume=resume).run(on_epoch)
 
 
 class _Training:
     """One run from its data to its last epoch; built once, run once."""
 
-    def __init__(self, config: Config, device: torch.device, team: Team, folder: RunFolder, *, resume: bool) -> None:
-        self.config, self.device, self.team, self.folder = config, device, team, folder
-        self.console = TrainingConsole(quiet=not team.leads)
-        check_batches(config, team)
+    def __init__(self, config: Config, device: torch.device, world: World, folder: RunFolder, *, resume: bool) -> None:
+        self.config, self.device, self.world, self.folder = config, device, world, folder
+        self.console = TrainingConsole(quiet=not world.is_main_process)
+        check_batches(config, world)
         self.precision = resolve_precision(config.train.precision, self.device)
-        if team.leads and folder.dir.is_dir():
+        if world.is_main_process and folder.dir.is_dir():
             self._warn(folder.take())  # before anything in it is read, as who holds it may be changing it
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
             proposal_strides(config.model, config.data.channels)  # names a backbone that can't be built, likewise now
-        self.dataset, self.validator = read_data(config.data, team=team, say=self.console.say)
-        self.loader = training_loader(config, self.dataset, device=device, team=team)
-        if saved is None and team.leads:
+        self.dataset, self.validator = read_data(config.data, world=world, say=self.console.say)
+        self.loader = training_loader(config, self.dataset, device=device, world=world)
+        if saved is None and world.is_main_process:
             self._warn(self.folder.start(config))
             self._say_start()
         torch.manual_seed(weights_seed(config.train.seed))
@@ -82,12 +82,12 @@ class _Training:
             settings=config.train,
             precision=self.precision,
             device=self.device,
-            team=team,
+            world=world,
         )
         self.bad_steps = BadSteps(
             folder.dir,
             self.dataset,
-            team,
+            world,
             action=config.train.on_bad_step,
             in_a_row=config.train.skips_in_a_row,
             say=self.console.say,
@@ -96,12 +96,12 @@ class _Training:
         self.unjudged: dict[str, Any] | None = None  # log line of an epoch that was trained and not judged
         if saved is not None:
             self._restore(saved)
-            if team.leads:
+            if world.is_main_process:
                 self.folder.rewind(saved)
-        if team.leads:
+        if world.is_main_process:
             paths = [p for p in (config.data.train, config.data.val) if p is not None]
             changes = self.folder.write_environment(
-                device=self.device, precision=self.precision, processes=team.size, data=paths
+                device=self.device, precision=self.precision, processes=world.size, data=paths
             )
             if changes:
                 self._warn(f"{', '.join(changes)}: the run goes on well, but may differ in the last bits of its sums")
@@ -111,12 +111,12 @@ class _Training:
         """All epochs that are left."""
         config, loader = self.config, self.loader
         board = None
-        if config.train.tensorboard and self.team.leads:
+        if config.train.tensorboard and self.world.is_main_process:
             board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
         with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
             while self.unjudged is not None or (self.epoch < config.train.epochs and not self._is_stale()):
                 if self.unjudged is None:
-                    with shortage_told(f"a step of epoch {self.epoch + 1}", step_needs(config)):
+                    with explain_out_of_memory(f"a step of epoch {self.epoch + 1}", step_needs(config)):
                         line = self._train_epoch(loader, self.epoch + 1, bar)
                     self.epoch += 1
                 else:
@@ -124,7 +124,9 @@ class _Training:
                 if self._is_judged(self.epoch):
                     self._save({}, unjudged=line)  # whatever happens to the judgement, the epoch is not lost
                     bar.judging(self.epoch)
-                    with shortage_told(f"judging epoch {self.epoch}", "lower model.input_size, or cut large images"):
+                    with explain_out_of_memory(
+                        f"judging epoch {self.epoch}", "lower model.input_size, or cut large images"
+                    ):
                         assert self.validator is not None
                         line["val"] = self.validator(self.stepper.averaged(), side=self.detector.side)
                 self._keep(line)
@@ -164,7 +166,7 @@ class _Training:
 
     def _train_epoch(self, loader: SeededLoader, epoch: int, bar: EpochBar) -> dict[str, Any]:
         config, steps = self.config.train, len(loader)
-        torch.manual_seed(epoch_seed(config.seed, epoch, self.team.rank))
+        torch.manual_seed(epoch_seed(config.seed, epoch, self.world.rank))
         sums: dict[str, float] = {}
         started, images, rate, learned = time.perf_counter(), 0, 0.0, 0
         for i, batch in enumerate(loader.epoch(epoch)):
@@ -180,7 +182,7 @@ class _Training:
             learned += 1
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
-            images += len(batch.images) * self.team.size
+            images += len(batch.images) * self.world.size
             bar.step(epoch, images / (time.perf_counter() - started), sum(losses.values()))
         if not learned:
             fix = "look at the batches in bad_steps of the run folder, or lower train.lr"
@@ -210,7 +212,7 @@ class _Training:
     def _keep(self, line: dict[str, Any]) -> None:
         """Log and checkpoints of an epoch; every process knows the best score, the leader writes.
 
-        In this order, a process that is killed anywhere in between leaves a folder that ``RunFolder.rewind`` can mend.
+        In this order, a process that is killed anywhere in between leaves a folder that ``RunFolder.rewind`` can fix.
         """
         metrics = line["val"]
         improved = False
@@ -220,15 +222,15 @@ class _Training:
             self.stale = 0 if improved else self.stale + 1
             if improved:
                 self.best_score, self.best_epoch = score, self.epoch
-        if self.team.leads:
+        if self.world.is_main_process:
             self.folder.append_log(line)
         self._save(metrics or {})
-        if improved and self.team.leads:
+        if improved and self.world.is_main_process:
             save_checkpoint(self.folder.best, Checkpoint(self.detector, self.stepper.ema.weights, self.epoch, metrics))
 
     def _save(self, metrics: dict[str, Any], *, unjudged: dict[str, Any] | None = None) -> None:
         """Write last.pt; ``unjudged`` is the log line of an epoch whose judgement is still to come."""
-        if not self.team.leads:
+        if not self.world.is_main_process:
             return
         state = {
             **self.stepper.state(),

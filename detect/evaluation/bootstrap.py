@@ -14,17 +14,17 @@ from scipy.special import stdtrit
 
 from ..errors import DataError
 from .coco_eval import IOU_50, IOU_75
-from .records import Evaluated, OfSize, Truth, groups_with_boxes
+from .records import AreaRangeMatches, CocoEvaluation, GroundTruth, groups_with_boxes
 
 _RECALLS = np.linspace(0, 1, 101)
-_CELLS = 2_000_000  # resamples x detections at a time, so that memory stays below some 50 MB
+_MAX_CELLS = 2_000_000  # resamples x detections at a time, so that memory stays below some 50 MB
 
 Counts = NDArray[np.int64]
 Scores = NDArray[np.float64]
-Figures = dict[tuple[str, str | None], Scores]  # (name, category or None for all) -> float64[resamples]
+MetricSamples = dict[tuple[str, str | None], Scores]  # (name, category or None for all) -> float64[resamples]
 
 
-def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int] | None = None) -> Counts:
+def bootstrap_counts(images: int, *, resamples: int, seed: int, groups: Sequence[int] | None = None) -> Counts:
     """How often each image is drawn when as many as there are are drawn with replacement.
 
     Args:
@@ -43,7 +43,7 @@ def draw_images(images: int, *, resamples: int, seed: int, groups: Sequence[int]
     return np.asarray(drawn[:, of_image], dtype=np.int64)
 
 
-def resampled_precision(evaluated: Evaluated, counts: Counts, of_size: OfSize | None = None) -> Scores:
+def bootstrap_ap(evaluated: CocoEvaluation, counts: Counts, of_size: AreaRangeMatches | None = None) -> Scores:
     """AP at each IoU and of each category on resamples of the images.
 
     It equals what COCOeval gives (up to rounding) on a data set with each image as often as it was drawn, under new
@@ -60,7 +60,7 @@ def resampled_precision(evaluated: Evaluated, counts: Counts, of_size: OfSize | 
     """
     of_size = of_size or evaluated.all_sizes
     truth, found, matches = evaluated.truth, evaluated.found, of_size.matches
-    result = np.full((len(counts), len(matches.truth_of), len(truth.categories)), np.nan)
+    result = np.full((len(counts), len(matches.matched_label), len(truth.categories)), np.nan)
     small = counts.astype(np.int32)
     counts_somewhere = ~matches.ignored.all(axis=0)  # at one IoU or another; those of another size don't
     for k in range(len(truth.categories)):
@@ -69,11 +69,11 @@ def resampled_precision(evaluated: Evaluated, counts: Counts, of_size: OfSize | 
         columns = np.flatnonzero((found.category[matches.order] == k) & counts_somewhere)
         columns = columns[np.argsort(-found.scores[matches.order[columns]], kind="stable")]
         rows = matches.order[columns]
-        places, copies = _laid_out(found.scores[rows], found.image[rows], int(counts.max(initial=1)))
+        places, copies = _expand_ties(found.scores[rows], found.image[rows], int(counts.max(initial=1)))
         columns, image = columns[places], found.image[rows][places]
-        hits, ignored = matches.truth_of[:, columns] >= 0, matches.ignored[:, columns]
+        hits, ignored = matches.matched_label[:, columns] >= 0, matches.ignored[:, columns]
         drawn = np.flatnonzero(boxes)
-        for part in np.array_split(drawn, 1 + len(drawn) * len(columns) // _CELLS):
+        for part in np.array_split(drawn, 1 + len(drawn) * len(columns) // _MAX_CELLS):
             weights = small[np.ix_(part, image)]
             if copies.any():
                 weights = np.where(copies > 0, weights >= copies, weights)
@@ -81,23 +81,23 @@ def resampled_precision(evaluated: Evaluated, counts: Counts, of_size: OfSize | 
     return result
 
 
-def by_figure(values: Scores, categories: Sequence[str]) -> Iterator[tuple[tuple[str, str | None], Scores]]:
+def by_metric(values: Scores, categories: Sequence[str]) -> Iterator[tuple[tuple[str, str | None], Scores]]:
     """Figures of each run, float64[resamples, runs], by (name, category or None), of float64[resamples, runs, T, K]."""
     by_name = {"AP": values.mean(axis=2), "AP50": values[:, :, IOU_50], "AP75": values[:, :, IOU_75]}
     for name, of_class in by_name.items():
-        yield (name, None), mean_of_defined(np.moveaxis(of_class, -1, 0))
+        yield (name, None), nan_mean(np.moveaxis(of_class, -1, 0))
         for k, category in enumerate(categories):
             yield (name, category), of_class[..., k]
 
 
-def mean_of_defined(values: Scores) -> Scores:
+def nan_mean(values: Scores) -> Scores:
     """Mean over the first axis of what is no NaN; NaN where nothing is."""
     defined = np.isfinite(values)
     count = defined.sum(axis=0)
     return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def interval_ends(
+def bootstrap_interval(
     values: Scores, groups: Collection[int], confidence: float, *, above: float | None = None
 ) -> tuple[float, float]:
     """The ends of an interval: percentiles of resampled values.
@@ -131,7 +131,7 @@ def interval_ends(
     return float(low), float(high)
 
 
-def _laid_out(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _expand_ties(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ranked detections of one category, laid out so that the copies of an image come out in the right order.
 
     The copies of a detection follow each other in the ranking and so share one place, weighted by their number. Where
@@ -160,7 +160,7 @@ def _average_precision(
     """
     ranks = np.cumsum(weights, axis=1, dtype=np.int32)
     result = np.zeros((len(weights), len(hits)))
-    recalls, row = _recalls_reached(boxes)
+    recalls, row = _recall_points_reached(boxes)
     for t in range(len(hits)):
         at = np.flatnonzero(hits[t])
         if not len(at):
@@ -178,7 +178,7 @@ def _average_precision(
     return result
 
 
-def _recalls_reached(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _recall_points_reached(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many of the 101 recalls so many hits reach, looked up because a search for each hit takes most of the time.
 
     Returns:
@@ -189,7 +189,7 @@ def _recalls_reached(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArr
     return np.searchsorted(_RECALLS, hits / distinct[:, None], side="right"), row.ravel()
 
 
-def seed_noise(of_runs: NDArray[np.float64], seed: tuple[int, int] | None) -> NDArray[np.float64]:
+def seed_noise(run_scores: NDArray[np.float64], seed: tuple[int, int] | None) -> NDArray[np.float64]:
     """Draws of that move, to be added to the mean over runs on resampled images.
 
     Runs are drawn with replacement, as many as there are, and the mean of their scores on the images as they are is
@@ -199,15 +199,15 @@ def seed_noise(of_runs: NDArray[np.float64], seed: tuple[int, int] | None) -> ND
     seeds, by the method of moments), else it would count twice.
 
     Args:
-        of_runs: float64[1 + resamples, runs], scores on the images as they are and on each resample of them.
+        run_scores: float64[1 + resamples, runs], scores on the images as they are and on each resample of them.
         seed: of the draws; None: no noise.
 
     Returns:
         float64[1 + resamples], 0 in the first row; all 0 for one run, or where runs differ by their luck alone.
     """
-    rows, runs = of_runs.shape
+    rows, runs = run_scores.shape
     noise = np.zeros(rows)
-    differences = of_runs - of_runs.mean(axis=1, keepdims=True)
+    differences = run_scores - run_scores.mean(axis=1, keepdims=True)
     spread = differences[0].var() * runs / max(runs - 1, 1)
     if seed is None or not spread > 0:  # NaN has no spread either
         return noise
@@ -237,7 +237,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Intervals:
+class MetricIntervals:
     """Intervals of AP, AP50 and AP75.
 
     Attributes:
@@ -252,7 +252,7 @@ class Intervals:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Resampled:
+class BootstrapSamples:
     """AP of one system's runs on resamples of its images; make it with ``resample``.
 
     Attributes:
@@ -266,14 +266,14 @@ class Resampled:
 
     categories: tuple[str, ...]
     folds: tuple[NDArray[np.float64], ...]
-    truths: tuple[Truth, ...]
+    truths: tuple[GroundTruth, ...]
     counts: tuple[NDArray[np.int64], ...]
     scenes: dict[str | None, list[int]]
 
 
 def bootstrap(
-    runs: Sequence[Evaluated], *, resamples: int = 1000, seed: int = 0, groups: Sequence[int] | None = None
-) -> Intervals:
+    runs: Sequence[CocoEvaluation], *, resamples: int = 1000, seed: int = 0, groups: Sequence[int] | None = None
+) -> MetricIntervals:
     """95 % intervals of the mean AP of runs that were judged on the same images.
 
     Args:
@@ -285,32 +285,32 @@ def bootstrap(
     Raises:
         DataError: the runs were judged by different labels.
     """
-    return intervals_of(resample([runs], resamples=resamples, seed=seed, groups=[groups]))
+    return confidence_intervals(resample([runs], resamples=resamples, seed=seed, groups=[groups]))
 
 
 def paired_bootstrap(
-    a: Sequence[Evaluated],
-    b: Sequence[Evaluated],
+    a: Sequence[CocoEvaluation],
+    b: Sequence[CocoEvaluation],
     *,
     resamples: int = 1000,
     seed: int = 0,
     groups: Sequence[int] | None = None,
-) -> Intervals:
+) -> MetricIntervals:
     """95 % intervals of the mean AP of ``a`` minus that of ``b``, both on the same resampled images.
 
     Arguments and errors as for ``bootstrap``.
     """
     first, second = (resample([runs], resamples=resamples, seed=seed, groups=[groups]) for runs in (a, b))
-    return difference_of(first, second)
+    return paired_difference_intervals(first, second)
 
 
 def resample(
-    folds: Sequence[Sequence[Evaluated]],
+    folds: Sequence[Sequence[CocoEvaluation]],
     *,
     resamples: int = 1000,
     seed: int = 0,
     groups: Sequence[Sequence[int] | None] | None = None,
-) -> Resampled:
+) -> BootstrapSamples:
     """AP of every run on the same resamples of its fold's images; a fold's images stay a fold.
 
     Args:
@@ -331,31 +331,35 @@ def resample(
         if truth.categories != categories or not all(same_labels(run.truth, truth) for run in runs):
             raise DataError("the runs were judged by different labels", fix="judge all by the same")
         together = groups[j] if groups is not None else None
-        drawn = draw_images(len(truth.images), resamples=resamples, seed=seed + j, groups=together)
+        drawn = bootstrap_counts(len(truth.images), resamples=resamples, seed=seed + j, groups=together)
         counts = np.concatenate([np.ones((1, drawn.shape[1]), np.int64), drawn])
-        values.append(np.stack([resampled_precision(run, counts) for run in runs], axis=1))
+        values.append(np.stack([bootstrap_ap(run, counts) for run in runs], axis=1))
         draws.append(counts)
         for key, number in groups_with_boxes(truth, together).items():
             scenes[key].append(number)
-    return Resampled(categories, tuple(values), truths, tuple(draws), scenes)
+    return BootstrapSamples(categories, tuple(values), truths, tuple(draws), scenes)
 
 
-def intervals_of(resampled: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
-    """Intervals of the mean over runs and folds; ``interval_ends`` says how their ends are found.
+def confidence_intervals(
+    resampled: BootstrapSamples, *, include_seeds: bool = True, confidence: float = 0.95
+) -> MetricIntervals:
+    """Intervals of the mean over runs and folds; ``bootstrap_interval`` says how their ends are found.
 
     Args:
         resampled: a system's runs.
-        seeds_too: also draw among the runs of a fold, so that the interval covers other seeds and not these trained
+        include_seeds: also draw among the runs of a fold, so that the interval covers other seeds and not these trained
             weights alone; says nothing where there is one run.
         confidence: share of such intervals that would hold the true value.
     """
-    figures = _figures(resampled, 0 if seeds_too else None)
+    figures = _figures(resampled, 0 if include_seeds else None)
     figures = {key: np.clip(values, 0, 1) for key, values in figures.items()}  # stretched deviations may leave them
-    return _intervals(figures, resampled, _covered(seeds_too, resampled), confidence, biased=True)
+    return _intervals(figures, resampled, _covered(include_seeds, resampled), confidence, biased=True)
 
 
-def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confidence: float = 0.95) -> Intervals:
-    """Such intervals of ``a`` minus ``b`` on the same resamples; arguments as for ``intervals_of``.
+def paired_difference_intervals(
+    a: BootstrapSamples, b: BootstrapSamples, *, include_seeds: bool = True, confidence: float = 0.95
+) -> MetricIntervals:
+    """Such intervals of ``a`` minus ``b`` on the same resamples; arguments as for ``confidence_intervals``.
 
     Raises:
         DataError: they were not drawn alike.
@@ -365,29 +369,29 @@ def difference_of(a: Resampled, b: Resampled, *, seeds_too: bool = True, confide
         found = "the systems were judged by different labels, or their images drawn differently"
         raise DataError(found, fix="judge both by the same and resample them with the same seed")
     # Two systems' seeds have nothing in common, so each draws its own.
-    first, second = (_figures(each, stream if seeds_too else None) for stream, each in enumerate((a, b)))
+    first, second = (_figures(each, stream if include_seeds else None) for stream, each in enumerate((a, b)))
     figures = {key: first[key] - second[key] for key in first}
-    return _intervals(figures, a, _covered(seeds_too, a, b), confidence, biased=False)
+    return _intervals(figures, a, _covered(include_seeds, a, b), confidence, biased=False)
 
 
-def interval_of(values: Scores, scenes: Collection[int], confidence: float, *, biased: bool) -> Interval:
+def confidence_interval(values: Scores, scenes: Collection[int], confidence: float, *, biased: bool) -> Interval:
     """A figure with its interval.
 
     Args:
         values: float64[1 + resamples], the first of the images as they are; NaN where there is nothing to measure.
         scenes: how many groups of images hold a box, in each fold; from a fold of one nothing can be told.
         confidence: share of such intervals that would hold the true value.
-        biased: the figure is higher on resamples than on the images, as AP is; ``interval_ends`` corrects for it.
+        biased: the figure is higher on resamples than on the images, as AP is; ``bootstrap_interval`` corrects for it.
     """
     value = float(values[0]) if np.isfinite(values[0]) else None
     drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
     told = [number for number in scenes if number]  # a fold without a box says nothing, and has no part in the mean
     if value is None or not drawn.size or min(told, default=0) < 2:
         return Interval(value, None, None)
-    return Interval(value, *interval_ends(drawn, told, confidence, above=value if biased else None))
+    return Interval(value, *bootstrap_interval(drawn, told, confidence, above=value if biased else None))
 
 
-def same_labels(a: Truth, b: Truth) -> bool:
+def same_labels(a: GroundTruth, b: GroundTruth) -> bool:
     """Whether two labellings hold the same images, categories and boxes, in the same order."""
     named = a.images == b.images and a.categories == b.categories
     return named and all(
@@ -395,31 +399,33 @@ def same_labels(a: Truth, b: Truth) -> bool:
     )
 
 
-def _figures(resampled: Resampled, stream: int | None) -> Figures:
+def _figures(resampled: BootstrapSamples, stream: int | None) -> MetricSamples:
     """The mean over runs, then over folds."""
     folds: dict[tuple[str, str | None], list[NDArray[np.float64]]] = {}
     for j, values in enumerate(resampled.folds):
         seed = None if stream is None else (stream, j)
-        for key, of_runs in by_figure(values, resampled.categories):
-            folds.setdefault(key, []).append(of_runs.mean(axis=1) + seed_noise(of_runs, seed))
-    return {key: mean_of_defined(np.stack(each)) for key, each in folds.items()}
+        for key, run_scores in by_metric(values, resampled.categories):
+            folds.setdefault(key, []).append(run_scores.mean(axis=1) + seed_noise(run_scores, seed))
+    return {key: nan_mean(np.stack(each)) for key, each in folds.items()}
 
 
 def _intervals(
-    figures: Figures,
-    drawn: Resampled,
+    figures: MetricSamples,
+    drawn: BootstrapSamples,
     covers: Literal["images", "images and seeds"],
     confidence: float,
     *,
     biased: bool,
-) -> Intervals:
+) -> MetricIntervals:
     scenes = drawn.scenes
-    found = {key: interval_of(values, scenes[key[1]], confidence, biased=biased) for key, values in figures.items()}
+    found = {
+        key: confidence_interval(values, scenes[key[1]], confidence, biased=biased) for key, values in figures.items()
+    }
     names = [name for name, category in found if category is None]
     per_class = {category: {name: found[name, category] for name in names} for category in drawn.categories}
-    return Intervals({name: found[name, None] for name in names}, per_class, covers)
+    return MetricIntervals({name: found[name, None] for name in names}, per_class, covers)
 
 
-def _covered(seeds_too: bool, *systems: Resampled) -> Literal["images", "images and seeds"]:
+def _covered(include_seeds: bool, *systems: BootstrapSamples) -> Literal["images", "images and seeds"]:
     several = all(values.shape[1] > 1 for each in systems for values in each.folds)
-    return "images and seeds" if seeds_too and several else "images"
+    return "images and seeds" if include_seeds and several else "images"

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .coco_eval import IOU_50
-from .records import Evaluated
-from .threshold_counts import folds_of, share_bounds, units_of
+from .records import CocoEvaluation
+from .threshold_counts import clopper_pearson_bounds, fold_ids, sampling_units
 
 BINS = 15
 
@@ -37,14 +37,21 @@ def reliability(
     drawn = []
     for start, stop in zip(starts, [*starts[1:], len(scores)]):
         count, right = int(stop - start), int(hits[start:stop].sum())
-        low, high = share_bounds(right, count, confidence)
+        low, high = clopper_pearson_bounds(right, count, confidence)
         part = scores[start:stop]
         ends = {"from": float(part[0]), "to": float(part[-1]), "mean_score": float(part.mean())}
         drawn.append({"count": count, **ends, "hit_rate": right / count, "low": low, "high": high})
-    return {"detections": len(scores), "hits": int(hits.sum()), "bins": drawn, **errors(scores, hits, bins=bins)}
+    return {
+        "detections": len(scores),
+        "hits": int(hits.sum()),
+        "bins": drawn,
+        **calibration_errors(scores, hits, bins=bins),
+    }
 
 
-def errors(scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = BINS) -> dict[str, float | None]:
+def calibration_errors(
+    scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = BINS
+) -> dict[str, float | None]:
     """Calibration errors over parts of equal count.
 
     Args:
@@ -83,26 +90,26 @@ def _starts(scores: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     return np.unique(np.searchsorted(scores, scores[wanted], side="left"))
 
 
-LOWEST_SCORE = 0.05
+MIN_SCORE = 0.05
 METHODS = ("temperature", "temperature and shift")
-_FEWEST = 10  # hits and false alarms, to fit a category by
-_HOTTEST = 20.0
+_MIN_EXAMPLES = 10  # hits and false alarms, to fit a category by
+_MAX_TEMPERATURE = 20.0
 _PRIOR = 0.01  # precision of a belief that scores are right as they are; matters only where hits and others part
 _STEPS = 50
 
 
-def calibrated(scores: NDArray[np.float64], temperature: float, shift: float) -> NDArray[np.float64]:
+def apply_calibration(scores: NDArray[np.float64], temperature: float, shift: float) -> NDArray[np.float64]:
     """Scores whose log-odds are divided by a temperature above 0 and moved by a shift; their order stays."""
-    return _chance(_log_odds(scores) / temperature + shift)
+    return _sigmoid(_logit(scores) / temperature + shift)
 
 
-def calibration(
-    evaluated: Evaluated,
+def fit_calibration(
+    evaluated: CocoEvaluation,
     *,
     groups: Sequence[int] | None = None,
     folds: int = 5,
     seed: int = 0,
-    lowest_score: float = LOWEST_SCORE,
+    min_score: float = MIN_SCORE,
 ) -> dict[str, Any]:
     """Fit calibrations by the matches at an IoU of 0.5, and tell by cross-validation what they gain.
 
@@ -114,24 +121,24 @@ def calibration(
         evaluated: one run of COCOeval.
         groups: a number an image; images with the same one stay in one fold.
         folds, seed: of the cross-validation.
-        lowest_score: detections below are not looked at; they are many, and nobody acts on them.
+        min_score: detections below are not looked at; they are many, and nobody acts on them.
 
     Returns:
         ``method``: the one of METHODS with the better cross-validated likelihood. ``per_class``: by category
         ``temperature`` and ``shift`` of that method, fitted on all images (1 and 0 where it is left, with ``left``
         saying why, else None), the figures of ``reliability`` for the scores as they are, and ``cross_validated``, the
-        figures of ``errors`` by method, each detection calibrated by the other folds. ``overall``: the same figures
-        over all categories. ``lowest_score`` and ``folds`` as given.
+        figures of ``calibration_errors`` by method, each detection calibrated by the other folds. ``overall``: the same
+        figures over all categories. ``min_score`` and ``folds`` as given.
 
     Raises:
         DataError: not a group for each image.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
-    judged = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= lowest_score)
-    rows, hits = matches.order[judged], matches.truth_of[IOU_50, judged] >= 0
+    judged = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= min_score)
+    rows, hits = matches.order[judged], matches.matched_label[IOU_50, judged] >= 0
     scores, category = found.scores[rows], found.category[rows]
-    units = units_of(len(truth.images), groups)
-    fold = folds_of(truth, units, folds=folds, seed=seed)[found.image[rows]]
+    units = sampling_units(len(truth.images), groups)
+    fold = fold_ids(truth, units, folds=folds, seed=seed)[found.image[rows]]
 
     of_class = [np.flatnonzero(category == k) for k in range(len(truth.categories))]
     held_out = {method: scores.copy() for method in METHODS}
@@ -140,12 +147,12 @@ def calibration(
             for j in range(folds):
                 out = mine[fold[mine] == j]
                 temperature, shift, _ = _fit(scores, hits, mine[fold[mine] != j], method)
-                target[out] = calibrated(scores[out], temperature, shift)
-    likelihood = {method: errors(each, hits)["nll"] or 0.0 for method, each in held_out.items()}
+                target[out] = apply_calibration(scores[out], temperature, shift)
+    likelihood = {method: calibration_errors(each, hits)["nll"] or 0.0 for method, each in held_out.items()}
     method = min(METHODS, key=lambda each: likelihood[each])
 
     def figures(mine: NDArray[np.int64]) -> dict[str, Any]:
-        cross_validated = {each: errors(target[mine], hits[mine]) for each, target in held_out.items()}
+        cross_validated = {each: calibration_errors(target[mine], hits[mine]) for each, target in held_out.items()}
         return {**reliability(scores[mine], hits[mine]), "cross_validated": cross_validated}
 
     per_class = {}
@@ -153,7 +160,7 @@ def calibration(
         temperature, shift, left = _fit(scores, hits, mine, method)
         per_class[name] = {"temperature": temperature, "shift": shift, "left": left, **figures(mine)}
     overall = figures(np.arange(len(scores)))
-    return {"method": method, "lowest_score": lowest_score, "folds": folds, "overall": overall, "per_class": per_class}
+    return {"method": method, "min_score": min_score, "folds": folds, "overall": overall, "per_class": per_class}
 
 
 def _fit(
@@ -161,10 +168,10 @@ def _fit(
 ) -> tuple[float, float, str | None]:
     """Temperature, shift, and why they are 1 and 0 if that is so for lack of data."""
     right = int(hits[rows].sum())
-    if min(right, len(rows) - right) < _FEWEST:
+    if min(right, len(rows) - right) < _MIN_EXAMPLES:
         return 1.0, 0.0, f"{right} hits and {len(rows) - right} false alarms are too few to fit by"
-    slope, shift = _logistic(_log_odds(scores[rows]), hits[rows], with_shift=method == METHODS[1])
-    if not 1 / _HOTTEST <= slope <= _HOTTEST:
+    slope, shift = _logistic(_logit(scores[rows]), hits[rows], with_shift=method == METHODS[1])
+    if not 1 / _MAX_TEMPERATURE <= slope <= _MAX_TEMPERATURE:
         return 1.0, 0.0, "its scores hardly part hits from false alarms, or part them fully"
     return 1 / slope, shift, None
 
@@ -181,7 +188,7 @@ def _logistic(odds: NDArray[np.float64], hits: NDArray[np.bool_], *, with_shift:
 
     weights, value = unchanged, loss(unchanged)
     for _ in range(_STEPS):
-        chance = _chance(inputs @ weights)
+        chance = _sigmoid(inputs @ weights)
         gradient = inputs.T @ (chance - right) + _PRIOR * (weights - unchanged)
         curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + _PRIOR * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
@@ -195,10 +202,10 @@ def _logistic(odds: NDArray[np.float64], hits: NDArray[np.bool_], *, with_shift:
     return float(weights[0]), float(weights[1]) if with_shift else 0.0
 
 
-def _log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def _logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     inside = np.clip(np.asarray(scores, dtype=np.float64), 1e-12, 1 - 1e-12)
     return np.log(inside) - np.log1p(-inside)
 
 
-def _chance(odds: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sigmoid(odds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.exp(-np.logaddexp(0, -odds)))

@@ -12,10 +12,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..structures import area, intersection, iou, xywh_to_xyxy
-from .records import Evaluated, Found, Matches, OfSize, Truth, rows_by_image
+from .records import AreaRangeMatches, CocoEvaluation, DetectionArrays, GroundTruth, Matches, rows_by_image
 
 
-def evaluate(truth: Truth, found: Found, *, sizes: bool = True) -> Evaluated:
+def run_coco_eval(truth: GroundTruth, found: DetectionArrays, *, sizes: bool = True) -> CocoEvaluation:
     """Match and accumulate with COCOeval's own parameters for boxes.
 
     Args:
@@ -30,7 +30,7 @@ def evaluate(truth: Truth, found: Found, *, sizes: bool = True) -> Evaluated:
         coco_eval.evaluate()
         coco_eval.accumulate()
     every, *by_size = [_of_size(coco_eval, truth, size) for size in range(len(coco_eval.params.areaRng))]
-    return Evaluated(
+    return CocoEvaluation(
         truth=truth,
         found=found,
         matches=every.matches,
@@ -40,11 +40,11 @@ def evaluate(truth: Truth, found: Found, *, sizes: bool = True) -> Evaluated:
     )
 
 
-def _of_size(coco_eval: Any, truth: Truth, size: int) -> OfSize:
+def _of_size(coco_eval: Any, truth: GroundTruth, size: int) -> AreaRangeMatches:
     thresholds = len(coco_eval.params.iouThrs)
     areas, images = len(coco_eval.params.areaRng), len(truth.images)
-    rows, truth_of, ignored = [], [], []
-    detection_of = np.full((thresholds, len(truth.image)), -1, dtype=np.int64)
+    rows, matched_label, ignored = [], [], []
+    matched_detection = np.full((thresholds, len(truth.image)), -1, dtype=np.int64)
     to_find = np.zeros(len(truth.image), dtype=bool)
     for k in range(len(truth.categories)):
         first = (k * areas + size) * images  # evalImgs runs over categories, then sizes (all boxes first), then images
@@ -53,31 +53,31 @@ def _of_size(coco_eval: Any, truth: Truth, size: int) -> OfSize:
                 continue
             # Ids are rows + 1, so that "no match", written as 0, becomes -1.
             rows.append(np.asarray(pair["dtIds"], dtype=np.int64) - 1)
-            truth_of.append(np.asarray(pair["dtMatches"], dtype=np.int64) - 1)
+            matched_label.append(np.asarray(pair["dtMatches"], dtype=np.int64) - 1)
             ignored.append(np.asarray(pair["dtIgnore"], dtype=bool))
             labels = np.asarray(pair["gtIds"], dtype=np.int64) - 1
-            detection_of[:, labels] = np.asarray(pair["gtMatches"], dtype=np.int64) - 1
+            matched_detection[:, labels] = np.asarray(pair["gtMatches"], dtype=np.int64) - 1
             to_find[labels] = ~np.asarray(pair["gtIgnore"], dtype=bool)
     matches = Matches(
         order=_joined(rows, (0,), np.int64),
-        truth_of=_joined(truth_of, (thresholds, 0), np.int64),
+        matched_label=_joined(matched_label, (thresholds, 0), np.int64),
         ignored=_joined(ignored, (thresholds, 0), np.bool_),
-        detection_of=detection_of,
+        matched_detection=matched_detection,
     )
-    return OfSize(matches, to_find)
+    return AreaRangeMatches(matches, to_find)
 
 
 def _joined(parts: list[NDArray[Any]], empty: tuple[int, ...], kind: Any) -> NDArray[Any]:
     return np.concatenate(parts, axis=-1) if parts else np.empty(empty, dtype=kind)
 
 
-def _labels(truth: Truth) -> COCO:
+def _labels(truth: GroundTruth) -> COCO:
     boxes, areas, crowd = truth.boxes_xywh.tolist(), truth.area.tolist(), truth.crowd.tolist()
     places = zip(truth.image.tolist(), truth.category.tolist(), boxes, areas, crowd)
     return _coco(truth, [_annotation(row, *values) for row, values in enumerate(places)])
 
 
-def _results(truth: Truth, found: Found) -> COCO:
+def _results(truth: GroundTruth, found: DetectionArrays) -> COCO:
     """What ``COCO.loadRes`` makes of the detections, which it can't do for an empty list."""
     boxes, scores = found.boxes_xywh.tolist(), found.scores.tolist()
     results = []
@@ -91,7 +91,7 @@ def _annotation(row: int, image: int, category: int, box: list[float], area: flo
     return {**places, "bbox": box, "area": area, "iscrowd": int(crowd)}
 
 
-def _coco(truth: Truth, annotations: list[dict[str, Any]]) -> COCO:
+def _coco(truth: GroundTruth, annotations: list[dict[str, Any]]) -> COCO:
     coco = COCO()
     coco.dataset = {
         "images": [{"id": i} for i in range(len(truth.images))],
@@ -107,7 +107,7 @@ ALL, SMALL, MEDIUM, LARGE = range(4)
 BEST_1, BEST_10, BEST_100 = range(3)
 
 
-def average_precisions(evaluated: Evaluated, category: int | None = None) -> dict[str, float | None]:
+def average_precisions(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, float | None]:
     """AP, AP50, AP75 and, where sizes were evaluated, APs, APm, APl; fractions.
 
     None stands where pycocotools says -1: no box of that category or size to find.
@@ -127,7 +127,7 @@ def average_precisions(evaluated: Evaluated, category: int | None = None) -> dic
     return scores
 
 
-def average_recalls(evaluated: Evaluated, category: int | None = None) -> dict[str, float | None]:
+def average_recalls(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, float | None]:
     """AR1, AR10, AR100 (best detections an image and category) and ARs, ARm, ARl; fractions, None as above."""
     recall = evaluated.recall[:, _chosen(category)]
     scores = {
@@ -155,7 +155,7 @@ _TABLE = tuple(round(0.05 * i, 2) for i in range(1, 20))
 NO_DETECTIONS_THRESHOLD = 0.5
 
 
-def precision_recall(evaluated: Evaluated) -> dict[str, Any]:
+def precision_recall(evaluated: CocoEvaluation) -> dict[str, Any]:
     """pycocotools' 101 interpolated points: {"recall": [...], "per_class": {name: {"0.50": [...], "0.75": [...]}}}.
 
     A category without a box has None instead of its curves.
@@ -168,7 +168,7 @@ def precision_recall(evaluated: Evaluated) -> dict[str, Any]:
     return {"recall": [i / 100 for i in range(evaluated.precision.shape[1])], "per_class": per_class}
 
 
-def best_f1(evaluated: Evaluated, category: int | None = None) -> dict[str, float | None]:
+def best_f1(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, float | None]:
     """The score threshold that gives the best F1, with its precision, recall and F1.
 
     Detections with a score of at least the threshold count; of equal F1 the higher threshold is taken. All values are
@@ -185,7 +185,7 @@ def best_f1(evaluated: Evaluated, category: int | None = None) -> dict[str, floa
 
 
 def at_threshold(
-    evaluated: Evaluated, threshold: float, category: int | None = None, *, brief: bool = False
+    evaluated: CocoEvaluation, threshold: float, category: int | None = None, *, brief: bool = False
 ) -> dict[str, Any]:
     """Hits, misses and false alarms of the detections with a score of at least ``threshold``.
 
@@ -204,12 +204,12 @@ def at_threshold(
     }
 
 
-def threshold_table(evaluated: Evaluated) -> list[dict[str, Any]]:
+def threshold_table(evaluated: CocoEvaluation) -> list[dict[str, Any]]:
     """What the thresholds 0.05, 0.10, ..., 0.95 give over all categories."""
     return [{"threshold": t, **at_threshold(evaluated, t)} for t in _TABLE]
 
 
-def _ranked(evaluated: Evaluated, category: int | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+def _ranked(evaluated: CocoEvaluation, category: int | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
     """Scores, falling, and whether each hit; crowds are left out. And the number of boxes to find."""
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     use = ~matches.ignored[IOU_50]
@@ -218,7 +218,7 @@ def _ranked(evaluated: Evaluated, category: int | None) -> tuple[NDArray[np.floa
         use &= found.category[matches.order] == category
         to_find = to_find & (truth.category == category)
     scores = found.scores[matches.order[use]]
-    hits = matches.truth_of[IOU_50, use] >= 0
+    hits = matches.matched_label[IOU_50, use] >= 0
     falling = np.argsort(-scores, kind="stable")
     return scores[falling], hits[falling], int(to_find.sum())
 
@@ -227,7 +227,7 @@ IOU_THRESHOLD = 0.5
 BACKGROUND = "background"
 
 
-def confusion(evaluated: Evaluated, score_threshold: float) -> dict[str, Any]:
+def confusion(evaluated: CocoEvaluation, score_threshold: float) -> dict[str, Any]:
     """Count true against detected categories.
 
     In each image the detections of all categories, best score first, take the label that they cover best, whatever
@@ -242,7 +242,7 @@ def confusion(evaluated: Evaluated, score_threshold: float) -> dict[str, Any]:
     truth, found = evaluated.truth, evaluated.found
     background = len(truth.categories)
     matrix = np.zeros((background + 1, background + 1), dtype=np.int64)
-    true_xyxy, found_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
+    gt_xyxy, pred_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
     kept = evaluated.matches.order
     kept = kept[found.scores[kept] >= score_threshold]
     kept = kept[np.argsort(-found.scores[kept], kind="stable")]
@@ -252,14 +252,14 @@ def confusion(evaluated: Evaluated, score_threshold: float) -> dict[str, Any]:
         detections, crowds = kept[rows], labels[truth.crowd[labels]]
         labels = labels[~truth.crowd[labels]]
         free = np.ones(len(labels), dtype=bool)
-        overlaps = iou(found_xyxy[detections], true_xyxy[labels])
+        overlaps = iou(pred_xyxy[detections], gt_xyxy[labels])
         for row, detection in enumerate(detections):
             own = found.category[detection]
             taken = _best(overlaps[row], free, truth.category[labels] == own)
             if taken is not None:
                 free[taken] = False
                 matrix[truth.category[labels[taken]], own] += 1
-            elif not _in_crowd(found_xyxy[detection], true_xyxy[crowds]):
+            elif not _in_crowd(pred_xyxy[detection], gt_xyxy[crowds]):
                 matrix[background, own] += 1
         np.add.at(matrix[:, background], truth.category[labels[free]], 1)
     return {

@@ -12,14 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .bootstrap import Interval, Resampled, difference_of, intervals_of, resample, same_labels
+from .bootstrap import (
+    BootstrapSamples,
+    Interval,
+    confidence_intervals,
+    paired_difference_intervals,
+    resample,
+    same_labels,
+)
 from .coco_eval import IOU_50
-from .records import Evaluated
+from .records import CocoEvaluation
 
 SCHEMA = 1
-FIGURES = ("AP50", "AP", "AP75")
-_CHANCE = 0.8  # of seeing a real difference, that a number of images is given for
-_MOST_TIMES_AS_MANY = 100
+METRICS = ("AP50", "AP", "AP75")
+_POWER = 0.8  # of seeing a real difference, that a number of images is given for
+_MAX_IMAGE_FACTOR = 100
 _FEW = 40  # below which a simulation found intervals too narrow; docs/compare.md has its table
 
 
@@ -45,7 +52,7 @@ class ImageDifference:
 
 
 def compare(
-    systems: Mapping[str, Sequence[Sequence[Evaluated]]],
+    systems: Mapping[str, Sequence[Sequence[CocoEvaluation]]],
     *,
     groups: Sequence[Sequence[int] | None] | None = None,
     resamples: int = 1000,
@@ -68,7 +75,7 @@ def compare(
     """
     if len(systems) < 2:
         raise DataError(f"{len(systems)} system can't be compared", fix="give two or more")
-    _check_alike(systems)
+    _check_same_labels(systems)
     drawn = {name: resample(folds, resamples=resamples, seed=seed, groups=groups) for name, folds in systems.items()}
     first, *_ = drawn
     truths = drawn[first].truths
@@ -76,11 +83,11 @@ def compare(
     grouped = groups is not None and any(each is not None for each in groups)
     rows = []
     for name, each in drawn.items():
-        intervals = intervals_of(each, confidence=confidence)
+        intervals = confidence_intervals(each, confidence=confidence)
         row: dict[str, Any] = {"name": name, "runs": sum(map(len, systems[name])), "covers": intervals.covers}
-        row |= {key: asdict(intervals.overall[key]) for key in FIGURES}
+        row |= {key: asdict(intervals.overall[key]) for key in METRICS}
         row["per_class"] = {
-            category: {key: asdict(of_class[key]) for key in FIGURES}
+            category: {key: asdict(of_class[key]) for key in METRICS}
             for category, of_class in intervals.per_class.items()
         }
         row["difference"] = None if name == first else _difference(each, drawn[first], images, confidence, grouped)
@@ -108,7 +115,7 @@ def compare(
 
 
 def image_differences(
-    first: Evaluated, other: Evaluated, *, score_thresholds: tuple[float, float]
+    first: CocoEvaluation, other: CocoEvaluation, *, score_thresholds: tuple[float, float]
 ) -> list[ImageDifference]:
     """What changes from the first system to the other, for each image in the order of the truth.
 
@@ -129,7 +136,7 @@ def image_differences(
     return [ImageDifference(i, more, less, (a, b)) for i, (more, less, a, b) in enumerate(columns)]
 
 
-def images_to_tell(both: Interval, of_images: Interval, images: int, confidence: float = 0.95) -> int | None:
+def required_images(both: Interval, of_images: Interval, images: int, confidence: float = 0.95) -> int | None:
     """How many images would show a difference that is as large as it looks, four times in five.
 
     What the choice of images adds to its spread falls with the square root of their number; what seeds add does not.
@@ -143,43 +150,47 @@ def images_to_tell(both: Interval, of_images: Interval, images: int, confidence:
     Returns:
         Two figures of the number; None if it is clear already, if no number would do, or more than 100 times as many.
     """
-    times = _times_as_many(both, of_images, confidence)
-    if times is None or both.verdict() != "cannot tell" or times > _MOST_TIMES_AS_MANY:
+    times = _required_image_factor(both, of_images, confidence)
+    if times is None or both.verdict() != "cannot tell" or times > _MAX_IMAGE_FACTOR:
         return None
     needed = math.ceil(images * times)
     step = int(10 ** max(0, len(str(needed)) - 2))
     return math.ceil(needed / step) * step
 
 
-def _times_as_many(both: Interval, of_images: Interval, confidence: float) -> float | None:
+def _required_image_factor(both: Interval, of_images: Interval, confidence: float) -> float | None:
     """Images that would tell, in times of those that there were; inf if none would, None if nothing is known."""
     reach, reach_images = _reach(both), _reach(of_images)
     if both.value is None or reach is None or reach_images is None:
         return None
     normal = NormalDist()
-    seen = abs(both.value) / (1 + normal.inv_cdf(_CHANCE) / normal.inv_cdf((1 + confidence) / 2))
+    seen = abs(both.value) / (1 + normal.inv_cdf(_POWER) / normal.inv_cdf((1 + confidence) / 2))
     left = seen**2 - max(0.0, reach**2 - reach_images**2)
     return reach_images**2 / left if left > 0 else math.inf
 
 
-def _difference(a: Resampled, b: Resampled, images: int, confidence: float, grouped: bool) -> dict[str, Any]:
-    both, alone = (difference_of(a, b, seeds_too=each, confidence=confidence) for each in (True, False))
+def _difference(
+    a: BootstrapSamples, b: BootstrapSamples, images: int, confidence: float, grouped: bool
+) -> dict[str, Any]:
+    both, alone = (
+        paired_difference_intervals(a, b, include_seeds=each, confidence=confidence) for each in (True, False)
+    )
 
     def told(interval: Interval, of_images: Interval) -> dict[str, Any]:
-        needed = images_to_tell(interval, of_images, images, confidence)
+        needed = required_images(interval, of_images, images, confidence)
         return {
             **asdict(interval),
             "verdict": interval.verdict(),
             "images_only": [of_images.low, of_images.high],
-            "images_to_tell": needed,
+            "required_images": needed,
             "words": _words(interval, of_images, needed, confidence, grouped),
         }
 
     return {
         "covers": both.covers,
-        **{key: told(both.overall[key], alone.overall[key]) for key in FIGURES},
+        **{key: told(both.overall[key], alone.overall[key]) for key in METRICS},
         "per_class": {
-            name: {key: told(of_class[key], alone.per_class[name][key]) for key in FIGURES}
+            name: {key: told(of_class[key], alone.per_class[name][key]) for key in METRICS}
             for name, of_class in both.per_class.items()
         },
     }
@@ -196,8 +207,8 @@ def _words(both: Interval, of_images: Interval, needed: int | None, confidence: 
     if needed is not None:
         grouping = ", grouped as these," if grouped else ""
         return f"cannot tell: about {needed:,} images{grouping} would tell if the difference is as large as it looks"
-    alone = _times_as_many(of_images, of_images, confidence)
-    if alone is not None and alone <= _MOST_TIMES_AS_MANY:
+    alone = _required_image_factor(of_images, of_images, confidence)
+    if alone is not None and alone <= _MAX_IMAGE_FACTOR:
         return "cannot tell: the seeds differ too much, and more images alone would not help; train with more of them"
     return "cannot tell: too small a difference for any number of images within reach"
 
@@ -223,21 +234,21 @@ def _few(number: int, what: str) -> list[str]:
 
 
 def _each_of(difference: dict[str, Any]) -> list[dict[str, Any]]:
-    overall = [difference[key] for key in FIGURES]
-    return overall + [of_class[key] for of_class in difference["per_class"].values() for key in FIGURES]
+    overall = [difference[key] for key in METRICS]
+    return overall + [of_class[key] for of_class in difference["per_class"].values() for key in METRICS]
 
 
-def _hits(evaluated: Evaluated, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _hits(evaluated: CocoEvaluation, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """bool[G], which labels are hit; int64[images], false alarms of each image."""
     found, matches = evaluated.found, evaluated.matches
     shown = (found.scores[matches.order] >= threshold) & ~matches.ignored[IOU_50]
-    label, image = matches.truth_of[IOU_50, shown], found.image[matches.order[shown]]
+    label, image = matches.matched_label[IOU_50, shown], found.image[matches.order[shown]]
     hit = np.zeros(len(evaluated.truth.image), dtype=bool)
     hit[label[label >= 0]] = True
     return hit, np.bincount(image[label < 0], minlength=len(evaluated.truth.images))
 
 
-def _check_alike(systems: Mapping[str, Sequence[Sequence[Evaluated]]]) -> None:
+def _check_same_labels(systems: Mapping[str, Sequence[Sequence[CocoEvaluation]]]) -> None:
     (first, theirs), *others = systems.items()
     for name, folds in others:
         if len(folds) != len(theirs):

@@ -13,7 +13,7 @@ from typing import Any
 from ..config.loading import read_plain
 from ..errors import ConfigError
 
-_TOP = ("currency", "confidence", "joint", "choosing", "seed", "default", "classes")
+_TOP = ("currency", "confidence", "joint", "tuning_share", "seed", "default", "classes")
 _ENTRY = ("price", "limit")
 _PRICE = ("missed", "false_alarm")
 _LIMIT = ("missed", "false_alarms_per_image")
@@ -47,7 +47,7 @@ class Costs:
         currency: of the prices, "" if it isn't told.
         confidence: with which a limit has to hold, 0.5 to 1.
         joint: whether all limits together have to hold with it, not each for itself.
-        choosing: share of the images, or groups, to choose thresholds on; the others confirm them.
+        tuning_share: share of the images, or groups, to choose thresholds on; the others confirm them.
         seed: of that division.
     """
 
@@ -55,7 +55,7 @@ class Costs:
     currency: str = ""
     confidence: float = 0.95
     joint: bool = False
-    choosing: float = 0.5
+    tuning_share: float = 0.5
     seed: int = 0
 
     @property
@@ -65,7 +65,7 @@ class Costs:
         return sum(limit is not None for limit in limits)
 
     @property
-    def confidence_each(self) -> float:
+    def per_limit_confidence(self) -> float:
         """Of one limit: jointly, all hold as often as asked for whatever hangs together among them (Bonferroni)."""
         return 1 - (1 - self.confidence) / max(self.limits, 1) if self.joint else self.confidence
 
@@ -118,7 +118,7 @@ def _costs(tree: Mapping[str, Any], categories: Sequence[str]) -> Costs:
         currency or "",
         _number(tree.get("confidence", 0.95), "confidence", 0.5, 1, "a number from 0.5 to below 1", ends=(True, False)),
         joint,
-        _number(tree.get("choosing", 0.5), "choosing", 0, 1, "a share between 0 and 1", ends=(False, False)),
+        _number(tree.get("tuning_share", 0.5), "tuning_share", 0, 1, "a share between 0 and 1", ends=(False, False)),
         _seed(tree.get("seed", 0)),
     )
 

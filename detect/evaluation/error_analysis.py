@@ -10,11 +10,11 @@ image that it covers best, of any category (of equal IoU, its own category's, th
 | 0.1 to below 0.5 | localisation | both |
 | below 0.1, or no label | background | background |
 
-A label that nobody found is missed, unless a classification or localisation error is judged by it: mended, that
+A label that nobody found is missed, unless a classification or localisation error is judged by it: fixed, that
 detection finds it. Crowd regions are no labels here and detections matched to them no errors; nor are those beyond the
 best 100 of an image and category, which COCO doesn't judge.
 
-Mending a classification or localisation error gives the detection the category or box of its label, which it then
+Fixing a classification or localisation error gives the detection the category or box of its label, which it then
 finds; of several detections on one label, one that found it before among them, the best score stays and the others are
 taken away. For the other detections nobody knows which label was meant, or none was: they are taken away. A missed
 label has no score to be found with; it is taken away from what there is to find. A category with nothing left to find
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from ..structures import iou, xywh_to_xyxy
 from .coco_eval import IOU_50
-from .records import Evaluated, rows_by_image
+from .records import CocoEvaluation, rows_by_image
 
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -40,13 +40,13 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Standing:
+class MatchTable:
     """All that AP50 depends on: M detections by falling score, ties as pycocotools ranks them, and G labels.
 
     Attributes:
-        rows: int64[M], rows of ``Found``.
+        rows: int64[M], rows of ``DetectionArrays``.
         category: int64[M].
-        label: int64[M], the row of ``Truth`` that each finds, -1 for none.
+        label: int64[M], the row of ``GroundTruth`` that each finds, -1 for none.
         counts: bool[M], False for what is neither hit nor false alarm.
         label_category: int64[G].
         to_find: bool[G], labels that count.
@@ -60,75 +60,75 @@ class Standing:
     to_find: NDArray[np.bool_]
 
 
-def take_away(standing: Standing, detections: Rows, labels: Rows) -> Standing:
+def remove_detections(table: MatchTable, detections: Rows, labels: Rows) -> MatchTable:
     """Without these detections."""
-    return replace(standing, counts=standing.counts & ~np.isin(standing.rows, detections))
+    return replace(table, counts=table.counts & ~np.isin(table.rows, detections))
 
 
-def find(standing: Standing, detections: Rows, labels: Rows) -> Standing:
+def match_to_labels(table: MatchTable, detections: Rows, labels: Rows) -> MatchTable:
     """With each of these detections finding its label; of several on one label the best score stays."""
-    meant = np.full(int(standing.rows.max(initial=-1)) + 1, -1, dtype=np.int64)
+    meant = np.full(int(table.rows.max(initial=-1)) + 1, -1, dtype=np.int64)
     meant[detections] = labels
-    at = np.flatnonzero(meant[standing.rows] >= 0)
-    label, category = standing.label.copy(), standing.category.copy()
-    label[at] = meant[standing.rows[at]]
-    category[at] = standing.label_category[label[at]]
-    hits = np.flatnonzero(standing.counts & (label >= 0))
+    at = np.flatnonzero(meant[table.rows] >= 0)
+    label, category = table.label.copy(), table.category.copy()
+    label[at] = meant[table.rows[at]]
+    category[at] = table.label_category[label[at]]
+    hits = np.flatnonzero(table.counts & (label >= 0))
     best = np.unique(label[hits], return_index=True)[1]
-    counts = standing.counts.copy()
+    counts = table.counts.copy()
     counts[np.delete(hits, best)] = False
-    return replace(standing, category=category, label=label, counts=counts)
+    return replace(table, category=category, label=label, counts=counts)
 
 
-def forget(standing: Standing, detections: Rows, labels: Rows) -> Standing:
+def remove_labels(table: MatchTable, detections: Rows, labels: Rows) -> MatchTable:
     """With these labels no longer to find."""
-    to_find = standing.to_find.copy()
+    to_find = table.to_find.copy()
     to_find[labels] = False
-    return replace(standing, to_find=to_find)
+    return replace(table, to_find=to_find)
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorKind:
-    """A kind of error: its name, what it is, and what is changed to mend its cases."""
+class ErrorType:
+    """A kind of error: its name, what it is, and what is changed to fix its cases."""
 
     name: str
     description: str
-    mend: Callable[[Standing, Rows, Rows], Standing]
+    fix: Callable[[MatchTable, Rows, Rows], MatchTable]
 
 
-KINDS = (
-    ErrorKind("classification", "well placed on a label, but named another class", find),
-    ErrorKind("localisation", "of the right class, but badly placed: IoU 0.1 to 0.5", find),
-    ErrorKind("both", "badly placed on a label of another class", take_away),
-    ErrorKind("duplicate", "one more detection on a label that a better one found", take_away),
-    ErrorKind("background", "where no label is", take_away),
-    ErrorKind("missed", "a label that no detection found, not even with a wrong class or box", forget),
+MAIN_ERRORS = (
+    ErrorType("classification", "well placed on a label, but named another class", match_to_labels),
+    ErrorType("localisation", "of the right class, but badly placed: IoU 0.1 to 0.5", match_to_labels),
+    ErrorType("both", "badly placed on a label of another class", remove_detections),
+    ErrorType("duplicate", "one more detection on a label that a better one found", remove_detections),
+    ErrorType("background", "where no label is", remove_detections),
+    ErrorType("missed", "a label that no detection found, not even with a wrong class or box", remove_labels),
 )
-TOTALS = (
-    ErrorKind("false_positives", "all detections that found no label", take_away),
-    ErrorKind("false_negatives", "all labels that no detection found", forget),
+SPECIAL_ERRORS = (
+    ErrorType("false_positives", "all detections that found no label", remove_detections),
+    ErrorType("false_negatives", "all labels that no detection found", remove_labels),
 )
 
 
-def standing_of(evaluated: Evaluated) -> Standing:
+def match_table(evaluated: CocoEvaluation) -> MatchTable:
     """As pycocotools matched at an IoU of 0.5."""
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     rows = matches.order
     ranked = np.lexsort((rows, found.image[rows], -found.scores[rows]))
     rows, ignored = rows[ranked], matches.ignored[IOU_50, ranked]
-    label = np.where(ignored, -1, matches.truth_of[IOU_50, ranked])
-    return Standing(rows, found.category[rows], label, ~ignored, truth.category, ~truth.crowd)
+    label = np.where(ignored, -1, matches.matched_label[IOU_50, ranked])
+    return MatchTable(rows, found.category[rows], label, ~ignored, truth.category, ~truth.crowd)
 
 
-def ap50_of(standing: Standing, categories: int) -> NDArray[np.float64]:
+def ap50_per_category(table: MatchTable, categories: int) -> NDArray[np.float64]:
     """AP50 of each category as pycocotools interpolates it at 101 recalls: float64[K]; NaN where nothing is to find."""
-    to_find = np.bincount(standing.label_category[standing.to_find], minlength=categories)
-    used = np.flatnonzero(standing.counts)
-    used = used[np.argsort(standing.category[used], kind="stable")]
-    starts = np.searchsorted(standing.category[used], np.arange(categories + 1))
+    to_find = np.bincount(table.label_category[table.to_find], minlength=categories)
+    used = np.flatnonzero(table.counts)
+    used = used[np.argsort(table.category[used], kind="stable")]
+    starts = np.searchsorted(table.category[used], np.arange(categories + 1))
     result = np.full(categories, np.nan)
     for k in np.flatnonzero(to_find):
-        at = np.flatnonzero(standing.label[used[starts[k] : starts[k + 1]]] >= 0)
+        at = np.flatnonzero(table.label[used[starts[k] : starts[k + 1]]] >= 0)
         true = np.arange(1, len(at) + 1)
         precision = np.maximum.accumulate((true / (at + 1))[::-1])[::-1]
         reached = np.searchsorted(_RECALLS, true / to_find[k], side="right")
@@ -141,19 +141,19 @@ BACKGROUND_IOU = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Errors:
+class ErrorCases:
     """All errors of one kind, E in all, detections by falling score.
 
     Attributes:
         kind: which.
-        detections: int64[E], rows of ``Found``; -1 for missed labels.
-        labels: int64[E], rows of ``Truth``, the label each is judged by; -1 where there is none.
+        detections: int64[E], rows of ``DetectionArrays``; -1 for missed labels.
+        labels: int64[E], rows of ``GroundTruth``, the label each is judged by; -1 where there is none.
         iou: float64[E], of the two; NaN where one is missing.
-        gain: float64[K], AP50 of each category with these errors mended in all categories, minus AP50 as it is; NaN
+        gain: float64[K], AP50 of each category with these errors fixed in all categories, minus AP50 as it is; NaN
             for a category without labels.
     """
 
-    kind: ErrorKind
+    kind: ErrorType
     detections: Rows
     labels: Rows
     iou: NDArray[np.float64]
@@ -161,18 +161,19 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Breakdown:
+class ErrorAnalysis:
     """Errors of a judged detector.
 
     Attributes:
         evaluated: what was judged.
         ap50: float64[K], pycocotools' AP50 of each category, NaN for one without labels.
-        errors: by the name of the kind: the six of ``KINDS``, which share no case, and the two of ``TOTALS``.
+        errors: by the name of the kind: the six of ``MAIN_ERRORS``, which share no case, and the two of
+            ``SPECIAL_ERRORS``.
     """
 
-    evaluated: Evaluated
+    evaluated: CocoEvaluation
     ap50: NDArray[np.float64]
-    errors: dict[str, Errors]
+    errors: dict[str, ErrorCases]
 
     def counts(self, score_threshold: float = 0.0) -> dict[str, Rows]:
         """Errors of each kind and category, int64[K] by kind, of the detections with at least this score.
@@ -181,12 +182,12 @@ class Breakdown:
         missed also where only detections below it find it, or would.
         """
         truth, found = self.evaluated.truth, self.evaluated.found
-        taken_by = self.evaluated.matches.detection_of[IOU_50]
+        taken_by = self.evaluated.matches.matched_detection[IOU_50]
         found_from = np.where(taken_by >= 0, np.append(found.scores, np.nan)[taken_by], -np.inf)
-        mended_from = found_from.copy()
+        fixed_from = found_from.copy()
         for name in ("classification", "localisation"):
-            np.maximum.at(mended_from, self.errors[name].labels, found.scores[self.errors[name].detections])
-        seen_from = {"missed": mended_from, "false_negatives": found_from}
+            np.maximum.at(fixed_from, self.errors[name].labels, found.scores[self.errors[name].detections])
+        seen_from = {"missed": fixed_from, "false_negatives": found_from}
         categories = {
             name: truth.category[~truth.crowd & (seen_from[name] < score_threshold)]
             if name in seen_from
@@ -227,12 +228,12 @@ class Breakdown:
         }
 
 
-def breakdown(evaluated: Evaluated) -> Breakdown:
-    """Sort all errors at an IoU of 0.5 by kind, and mend each kind alone to see what it costs."""
+def analyze_errors(evaluated: CocoEvaluation) -> ErrorAnalysis:
+    """Sort all errors at an IoU of 0.5 by kind, and fix each kind alone to see what it costs."""
     truth = evaluated.truth
-    standing = standing_of(evaluated)
-    ap50 = ap50_of(standing, len(truth.categories))
-    false = standing.rows[standing.counts & (standing.label < 0)]
+    table = match_table(evaluated)
+    ap50 = ap50_per_category(table, len(truth.categories))
+    false = table.rows[table.counts & (table.label < 0)]
     label, overlap = _nearest(evaluated, false)
     own = evaluated.found.category[false] == np.append(truth.category, -1)[label]
     good, bad = overlap >= FOREGROUND_IOU, overlap < BACKGROUND_IOU
@@ -246,25 +247,25 @@ def breakdown(evaluated: Evaluated) -> Breakdown:
         "false_positives": np.ones(len(false), dtype=bool),
     }
     cases = {name: (false[chosen], label[chosen], overlap[chosen]) for name, chosen in of_kind.items()}
-    unfound = np.flatnonzero(standing.to_find & (evaluated.matches.detection_of[IOU_50] < 0))
-    mendable = label[of_kind["classification"] | of_kind["localisation"]]
-    for name, labels in (("missed", np.setdiff1d(unfound, mendable)), ("false_negatives", unfound)):
+    unfound = np.flatnonzero(table.to_find & (evaluated.matches.matched_detection[IOU_50] < 0))
+    fixable = label[of_kind["classification"] | of_kind["localisation"]]
+    for name, labels in (("missed", np.setdiff1d(unfound, fixable)), ("false_negatives", unfound)):
         cases[name] = np.full(len(labels), -1, dtype=np.int64), labels, np.full(len(labels), np.nan)
 
     errors = {}
-    for kind in (*KINDS, *TOTALS):
+    for kind in (*MAIN_ERRORS, *SPECIAL_ERRORS):
         detections, labels, ious = cases[kind.name]
-        mended = ap50_of(kind.mend(standing, detections, labels), len(truth.categories))
-        mended[np.isnan(mended) & ~np.isnan(ap50)] = 1
-        errors[kind.name] = Errors(kind, detections, labels, ious, mended - ap50)
-    return Breakdown(evaluated, ap50, errors)
+        fixed = ap50_per_category(kind.fix(table, detections, labels), len(truth.categories))
+        fixed[np.isnan(fixed) & ~np.isnan(ap50)] = 1
+        errors[kind.name] = ErrorCases(kind, detections, labels, ious, fixed - ap50)
+    return ErrorAnalysis(evaluated, ap50, errors)
 
 
-def _nearest(evaluated: Evaluated, detections: Rows) -> tuple[Rows, NDArray[np.float64]]:
+def _nearest(evaluated: CocoEvaluation, detections: Rows) -> tuple[Rows, NDArray[np.float64]]:
     """Of each detection the label in its image that it covers best, -1 if there is none there, and their IoU."""
     truth, found = evaluated.truth, evaluated.found
-    true_xyxy, found_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
-    free = evaluated.matches.detection_of[IOU_50] < 0
+    gt_xyxy, pred_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
+    free = evaluated.matches.matched_detection[IOU_50] < 0
     label, overlap = np.full(len(detections), -1, dtype=np.int64), np.zeros(len(detections))
     counted = np.flatnonzero(~truth.crowd)
     labels_of = [counted[places] for places in rows_by_image(truth.image[counted], len(truth.images))]
@@ -273,7 +274,7 @@ def _nearest(evaluated: Evaluated, detections: Rows) -> tuple[Rows, NDArray[np.f
         if not len(places) or not len(labels):
             continue
         rows = detections[places]
-        overlaps = iou(found_xyxy[rows], true_xyxy[labels])
+        overlaps = iou(pred_xyxy[rows], gt_xyxy[labels])
         best = overlaps.max(axis=1)
         own = found.category[rows][:, None] == truth.category[labels]
         chosen = np.argmax(np.where(overlaps == best[:, None], 1 + 2 * own + free[labels], 0), axis=1)

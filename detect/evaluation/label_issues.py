@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ..structures import Array, area, intersection, iou, xywh_to_xyxy
 from .coco_eval import IOU_50
-from .records import Evaluated, JudgedImage, rows_by_image
+from .records import CocoEvaluation, GroundTruthImage, rows_by_image
 
 Floats = NDArray[np.float64]
 
 
-def confidences(evaluated: Evaluated, thresholds: int = 1) -> Floats:
+def match_probabilities(evaluated: CocoEvaluation, thresholds: int = 1) -> Floats:
     """How often detections of a class with a score like each one's match a label: float64[thresholds, D].
 
     Rows are for IoUs of 0.50, 0.55, ... It is 0 for what isn't judged: detections beyond the best 100 an image and
@@ -33,11 +33,11 @@ def confidences(evaluated: Evaluated, thresholds: int = 1) -> Floats:
         for t in range(thresholds):
             columns = np.flatnonzero((category == k) & ~matches.ignored[t])
             rows = matches.order[columns]
-            result[t, rows] = rising_share(found.scores[rows], matches.truth_of[t, columns] >= 0)
+            result[t, rows] = isotonic_fit(found.scores[rows], matches.matched_label[t, columns] >= 0)
     return result
 
 
-def rising_share(values: Floats, true: NDArray[np.bool_]) -> Floats:
+def isotonic_fit(values: Floats, true: NDArray[np.bool_]) -> Floats:
     """The share of what is true at each value, taken to rise with it: float64[N], above 0 and below 1.
 
     Isotonic regression, as Zadrozny & Elkan (2002) calibrate scores by. Where k of n cases are pooled, it gives
@@ -65,23 +65,23 @@ def rising_share(values: Floats, true: NDArray[np.bool_]) -> Floats:
     return np.asarray(np.repeat(share, runs_each.astype(int))[run][place])
 
 
-Reason = Literal["missing", "wrong class", "badly drawn", "not found"]
+IssueReason = Literal["missing", "wrong class", "badly drawn", "not found"]
 
-IOUS = (0.5, 0.55, 0.6)  # at which the confidence in a detection is asked for
-LOOSELY = 0.3  # IoU from which on two boxes have to do with each other
-_WELL, _SAME_PLACE, _APART = 0.6, 0.5, 0.1  # IoUs
+LABEL_IOUS = (0.5, 0.55, 0.6)  # at which the confidence in a detection is asked for
+MIN_OVERLAP_IOU = 0.3  # IoU from which on two boxes have to do with each other
+_GOOD_IOU, _SAME_OBJECT_IOU, _MAX_UNRELATED_IOU = 0.6, 0.5, 0.1  # IoUs
 _HALF = 0.5  # of a box, that lies within another
 
 
-class Contradiction(NamedTuple):
+class Disagreement(NamedTuple):
     """Why and how surely a detection contradicts; ``label`` is the column it contradicts, None where none is there."""
 
-    reason: Reason
+    reason: IssueReason
     score: float
     label: int | None
 
 
-class Pairs(NamedTuple):
+class ImagePairs(NamedTuple):
     """The detections (D) and labels (L) of one image.
 
     Attributes:
@@ -89,7 +89,7 @@ class Pairs(NamedTuple):
         covered: float64[D, L], share of each label within each detection.
         within: float64[D, L], share of each detection within each label.
         own: bool[D, L], whether both are of one class.
-        confidence: float64[3, D], at ``IOUS``.
+        confidence: float64[3, D], at ``LABEL_IOUS``.
         crowd: bool[L].
     """
 
@@ -102,32 +102,32 @@ class Pairs(NamedTuple):
 
     def reached(self) -> NDArray[np.bool_]:
         """Which labels some detection finds at least loosely: bool[L]."""
-        found = (self.overlaps >= LOOSELY) | (self.own & (self.covered >= _HALF))
+        found = (self.overlaps >= MIN_OVERLAP_IOU) | (self.own & (self.covered >= _HALF))
         return np.asarray(found.any(axis=0))
 
-    def contradiction(self, detection: int) -> Contradiction | None:
+    def contradiction(self, detection: int) -> Disagreement | None:
         """What one detection has against the labels."""
         overlaps, own = np.where(self.crowd, 0, self.overlaps[detection]), self.own[detection]
         confidence = self.confidence[:, detection]
         nearest, best = _best(np.where(own, overlaps, 0))
-        if best >= _WELL:
+        if best >= _GOOD_IOU:
             return None
-        if best >= LOOSELY:
-            better = int(np.searchsorted(IOUS, best, side="right"))  # the first IoU above
-            return Contradiction("badly drawn", confidence[better] * (1 - self._agrees(nearest, _WELL)), nearest)
+        if best >= MIN_OVERLAP_IOU:
+            better = int(np.searchsorted(LABEL_IOUS, best, side="right"))  # the first IoU above
+            return Disagreement("badly drawn", confidence[better] * (1 - self._agrees(nearest, _GOOD_IOU)), nearest)
         nearest, best_other = _best(np.where(own, 0, overlaps))
-        if best_other >= _SAME_PLACE:
-            return Contradiction("wrong class", confidence[0] * (1 - self._agrees(nearest, _SAME_PLACE)), nearest)
+        if best_other >= _SAME_OBJECT_IOU:
+            return Disagreement("wrong class", confidence[0] * (1 - self._agrees(nearest, _SAME_OBJECT_IOU)), nearest)
         in_part = self.within[detection, own | self.crowd].sum() >= _HALF
         over_other = (self.covered[detection, ~self.crowd] >= _HALF).any()
-        if max(best, best_other) < _APART and not in_part and not over_other:
-            return Contradiction("missing", confidence[0], None)
+        if max(best, best_other) < _MAX_UNRELATED_IOU and not in_part and not over_other:
+            return Disagreement("missing", confidence[0], None)
         return None
 
-    def _agrees(self, label: int, least_iou: float) -> float:
+    def _agrees(self, label: int, min_iou: float) -> float:
         """Confidence of the best detection that finds a label as it is."""
-        there = self.own[:, label] & (self.overlaps[:, label] >= least_iou)
-        return float(self.confidence[IOUS.index(least_iou), there].max(initial=0))
+        there = self.own[:, label] & (self.overlaps[:, label] >= min_iou)
+        return float(self.confidence[LABEL_IOUS.index(min_iou), there].max(initial=0))
 
 
 def _best(overlaps: Array) -> tuple[int, float]:
@@ -135,21 +135,21 @@ def _best(overlaps: Array) -> tuple[int, float]:
     return place, float(overlaps[place]) if len(overlaps) else 0.0
 
 
-REASONS: tuple[Reason, ...] = ("missing", "wrong class", "badly drawn", "not found")
+ISSUE_REASONS: tuple[IssueReason, ...] = ("missing", "wrong class", "badly drawn", "not found")
 
 Corners = tuple[float, float, float, float]
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class LabelIssue:
     """One doubtful label, or one that seems to be missing.
 
     Attributes:
         reason: "missing": a detection where no label is; "wrong class": a detection of another class on a label;
             "badly drawn": a detection of its class that overlaps it with an IoU of 0.3 to 0.6; "not found": no
             detection reaches an IoU of 0.3 with it, and none of its class covers half of it, whatever the score.
-        score: 0 to 1, how sure; see ``find_doubts``.
+        score: 0 to 1, how sure; see ``find_label_issues``.
         image: where it is.
         category, box_xyxy: what the detector proposes, in pixels; the label itself if it was not found.
         detection_score: of the detection that contradicts; None if the label was not found.
@@ -158,9 +158,9 @@ class Doubt:
         iou: of the proposed box and the label's; None if there is but one.
     """
 
-    reason: Reason
+    reason: IssueReason
     score: float
-    image: JudgedImage
+    image: GroundTruthImage
     category: str
     box_xyxy: Corners
     detection_score: float | None = None
@@ -170,17 +170,17 @@ class Doubt:
     iou: float | None = None
 
 
-class _Case(NamedTuple):
-    """A doubt as rows of ``Found`` and ``Truth``, -1 for none."""
+class _Candidate(NamedTuple):
+    """An issue as rows of ``DetectionArrays`` and ``GroundTruth``, -1 for none."""
 
-    reason: Reason
+    reason: IssueReason
     score: float
     detection: int
     label: int
 
 
-def find_doubts(evaluated: Evaluated, *, least: float = 0.5) -> tuple[Doubt, ...]:
-    """All doubts, the surest first; each label is in one of them at most, as is each place that lacks one.
+def find_label_issues(evaluated: CocoEvaluation, *, min_score: float = 0.5) -> tuple[LabelIssue, ...]:
+    """All issues, the surest first; each label is in one of them at most, as is each place that lacks one.
 
     A score of 0.9 of one class may be confirmed as often as 0.6 of another. So what counts is how often labels and
     detector agree in cases like this one, on the same data:
@@ -198,79 +198,81 @@ def find_doubts(evaluated: Evaluated, *, least: float = 0.5) -> tuple[Doubt, ...
 
     Args:
         evaluated: one run of COCOeval.
-        least: score from which on a doubt is told, 0 to 1.
+        min_score: lowest score of an issue that is reported, 0 to 1.
     """
     truth, found = evaluated.truth, evaluated.found
-    true_xyxy, found_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
-    confidence = confidences(evaluated, len(IOUS))
+    gt_xyxy, pred_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
+    confidence = match_probabilities(evaluated, len(LABEL_IOUS))
     reached = np.zeros(len(truth.image), dtype=bool)
-    cases: list[_Case] = []
+    cases: list[_Candidate] = []
     columns = (evaluated.found.image, evaluated.truth.image)
     for detections, labels in zip(*(rows_by_image(each, len(evaluated.truth.images)) for each in columns)):
-        shared = intersection(found_xyxy[detections], true_xyxy[labels])
-        pairs = Pairs(
-            iou(found_xyxy[detections], true_xyxy[labels]),
-            _shares(shared, area(true_xyxy[labels])),
-            _shares(shared.T, area(found_xyxy[detections])).T,
+        shared = intersection(pred_xyxy[detections], gt_xyxy[labels])
+        pairs = ImagePairs(
+            iou(pred_xyxy[detections], gt_xyxy[labels]),
+            _shares(shared, area(gt_xyxy[labels])),
+            _shares(shared.T, area(pred_xyxy[detections])).T,
             found.category[detections][:, None] == truth.category[labels][None, :],
             confidence[:, detections],
             truth.crowd[labels],
         )
         reached[labels] = pairs.reached()
-        for d in np.flatnonzero(confidence[0, detections] >= least):
+        for d in np.flatnonzero(confidence[0, detections] >= min_score):
             told = pairs.contradiction(int(d))
             if told is not None:
                 label = -1 if told.label is None else int(labels[told.label])
-                cases.append(_Case(told.reason, float(told.score), int(detections[d]), label))
+                cases.append(_Candidate(told.reason, float(told.score), int(detections[d]), label))
     cases += _not_found(evaluated, confidence[0], reached)
-    cases = sorted((case for case in cases if case.score >= least), key=lambda case: -case.score)
-    return tuple(_doubt(case, evaluated, true_xyxy, found_xyxy) for case in _distinct(cases, found.image, found_xyxy))
+    cases = sorted((case for case in cases if case.score >= min_score), key=lambda case: -case.score)
+    return tuple(
+        _label_issue(case, evaluated, gt_xyxy, pred_xyxy) for case in _deduplicate(cases, found.image, pred_xyxy)
+    )
 
 
 def _shares(shared: Array, areas: Array) -> Array:
     return np.asarray(np.divide(shared, areas, out=np.zeros_like(shared), where=areas > 0))
 
 
-def _not_found(evaluated: Evaluated, confidence: Array, reached: NDArray[np.bool_]) -> Iterator[_Case]:
-    truth, matched = evaluated.truth, evaluated.matches.detection_of[IOU_50]
+def _not_found(evaluated: CocoEvaluation, confidence: Array, reached: NDArray[np.bool_]) -> Iterator[_Candidate]:
+    truth, matched = evaluated.truth, evaluated.matches.matched_detection[IOU_50]
     found = (matched >= 0) & (np.append(confidence, 0)[matched] >= 0.5)
     for k in range(len(truth.categories)):
         labels = np.flatnonzero((truth.category == k) & ~truth.crowd)
-        usual = rising_share(truth.area[labels], found[labels])
+        usual = isotonic_fit(truth.area[labels], found[labels])
         for label in np.flatnonzero(~reached[labels]):
-            yield _Case("not found", float(usual[label]), -1, int(labels[label]))
+            yield _Candidate("not found", float(usual[label]), -1, int(labels[label]))
 
 
-def _distinct(cases: Iterable[_Case], image: Rows, found_xyxy: Array) -> Iterator[_Case]:
+def _deduplicate(cases: Iterable[_Candidate], image: Rows, pred_xyxy: Array) -> Iterator[_Candidate]:
     """The first case of each label, and of each place without one, whatever the class."""
-    doubted: set[int] = set()
+    with_issue: set[int] = set()
     places: dict[int, list[int]] = {}
     for case in cases:
         if case.label >= 0:
-            if case.label not in doubted:
-                doubted.add(case.label)
+            if case.label not in with_issue:
+                with_issue.add(case.label)
                 yield case
             continue
         others = places.setdefault(int(image[case.detection]), [])
-        if not (iou(found_xyxy[[case.detection]], found_xyxy[others]) >= LOOSELY).any():
+        if not (iou(pred_xyxy[[case.detection]], pred_xyxy[others]) >= MIN_OVERLAP_IOU).any():
             others.append(case.detection)
             yield case
 
 
-def _doubt(case: _Case, evaluated: Evaluated, true_xyxy: Array, found_xyxy: Array) -> Doubt:
+def _label_issue(case: _Candidate, evaluated: CocoEvaluation, gt_xyxy: Array, pred_xyxy: Array) -> LabelIssue:
     truth, found = evaluated.truth, evaluated.found
     of_label: dict[str, Any] = {}
     if case.label >= 0:
         name = truth.categories[truth.category[case.label]]
-        of_label = {"label": case.label, "label_category": name, "label_xyxy": _corners(true_xyxy[case.label])}
+        of_label = {"label": case.label, "label_category": name, "label_xyxy": _corners(gt_xyxy[case.label])}
     if case.detection < 0:
         image = truth.images[truth.image[case.label]]
-        return Doubt(case.reason, case.score, image, name, of_label["label_xyxy"], **of_label)
-    box = found_xyxy[case.detection]
+        return LabelIssue(case.reason, case.score, image, name, of_label["label_xyxy"], **of_label)
+    box = pred_xyxy[case.detection]
     if case.label >= 0:
-        of_label["iou"] = float(iou(box[None], true_xyxy[case.label][None])[0, 0])
+        of_label["iou"] = float(iou(box[None], gt_xyxy[case.label][None])[0, 0])
     image, category = truth.images[found.image[case.detection]], truth.categories[found.category[case.detection]]
-    return Doubt(
+    return LabelIssue(
         case.reason, case.score, image, category, _corners(box), float(found.scores[case.detection]), **of_label
     )
 

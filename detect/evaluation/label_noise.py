@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..structures import Array, area, intersection, iou, xywh_to_xyxy
-from .localisation import EDGES, iou_of_pairs
-from .records import ImageId, Truth, check_truth, rows_by_image
+from .localisation import EDGES, elementwise_iou
+from .records import GroundTruth, ImageId, check_truth, rows_by_image
 
 _IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
@@ -62,7 +62,7 @@ def label_agreement(first: dict[str, Any], second: dict[str, Any]) -> dict[str, 
     return _agreement(a, b, shared)
 
 
-def label_agreement_of_twins(truth: dict[str, Any], pairs: Sequence[tuple[ImageId, ImageId]]) -> dict[str, Any]:
+def duplicate_label_agreement(truth: dict[str, Any], pairs: Sequence[tuple[ImageId, ImageId]]) -> dict[str, Any]:
     """The same for a picture that lies in one data set twice, under two ids, and so was annotated twice.
 
     Args:
@@ -86,21 +86,21 @@ def label_agreement_of_twins(truth: dict[str, Any], pairs: Sequence[tuple[ImageI
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Side:
+class _Annotation:
     """One file: its labels, their corners, and their classes as places in the common list of names."""
 
-    truth: Truth
+    truth: GroundTruth
     boxes_xyxy: Array
     category: NDArray[np.int64]
 
     @classmethod
-    def of(cls, truth: Truth, names: list[str]) -> _Side:
+    def of(cls, truth: GroundTruth, names: list[str]) -> _Annotation:
         places = np.array([names.index(name) for name in truth.categories], dtype=np.int64)
         return cls(truth, xywh_to_xyxy(truth.boxes_xywh), places[truth.category])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Compared:
+class _Comparison:
     """Rows of labels: partners int64[P, 2]; on each side those that count and those that have another class there."""
 
     partners: NDArray[np.int64]
@@ -108,12 +108,12 @@ class _Compared:
     renamed: tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def _agreement(first: Truth, second: Truth, images: list[tuple[int, int]]) -> dict[str, Any]:
+def _agreement(first: GroundTruth, second: GroundTruth, images: list[tuple[int, int]]) -> dict[str, Any]:
     names = list(dict.fromkeys([*first.categories, *second.categories]))
-    a, b = _Side.of(first, names), _Side.of(second, names)
+    a, b = _Annotation.of(first, names), _Annotation.of(second, names)
     rows_of = [rows_by_image(truth.image, len(truth.images)) for truth in (first, second)]
     parts = [_of_image(a, rows_of[0][i], b, rows_of[1][j]) for i, j in images]
-    compared = _Compared(
+    compared = _Comparison(
         np.concatenate([part.partners for part in parts]),
         (np.concatenate([part.counted[0] for part in parts]), np.concatenate([part.counted[1] for part in parts])),
         (np.concatenate([part.renamed[0] for part in parts]), np.concatenate([part.renamed[1] for part in parts])),
@@ -122,7 +122,7 @@ def _agreement(first: Truth, second: Truth, images: list[tuple[int, int]]) -> di
     return {"images": len(images), "overall": _measured(a, b, compared, None), "per_class": per_class}
 
 
-def _of_image(a: _Side, rows_a: NDArray[np.int64], b: _Side, rows_b: NDArray[np.int64]) -> _Compared:
+def _of_image(a: _Annotation, rows_a: NDArray[np.int64], b: _Annotation, rows_b: NDArray[np.int64]) -> _Comparison:
     boxes_a, boxes_b = a.boxes_xyxy[rows_a], b.boxes_xyxy[rows_b]
     crowd_a, crowd_b = a.truth.crowd[rows_a], b.truth.crowd[rows_b]
     same = a.category[rows_a][:, None] == b.category[rows_b][None, :]
@@ -136,7 +136,7 @@ def _of_image(a: _Side, rows_a: NDArray[np.int64], b: _Side, rows_b: NDArray[np.
     counted_a = ~crowd_a & ~_inside(shared, area(boxes_a), crowd_b)
     counted_b = ~crowd_b & ~_inside(shared.T, area(boxes_b), crowd_a)
     counted_a[i] = counted_b[j] = True
-    return _Compared(
+    return _Comparison(
         np.stack([rows_a[i], rows_b[j]], axis=1),
         (rows_a[counted_a], rows_b[counted_b]),
         (rows_a[renamed_i], rows_b[renamed_j]),
@@ -160,14 +160,14 @@ def _inside(shared: NDArray[Any], areas: NDArray[Any], crowd: NDArray[np.bool_])
     return np.asarray(((shared > 0) & (shared >= areas[:, None] / 2) & crowd[None, :]).any(axis=1))
 
 
-def _measured(a: _Side, b: _Side, compared: _Compared, category: int | None) -> dict[str, Any]:
-    def of_class(side: _Side, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _measured(a: _Annotation, b: _Annotation, compared: _Comparison, category: int | None) -> dict[str, Any]:
+    def of_class(side: _Annotation, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.ones(len(rows), dtype=bool) if category is None else side.category[rows] == category
 
     pairs = compared.partners[of_class(a, compared.partners[:, 0])]
     boxes = [int(of_class(side, rows).sum()) for side, rows in zip((a, b), compared.counted)]
     a_xyxy, b_xyxy = a.boxes_xyxy[pairs[:, 0]], b.boxes_xyxy[pairs[:, 1]]
-    ious, apart = iou_of_pairs(a_xyxy, b_xyxy), b_xyxy - a_xyxy
+    ious, apart = elementwise_iou(a_xyxy, b_xyxy), b_xyxy - a_xyxy
     sd = apart.std(axis=0, ddof=1).tolist() if len(apart) > 1 else [None] * 4
     # Paired best first and one to one: the pairs of a higher IoU are those that it would give alone.
     f1 = {f"{t:.2f}": 2 * int((ious >= t).sum()) / sum(boxes) if sum(boxes) else None for t in _IOUS}

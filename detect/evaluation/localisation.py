@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from ..structures import Array, area, xywh_to_xyxy
 from .coco_eval import ALL, BEST_100, IOU_50
-from .records import Evaluated
+from .records import CocoEvaluation
 
 EDGES = ("left", "top", "right", "bottom")
 _WORDS = {
@@ -20,12 +20,12 @@ _WORDS = {
     "right": ("ends {} px too far left", "ends {} px too far right"),
     "bottom": ("ends {} px too high at the bottom", "ends {} px too low at the bottom"),
 }
-_WORTH_SAYING_PX = 0.5
+_MIN_BIAS_PX = 0.5
 _BIN_EDGES = tuple(round(0.5 + 0.05 * i, 2) for i in range(11))
 
 
 def localisation(
-    evaluated: Evaluated, category: int | None = None, *, groups: Sequence[int] | None = None
+    evaluated: CocoEvaluation, category: int | None = None, *, groups: Sequence[int] | None = None
 ) -> dict[str, Any]:
     """Matched pairs of one category, whatever their score.
 
@@ -45,17 +45,17 @@ def localisation(
         its interval doesn't hold 0; ``edge_bias_words``, the clear ones said plainly, largest first. None where no
         pair was matched.
     """
-    found_xyxy, true_xyxy, clusters = matched_pairs(evaluated, category, groups=groups)
+    pred_xyxy, gt_xyxy, clusters = matched_pairs(evaluated, category, groups=groups)
     if not len(clusters):
         return _nothing_matched()
-    offsets = found_xyxy - true_xyxy
+    offsets = pred_xyxy - gt_xyxy
     interval = clustered_interval(offsets, clusters)
     bias = offsets.mean(axis=0)
-    clear = clearly_off(bias, interval, least=_WORTH_SAYING_PX)
+    clear = significant_bias(bias, interval, min_px=_MIN_BIAS_PX)
     bias_px = dict(zip(EDGES, bias.tolist()))
     return {
         "matched": len(clusters),
-        **_overlap(iou_of_pairs(found_xyxy, true_xyxy)),
+        **_overlap(elementwise_iou(pred_xyxy, gt_xyxy)),
         "centre_offset_px": _centre_offset((offsets[:, :2] + offsets[:, 2:]) / 2),
         "edge_bias_px": bias_px,
         "edge_bias_interval_px": dict(zip(EDGES, [None] * 4 if interval is None else interval.T.tolist())),
@@ -65,7 +65,7 @@ def localisation(
     }
 
 
-def ap_by_iou(evaluated: Evaluated, category: int | None = None) -> dict[str, float | None]:
+def ap_by_iou(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, float | None]:
     """AP at each IoU, {"0.50": ..., "0.55": ..., ..., "0.95": ...}, as COCOeval.summarize gives it to the last bit.
 
     Args:
@@ -82,27 +82,29 @@ def ap_by_iou(evaluated: Evaluated, category: int | None = None) -> dict[str, fl
 
 
 def matched_pairs(
-    evaluated: Evaluated, category: int | None = None, *, groups: Sequence[int] | None = None
+    evaluated: CocoEvaluation, category: int | None = None, *, groups: Sequence[int] | None = None
 ) -> tuple[Array, Array, NDArray[Any]]:
     """Detections that pycocotools matches at IoU 0.5 and their labels, [N, 4] each, xyxy, pixels; and whose they are.
 
     Args as for ``localisation``; the last is [N], the image of each pair, or its group.
     """
     found, matches = evaluated.found, evaluated.matches
-    pairs = (matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50]
+    pairs = (matches.matched_label[IOU_50] >= 0) & ~matches.ignored[IOU_50]
     if category is not None:
         pairs &= found.category[matches.order] == category
     rows = matches.order[pairs]
-    found_xyxy = xywh_to_xyxy(found.boxes_xywh[rows])
-    true_xyxy = xywh_to_xyxy(evaluated.truth.boxes_xywh[matches.truth_of[IOU_50, pairs]])
-    return found_xyxy, true_xyxy, found.image[rows] if groups is None else np.asarray(groups)[found.image[rows]]
+    pred_xyxy = xywh_to_xyxy(found.boxes_xywh[rows])
+    gt_xyxy = xywh_to_xyxy(evaluated.truth.boxes_xywh[matches.matched_label[IOU_50, pairs]])
+    return pred_xyxy, gt_xyxy, found.image[rows] if groups is None else np.asarray(groups)[found.image[rows]]
 
 
-def clearly_off(means: NDArray[np.float64], interval: NDArray[np.float64] | None, *, least: float) -> NDArray[np.bool_]:
-    """bool[C], which of C means are ``least`` or more with an interval, float64[2, C], that doesn't hold 0."""
+def significant_bias(
+    means: NDArray[np.float64], interval: NDArray[np.float64] | None, *, min_px: float
+) -> NDArray[np.bool_]:
+    """bool[C], which of C means are ``min_px`` or more with an interval, float64[2, C], that doesn't hold 0."""
     if interval is None:
         return np.zeros(len(means), dtype=bool)
-    return np.asarray((abs(means) >= least) & ((interval[0] > 0) | (interval[1] < 0)))
+    return np.asarray((abs(means) >= min_px) & ((interval[0] > 0) | (interval[1] < 0)))
 
 
 def clustered_interval(
@@ -137,7 +139,7 @@ def clustered_interval(
     return np.stack([mean - reach, mean + reach])
 
 
-def iou_of_pairs(a_xyxy: Array, b_xyxy: Array) -> Array:
+def elementwise_iou(a_xyxy: Array, b_xyxy: Array) -> Array:
     """IoU of each row with the same row: [N, 4], [N, 4] -> [N]; 0 where both are empty."""
     low, high = np.maximum(a_xyxy[:, :2], b_xyxy[:, :2]), np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:])
     shared = area(np.concatenate([low, high], axis=1))
@@ -177,17 +179,17 @@ def _nothing_matched() -> dict[str, Any]:
 
 def _in_words(clear_px: dict[str, float]) -> str:
     if not clear_px:
-        return f"no edge is clearly off by {_WORTH_SAYING_PX} px or more"
+        return f"no edge is clearly off by {_MIN_BIAS_PX} px or more"
     falling = sorted(clear_px, key=lambda edge: -abs(clear_px[edge]))
     return ", ".join(_WORDS[edge][clear_px[edge] > 0].format(f"{abs(clear_px[edge]):.1f}") for edge in falling)
 
 
 _MIN_OFFSET_PX = 0.3
-_FEW = 10  # images or groups of them; from fewer nothing is called clear
+_MIN_CLUSTERS = 10  # images or groups of them; from fewer nothing is called clear
 _OFFSET_WORDS = {"x": ("{} px left of", "{} px right of"), "y": ("{} px above", "{} px below")}
 
 
-def displacement(evaluated: Evaluated, *, groups: Sequence[int] | None = None) -> dict[str, Any]:
+def box_bias(evaluated: CocoEvaluation, *, groups: Sequence[int] | None = None) -> dict[str, Any]:
     """The shift that boxes of all classes share, over the pairs that pycocotools matches at IoU 0.5.
 
     It is the interquartile mean of detected minus true centre: of the pairs the middle half counts, along x and y each,
@@ -205,17 +207,17 @@ def displacement(evaluated: Evaluated, *, groups: Sequence[int] | None = None) -
         it is 0.3 pixels or more with an interval, of ten groups or more, that doesn't hold 0; ``words``, the clear ones
         said plainly. None in place of numbers where no pair was matched.
     """
-    found_xyxy, true_xyxy, clusters = matched_pairs(evaluated, groups=groups)
+    pred_xyxy, gt_xyxy, clusters = matched_pairs(evaluated, groups=groups)
     if not len(clusters):
         none = dict.fromkeys("xy")
         unclear = dict.fromkeys("xy", False)
         words = "no box was matched"
         return {"matched": 0, "px": none, "interval_px": dict(none), "clear": unclear, "words": words}
-    beside = found_xyxy - true_xyxy
-    middle, standing_for = interquartile_mean((beside[:, :2] + beside[:, 2:]) / 2)
+    offsets = pred_xyxy - gt_xyxy
+    middle, standing_for = interquartile_mean((offsets[:, :2] + offsets[:, 2:]) / 2)
     interval = clustered_interval(standing_for, clusters)
-    enough = len(np.unique(clusters)) >= _FEW
-    clear = clearly_off(middle, interval if enough else None, least=_MIN_OFFSET_PX)
+    enough = len(np.unique(clusters)) >= _MIN_CLUSTERS
+    clear = significant_bias(middle, interval if enough else None, min_px=_MIN_OFFSET_PX)
     px = dict(zip("xy", middle.tolist()))
     return {
         "matched": len(clusters),

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from ..structures import xywh_to_xyxy
 from .coco_eval import IOU_50
-from .localisation import iou_of_pairs
-from .records import Evaluated
+from .localisation import elementwise_iou
+from .records import CocoEvaluation
 
 _IOU = 0.5
-Counted = NDArray[np.float64] | NDArray[np.int64]
+CountArray = NDArray[np.float64] | NDArray[np.int64]
 _PARTS = ("localisation", "false_positives", "false_negatives")
 
 
-def olrp(evaluated: Evaluated, category: int | None = None) -> dict[str, Any]:
+def olrp(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, Any]:
     """oLRP at an IoU of 0.5 (Oksuz, Cam, Akbas & Kalkan, ECCV 2018), 0 for a perfect detector, 1 for a useless one.
 
     At a score threshold s, TP of the detections with a score of at least s match a label, FP match none and FN labels
@@ -51,9 +51,9 @@ def olrp(evaluated: Evaluated, category: int | None = None) -> dict[str, Any]:
         return _row(None, None, (None, None, None), (None, None, None))
     of_class = np.flatnonzero((found.category[matches.order] == category) & ~matches.ignored[IOU_50])
     of_class = of_class[np.argsort(-found.scores[matches.order[of_class]], kind="stable")]
-    rows, label = matches.order[of_class], matches.truth_of[IOU_50, of_class]
+    rows, label = matches.order[of_class], matches.matched_label[IOU_50, of_class]
     hit = label >= 0
-    inexact = inexactness(evaluated, of_class)
+    inexact = localisation_errors(evaluated, of_class)
     scores, inexact, true = found.scores[rows], np.cumsum(inexact), np.cumsum(hit)
     false, missed = np.arange(1, len(rows) + 1) - true, boxes - true
     cost = lrp(inexact, true, false, missed)
@@ -67,18 +67,18 @@ def olrp(evaluated: Evaluated, category: int | None = None) -> dict[str, Any]:
     return _row(float(cost[best]), float(scores[best]), tuple(map(float, parts)), tuple(map(float, adds)))
 
 
-def inexactness(evaluated: Evaluated, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+def localisation_errors(evaluated: CocoEvaluation, columns: NDArray[np.int64]) -> NDArray[np.float64]:
     """1 - IoU, 0 to 0.5, of ``matches.order[columns]`` that match a label at an IoU of 0.5, and 0 of the others."""
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
-    rows, label = matches.order[columns], matches.truth_of[IOU_50, columns]
+    rows, label = matches.order[columns], matches.matched_label[IOU_50, columns]
     hit = label >= 0
     inexact = np.zeros(len(rows))
     pairs = xywh_to_xyxy(found.boxes_xywh[rows[hit]]), xywh_to_xyxy(truth.boxes_xywh[label[hit]])
-    inexact[hit] = np.clip(1 - iou_of_pairs(*pairs), 0, 1 - _IOU)  # pycocotools' own IoU may differ in the last bit
+    inexact[hit] = np.clip(1 - elementwise_iou(*pairs), 0, 1 - _IOU)  # pycocotools' own IoU may differ in the last bit
     return inexact
 
 
-def lrp(inexact: Counted, true: Counted, false: Counted, missed: Counted) -> NDArray[np.float64]:
+def lrp(inexact: CountArray, true: CountArray, false: CountArray, missed: CountArray) -> NDArray[np.float64]:
     """LRP of sums of 1 - IoU over the hits, and of numbers of hits, false alarms and misses; NaN where all are 0."""
     whole = np.asarray(true + false + missed, dtype=np.float64)
     cost = inexact / (1 - _IOU) + false + missed

@@ -10,44 +10,44 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibration import calibrated
+from .calibration import apply_calibration
 from .coco_eval import NO_DETECTIONS_THRESHOLD
 from .costs import ClassCosts, Costs
-from .records import Evaluated
+from .records import CocoEvaluation
 from .threshold_counts import (
-    Tally,
-    cases_for_share,
-    choosing_part,
-    found_scores,
-    images_for_rate,
-    rate_kept,
-    share,
+    ThresholdCounts,
+    matched_scores,
+    rate_within_limit,
+    required_cases,
+    required_images_for_rate,
+    sampling_units,
     share_design_effect,
-    share_kept,
-    tallies,
-    units_of,
+    share_estimate,
+    share_within_limit,
+    threshold_counts,
+    tuning_images,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ThresholdChoice:
     """A threshold, and what it keeps.
 
     Attributes:
         threshold: lowest score that counts.
-        keeps_missed: whether, with the confidence asked for, no more than the limit is missed; None without a limit.
-        keeps_false_alarms: likewise for false alarms.
+        meets_missed_limit: whether, with the confidence asked for, no more than the limit is missed; None without one.
+        meets_false_alarm_limit: likewise for false alarms.
         words: what else there is to say about the choice, "" for nothing.
     """
 
     threshold: float
-    keeps_missed: bool | None
-    keeps_false_alarms: bool | None
+    meets_missed_limit: bool | None
+    meets_false_alarm_limit: bool | None
     words: str
 
 
-def choose(tally: Tally, costs: ClassCosts, confidence: float) -> Choice:
-    """Choose on the images of a tally.
+def choose_threshold(counts: ThresholdCounts, costs: ClassCosts, confidence: float) -> ThresholdChoice:
+    """Choose on the images of ``counts``.
 
     A limit is kept where its upper bound is within it. From the safe end of the scores, thresholds are tried until
     the first that fails; so the bound holds although the threshold was chosen on the same images (an order
@@ -55,60 +55,60 @@ def choose(tally: Tally, costs: ClassCosts, confidence: float) -> Choice:
     if that fails too, the threshold comes as near as it can. Among those left, the cheapest is taken, of equally cheap
     ones that with the fewest misses.
     """
-    thresholds = tally.thresholds()
+    thresholds = counts.thresholds()
     allowed = np.ones(len(thresholds), dtype=bool)
-    keeps_missed = keeps_false = None
+    meets_missed_limit = keeps_false = None
     if costs.false_alarm_limit is not None:
-        keeps_false, allowed = _keeping_false_alarms(tally, thresholds, costs.false_alarm_limit, confidence)
-    if not len(tally.defect_scores):
+        keeps_false, allowed = _within_false_alarm_limit(counts, thresholds, costs.false_alarm_limit, confidence)
+    if not len(counts.defect_scores):
         lowest = float(thresholds[allowed][0]) if costs.false_alarm_limit is not None else 0.0
         words = f"no defect on the images to choose on, so {NO_DETECTIONS_THRESHOLD:g} is no choice but a default"
         unkept = None if costs.missed_limit is None else False
-        return Choice(max(NO_DETECTIONS_THRESHOLD, lowest), unkept, keeps_false, words)
-    never, words = int(np.isinf(tally.defect_scores).sum()), ""
-    if never == len(tally.defect_scores) or (costs.missed_limit or 1) < never / len(tally.defect_scores):
-        words = f"{never} of the {len(tally.defect_scores)} defects to choose on are found at no score"
+        return ThresholdChoice(max(NO_DETECTIONS_THRESHOLD, lowest), unkept, keeps_false, words)
+    never, words = int(np.isinf(counts.defect_scores).sum()), ""
+    if never == len(counts.defect_scores) or (costs.missed_limit or 1) < never / len(counts.defect_scores):
+        words = f"{never} of the {len(counts.defect_scores)} defects to choose on are found at no score"
     if costs.missed_limit is not None:
-        keeps_missed, kept = _keeping_missed(tally, thresholds, costs.missed_limit, confidence)
+        meets_missed_limit, kept = _within_missed_limit(counts, thresholds, costs.missed_limit, confidence)
         if not (allowed & kept).any():
             words = "no threshold keeps both limits, so that on missed defects goes first"
             keeps_false, allowed = False, np.arange(len(kept)) == np.flatnonzero(kept)[-1]
         allowed &= kept
-    missed, false = tally.missed(thresholds), tally.false_alarms(thresholds)
+    missed, false = counts.missed(thresholds), counts.false_alarms(thresholds)
     cost = np.where(allowed, costs.missed_price * missed + costs.false_alarm_price * false, np.inf)
-    return Choice(float(thresholds[np.argmin(cost)]), keeps_missed, keeps_false, words)
+    return ThresholdChoice(float(thresholds[np.argmin(cost)]), meets_missed_limit, keeps_false, words)
 
 
-def _keeping_missed(
-    tally: Tally, thresholds: NDArray[np.float64], limit: float, confidence: float
+def _within_missed_limit(
+    counts: ThresholdCounts, thresholds: NDArray[np.float64], limit: float, confidence: float
 ) -> tuple[bool, NDArray[np.bool_]]:
     """Whether any threshold keeps the limit with confidence, and which are allowed, at least one."""
 
     def kept(threshold: float) -> bool:
-        missed, defects, effect = tally.miss_counts(threshold)
-        return share_kept(missed / effect, defects / effect, limit, confidence)
+        missed, defects, effect = counts.miss_counts(threshold)
+        return share_within_limit(missed / effect, defects / effect, limit, confidence)
 
-    missed = tally.missed(thresholds)
+    missed = counts.missed(thresholds)
     allowed = _run_of(missed, thresholds, kept)
     if allowed.any():
         return True, allowed
-    least = max(limit * len(tally.defect_scores), missed[0])
-    return False, missed <= least
+    tolerated = max(limit * len(counts.defect_scores), missed[0])
+    return False, missed <= tolerated
 
 
-def _keeping_false_alarms(
-    tally: Tally, thresholds: NDArray[np.float64], limit: float, confidence: float
+def _within_false_alarm_limit(
+    counts: ThresholdCounts, thresholds: NDArray[np.float64], limit: float, confidence: float
 ) -> tuple[bool, NDArray[np.bool_]]:
     def kept(threshold: float) -> bool:
-        false, images, effect = tally.false_counts(threshold)
-        return rate_kept(false / effect, images / effect, limit, confidence)
+        false, images, effect = counts.false_counts(threshold)
+        return rate_within_limit(false / effect, images / effect, limit, confidence)
 
-    false = tally.false_alarms(thresholds)
+    false = counts.false_alarms(thresholds)
     allowed = _run_of(false[::-1], thresholds[::-1], kept)[::-1]
     if allowed.any():
         return True, allowed
-    least = max(limit * int(tally.images.sum()), false[-1])
-    return False, false <= least
+    tolerated = max(limit * int(counts.images.sum()), false[-1])
+    return False, false <= tolerated
 
 
 def _run_of(
@@ -124,16 +124,16 @@ def _run_of(
     return allowed
 
 
-Counted = Literal["missed", "false_alarms"]
-Verdict = Literal["confirmed", "refuted", "cannot tell"]
+LimitedCount = Literal["missed", "false_alarms"]
+LimitVerdict = Literal["confirmed", "refuted", "cannot tell"]
 
 
-def promise(
-    counted: Counted,
+def guarantee(
+    counted: LimitedCount,
     limit: float,
     kept: bool,
-    choosing: dict[str, Any],
-    confirming: dict[str, Any],
+    tuning: dict[str, Any],
+    holdout: dict[str, Any],
     confidence: float,
 ) -> dict[str, Any]:
     """How far a limit can be relied on.
@@ -141,57 +141,57 @@ def promise(
     Args:
         counted: a share of missed defects, or a rate of false alarms an image.
         limit: the limit.
-        kept: whether the bound on the choosing part is within it.
-        choosing, confirming: the rates at the threshold, as ``Tally.rates`` gives them.
+        kept: whether the bound on the tuning part is within it.
+        tuning, holdout: the rates at the threshold, as ``ThresholdCounts.rates`` gives them.
         confidence: of the bounds.
 
     Returns:
-        ``limit``; ``promised``, whether the bound on the choosing part keeps it; ``verdict`` of the confirming part:
+        ``limit``; ``guaranteed``, whether the bound on the tuning part keeps it; ``verdict`` of the holdout part:
         "confirmed" where the upper bound there is within the limit, "refuted" where the lower bound is above it,
-        "cannot tell" between; ``needed``, how many defects (or images) without a single miss (false alarm) can promise
-        the limit; ``needed_at_this_rate``, how many at the rate of the confirming part, None where that is not below
-        the limit; ``words``, a sentence.
+        "cannot tell" between; ``needed``, how many defects (or images) without a single miss (false alarm) can
+        guarantee the limit; ``needed_at_this_rate``, how many at the rate of the holdout part, None where that is not
+        below the limit; ``words``, a sentence.
     """
-    needs = cases_for_share if counted == "missed" else images_for_rate
-    rate = confirming["rate"]
+    needs = required_cases if counted == "missed" else required_images_for_rate
+    rate = holdout["rate"]
     at_rate = None if rate is None else needs(limit, confidence, rate)
     if at_rate is not None:
-        at_rate = round(at_rate * confirming["design_effect"])
+        at_rate = round(at_rate * holdout["design_effect"])
     figures = {
         "limit": limit,
-        "promised": kept,
-        "verdict": _verdict(limit, confirming),
+        "guaranteed": kept,
+        "verdict": _verdict(limit, holdout),
         "needed": needs(limit, confidence),
         "needed_at_this_rate": at_rate,
     }
-    return figures | {"words": _words(counted, figures, choosing, confirming, confidence)}
+    return figures | {"words": _words(counted, figures, tuning, holdout, confidence)}
 
 
-def _verdict(limit: float, confirming: dict[str, Any]) -> Verdict:
-    if confirming["rate"] is None:
+def _verdict(limit: float, holdout: dict[str, Any]) -> LimitVerdict:
+    if holdout["rate"] is None:
         return "cannot tell"
-    if confirming["high"] <= limit:
+    if holdout["high"] <= limit:
         return "confirmed"
-    return "refuted" if confirming["low"] > limit else "cannot tell"
+    return "refuted" if holdout["low"] > limit else "cannot tell"
 
 
 def _words(
-    counted: Counted, figures: dict[str, Any], choosing: dict[str, Any], confirming: dict[str, Any], confidence: float
+    counted: LimitedCount, figures: dict[str, Any], tuning: dict[str, Any], holdout: dict[str, Any], confidence: float
 ) -> str:
     limit, share = figures["limit"], counted == "missed"
     aim = f"at most {_shown(limit, share)} {'missed' if share else 'false alarms an image'}"
     things = "defects" if share else "images"
     without = f"without {'a miss' if share else 'a false alarm'}"
-    if figures["promised"]:
-        start = f"{aim}: promised with {100 * confidence:.4g} % confidence by {_counted(choosing, share, things)}"
-    elif choosing["of"] < figures["needed"]:
+    if figures["guaranteed"]:
+        start = f"{aim}: guaranteed with {100 * confidence:.4g} % confidence by {_counted(tuning, share, things)}"
+    elif tuning["of"] < figures["needed"]:
         start = (
-            f"{aim}: can't be promised by {choosing['of']:,} {things}; even {without} it takes {figures['needed']:,}"
+            f"{aim}: can't be guaranteed by {tuning['of']:,} {things}; even {without} it takes {figures['needed']:,}"
         )
     else:
-        start = f"{aim}: not promised by {_counted(choosing, share, things)}"
-    other = _counted(confirming, share, things)
-    if not confirming["of"]:
+        start = f"{aim}: not guaranteed by {_counted(tuning, share, things)}"
+    other = _counted(holdout, share, things)
+    if not holdout["of"]:
         return f"{start}; there are no others to confirm it"
     if figures["verdict"] == "confirmed":
         return f"{start}; confirmed by {other} on other images"
@@ -218,8 +218,8 @@ _NO_CLEAN = "no overkill rate, as there is no {} without a label"
 _NO_DEFECTIVE = "no escape rate, as there is no {} with a defect"
 
 
-def escapes(
-    evaluated: Evaluated,
+def escape_rates(
+    evaluated: CocoEvaluation,
     thresholds: NDArray[np.float64],
     *,
     images: NDArray[np.bool_] | None = None,
@@ -248,10 +248,10 @@ def escapes(
     count = len(evaluated.truth.images)
     part = np.ones(count, dtype=bool) if images is None else images
     alone = np.arange(count)
-    together = None if groups is None else units_of(count, groups)
-    bunches = alone if together is None else together
+    together = None if groups is None else sampling_units(count, groups)
+    clusters = alone if together is None else together
     return {
-        "images": _of_units("image", evaluated, thresholds, part, alone, bunches, confidence),
+        "images": _of_units("image", evaluated, thresholds, part, alone, clusters, confidence),
         "groups": None
         if together is None
         else _of_units("group", evaluated, thresholds, part, together, together, confidence),
@@ -260,32 +260,34 @@ def escapes(
 
 def _of_units(
     unit: str,
-    evaluated: Evaluated,
+    evaluated: CocoEvaluation,
     thresholds: NDArray[np.float64],
     images: NDArray[np.bool_],
     units: NDArray[np.int64],
-    bunches: NDArray[np.int64],
+    clusters: NDArray[np.int64],
     confidence: float,
 ) -> dict[str, Any]:
-    """Figures of units of images; ``bunches`` are what the units are drawn with."""
+    """Figures of units of images; ``clusters`` are what the units are drawn with."""
     truth, found, rows = evaluated.truth, evaluated.found, evaluated.matches.order
     count = int(units.max(initial=-1)) + 1
     shown = rows[(found.scores[rows] >= thresholds[found.category[rows]]) & images[found.image[rows]]]
     labelled = images[truth.image]
     to_find = labelled & ~truth.crowd
-    missed = to_find & (found_scores(evaluated) < thresholds[truth.category])
+    missed = to_find & (matched_scores(evaluated) < thresholds[truth.category])
 
     there = _units_with(units[images], count)
     defective = _units_with(units[truth.image[to_find]], count)
     clean = there & ~_units_with(units[truth.image[labelled]], count)
     showing = _units_with(units[found.image[shown]], count)
     incomplete = _units_with(units[truth.image[missed]], count)
-    bunch_of = np.zeros(count, dtype=np.int64)
-    bunch_of[units] = bunches
+    cluster_of = np.zeros(count, dtype=np.int64)
+    cluster_of[units] = clusters
 
     def rate_of(counted: NDArray[np.bool_], of: NDArray[np.bool_]) -> dict[str, Any]:
-        by_bunch = [np.bincount(bunch_of[each], minlength=int(bunches.max(initial=-1)) + 1) for each in (counted, of)]
-        return share(int(counted.sum()), int(of.sum()), confidence, share_design_effect(*by_bunch))
+        by_cluster = [
+            np.bincount(cluster_of[each], minlength=int(clusters.max(initial=-1)) + 1) for each in (counted, of)
+        ]
+        return share_estimate(int(counted.sum()), int(of.sum()), confidence, share_design_effect(*by_cluster))
 
     return {
         "count": int(there.sum()),
@@ -310,7 +312,7 @@ SUMMARY_POINTS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # false alarms an image
 _CURVE_POINTS = 100
 
 
-def froc(evaluated: Evaluated) -> dict[str, Any]:
+def froc(evaluated: CocoEvaluation) -> dict[str, Any]:
     """The curve and its usual points (Setio et al. 2017), over all categories by one threshold, and for each alone.
 
     Returns:
@@ -322,7 +324,7 @@ def froc(evaluated: Evaluated) -> dict[str, Any]:
         can't part equal scores. Sensitivities are None where there is nothing to find.
     """
     images = len(evaluated.truth.images)
-    of_class = list(tallies(evaluated, np.ones(images, dtype=bool), np.arange(images)))
+    of_class = list(threshold_counts(evaluated, np.ones(images, dtype=bool), np.arange(images)))
     defects = np.sort(np.concatenate([each.defect_scores for each in of_class] or [np.empty(0)]))
     alarms = np.sort(np.concatenate([each.false_scores for each in of_class] or [np.empty(0)]))
     return {
@@ -376,7 +378,7 @@ COCO_SIZES_PX = {"small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, N
 
 
 def recall_by_size(
-    evaluated: Evaluated, thresholds: NDArray[np.float64], *, bins: int = 4, confidence: float = 0.95
+    evaluated: CocoEvaluation, thresholds: NDArray[np.float64], *, bins: int = 4, confidence: float = 0.95
 ) -> dict[str, Any]:
     """How many defects are found, at an IoU of 0.5, by the square root of their labelled area in pixels.
 
@@ -393,7 +395,7 @@ def recall_by_size(
     """
     truth = evaluated.truth
     to_find = ~truth.crowd
-    found = found_scores(evaluated) >= thresholds[truth.category]
+    found = matched_scores(evaluated) >= thresholds[truth.category]
     sizes_px = np.sqrt(np.maximum(truth.area, 0))
 
     def of(rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -401,7 +403,7 @@ def recall_by_size(
             hit, image = found[rows[inside]], truth.image[rows[inside]]
             of_image, hit_of_image = (np.bincount(each, minlength=len(truth.images)) for each in (image, image[hit]))
             effect = share_design_effect(hit_of_image, of_image)
-            return {"from_px": low, "to_px": high, **share(int(hit.sum()), len(hit), confidence, effect)}
+            return {"from_px": low, "to_px": high, **share_estimate(int(hit.sum()), len(hit), confidence, effect)}
 
         size = sizes_px[rows]
         edges = np.unique(np.quantile(size, np.linspace(0, 1, bins + 1))).tolist() if len(size) else []
@@ -425,7 +427,7 @@ def recall_by_size(
 
 
 def operating_point(
-    evaluated: Evaluated,
+    evaluated: CocoEvaluation,
     costs: Costs,
     *,
     groups: Sequence[int] | None = None,
@@ -437,32 +439,34 @@ def operating_point(
         evaluated: one run of COCOeval.
         costs: prices and limits of every category.
         groups: a number an image; images with the same one stay in one part, and bounds are widened where errors come
-            in bunches within a group. None: each image for itself.
+            in clusters within a group. None: each image for itself.
         calibration: what ``calibration`` gives, if scores will be calibrated before they are compared. That changes
             the thresholds' values and nothing else, as it keeps the order of scores.
 
     Returns:
         ``thresholds``: category -> score. ``per_class``: by category its ``threshold``, ``uncalibrated_threshold`` (on
-        the scores as judged), ``price`` (None if none was given), ``choosing`` and ``confirming`` (the rates of the two
-        parts as ``Tally.rates`` gives them, with ``cost_per_image``), ``limits`` (what each is worth, as ``promise``
-        says) and ``words``. ``parts``: how the images were divided. ``choosing`` and ``confirming``: ``cost_per_image``
-        over all categories, and what ``escapes`` gives for ``images`` and ``groups``.
+        the scores as judged), ``price`` (None if none was given), ``tuning`` and ``holdout`` (the rates of the two
+        parts as ``ThresholdCounts.rates`` gives them, with ``cost_per_image``), ``limits`` (what each is worth, as
+        ``guarantee`` says) and ``words``. ``parts``: the division. ``tuning``, ``holdout``: ``cost_per_image``
+        over all categories, and what ``escape_rates`` gives for ``images`` and ``groups``.
 
     Raises:
         DataError: not a group for each image.
     """
     truth = evaluated.truth
-    units = units_of(len(truth.images), groups)
-    first = choosing_part(truth, units, share=costs.choosing, seed=costs.seed)
-    parts = {"choosing": first, "confirming": ~first}
-    tallied = {name: list(tallies(evaluated, images, units)) for name, images in parts.items()}
+    units = sampling_units(len(truth.images), groups)
+    first = tuning_images(truth, units, share=costs.tuning_share, seed=costs.seed)
+    parts = {"tuning": first, "holdout": ~first}
+    counts_by_part = {name: list(threshold_counts(evaluated, images, units)) for name, images in parts.items()}
     chosen, per_class = [], {}
     for k, name in enumerate(truth.categories):
         own = costs.per_class[name]
-        choice = choose(tallied["choosing"][k], own, costs.confidence_each)
+        choice = choose_threshold(counts_by_part["tuning"][k], own, costs.per_limit_confidence)
         chosen.append(choice.threshold)
         threshold = _calibrated(choice.threshold, name, calibration)
-        figures = _of_class(choice, own, {part: each[k] for part, each in tallied.items()}, costs.confidence_each)
+        figures = _of_class(
+            choice, own, {part: each[k] for part, each in counts_by_part.items()}, costs.per_limit_confidence
+        )
         per_class[name] = {"threshold": threshold, "uncalibrated_threshold": choice.threshold, **figures}
     at = np.array(chosen)
     return {
@@ -472,24 +476,26 @@ def operating_point(
         **{
             part: {
                 "cost_per_image": _total(each[part]["cost_per_image"] for each in per_class.values()),
-                **escapes(evaluated, at, images=images, groups=groups, confidence=costs.confidence_each),
+                **escape_rates(evaluated, at, images=images, groups=groups, confidence=costs.per_limit_confidence),
             }
             for part, images in parts.items()
         },
     }
 
 
-def _of_class(choice: Choice, costs: ClassCosts, tallied: Mapping[str, Tally], confidence: float) -> dict[str, Any]:
-    rates = {part: tally.rates(choice.threshold, confidence) for part, tally in tallied.items()}
+def _of_class(
+    choice: ThresholdChoice, costs: ClassCosts, counts_by_part: Mapping[str, ThresholdCounts], confidence: float
+) -> dict[str, Any]:
+    rates = {part: counts.rates(choice.threshold, confidence) for part, counts in counts_by_part.items()}
     limits: dict[str, Any] = {}
-    wanted: tuple[tuple[Counted, float | None, bool | None], ...] = (
-        ("missed", costs.missed_limit, choice.keeps_missed),
-        ("false_alarms", costs.false_alarm_limit, choice.keeps_false_alarms),
+    wanted: tuple[tuple[LimitedCount, float | None, bool | None], ...] = (
+        ("missed", costs.missed_limit, choice.meets_missed_limit),
+        ("false_alarms", costs.false_alarm_limit, choice.meets_false_alarm_limit),
     )
     for counted, limit, kept in wanted:
         if limit is not None:
-            choosing, confirming = (rates[part][counted] for part in ("choosing", "confirming"))
-            limits[counted] = promise(counted, limit, bool(kept), choosing, confirming, confidence)
+            tuning, holdout = (rates[part][counted] for part in ("tuning", "holdout"))
+            limits[counted] = guarantee(counted, limit, bool(kept), tuning, holdout, confidence)
     for each in rates.values():
         each["cost_per_image"] = _cost(each, costs) if costs.priced else None
     price = {"missed": costs.missed_price, "false_alarm": costs.false_alarm_price} if costs.priced else None
@@ -501,7 +507,7 @@ def _calibrated(threshold: float, category: str, calibration: Mapping[str, Any] 
     if calibration is None:
         return threshold
     fitted = calibration["per_class"][category]
-    return float(calibrated(np.array([threshold]), fitted["temperature"], fitted["shift"])[0])
+    return float(apply_calibration(np.array([threshold]), fitted["temperature"], fitted["shift"])[0])
 
 
 def _cost(rates: dict[str, Any], costs: ClassCosts) -> float | None:
@@ -516,7 +522,7 @@ def _parts(
     return {
         "by": "group" if grouped else "image",
         "seed": costs.seed,
-        "confidence": costs.confidence_each,
+        "confidence": costs.per_limit_confidence,
         "joint": {"limits": costs.limits, "confidence": costs.confidence} if costs.joint and costs.limits > 1 else None,
         **{name: int(images.sum()) for name, images in parts.items()},
         **{f"{name}_groups": len(set(units[images].tolist())) if grouped else None for name, images in parts.items()},

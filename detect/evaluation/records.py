@@ -23,7 +23,7 @@ ImageId = int | str
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedImage:
+class GroundTruthImage:
     """One image of the truth: its id there, its file (relative to the truth's file) and its size in pixels, if told."""
 
     id: ImageId
@@ -33,7 +33,7 @@ class JudgedImage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Truth:
+class GroundTruth:
     """Labels, one row a box, G in all.
 
     Attributes:
@@ -45,7 +45,7 @@ class Truth:
         crowd: bool[G], regions that the judge ignores: neither hit nor miss.
     """
 
-    images: tuple[JudgedImage, ...]
+    images: tuple[GroundTruthImage, ...]
     category_ids: tuple[int, ...]
     categories: tuple[str, ...]
     boxes_xywh: NDArray[np.float64]
@@ -56,7 +56,7 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class DetectionArrays:
     """Detections, one row each, D in all, in the order given.
 
     Attributes:
@@ -78,21 +78,21 @@ class Matches:
     Detections are matched best score first, so those above any threshold are matched as if the others didn't exist.
 
     Attributes:
-        order: int64[M], rows of ``Found`` that take part (the best 100 an image and category), by category, then
-            image, then falling score.
-        truth_of: int64[T, M], the row of ``Truth`` that each matched, -1 for none.
+        order: int64[M], rows of ``DetectionArrays`` that take part (the best 100 an image and category), by category,
+            then image, then falling score.
+        matched_label: int64[T, M], the row of ``GroundTruth`` that each matched, -1 for none.
         ignored: bool[T, M], matched to a crowd region: neither hit nor false.
-        detection_of: int64[T, G], the row of ``Found`` that matched each label, -1 for none.
+        matched_detection: int64[T, G], the row of ``DetectionArrays`` that matched each label, -1 for none.
     """
 
     order: NDArray[np.int64]
-    truth_of: NDArray[np.int64]
+    matched_label: NDArray[np.int64]
     ignored: NDArray[np.bool_]
-    detection_of: NDArray[np.int64]
+    matched_detection: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OfSize:
+class AreaRangeMatches:
     """Who matched whom where only boxes of a certain size are to be found.
 
     Attributes:
@@ -106,7 +106,7 @@ class OfSize:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evaluated:
+class CocoEvaluation:
     """One run of pycocotools' COCOeval, from which every number is derived.
 
     Attributes:
@@ -119,17 +119,17 @@ class Evaluated:
         sizes: small, medium and large boxes alone; empty where sizes weren't evaluated.
     """
 
-    truth: Truth
-    found: Found
+    truth: GroundTruth
+    found: DetectionArrays
     matches: Matches
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
-    sizes: tuple[OfSize, ...] = ()
+    sizes: tuple[AreaRangeMatches, ...] = ()
 
     @property
-    def all_sizes(self) -> OfSize:
+    def all_sizes(self) -> AreaRangeMatches:
         """The matches over all sizes, with the labels that they look for."""
-        return OfSize(self.matches, ~self.truth.crowd)
+        return AreaRangeMatches(self.matches, ~self.truth.crowd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,8 @@ class Hit:
     category: str
     score: float
     iou: float
-    true_xyxy: tuple[float, float, float, float]
-    found_xyxy: tuple[float, float, float, float]
+    gt_xyxy: tuple[float, float, float, float]
+    pred_xyxy: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Miss:
     """A label that no detection of its category matched."""
 
     category: str
-    true_xyxy: tuple[float, float, float, float]
+    gt_xyxy: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class FalseAlarm:
 
     category: str
     score: float
-    found_xyxy: tuple[float, float, float, float]
+    pred_xyxy: tuple[float, float, float, float]
     nearest: str | None
     iou: float
 
@@ -171,7 +171,7 @@ class FalseAlarm:
 class ImageOutcome:
     """What the detector made of one image at the judgement's score threshold."""
 
-    image: JudgedImage
+    image: GroundTruthImage
     hits: tuple[Hit, ...]
     misses: tuple[Miss, ...]
     false_alarms: tuple[FalseAlarm, ...]
@@ -192,7 +192,7 @@ class Judgement:
     summary: dict[str, Any]
     outcomes: tuple[ImageOutcome, ...]
     detections: list[dict[str, Any]]
-    evaluated: Evaluated
+    evaluated: CocoEvaluation
 
 
 def rows_by_image(image: NDArray[np.int64], images: int) -> list[NDArray[np.int64]]:
@@ -202,7 +202,7 @@ def rows_by_image(image: NDArray[np.int64], images: int) -> list[NDArray[np.int6
 
 
 def groups_with_boxes(
-    truth: Truth, groups: Sequence[int] | None = None, to_find: NDArray[np.bool_] | None = None
+    truth: GroundTruth, groups: Sequence[int] | None = None, to_find: NDArray[np.bool_] | None = None
 ) -> dict[str | None, int]:
     """In how many groups there is a box to find, of each category and, under None, of any.
 
@@ -278,7 +278,7 @@ def _starts_at_zero(ids: list[Any], others: list[Any]) -> bool:
     return min(ids) == 0 and min(others) == 1 and all(1 <= i + 1 <= max(others) for i in ids)
 
 
-def check_truth(truth: dict[str, Any]) -> Truth:
+def check_truth(truth: dict[str, Any]) -> GroundTruth:
     """Labels of a COCO data set as arrays; the given dict is left as it is.
 
     A missing ``area`` becomes width x height, a missing ``iscrowd`` 0. Ids of annotations are not used: pycocotools
@@ -312,7 +312,7 @@ def check_truth(truth: dict[str, Any]) -> Truth:
         if areas[-1] < 0:
             raise DataError(f"the area {given:g} is negative", where=where, fix="leave it out: the box tells it")
     sized = {i["id"]: i for i in images}
-    return Truth(
+    return GroundTruth(
         images=tuple(_image(sized[i]) for i in image_position),
         category_ids=tuple(category_position),
         categories=names,
@@ -324,7 +324,7 @@ def check_truth(truth: dict[str, Any]) -> Truth:
     )
 
 
-def check_detections(detections: Sequence[dict[str, Any]], truth: Truth) -> Found:
+def check_detections(detections: Sequence[dict[str, Any]], truth: GroundTruth) -> DetectionArrays:
     """COCO results as arrays; an empty list is a detector that found nothing.
 
     Boxes may reach beyond the image, as those of many detectors do, but have no negative side.
@@ -351,7 +351,7 @@ def check_detections(detections: Sequence[dict[str, Any]], truth: Truth) -> Foun
     category_position = {category: k for k, category in enumerate(truth.category_ids)}
     _refuse_unknown(detections, "image_id", image_position, image_mismatch)
     _refuse_unknown(detections, "category_id", category_position, category_mismatch)
-    return Found(
+    return DetectionArrays(
         boxes_xywh=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         scores=np.array(scores, dtype=np.float64),
         image=np.array([image_position[d["image_id"]] for d in detections], dtype=np.int64),
@@ -392,10 +392,12 @@ def _positions(entries: list[dict[str, Any]], key: str) -> dict[Any, int]:
     return {i: position for position, i in enumerate(sorted(ids))}
 
 
-def _image(entry: dict[str, Any]) -> JudgedImage:
+def _image(entry: dict[str, Any]) -> GroundTruthImage:
     sides = [entry.get(key) or None for key in ("width", "height")]  # some programs write 0 for what they don't know
     width, height = (None if side is None else int(_number(side, "size", f"image {entry['id']!r}")) for side in sides)
-    return JudgedImage(id=entry["id"], file_name=str(entry.get("file_name", entry["id"])), width=width, height=height)
+    return GroundTruthImage(
+        id=entry["id"], file_name=str(entry.get("file_name", entry["id"])), width=width, height=height
+    )
 
 
 def _get(entry: Any, key: str, where: str) -> Any:

@@ -15,9 +15,9 @@ from ..errors import DataError
 from ..images import Pixels, read_image
 from ..structures import Detections
 from ..synthetic.corruptions import CORRUPTIONS, SEVERITIES, checked_names, checked_severities, corrupt
-from .bootstrap import draw_images, interval_of, mean_of_defined, resampled_precision
-from .coco_eval import IOU_50, average_precisions, evaluate
-from .records import Evaluated, check_detections, check_truth, groups_with_boxes
+from .bootstrap import bootstrap_ap, bootstrap_counts, confidence_interval, nan_mean
+from .coco_eval import IOU_50, average_precisions, run_coco_eval
+from .records import CocoEvaluation, check_detections, check_truth, groups_with_boxes
 
 SCHEMA = 1
 CONFIDENCE = 0.95
@@ -96,11 +96,11 @@ def judge_corrupted(
                 results[name, severity] += _results(found, truth["images"][i]["id"], ids)
             progress(len(copies))
     scenes = groups_with_boxes(labels, groups)[None]
-    drawn = draw_images(len(images), resamples=resamples, seed=seed, groups=groups)
+    drawn = bootstrap_counts(len(images), resamples=resamples, seed=seed, groups=groups)
     counts = np.concatenate([np.ones((1, drawn.shape[1]), np.int64), drawn])
     scores, draws = {}, {}
     for condition, found_ in results.items():
-        evaluated = evaluate(labels, check_detections(found_, labels), sizes=False)
+        evaluated = run_coco_eval(labels, check_detections(found_, labels), sizes=False)
         scores[condition] = _scores(evaluated)
         draws[condition] = _resampled_ap50(evaluated, counts)
     return {
@@ -131,17 +131,19 @@ def _results(found: Detections, image_id: Any, ids: dict[str, Any]) -> list[dict
     ]
 
 
-def _scores(evaluated: Evaluated) -> dict[str, Any]:
+def _scores(evaluated: CocoEvaluation) -> dict[str, Any]:
     per_class = {name: average_precisions(evaluated, k) for k, name in enumerate(evaluated.truth.categories)}
     return {**average_precisions(evaluated), "per_class": per_class}
 
 
-def _resampled_ap50(evaluated: Evaluated, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _resampled_ap50(evaluated: CocoEvaluation, counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """float64[1 + resamples], of the images as they are first."""
     matches = evaluated.matches
-    at_50 = replace(matches, **{k: getattr(matches, k)[IOU_50:1] for k in ("truth_of", "ignored", "detection_of")})
-    by_class = resampled_precision(replace(evaluated, matches=at_50), counts)[:, 0]
-    return mean_of_defined(by_class.T)
+    at_50 = replace(
+        matches, **{k: getattr(matches, k)[IOU_50:1] for k in ("matched_label", "ignored", "matched_detection")}
+    )
+    by_class = bootstrap_ap(replace(evaluated, matches=at_50), counts)[:, 0]
+    return nan_mean(by_class.T)
 
 
 def _table(
@@ -201,6 +203,6 @@ def _drop(corrupted: dict[str, Any], clean: dict[str, Any]) -> float | None:
 
 
 def _ends(key: str, drawn: NDArray[np.float64], scenes: int, *, biased: bool) -> dict[str, float | None]:
-    """The ends of a figure's interval as ``interval_of`` gives them; the bias of AP cancels in the share lost."""
-    interval = interval_of(drawn, [scenes], CONFIDENCE, biased=biased)
+    """The ends of a figure's interval, as in ``confidence_interval``; the bias of AP cancels in the share lost."""
+    interval = confidence_interval(drawn, [scenes], CONFIDENCE, biased=biased)
     return {f"{key}_low": interval.low, f"{key}_high": interval.high}

@@ -20,26 +20,26 @@ from .coco_eval import (
     average_recalls,
     best_f1,
     confusion,
-    evaluate,
     precision_recall,
+    run_coco_eval,
     threshold_table,
 )
-from .error_analysis import breakdown
-from .localisation import ap_by_iou, displacement, iou_of_pairs, localisation
+from .error_analysis import analyze_errors
+from .localisation import ap_by_iou, box_bias, elementwise_iou, localisation
 from .olrp import olrp
-from .records import Evaluated, FalseAlarm, Hit, ImageOutcome, Judgement, Miss, check_detections, check_truth
+from .records import CocoEvaluation, FalseAlarm, Hit, ImageOutcome, Judgement, Miss, check_detections, check_truth
 
 Corners = tuple[float, float, float, float]
 
 
-def outcomes(evaluated: Evaluated, score_threshold: float) -> tuple[ImageOutcome, ...]:
+def image_outcomes(evaluated: CocoEvaluation, score_threshold: float) -> tuple[ImageOutcome, ...]:
     """One outcome an image, from pycocotools' matches within each category at an IoU of 0.5.
 
     Detections below the threshold are left out, and a label that only such a one matched is missed. Detections on a
     crowd region are neither hits nor false alarms.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
-    true_xyxy, found_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
+    gt_xyxy, pred_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
     scores = found.scores[matches.order]
     shown = np.flatnonzero((scores >= score_threshold) & ~matches.ignored[IOU_50])
     shown = shown[np.argsort(-scores[shown], kind="stable")]
@@ -52,26 +52,26 @@ def outcomes(evaluated: Evaluated, score_threshold: float) -> tuple[ImageOutcome
     labels_of: list[list[int]] = [[] for _ in range(images)]
 
     was_hit = np.zeros(len(truth.image), dtype=bool)
-    was_hit[matches.truth_of[IOU_50, shown][matches.truth_of[IOU_50, shown] >= 0]] = True
+    was_hit[matches.matched_label[IOU_50, shown][matches.matched_label[IOU_50, shown] >= 0]] = True
     for label, image in enumerate(truth.image):
         if truth.crowd[label]:
-            crowds[image].append(_corners(true_xyxy[label]))
+            crowds[image].append(_corners(gt_xyxy[label]))
             continue
         labels_of[image].append(label)
         if not was_hit[label]:
-            misses[image].append(Miss(truth.categories[truth.category[label]], _corners(true_xyxy[label])))
+            misses[image].append(Miss(truth.categories[truth.category[label]], _corners(gt_xyxy[label])))
 
     for position in shown:
-        row, label = matches.order[position], matches.truth_of[IOU_50, position]
+        row, label = matches.order[position], matches.matched_label[IOU_50, position]
         image, category, score = found.image[row], truth.categories[found.category[row]], float(found.scores[row])
-        box = found_xyxy[row : row + 1]
+        box = pred_xyxy[row : row + 1]
         if label >= 0:
-            overlap = float(iou_of_pairs(box, true_xyxy[label : label + 1])[0])
-            hit = Hit(category, score, overlap, _corners(true_xyxy[label]), _corners(box[0]))
+            overlap = float(elementwise_iou(box, gt_xyxy[label : label + 1])[0])
+            hit = Hit(category, score, overlap, _corners(gt_xyxy[label]), _corners(box[0]))
             hits[image].append(hit)
         else:
             near = labels_of[image]
-            overlaps = iou(box, true_xyxy[near])[0] if near else np.zeros(1)
+            overlaps = iou(box, gt_xyxy[near])[0] if near else np.zeros(1)
             best = int(np.argmax(overlaps))
             nearest = truth.categories[truth.category[near[best]]] if overlaps[best] > 0 else None
             alarm = FalseAlarm(category, score, _corners(box[0]), nearest, float(overlaps[best]))
@@ -90,7 +90,7 @@ def _corners(box_xyxy: NDArray[np.float64]) -> Corners:
 _MARGIN = 1.05  # detectors reach a little beyond the border; two corners taken for x, y, width, height do so by far
 
 
-def suspicions(evaluated: Evaluated) -> list[str]:
+def plausibility_warnings(evaluated: CocoEvaluation) -> list[str]:
     """Sentences for the user; empty if nothing looks wrong."""
     truth, found = evaluated.truth, evaluated.found
     if not len(found.scores):
@@ -140,7 +140,7 @@ def judge(
         DataError: labels and detections that don't fit together or hold what is no box or no score.
     """
     labels = check_truth(truth)
-    evaluated = evaluate(labels, check_detections(detections, labels))
+    evaluated = run_coco_eval(labels, check_detections(detections, labels))
     best = best_f1(evaluated)
     if score_threshold is None:
         threshold = NO_DETECTIONS_THRESHOLD if best["threshold"] is None else best["threshold"]
@@ -148,7 +148,7 @@ def judge(
         threshold = score_threshold
     return Judgement(
         summary=_summary(evaluated, threshold, best, groups),
-        outcomes=outcomes(evaluated, threshold),
+        outcomes=image_outcomes(evaluated, threshold),
         detections=_results(evaluated),
         evaluated=evaluated,
     )
@@ -164,13 +164,13 @@ def average_precision(truth: dict[str, Any], detections: Sequence[dict[str, Any]
         DataError: as ``judge``.
     """
     labels = check_truth(truth)
-    evaluated = evaluate(labels, check_detections(detections, labels), sizes=False)
+    evaluated = run_coco_eval(labels, check_detections(detections, labels), sizes=False)
     per_class = {name: average_precisions(evaluated, k) for k, name in enumerate(labels.categories)}
     return {**average_precisions(evaluated), "per_class": per_class}
 
 
 def _summary(
-    evaluated: Evaluated, threshold: float, best: dict[str, Any], groups: Sequence[int] | None
+    evaluated: CocoEvaluation, threshold: float, best: dict[str, Any], groups: Sequence[int] | None
 ) -> dict[str, Any]:
     truth, found = evaluated.truth, evaluated.found
     return {
@@ -187,12 +187,12 @@ def _summary(
         "per_class": {name: _of_class(evaluated, k, threshold, groups) for k, name in enumerate(truth.categories)},
         "ap_by_iou": ap_by_iou(evaluated),
         "olrp": olrp(evaluated),
-        "displacement": displacement(evaluated, groups=groups),
-        "breakdown": breakdown(evaluated).summary(threshold),
+        "box_bias": box_bias(evaluated, groups=groups),
+        "breakdown": analyze_errors(evaluated).summary(threshold),
         "confusion": confusion(evaluated, threshold),
         "thresholds": threshold_table(evaluated),
         "pr_curves": precision_recall(evaluated),
-        "warnings": suspicions(evaluated),
+        "warnings": plausibility_warnings(evaluated),
         "versions": {
             "detect": __version__,
             "pycocotools": version("pycocotools"),
@@ -202,7 +202,9 @@ def _summary(
     }
 
 
-def _of_class(evaluated: Evaluated, category: int, threshold: float, groups: Sequence[int] | None) -> dict[str, Any]:
+def _of_class(
+    evaluated: CocoEvaluation, category: int, threshold: float, groups: Sequence[int] | None
+) -> dict[str, Any]:
     truth = evaluated.truth
     return {
         "id": truth.category_ids[category],
@@ -218,7 +220,7 @@ def _of_class(evaluated: Evaluated, category: int, threshold: float, groups: Seq
     }
 
 
-def _results(evaluated: Evaluated) -> list[dict[str, Any]]:
+def _results(evaluated: CocoEvaluation) -> list[dict[str, Any]]:
     truth, found = evaluated.truth, evaluated.found
     columns = zip(found.image.tolist(), found.category.tolist(), found.boxes_xywh.tolist(), found.scores.tolist())
     return [

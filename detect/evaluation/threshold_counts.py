@@ -1,7 +1,7 @@
 """What any score threshold of a category would miss and raise, and how far such counts can be trusted.
 
 A bound holds with the confidence given, each end for itself; both ends of 0.95 make an interval of 0.90. Counts need
-not be whole, so that counts of things that come in bunches can be divided by their design effect first.
+not be whole, so that counts of things that come in clusters can be divided by their design effect first.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scipy.special import betainc, betaincinv, gammainc, gammaincinv
 
 from ..errors import DataError
 from .coco_eval import IOU_50, NO_DETECTIONS_THRESHOLD
-from .records import Evaluated, Truth
+from .records import CocoEvaluation, GroundTruth
 
 
-def share_bounds(count: float, of: float, confidence: float) -> tuple[float, float]:
+def clopper_pearson_bounds(count: float, of: float, confidence: float) -> tuple[float, float]:
     """Lower and upper bound of the share behind ``count`` of ``of`` independent cases (Clopper and Pearson 1934).
 
     Args:
@@ -32,48 +32,48 @@ def share_bounds(count: float, of: float, confidence: float) -> tuple[float, flo
     return low, high
 
 
-def rate_bounds(count: float, of: float, confidence: float) -> tuple[float, float]:
+def garwood_bounds(count: float, of: float, confidence: float) -> tuple[float, float]:
     """Lower and upper bound of the rate behind ``count`` independent events on ``of`` images (Garwood 1936)."""
     low = 0.0 if count <= 0 else float(gammaincinv(count, 1 - confidence))
     return low / of, float(gammaincinv(count + 1, confidence)) / of
 
 
-def share_kept(count: float, of: float, limit: float, confidence: float) -> bool:
+def share_within_limit(count: float, of: float, limit: float, confidence: float) -> bool:
     """Whether the upper bound of a share is at most ``limit``; quicker than the bound itself."""
     return count < of and bool(betainc(count + 1, of - count, limit) >= confidence)
 
 
-def rate_kept(count: float, of: float, limit: float, confidence: float) -> bool:
+def rate_within_limit(count: float, of: float, limit: float, confidence: float) -> bool:
     """Whether the upper bound of a rate is at most ``limit``."""
     return bool(gammainc(count + 1, limit * of) >= confidence)
 
 
-def cases_for_share(limit: float, confidence: float, rate: float = 0.0) -> int | None:
+def required_cases(limit: float, confidence: float, rate: float = 0.0) -> int | None:
     """How many cases, ``rate`` of them counted, bring the upper bound of the share to ``limit``.
 
     With none counted that is about 3 / limit at a confidence of 0.95. None: the rate is no lower than the limit.
     """
-    return _fewest(lambda of: share_kept(rate * of, of, limit, confidence)) if rate < limit else None
+    return _fewest(lambda of: share_within_limit(rate * of, of, limit, confidence)) if rate < limit else None
 
 
-def images_for_rate(limit: float, confidence: float, rate: float = 0.0) -> int | None:
+def required_images_for_rate(limit: float, confidence: float, rate: float = 0.0) -> int | None:
     """How many images with ``rate`` events each bring the upper bound of the rate to ``limit``; None as above."""
-    return _fewest(lambda of: rate_kept(rate * of, of, limit, confidence)) if rate < limit else None
+    return _fewest(lambda of: rate_within_limit(rate * of, of, limit, confidence)) if rate < limit else None
 
 
-def share(count: int, of: int, confidence: float, design_effect: float = 1.0) -> dict[str, Any]:
+def share_estimate(count: int, of: int, confidence: float, design_effect: float = 1.0) -> dict[str, Any]:
     """{"count", "of", "rate", "low", "high"}; the last three are None where there is nothing to count."""
     if not of:
         return {"count": count, "of": of, "rate": None, "low": None, "high": None}
-    low, high = share_bounds(count / design_effect, of / design_effect, confidence)
+    low, high = clopper_pearson_bounds(count / design_effect, of / design_effect, confidence)
     return {"count": count, "of": of, "rate": count / of, "low": low, "high": high}
 
 
-def rate(count: int, of: int, confidence: float, design_effect: float = 1.0) -> dict[str, Any]:
+def rate_estimate(count: int, of: int, confidence: float, design_effect: float = 1.0) -> dict[str, Any]:
     """The same for events on ``of`` images."""
     if not of:
         return {"count": count, "of": of, "rate": None, "low": None, "high": None}
-    low, high = rate_bounds(count / design_effect, of / design_effect, confidence)
+    low, high = garwood_bounds(count / design_effect, of / design_effect, confidence)
     return {"count": count, "of": of, "rate": count / of, "low": low, "high": high}
 
 
@@ -118,7 +118,7 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tally:
+class ThresholdCounts:
     """One category on some of the images.
 
     Attributes:
@@ -174,25 +174,27 @@ class Tally:
         of the false alarms an image."""
         missed, false = self.miss_counts(threshold), self.false_counts(threshold)
         return {
-            "missed": share(*missed[:2], confidence, missed[2]) | {"design_effect": missed[2]},
-            "false_alarms": rate(*false[:2], confidence, false[2]) | {"design_effect": false[2]},
+            "missed": share_estimate(*missed[:2], confidence, missed[2]) | {"design_effect": missed[2]},
+            "false_alarms": rate_estimate(*false[:2], confidence, false[2]) | {"design_effect": false[2]},
         }
 
     def _by_unit(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.bincount(units, minlength=len(self.images))
 
 
-def found_scores(evaluated: Evaluated) -> NDArray[np.float64]:
+def matched_scores(evaluated: CocoEvaluation) -> NDArray[np.float64]:
     """float64[G]: the score of the detection that matched each label, -inf for none."""
     found, matches = evaluated.found, evaluated.matches
-    hits = np.flatnonzero((matches.truth_of[IOU_50] >= 0) & ~matches.ignored[IOU_50])
+    hits = np.flatnonzero((matches.matched_label[IOU_50] >= 0) & ~matches.ignored[IOU_50])
     scores = np.full(len(evaluated.truth.image), -np.inf)
-    scores[matches.truth_of[IOU_50, hits]] = found.scores[matches.order[hits]]
+    scores[matches.matched_label[IOU_50, hits]] = found.scores[matches.order[hits]]
     return scores
 
 
-def tallies(evaluated: Evaluated, images: NDArray[np.bool_], units: NDArray[np.int64]) -> Iterator[Tally]:
-    """One tally a category, in the truth's order; crowds are left out.
+def threshold_counts(
+    evaluated: CocoEvaluation, images: NDArray[np.bool_], units: NDArray[np.int64]
+) -> Iterator[ThresholdCounts]:
+    """One per category, in the truth's order; crowds are left out.
 
     Args:
         evaluated: one run of COCOeval.
@@ -200,9 +202,9 @@ def tallies(evaluated: Evaluated, images: NDArray[np.bool_], units: NDArray[np.i
         units: int64[images], the image or group that each counts with.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
-    scores = found_scores(evaluated)
+    scores = matched_scores(evaluated)
     defects = np.flatnonzero(~truth.crowd & images[truth.image])
-    alarms = matches.order[(matches.truth_of[IOU_50] < 0) & ~matches.ignored[IOU_50]]
+    alarms = matches.order[(matches.matched_label[IOU_50] < 0) & ~matches.ignored[IOU_50]]
     alarms = alarms[images[found.image[alarms]]]
     defects = defects[np.lexsort((scores[defects], truth.category[defects]))]
     alarms = alarms[np.lexsort((found.scores[alarms], found.category[alarms]))]
@@ -213,7 +215,7 @@ def tallies(evaluated: Evaluated, images: NDArray[np.bool_], units: NDArray[np.i
     for k in range(len(truth.categories)):
         of_class = defects[defect_edges[k] : defect_edges[k + 1]]
         false = alarms[alarm_edges[k] : alarm_edges[k + 1]]
-        yield Tally(
+        yield ThresholdCounts(
             defect_scores=scores[of_class],
             defect_units=units[truth.image[of_class]],
             false_scores=found.scores[false],
@@ -222,7 +224,7 @@ def tallies(evaluated: Evaluated, images: NDArray[np.bool_], units: NDArray[np.i
         )
 
 
-def units_of(images: int, groups: Sequence[int] | None) -> NDArray[np.int64]:
+def sampling_units(images: int, groups: Sequence[int] | None) -> NDArray[np.int64]:
     """int64[images]: what each image is drawn and counted with, numbered from 0: its group, or itself alone.
 
     Raises:
@@ -235,12 +237,12 @@ def units_of(images: int, groups: Sequence[int] | None) -> NDArray[np.int64]:
     return np.unique(np.asarray(groups), return_inverse=True)[1].ravel().astype(np.int64)
 
 
-def choosing_part(truth: Truth, units: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:
+def tuning_images(truth: GroundTruth, units: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:
     """bool[images]: the share of the units to choose on; the others are left to confirm on.
 
     Args:
         truth: labels; the rarest category in a unit decides where it stands, so that both parts get each in proportion.
-        units: int64[images], as ``units_of`` gives; a unit is never torn.
+        units: int64[images], as ``sampling_units`` gives; a unit is never torn.
         share: of the units, 0 to 1.
         seed: same seed, same part.
     """
@@ -251,7 +253,7 @@ def choosing_part(truth: Truth, units: NDArray[np.int64], *, share: float, seed:
     return chosen[units]
 
 
-def folds_of(truth: Truth, units: NDArray[np.int64], *, folds: int, seed: int) -> NDArray[np.int64]:
+def fold_ids(truth: GroundTruth, units: NDArray[np.int64], *, folds: int, seed: int) -> NDArray[np.int64]:
     """int64[images]: the fold of each image, 0 to ``folds`` - 1; arguments as above."""
     order, _ = _shuffled(truth, units, seed)
     fold = np.zeros(len(order), dtype=np.int64)
@@ -259,7 +261,7 @@ def folds_of(truth: Truth, units: NDArray[np.int64], *, folds: int, seed: int) -
     return fold[units]
 
 
-def _shuffled(truth: Truth, units: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], float]:
+def _shuffled(truth: GroundTruth, units: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], float]:
     """Units by their rarest category, at random within; and a random number from 0 to 1 to start counting from."""
     categories, count = len(truth.categories), int(units.max(initial=-1)) + 1
     boxes = np.bincount(truth.category, minlength=categories)

@@ -16,7 +16,7 @@ from .. import __version__
 from ..data.dataset import as_channels
 from ..datasets import coco
 from ..errors import DataError
-from ..evaluation.records import Evaluated, Judgement
+from ..evaluation.records import CocoEvaluation, Judgement
 from ..evaluation.summary import judge
 from ..images import Pixels, read_image, write_image
 from ..inference.detection import coco_results, detect_images
@@ -94,7 +94,7 @@ def _nearest(asking: Detections, asked: Detections) -> tuple[Any, Any]:
     return px.min(axis=1), np.abs(asking.scores - asked.scores[nearest])
 
 
-def lost_recall(before: Evaluated, after: Evaluated, lowest: Mapping[str, float]) -> dict[str, float | None]:
+def lost_recall(before: CocoEvaluation, after: CocoEvaluation, lowest: Mapping[str, float]) -> dict[str, float | None]:
     """By class, the share of its defects found before and not after; below 0 where more are found, None if it has none.
 
     Args:
@@ -109,9 +109,9 @@ def lost_recall(before: Evaluated, after: Evaluated, lowest: Mapping[str, float]
     return lost
 
 
-def _is_found(evaluated: Evaluated, lowest: float) -> NDArray[np.bool_]:
+def _is_found(evaluated: CocoEvaluation, lowest: float) -> NDArray[np.bool_]:
     """Of each label, whether a detection with that score covers it with an IoU of at least 0.5."""
-    by = evaluated.matches.detection_of[0]
+    by = evaluated.matches.matched_detection[0]
     scores = np.append(evaluated.found.scores, -1.0)  # the last one stands for no detection
     return np.asarray(scores[by] >= max(lowest, 0.0))
 

@@ -18,7 +18,7 @@ from torchvision.ops import batched_nms, nms, roi_align
 from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import StripDetector
-from ..models.nms import by_overlap
+from ..models.nms import rescore_by_overlap
 from .runtimes import Contract, needed
 
 
@@ -194,7 +194,7 @@ class FixedGraph(nn.Module):
         heads = self.detector.roi_heads
         whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _SMALLEST
         scores = torch.where(whole[:, None] & (scores > heads.score_thresh), scores, 0.0)
-        scores, outlines = by_overlap(boxes, scores, suppression=heads.suppression, voting=heads.voting)
+        scores, outlines = rescore_by_overlap(boxes, scores, suppression=heads.suppression, voting=heads.voting)
         if heads.suppression != "hard":
             proposal, category = (scores > heads.score_thresh).nonzero().unbind(dim=1)
         else:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from ..data.dataset import DetectionDataset, unit_range
-from ..data.loader import shortage_told, to_tensor
+from ..data.loader import explain_out_of_memory, to_tensor
 from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import detect_stills
@@ -64,7 +64,7 @@ def detect_images(
     device = next(model.parameters()).device
     height, width = max((pixels.shape[:2] for pixels in images), default=(0, 0), key=lambda size: size[0] * size[1])
     fix = "see large images in tiles (detect infer --tile), or take a device with more memory"
-    with shortage_told(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix):
+    with explain_out_of_memory(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix):
         tensors = [to_tensor(unit_range(pixels, max_value)).to(device) for pixels in images]
         outputs = model(tensors) if proposals is None else detect_stills(model, tensors, proposals)
     return [to_detections(output, categories) for output in outputs]

@@ -20,7 +20,7 @@ from ..models.faster_rcnn import StripDetector
 from ..structures import Dataset, Detections, Image
 from .detection import coco_results, detect_dataset, detect_images, resolve_device
 from .stream import Between, Stream, detect_in_time
-from .thresholds import Thresholds, thresholds_beside
+from .thresholds import Thresholds, thresholds_for_weights
 from .tiling import Look, StripFiles, Tiling, detect_tiled, strip_tiling, tiling_for
 
 
@@ -179,8 +179,8 @@ class Predictor:
         Raises:
             DataError: a thresholds.json that this version didn't write.
         """
-        beside = thresholds_beside(self.weights_path)
-        return beside if beside is not None and beside.are_for(self.weights_path) else None
+        beside = thresholds_for_weights(self.weights_path)
+        return beside if beside is not None and beside.match_weights(self.weights_path) else None
 
     def _scored(self, found: Detections) -> Detections:
         chosen = self.thresholds if self.calibrated else None

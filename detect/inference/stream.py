@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import StripDetector
 from ..models.recurrent import State
-from ..structures import Array, Detections, Frame, area, carried, iou
+from ..structures import Array, Detections, Frame, area, iou, shift_and_clip
 from .detection import detect_dataset, detect_images, to_detections
 
 _AT_BORDER = 2.0  # pixels: boxes that end so near a border may go on beyond it
@@ -105,7 +105,7 @@ def grown(
         most: how many to keep, by score.
     """
     size, axis = size_hw[1 - window.axis], window.axis
-    boxes, inside = carried(before.boxes_xyxy, motion_xy, size_hw[1], size_hw[0])
+    boxes, inside = shift_and_clip(before.boxes_xyxy, motion_xy, size_hw[1], size_hw[0])
     cut = np.asarray(_reach(before.boxes_xyxy, window, size)[1] >= size - _AT_BORDER)
     boxes, cut = boxes[inside], cut[inside]
     scores, labels = before.scores[inside].copy(), before.labels[inside]
@@ -295,7 +295,7 @@ class Stream:
         if not isinstance(self.model, StripDetector):
             return detect_images(self.model, [pixels], self.categories, max_value=self.max_value)[0]
         image = to_tensor(unit_range(pixels, self.max_value)).to(self._device)
-        output, self._state = self.model.see(image, self._state, self._since(self._step_xy), light=light)
+        output, self._state = self.model.step(image, self._state, self._since(self._step_xy), light=light)
         self._behind_xy = (0.0, 0.0)
         return to_detections(output, self.categories)
 
@@ -318,7 +318,7 @@ class Stream:
         return grown(self._last, placed, window, self._step_xy, size_hw)
 
     @torch.inference_mode()
-    def foresee(self, motion_xy: Motion | None = None) -> Detections:
+    def predict_next(self, motion_xy: Motion | None = None) -> Detections:
         """Detections of the frame that comes next, before it is seen; empty at the start of a strip.
 
         Args:
@@ -351,7 +351,7 @@ class Stream:
             nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
             return Detections(*nothing, self.categories), None
         if isinstance(self.model, StripDetector) and self._state is not None:
-            output, state = self.model.foresee(self._state, self._since(motion_xy), self._size_hw)
+            output, state = self.model.predict_next(self._state, self._since(motion_xy), self._size_hw)
             return to_detections(output, self.categories), state
         return carried_on(self._last, motion_xy, self._size_hw), None
 
@@ -377,7 +377,7 @@ def carried_on(found: Detections, motion_xy: Motion, size_hw: tuple[int, int]) -
         motion_xy: pixels (right, down) that the surface has moved since then.
         size_hw: height and width of the picture.
     """
-    boxes, inside = carried(found.boxes_xyxy, motion_xy, size_hw[1], size_hw[0])
+    boxes, inside = shift_and_clip(found.boxes_xyxy, motion_xy, size_hw[1], size_hw[0])
     return Detections(boxes[inside].astype(np.float32), found.scores[inside], found.labels[inside], found.categories)
 
 

@@ -37,7 +37,7 @@ class Thresholds:
     calibration: Mapping[str, tuple[float, float]]
     weights_sha256: str | None
 
-    def are_for(self, weights: Path) -> bool:
+    def match_weights(self, weights: Path) -> bool:
         """Whether they were chosen for this checkpoint."""
         return self.weights_sha256 is not None and self.weights_sha256 == sha256_of(weights)
 
@@ -49,12 +49,12 @@ class Thresholds:
         """
         if not self.calibration:
             return found
-        from ..evaluation.calibration import calibrated  # the judge's libraries are loaded only where needed
+        from ..evaluation.calibration import apply_calibration  # the judge's libraries are loaded only where needed
 
         scores = found.scores.astype(np.float64)
         for label in np.unique(found.labels):
             mine = found.labels == label
-            scores[mine] = calibrated(scores[mine], *self._of(self.calibration, found.categories[label - 1]))
+            scores[mine] = apply_calibration(scores[mine], *self._of(self.calibration, found.categories[label - 1]))
         order = np.argsort(-scores, kind="stable")
         new = scores[order].astype(np.float32)
         return Detections(found.boxes_xyxy[order], new, found.labels[order], found.categories)
@@ -79,7 +79,7 @@ class Thresholds:
         return values[name]
 
 
-def thresholds_beside(weights: Path) -> Thresholds | None:
+def thresholds_for_weights(weights: Path) -> Thresholds | None:
     """The thresholds in the folder of a checkpoint; None where there are none.
 
     Raises:

@@ -77,7 +77,7 @@ Boxes = NDArray[np.float64]  # [N, 4], xyxy, pixels of the image
 Tile = tuple[int, int, int, int]  # xyxy, pixels of the image
 
 
-def merged(
+def merge_tiles(
     tiles: Sequence[Tile],
     found: Sequence[Detections],
     size_wh: tuple[int, int],
@@ -396,7 +396,7 @@ def detect_tiled(
             for left, seen in zip(some, look([np.ascontiguousarray(rows[:, x : x + tiling.side]) for x in some])):
                 tiles.append((left, top, left + side_wh[0], top + side_wh[1]))
                 found.append(moved(seen, left, top))
-    return merged(tiles, found, size_wh, categories, nms_iou=nms_iou)
+    return merge_tiles(tiles, found, size_wh, categories, nms_iou=nms_iou)
 
 
 def tile_rows(blocks: Iterable[Pixels], height: int, tiling: Tiling) -> Iterator[tuple[int, Pixels]]:

@@ -30,7 +30,7 @@ _FOLDER_PATIENCE_S = 5.0  # that a file which can't be read is waited for
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class CapturedFrame:
     """One frame as it came.
 
     Attributes:
@@ -52,7 +52,7 @@ class Frame:
 
 def folder_frames(
     root: Path, stop: Event, *, poll_s: float = _POLL_S, patience_s: float = _FOLDER_PATIENCE_S
-) -> Generator[Frame, None, None]:
+) -> Generator[CapturedFrame, None, None]:
     """Image files in the order of the numbers in their names, those of a folder below ``root`` as a strip of their own.
 
     A file is whole once two looks find it the same and it can be read; what still can't after ``patience_s`` is a bad
@@ -95,7 +95,7 @@ def folder_frames(
             if waits:
                 break  # those that come later wait, too: the order is that of time
             strip = str(Path(name).parent) if Path(name).parent != Path() else root.resolve().name
-            yield Frame(number, strip, name, changed_ns / 1e9, pixels, error)
+            yield CapturedFrame(number, strip, name, changed_ns / 1e9, pixels, error)
             done.add(name)
             number += 1
         if ends and not waits:
@@ -121,7 +121,9 @@ def _state(path: Path) -> tuple[int, int] | None:
     return state.st_size, state.st_mtime_ns
 
 
-def pipe_frames(descriptor: int, shape: tuple[int, ...], depth: int, stop: Event) -> Generator[Frame, None, None]:
+def pipe_frames(
+    descriptor: int, shape: tuple[int, ...], depth: int, stop: Event
+) -> Generator[CapturedFrame, None, None]:
     """Raw frames of one shape, row by row from the top, RGB side by side."""
     dtype = np.dtype("u1" if depth == 8 else "<u2")
     size = int(np.prod(shape)) * dtype.itemsize
@@ -134,11 +136,11 @@ def pipe_frames(descriptor: int, shape: tuple[int, ...], depth: int, stop: Event
             if 0 < read < size:
                 found = f"the pipe ended after {read:,} of its {size:,} bytes"
                 error = f"{name}: {found}; check --frame-size and --depth"
-                yield Frame(number, "pipe", name, time.time(), None, error)
+                yield CapturedFrame(number, "pipe", name, time.time(), None, error)
             if read < size:
                 return
             pixels = np.frombuffer(buffer, dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
-            yield Frame(number, "pipe", name, time.time(), pixels)
+            yield CapturedFrame(number, "pipe", name, time.time(), pixels)
             number += 1
 
 
@@ -156,7 +158,7 @@ _PATIENCE_S = 5.0  # that a camera which gives nothing is waited for
 _MOST_FAILURES = 30  # frames in a row that a video can't give
 
 
-def video_frames(path: Path, stop: Event) -> Generator[Frame, None, None]:
+def video_frames(path: Path, stop: Event) -> Generator[CapturedFrame, None, None]:
     """Frames of a video file, as fast as they are taken; those that can't be decoded are bad frames."""
     import cv2
 
@@ -171,19 +173,19 @@ def video_frames(path: Path, stop: Event) -> Generator[Frame, None, None]:
                 continue
             for _ in range(failed):
                 error = f"{path}: frame {number} can't be decoded; it is left out"
-                yield Frame(number, path.stem, f"frame {number}", time.time(), None, error)
+                yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), None, error)
                 number += 1
             failed = 0
-            yield Frame(number, path.stem, f"frame {number}", time.time(), _rgb(pixels))
+            yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), _rgb(pixels))
             number += 1
         if failed and number < told:
             error = f"{path}: the video ends after {number:,} of {told:,} frames; copy it again if it should be longer"
-            yield Frame(number, path.stem, f"frame {number}", time.time(), None, error)
+            yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), None, error)
     finally:
         capture.release()
 
 
-def camera_frames(index: int, stop: Event, *, patience_s: float = _PATIENCE_S) -> Generator[Frame, None, None]:
+def camera_frames(index: int, stop: Event, *, patience_s: float = _PATIENCE_S) -> Generator[CapturedFrame, None, None]:
     """Frames of a camera that the system knows by a number, as they come."""
     where = f"camera {index}"
     capture = _opened(index, where, "there is no such camera", "give the number of one that is plugged in")
@@ -192,7 +194,7 @@ def camera_frames(index: int, stop: Event, *, patience_s: float = _PATIENCE_S) -
         while not stop.is_set():
             there, pixels = capture.read()
             if there:
-                yield Frame(number, f"camera{index}", f"frame {number}", time.time(), _rgb(pixels))
+                yield CapturedFrame(number, f"camera{index}", f"frame {number}", time.time(), _rgb(pixels))
                 number, last = number + 1, time.monotonic()
             elif time.monotonic() - last > patience_s:
                 raise DataError(
@@ -230,7 +232,7 @@ class Source:
     """
 
     kind: str
-    frames: Callable[[Event], Generator[Frame, None, None]]
+    frames: Callable[[Event], Generator[CapturedFrame, None, None]]
     drops: bool
 
 
@@ -263,11 +265,11 @@ def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth
 
 _WAIT_S = 0.1  # at most, until a wish to stop is heard
 
-Look = Callable[[Frame, int], Detections]  # a frame, and how many are missing since the one before
+Look = Callable[[CapturedFrame, int], Detections]  # a frame, and how many are missing since the one before
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FrameOutput:
     """What became of one frame.
 
     Attributes:
@@ -279,7 +281,7 @@ class Seen:
         done: seconds since 1970 when all this was known.
     """
 
-    frame: Frame
+    frame: CapturedFrame
     size_wh: tuple[int, int] | None
     found: Detections | None
     error: str | None
@@ -297,7 +299,7 @@ class FrameQueue:
 
     def __init__(self, most: int, *, drops: bool) -> None:
         self.most, self.drops = most, drops
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[CapturedFrame] = deque()
         self._changed = Condition()
         self._ended = False
         self._error: BaseException | None = None
@@ -305,7 +307,7 @@ class FrameQueue:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def put(self, frame: Frame, stop: Event) -> None:
+    def put(self, frame: CapturedFrame, stop: Event) -> None:
         """Add a frame; waits for room, until ``stop`` is set, where frames aren't dropped."""
         with self._changed:
             while len(self._frames) >= self.most and not stop.is_set():
@@ -322,7 +324,7 @@ class FrameQueue:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
-    def get(self, stop: Event) -> Frame | None:
+    def get(self, stop: Event) -> CapturedFrame | None:
         """The oldest frame; None when there are no more or ``stop`` is set.
 
         Raises:
@@ -341,7 +343,7 @@ class FrameQueue:
             return None
 
 
-class FrameLook:
+class StreamSummary:
     """A detector over frames: one with memory keeps its state from frame to frame, another sees each alone.
 
     Args:
@@ -353,7 +355,7 @@ class FrameLook:
         self._predictor, self._tile, self._overlap = predictor, tile, overlap
         self._stream = predictor.stream() if predictor.remembers else None
 
-    def __call__(self, frame: Frame, missed: int) -> Detections:
+    def __call__(self, frame: CapturedFrame, missed: int) -> Detections:
         """Detections of a frame, best score first.
 
         Args:
@@ -369,7 +371,7 @@ class FrameLook:
         return self._stream(frame.pixels, strip=frame.strip, missed=missed)
 
 
-def watch(source: Source, look: Look, *, most: int, stop: Event) -> Iterator[Seen]:
+def watch(source: Source, look: Look, *, most: int, stop: Event) -> Iterator[FrameOutput]:
     """What becomes of each frame, until the source ends or ``stop`` is set; the frame in work is finished then.
 
     Args:
@@ -410,7 +412,7 @@ def watch(source: Source, look: Look, *, most: int, stop: Event) -> Iterator[See
                 except DataError as problem:
                     error = f"{frame.name}: {problem}"
             missed += found is None
-            bare = Frame(frame.number, frame.strip, frame.name, frame.captured, None, error)
-            yield Seen(bare, size_wh, found, error, dropped, time.time())
+            bare = CapturedFrame(frame.number, frame.strip, frame.name, frame.captured, None, error)
+            yield FrameOutput(bare, size_wh, found, error, dropped, time.time())
     finally:
         stop.set()

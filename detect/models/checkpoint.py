@@ -15,7 +15,7 @@ from torchvision.models.detection import FasterRCNN
 from ..config.schema import ModelConfig
 from ..data.dataset import MOST
 from ..errors import CheckpointError, ConfigError
-from ..fileio import whole_file
+from ..fileio import atomic_write
 from ..images import MOST_PIXELS
 from ..released import WEIGHTS, is_released
 from .anchors import Shapes
@@ -117,7 +117,7 @@ def _misfit() -> CheckpointError:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a ``whole_file`` that lasts: after a crash or a power cut there is the checkpoint before or this one.
+    """Write a ``atomic_write`` that lasts: after a crash or a power cut there is the checkpoint before or this one.
 
     Raises:
         CheckpointError: the disk is full or can't be written; a checkpoint that was there is untouched.
@@ -131,10 +131,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training": checkpoint.training,
     }
     try:
-        with whole_file(path, lasting=True) as file:
+        with atomic_write(path, lasting=True) as file:
             save_tensors(content, file)
     except OSError as error:
-        fix = "free some space or mend the permissions; the checkpoint before is untouched, and --resume goes on there"
+        fix = "free some space or fix the permissions; the checkpoint before is untouched, and --resume goes on there"
         raise CheckpointError(f"can't write the checkpoint ({error.strerror})", where=path, fix=fix) from None
 
 

@@ -20,30 +20,30 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import ConfigError, TeamError, is_out_of_memory
+from ..errors import ConfigError, DistributedError, is_out_of_memory
 
 
-def team_size() -> int:
+def world_size() -> int:
     """How many processes train together; 1 for an ordinary training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum over all processes, a new tensor of the same shape; all of them have to ask, in the same order."""
     total = values.clone()
-    if team_size() > 1:
+    if world_size() > 1:
         dist.all_reduce(total)
     return total
 
 
-def mean_count(count: int, device: torch.device) -> Tensor:
+def reduce_mean_count(count: int, device: torch.device) -> Tensor:
     """What a process divides its sum of losses by, FloatTensor[]: the mean of all processes' counts, none taken as one.
 
     Gradients are averaged over the processes. The average of sums divided by this is the sum over all divided by
     the count of all, as one process would have it; the average of means would weigh a process of few like one of many.
     """
-    size = team_size()
-    total = summed(torch.tensor(float(count), device=device))
+    size = world_size()
+    total = all_reduce_sum(torch.tensor(float(count), device=device))
     return total.clamp(min=1) / size
 
 
@@ -54,8 +54,8 @@ _LOST = ("gloo", "nccl", "processgroup", "process group", "tcpstore")  # in what
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
-    """The processes of one training; a team of one is an ordinary training.
+class World:
+    """The processes of one training; a group of one is an ordinary training.
 
     Attributes:
         rank: this process's number, from 0.
@@ -66,12 +66,12 @@ class Team:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
     def check_shares(self, batch_size: int) -> None:
-        """Refuse a batch, of images or clips, that the team can't share evenly.
+        """Refuse a batch, of images or clips, that the group can't share evenly.
 
         Raises:
             ConfigError: it can't.
@@ -81,7 +81,7 @@ class Team:
             raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {self.size}")
 
     def wrapped(self, model: nn.Module, *, rests: bool = False) -> nn.Module:
-        """The model, its gradients averaged over the team in each backward pass.
+        """The model, its gradients averaged over the group in each backward pass.
 
         Args:
             model: on its device.
@@ -90,7 +90,7 @@ class Team:
         return DistributedDataParallel(model, find_unused_parameters=rests) if self.size > 1 else model
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """Each value averaged over the team; a value that is no finite number anywhere is none everywhere."""
+        """Each value averaged over the group; a value that is no finite number anywhere is none everywhere."""
         if self.size == 1:
             return values
         total = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -117,18 +117,18 @@ class Team:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Team]:
-    """This process's team, by the variables that torchrun sets; alone without them.
+def joined(device: torch.device) -> Iterator[World]:
+    """This process's group, by the variables that torchrun sets; alone without them.
 
     Args:
-        device: what the team trains on; GPUs talk over NCCL, CPUs over Gloo.
+        device: what the group trains on; GPUs talk over NCCL, CPUs over Gloo.
 
     Raises:
         TeamError: the processes don't find each other, or one was lost.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team()
+        yield World()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -140,23 +140,23 @@ def joined(device: torch.device) -> Iterator[Team]:
     except (RuntimeError, ValueError) as error:
         found = f"{size} processes are to train together and don't find each other ({_first_line(error)})"
         fix = "start them with torchrun, all with the same address and port"
-        raise TeamError(found, where="RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT", fix=fix) from None
+        raise DistributedError(found, where="RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT", fix=fix) from None
     try:
-        yield Team(dist.get_rank(), size)
+        yield World(dist.get_rank(), size)
     except RuntimeError as error:
         if is_out_of_memory(error) or not any(word in str(error).lower() for word in _LOST):
             raise
         found = f"another process of this training was lost ({_first_line(error)})"
         fix = "--resume goes on after the last whole epoch, which torchrun --max-restarts does by itself"
-        raise TeamError(found, fix=fix) from None
+        raise DistributedError(found, fix=fix) from None
     finally:
         dist.destroy_process_group()
 
 
 def _name_of_team(store: Store, rank: int, size: int) -> str:
-    """A name that all processes of this team know, and none of a team before it.
+    """A name that all processes of this group know, and none of a group before it.
 
-    torchrun keeps one store for a team and all that it starts in its place, where a new process may read the address
+    torchrun keeps one store for a group and all that it starts in its place, where a new process may read the address
     of a dead one and wait for it. So each says hello by a word of its own, and goes by the welcome that repeats it.
     """
     word = uuid4().hex
@@ -175,7 +175,7 @@ def _name_of_team(store: Store, rank: int, size: int) -> str:
 
 
 def was_restarted() -> bool:
-    """Whether torchrun has started this process again, after it or another one of its team was lost."""
+    """Whether torchrun has started this process again, after it or another one of its group was lost."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 

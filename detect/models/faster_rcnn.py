@@ -17,11 +17,11 @@ from torchvision.ops import clip_boxes_to_image
 from ..config.schema import MemoryConfig, ModelConfig, RoiConfig
 from ..errors import ConfigError
 from .anchors import ShapeAnchors, Shapes
-from .fpn import Pyramid, build_pyramid
+from .fpn import FeaturePyramid, build_pyramid
 from .layers import renormalise
 from .recurrent import Memory, State, levels_of
-from .roi_heads import BoxHead, BoxPredictor, DetectionHeads, ProposalHead, PyramidRoIAlign, Stage
-from .rpn import ProposalNetwork, detect_from_features
+from .roi_heads import BoxHead, BoxPredictor, CascadeRoIHeads, CascadeStage, LightRPNHead, PyramidRoIAlign
+from .rpn import SparseRegionProposalNetwork, detect_from_features
 
 
 class Resized(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
@@ -40,7 +40,7 @@ class Resized(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision ha
         return found
 
 
-class NativeSize(Resized):
+class NativeSizeTransform(Resized):
     """That without its resizing, which by default makes any image 800 pixels."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
@@ -72,7 +72,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         pyramid: nn.Module,
         *,
         memory: Memory,
-        light: Pyramid | None,
+        light: FeaturePyramid | None,
         light_proposals: int,
         light_share: float,
         unseen_share: float,
@@ -108,7 +108,9 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
             return {**losses, **proposal_losses}
         return list(self.transform.postprocess(found, batch.image_sizes, sizes))
 
-    def see(self, image: Tensor, state: State | None, motion_xy: Tensor, *, light: bool = False) -> tuple[Found, State]:
+    def step(
+        self, image: Tensor, state: State | None, motion_xy: Tensor, *, light: bool = False
+    ) -> tuple[Found, State]:
         """Detections of the next frame, and the state after it.
 
         Args:
@@ -124,7 +126,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         found = self._found(after, batch, tuple(image.shape[-2:]), None if lighter is None else self.light_proposals)
         return found, after
 
-    def foresee(self, state: State, motion_xy: Tensor, size_hw: tuple[int, int]) -> tuple[Found, State]:
+    def predict_next(self, state: State, motion_xy: Tensor, size_hw: tuple[int, int]) -> tuple[Found, State]:
         """Detections of a frame that nobody has seen, and the state moved to it.
 
         Args:
@@ -134,7 +136,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         """
         first = state[self.memory.names[0]]
         blank, _ = self.transform([first.new_zeros(self._channels, *size_hw)])
-        ahead = self.memory.foresee(state, _resized(motion_xy, blank, size_hw))
+        ahead = self.memory.predict_next(state, _resized(motion_xy, blank, size_hw))
         return self._found(ahead, blank, size_hw, None), ahead
 
     @property
@@ -157,7 +159,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         for number, motion in enumerate(motions):
             way = float(torch.rand(())) if self.training and number > 0 else 1.0
             if state is not None and way < self.unseen_share:
-                state = self.memory.foresee(state, motion)
+                state = self.memory.predict_next(state, motion)
             elif light is not None and way < self.unseen_share + self.light_share:
                 state = self.memory(light[number], state, motion)
             else:
@@ -184,7 +186,7 @@ def _resized(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Ten
     return (motion_xy.to(batch.tensors) * factors)[None]
 
 
-def memory_parts(model: ModelConfig, pyramid: Pyramid, in_channels: int) -> dict[str, Any]:
+def memory_parts(model: ModelConfig, pyramid: FeaturePyramid, in_channels: int) -> dict[str, Any]:
     """What a StripDetector takes besides the parts of a FasterRCNN, with random weights.
 
     Raises:
@@ -266,7 +268,7 @@ def build_detector(
     if model.memory is not None:
         assemble = partial(StripDetector, **memory_parts(model, pyramid, channels))
     anchors = ShapeAnchors(shapes, proposing)
-    proposal_head = ProposalHead(
+    proposal_head = LightRPNHead(
         pyramid.out_channels,
         len(shapes[0]),
         convs=rpn.convs,
@@ -281,7 +283,7 @@ def build_detector(
         box_head=first.head,
         box_predictor=first.predictor,
     )
-    detector.rpn = ProposalNetwork(
+    detector.rpn = SparseRegionProposalNetwork(
         anchors,
         proposal_head,
         rpn.fg_iou,
@@ -292,10 +294,10 @@ def build_detector(
         {"training": rpn.proposals_train, "testing": rpn.proposals_test},  # in all, after it
         rpn.nms_iou,
     )
-    sized = NativeSize if model.input_size is None else Resized
+    sized = NativeSizeTransform if model.input_size is None else Resized
     side = model.input_size or 1  # NativeSize doesn't look at it
     detector.transform = sized(side, _NO_LIMIT, list(mean), list(std), size_divisible=_PADDED_TO)
-    detector.roi_heads = DetectionHeads(
+    detector.roi_heads = CascadeRoIHeads(
         pool,
         first.head,
         first.predictor,
@@ -323,11 +325,11 @@ def build_detector(
     return detector
 
 
-def _look(roi: RoiConfig, channels: int, classes: int) -> Stage:
+def _look(roi: RoiConfig, channels: int, classes: int) -> CascadeStage:
     head = BoxHead(
         channels, roi.pool, convs=roi.convs, conv_width=roi.conv_width, fc_width=roi.fc_width, dropout=roi.dropout
     )
-    return Stage(head, BoxPredictor(roi.fc_width, classes, quality=roi.quality_weight > 0))
+    return CascadeStage(head, BoxPredictor(roi.fc_width, classes, quality=roi.quality_weight > 0))
 
 
 def proposal_strides(model: ModelConfig, channels: int) -> list[int]:

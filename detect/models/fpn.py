@@ -18,7 +18,7 @@ from .recurrent import Scan, ScanControl
 _SCANNED_FROM = 8  # pixels a cell: a finer map has four times the cells, and its lines are as many steps longer
 
 
-class Pyramid(nn.Module):
+class FeaturePyramid(nn.Module):
     """Feature pyramid network (Lin et al. 2017) with batch normalisation over a backbone's stages.
 
     Over a backbone that gives one map it is what the network does for each level: a 1x1 and a 3x3 convolution.
@@ -68,7 +68,7 @@ class Pyramid(nn.Module):
         return OrderedDict((name, level.float()) for name, level in features.items())
 
 
-def build_pyramid(model: ModelConfig, in_channels: int) -> Pyramid:
+def build_pyramid(model: ModelConfig, in_channels: int) -> FeaturePyramid:
     """Backbone, pyramid and scan with random weights.
 
     Args:
@@ -81,10 +81,10 @@ def build_pyramid(model: ModelConfig, in_channels: int) -> Pyramid:
     backbone = build_backbone(model.backbone, in_channels, single_stride=model.fpn.single_stride)
     channels, separable = model.fpn.channels, model.fpn.smoothing == "separable"
     if model.scan is None:
-        return Pyramid(backbone, channels, separable=separable)
+        return FeaturePyramid(backbone, channels, separable=separable)
     strides = _scanned(model.scan.strides, backbone.strides)
     scan = _build_scan(model.scan, channels)
-    return Pyramid(backbone, channels, separable=separable, scan=scan, scanned_strides=strides)
+    return FeaturePyramid(backbone, channels, separable=separable, scan=scan, scanned_strides=strides)
 
 
 def _scanned(wanted: Sequence[int] | None, there: Sequence[int]) -> list[int]:

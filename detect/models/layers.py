@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .distributed import summed, team_size
+from .distributed import all_reduce_sum, world_size
 
 _LEAST_CHANNELS = 16  # of a group (Wu & He 2018, who found as many to do as well as 32 groups)
 
 
-class TeamNorm(_BatchNorm):
+class AllReduceBatchNorm(_BatchNorm):
     """Batch normalisation with the statistics of all processes; alone, or in evaluation, the ordinary one.
 
     torch's SyncBatchNorm does the same on GPUs alone. Parameters and statistics have the same names, so that a
@@ -30,7 +30,7 @@ class TeamNorm(_BatchNorm):
             raise ValueError(f"expected [N, C] or [N, C, H, W], got {list(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or team_size() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(input)
         normalised, mean, variance, count = _Normalised.apply(input, self.weight, self.bias, self.eps)
         with torch.no_grad():
@@ -54,7 +54,7 @@ class _Normalised(torch.autograd.Function):
         if count == 0:
             variance, mean = torch.zeros_like(mean), torch.zeros_like(mean)
         own = torch.cat([mean, variance + mean.double() ** 2]).double() * count
-        total = summed(torch.cat([own, own.new_tensor([count])]))
+        total = all_reduce_sum(torch.cat([own, own.new_tensor([count])]))
         counted = total[-1]
         over_all, square = (total[:-1] / counted).view(2, channels).unbind()
         mean, variance = over_all.float(), (square - over_all**2).clamp(min=0).float()
@@ -70,7 +70,7 @@ class _Normalised(torch.autograd.Function):
         slope_float = slope.float()
         standard = (x.float() - mean.view(each)) * scale.view(each)
         of_bias, of_weight = slope_float.sum(over), (slope_float * standard).sum(over)
-        total = summed(torch.cat([of_bias, of_weight]).double()) / count
+        total = all_reduce_sum(torch.cat([of_bias, of_weight]).double()) / count
         mean_slope, along = total.float().view(2, -1).unbind()
         of_x = (slope_float - mean_slope.view(each) - standard * along.view(each)) * (weight * scale).view(each)
         return of_x.to(x.dtype), of_weight, of_bias, None
@@ -81,7 +81,7 @@ def _without_channels(x: Tensor) -> list[int]:
 
 
 def _over_team(norm: _BatchNorm) -> nn.Module:
-    return TeamNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    return AllReduceBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
 
 
 def _over_groups(norm: _BatchNorm) -> nn.Module:

@@ -10,13 +10,15 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from ..config.schema import Suppression
 
-_SMALLEST = 1e-2  # pixels: the side of a box below which it is none
+_MIN_SIDE_PX = 1e-2  # pixels: the side of a box below which it is none
 _LOSSES = {"soft": (2, 0.5), "steep": (4, 0.12)}  # power of the IoU in a score's loss, and what it is divided by
-_PICKS = 40  # in each class; more change nothing that counts, and a graph for other runtimes holds every one of them
+_MAX_PICKS = (
+    40  # in each class; more change nothing that counts, and a graph for other runtimes holds every one of them
+)
 _VOTERS_IOU, _VOTERS_SPREAD = 0.5, 0.1
 
 
-def final_boxes(
+def postprocess_detections(
     boxes: Tensor,
     scores: Tensor,
     size_hw: tuple[int, int],
@@ -43,9 +45,9 @@ def final_boxes(
         boxes FloatTensor[M, 4], labels Int64Tensor[M] from 1 on, scores FloatTensor[M], best first.
     """
     boxes = clip_boxes_to_image(boxes, size_hw)
-    whole = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(dim=1) & (scores > least).any(dim=1)
+    whole = (boxes[:, 2:] - boxes[:, :2] >= _MIN_SIDE_PX).all(dim=1) & (scores > least).any(dim=1)
     boxes, scores = boxes[whole], torch.where(scores > least, scores, 0.0)[whole]
-    scores, outlines = by_overlap(boxes, scores, suppression=suppression, voting=voting, least=least)
+    scores, outlines = rescore_by_overlap(boxes, scores, suppression=suppression, voting=voting, least=least)
     if suppression != "hard":
         proposal, category = torch.where(scores > least)
         found = scores[proposal, category]
@@ -61,7 +63,7 @@ def final_boxes(
     }
 
 
-def by_overlap(
+def rescore_by_overlap(
     boxes: Tensor, scores: Tensor, *, suppression: Suppression, voting: bool, least: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """What overlap makes of the scores, FloatTensor[N, classes], and of the boxes, FloatTensor[classes, N, 4].
@@ -75,20 +77,20 @@ def by_overlap(
     outlines = boxes[None].expand(scores.shape[1], -1, -1)
     if suppression == "hard" and not voting:
         return scores, outlines
-    overlap = overlaps(boxes)
+    overlap = class_overlaps(boxes)
     return (
-        scores if suppression == "hard" else softly_suppressed(overlap, scores, suppression, least=least),
-        voted(boxes, overlap, scores) if voting else outlines,
+        scores if suppression == "hard" else soft_nms(overlap, scores, suppression, least=least),
+        box_voting(boxes, overlap, scores) if voting else outlines,
     )
 
 
-def softly_suppressed(
+def soft_nms(
     overlap: Tensor,
     scores: Tensor,
     suppression: Literal["soft", "steep"] = "soft",
     *,
     least: float | None = None,
-    picks: int = _PICKS,
+    picks: int = _MAX_PICKS,
 ) -> Tensor:
     """Scores after Soft-NMS (Bodla et al. 2017), FloatTensor[N, classes], for all classes at once.
 
@@ -121,7 +123,7 @@ def softly_suppressed(
     return by_class.abs().T
 
 
-def voted(boxes: Tensor, overlap: Tensor, scores: Tensor) -> Tensor:
+def box_voting(boxes: Tensor, overlap: Tensor, scores: Tensor) -> Tensor:
     """Boxes moved to the mean of those that overlap them, FloatTensor[classes, N, 4].
 
     Weights are score * exp(-(1 - IoU) ** 2 / 0.1) of all with an IoU above 0.5, each class with its own scores (box
@@ -137,7 +139,7 @@ def voted(boxes: Tensor, overlap: Tensor, scores: Tensor) -> Tensor:
     return (weights @ boxes) / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)
 
 
-def overlaps(boxes: Tensor) -> Tensor:
+def class_overlaps(boxes: Tensor) -> Tensor:
     """IoU of each box with each, FloatTensor[N, N]; edge by edge, as runtimes are slow at a last axis of 2."""
     x1, y1, x2, y2 = boxes.unbind(dim=1)
     wide = (torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)).clamp(min=0)

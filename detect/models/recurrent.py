@@ -178,7 +178,7 @@ class Memory(nn.Module):
             state: after the frame before; None at the start of a strip.
             motion_xy: FloatTensor[B, 2], pixels (right, down) that the surface moved since then.
         """
-        before = self.foresee(state, motion_xy) if state is not None and self.remembers else None
+        before = self.predict_next(state, motion_xy) if state is not None and self.remembers else None
         after: State = {}
         for name in self.names:
             seen = features[name]
@@ -189,7 +189,7 @@ class Memory(nn.Module):
             after[name] = torch.cat([new, torch.ones_like(new[:, :1])], dim=1)
         return after
 
-    def foresee(self, state: State, motion_xy: Tensor) -> State:
+    def predict_next(self, state: State, motion_xy: Tensor) -> State:
         """The state where the surface will be after ``motion_xy``; what comes into view is unknown."""
         return {name: moved(state[name], motion_xy / stride) for name, stride in zip(self.names, self.strides)}
 

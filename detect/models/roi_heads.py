@@ -22,9 +22,9 @@ from torchvision.ops import (
 from torchvision.ops.poolers import LevelMapper
 
 from ..config.schema import BoxLoss, Suppression
-from .distributed import mean_count
+from .distributed import reduce_mean_count
 from .layers import ConvNormAct, SeparableConv
-from .nms import final_boxes
+from .nms import postprocess_detections
 
 _CANONICAL_LEVEL = 4  # stride 16, from which the feature pyramid paper pools a box of the canonical side
 
@@ -115,7 +115,7 @@ def _corners(start: Tensor, size: Tensor, extent: Tensor, side: int, samples: in
 _STREAMS = {"anchors": 0, "proposals": 1}
 
 
-def draws_of(
+def image_generators(
     target: Mapping[str, Tensor], stream: Literal["anchors", "proposals"], device: torch.device
 ) -> torch.Generator | None:
     """The random numbers of one image in one step, whatever process it is on and whatever stands beside it.
@@ -131,7 +131,7 @@ def draws_of(
     return torch.Generator(device).manual_seed(2 * int(target["seed"]) + _STREAMS[stream])
 
 
-def balanced(
+def sample_pos_neg(
     labels: Tensor, most: int, positive_fraction: float, draws: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """A random choice of boxes to learn from, as torchvision's BalancedPositiveNegativeSampler makes it.
@@ -155,7 +155,7 @@ def balanced(
     return chosen[0], chosen[1]
 
 
-class ProposalHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
+class LightRPNHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
     """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels.
 
     Args:
@@ -202,7 +202,7 @@ class _FlattenCells(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-class Seen(NamedTuple):
+class RoIOutput(NamedTuple):
     """What a box head says of N proposals.
 
     Attributes:
@@ -235,20 +235,20 @@ class BoxPredictor(nn.Module):
         nn.init.zeros_(self.score.bias)
         nn.init.zeros_(self.offset.bias)
 
-    def forward(self, x: Tensor) -> Seen:
+    def forward(self, x: Tensor) -> RoIOutput:
         quality = None if self.quality is None else self.quality(x).float()[:, 0]
-        return Seen(self.score(x).float(), self.offset(x).float(), quality)
+        return RoIOutput(self.score(x).float(), self.offset(x).float(), quality)
 
 
-class Stage(nn.Module):
+class CascadeStage(nn.Module):
     """One look at the proposals: FloatTensor[N, channels, pool, pool] -> Seen."""
 
     def __init__(self, head: BoxHead, predictor: BoxPredictor) -> None:
         super().__init__()
         self.head, self.predictor = head, predictor
 
-    def forward(self, pooled: Tensor) -> Seen:
-        seen: Seen = self.predictor(self.head(pooled))
+    def forward(self, pooled: Tensor) -> RoIOutput:
+        seen: RoIOutput = self.predictor(self.head(pooled))
         return seen
 
 
@@ -256,7 +256,7 @@ _OF_BOXES = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "c
 
 
 def stage_losses(
-    seen: Seen,
+    seen: RoIOutput,
     proposals: Tensor,
     labels: Tensor,
     wanted: Tensor,
@@ -285,19 +285,19 @@ def stage_losses(
     """
     positive = labels > 0
     offsets, wanted = seen.offsets[positive], wanted[positive]
-    found_xyxy = decode(offsets, proposals[positive])
+    pred_xyxy = decode(offsets, proposals[positive])
     wanted_xyxy = decode(wanted, proposals[positive])
     if box_loss == "smooth_l1":
         box = F.smooth_l1_loss(offsets, wanted, beta=1 / 9, reduction="sum")
     else:
-        box = _OF_BOXES[box_loss](found_xyxy, wanted_xyxy, reduction="sum")
-    count = mean_count(labels.numel(), labels.device)
+        box = _OF_BOXES[box_loss](pred_xyxy, wanted_xyxy, reduction="sum")
+    count = reduce_mean_count(labels.numel(), labels.device)
     classes = F.cross_entropy(seen.logits, labels, label_smoothing=label_smoothing, reduction="sum")
     losses = {"loss_classifier": classes / count, "loss_box_reg": box_loss_weight * box / count}
     if seen.quality is not None:
-        overlap = _paired_iou(found_xyxy.detach(), wanted_xyxy)
+        overlap = _paired_iou(pred_xyxy.detach(), wanted_xyxy)
         foreseen = F.binary_cross_entropy_with_logits(seen.quality[positive], overlap, reduction="sum")
-        losses["loss_quality"] = foreseen / mean_count(len(overlap), overlap.device)
+        losses["loss_quality"] = foreseen / reduce_mean_count(len(overlap), overlap.device)
     return losses
 
 
@@ -311,7 +311,7 @@ def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
 Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see draws_of)
 
 
-class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
+class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
     """torchvision's RoIHeads with noisy copies of the true boxes, a choice of losses, foreseen IoU and refinement.
 
     Early in a training from random weights few proposals come near an object, so the head would see little but the
@@ -334,7 +334,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
     def __init__(
         self,
         *args: Any,
-        refinement: Sequence[Stage] = (),
+        refinement: Sequence[CascadeStage] = (),
         noisy_copies: int,
         noise: float,
         box_loss: BoxLoss,
@@ -372,7 +372,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
         return [self._final(*each) for each in zip(proposals, of_images, image_shapes)], {}
 
     def _final(self, boxes: Tensor, scores: Tensor, size_hw: tuple[int, int]) -> dict[str, Tensor]:
-        return final_boxes(
+        return postprocess_detections(
             boxes,
             scores,
             size_hw,
@@ -406,21 +406,21 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
 
     def _sampled(self, proposals: Tensor, target: Target) -> Tensor:
         """The boxes of one image to learn from, FloatTensor[N, 4]: a random choice, with a share of objects."""
-        draws = draws_of(target, "proposals", proposals.device)
+        draws = image_generators(target, "proposals", proposals.device)
         boxes = self.with_copies(proposals, target["boxes"].to(proposals.dtype), draws)
         (labels,), _ = self._assigned([boxes], [target], least=self.proposal_matcher.high_threshold)
         sampler = self.fg_bg_sampler
-        objects, background = balanced(labels, sampler.batch_size_per_image, sampler.positive_fraction, draws)
+        objects, background = sample_pos_neg(labels, sampler.batch_size_per_image, sampler.positive_fraction, draws)
         return boxes[objects | background]
 
-    def with_copies(self, proposals: Tensor, true_xyxy: Tensor, draws: torch.Generator | None = None) -> Tensor:
+    def with_copies(self, proposals: Tensor, gt_xyxy: Tensor, draws: torch.Generator | None = None) -> Tensor:
         """Proposals of one image with its true boxes and their noisy copies, FloatTensor[N, 4], xyxy, pixels."""
-        copies = true_xyxy.repeat(self.noisy_copies, 1)
+        copies = gt_xyxy.repeat(self.noisy_copies, 1)
         sides = (copies[:, 2:] - copies[:, :2]).repeat(1, 2)
         chance = torch.rand(copies.shape, generator=draws, dtype=copies.dtype, device=copies.device)
-        return torch.cat([proposals, true_xyxy, copies + (2 * chance - 1) * self.noise * sides])
+        return torch.cat([proposals, gt_xyxy, copies + (2 * chance - 1) * self.noise * sides])
 
-    def losses(self, seen: Seen, proposals: list[Tensor], labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    def losses(self, seen: RoIOutput, proposals: list[Tensor], labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Losses of one stage.
 
         Args:
@@ -440,11 +440,11 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
             label_smoothing=self.label_smoothing,
         )
 
-    def looks(self) -> list[Stage]:
+    def looks(self) -> list[CascadeStage]:
         """The stages in the order in which they look."""
-        return [Stage(self.box_head, self.box_predictor), *self.refinement]  # the first by torchvision's names
+        return [CascadeStage(self.box_head, self.box_predictor), *self.refinement]  # the first by torchvision's names
 
-    def _moved(self, proposals: list[Tensor], seen: Seen, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
+    def _moved(self, proposals: list[Tensor], seen: RoIOutput, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
         """The boxes that proposals stand for, FloatTensor[N_i, 4] an image; nothing is learned through them."""
         boxes = self.box_coder.decode_single(seen.offsets.detach(), torch.cat(proposals))
         each = boxes.split_with_sizes([len(of_image) for of_image in proposals])
@@ -465,7 +465,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no type
             wanted.append(self.box_coder.encode_single(target["boxes"][nearest].to(boxes.dtype), boxes))
         return labels, wanted
 
-    def scores_of(self, seen: Seen) -> Tensor:
+    def scores_of(self, seen: RoIOutput) -> Tensor:
         """FloatTensor[N, classes] without background, 0 to 1, weighed with the foreseen IoU if there is one."""
         scores = seen.logits.softmax(dim=1)[:, 1:]
         if seen.quality is None:

@@ -13,8 +13,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from .distributed import mean_count
-from .roi_heads import balanced, draws_of
+from .distributed import reduce_mean_count
+from .roi_heads import image_generators, sample_pos_neg
 
 _SMALLEST = 1e-3  # pixels: the side of a box below which it is none
 
@@ -44,7 +44,7 @@ def detect_from_features(
     return list(model.transform.postprocess(found, batch.image_sizes, list(sizes_hw)))
 
 
-class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
+class SparseRegionProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
     """torchvision's RegionProposalNetwork (Ren et al. 2015), the same numbers with less work.
 
     torchvision makes boxes of all anchors and offsets to all anchors, thousands an image, before it picks the few
@@ -104,7 +104,9 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
         labels, objects = self.assign_targets_to_anchors([anchors] * len(targets), targets)
         sampler, device = self.fg_bg_sampler, anchors.device
         most, share = sampler.batch_size_per_image, sampler.positive_fraction
-        chosen = [balanced(of, most, share, draws_of(t, "anchors", device)) for of, t in zip(labels, targets)]
+        chosen = [
+            sample_pos_neg(of, most, share, image_generators(t, "anchors", device)) for of, t in zip(labels, targets)
+        ]
         positive, negative = (torch.stack(each) for each in zip(*chosen))
         image, place = positive.nonzero(as_tuple=True)
         wanted = self.box_coder.encode_single(torch.stack(objects)[image, place], anchors[place])
@@ -112,7 +114,7 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
         truth = torch.stack(labels).flatten()[sampled]
         box: Any = F.smooth_l1_loss(offsets[image, place], wanted, beta=1 / 9, reduction="sum")
         surprise = F.binary_cross_entropy_with_logits(objectness.flatten()[sampled], truth, reduction="sum")
-        count = mean_count(len(sampled), device)
+        count = reduce_mean_count(len(sampled), device)
         return {"loss_objectness": surprise / count, "loss_rpn_box_reg": box / count}
 
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from ..datasets.audit import AuditReport
-from ..datasets.duplicates import ALIKE, Link
+from ..datasets.duplicates import MIN_SIMILARITY, SimilarPair
 from ..datasets.part_shift import SIGNIFICANT
 from ..errors import DataError
 from ..images import read_image
 from ..structures import Finding, Image
 from . import tables as wording
-from .charts import Line, doubling_edges, histogram, legend, shares, styled
-from .page import named, render, write_page
+from .charts import Line, histogram, legend, log2_bin_edges, series_style, shares
+from .page import filters_by_name, render, write_page
 from .tables import plural
 from .thumbnails import Corners, Crop, crop_around
 
@@ -58,7 +58,7 @@ _MEANINGS = {
     "label looks missing": "teaches that a defect is none: look at the pictures below",
     "boxes stop short of a border": "a tool may have shifted or cut all boxes by a pixel, or keep off the border",
     "parts differ": "scores of one don't carry over to the other",
-    "draft boxes": "drawn by a detector: correct them before anything learns them",
+    "pre-annotated boxes": "drawn by a detector: correct them before anything learns them",
     "rotated boxes": "boxes at an angle: upright ones around them are used",
     "no boxes": "no image of the data set has a label: most likely the labels were not found",
     "part missing": "a folder or list of images that the data set names isn't there",
@@ -93,7 +93,7 @@ _MEANINGS = {
 }
 
 
-class Kind(NamedTuple):
+class FindingKind(NamedTuple):
     """A row of the table of findings."""
 
     severity: str
@@ -102,14 +102,14 @@ class Kind(NamedTuple):
     says: str
 
 
-def kinds(report: AuditReport) -> list[Kind]:
+def findings_by_kind(report: AuditReport) -> list[FindingKind]:
     """Findings by kind, errors first."""
     counts = Counter((finding.severity, finding.kind) for finding in report.findings)
-    rows = [Kind(severity, name, n, _MEANINGS.get(name, "")) for (severity, name), n in counts.items()]
+    rows = [FindingKind(severity, name, n, _MEANINGS.get(name, "")) for (severity, name), n in counts.items()]
     return sorted(rows, key=lambda row: (_SEVERITIES.index(row.severity), row.name))
 
 
-def gist(report: AuditReport) -> str:
+def audit_summary(report: AuditReport) -> str:
     """What matters most, in a few sentences."""
     told = []
     errors = len(report.errors)
@@ -137,23 +137,23 @@ def _differences(report: AuditReport) -> str:
     about = list(dict.fromkeys("all images" if shift.category is None else shift.category for shift in sure))
     return (
         f"The parts differ by more than chance in {len(sure)} of {plural(len(report.shifts), 'comparison')}: "
-        f"{listed(about)}."
+        f"{enumerate_names(about)}."
     )
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
+def enumerate_names(names: Sequence[str], max_names: int = 6) -> str:
     """``a, b and c``, or the first few and how many more."""
-    if len(names) > most:
-        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    if len(names) > max_names:
+        return f"{', '.join(names[: max_names - 1])} and {len(names) - max_names + 1} more"
     return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
 
 
-_MOST_BYTES = 12_000_000  # of pictures in the page
-_MOST_CARDS = 120  # of a kind
-_MOST_STRANGERS = 6
+_MAX_AUDIT_BYTES = 12_000_000  # of pictures in the page
+_MAX_CARDS = 120  # of a kind
+_MAX_SIMILAR_PAIRS = 6
 
 
-class View(NamedTuple):
+class ImageView(NamedTuple):
     """One picture of a card.
 
     Attributes:
@@ -172,31 +172,33 @@ class View(NamedTuple):
     drawn: str = "missed"
 
 
-class Card(NamedTuple):
+class AuditCard(NamedTuple):
     """One or two pictures and what is to be said of them."""
 
     title: str
     says: str
-    views: tuple[View, ...]
+    views: tuple[ImageView, ...]
     alert: bool = False
 
 
-class Gallery:
+class AuditGallery:
     """Reads pictures until the page is large enough; counts those that it has no room for or that can't be read."""
 
     def __init__(self, report: AuditReport) -> None:
         self.report = report
         self.part_of = {i: name for name, ids in report.members.items() for i in ids} if len(report.members) > 1 else {}
         self._position = {image.path: i for i, image in enumerate(report.images)}
-        self.room, self.absent, self.left_out = _MOST_BYTES, 0, 0
+        self.room, self.absent, self.left_out = _MAX_AUDIT_BYTES, 0, 0
         self.stretched = False  # whether a picture of 16 bits was, to be seen
 
-    def view(self, position: int, meant: Sequence[Corners] = (), *, whole: bool = True, drawn: str = "missed") -> View:
+    def view(
+        self, position: int, meant: Sequence[Corners] = (), *, whole: bool = True, drawn: str = "missed"
+    ) -> ImageView:
         """An image with its labels, all of it or what is around the boxes meant."""
         image = self.report.images[position]
         return self._view(image, self.part_of.get(position, ""), meant, whole, drawn)
 
-    def view_of(self, finding: Finding) -> View:
+    def view_of(self, finding: Finding) -> ImageView:
         """The place that a finding is about, also in an image that was left out for it."""
         assert finding.image is not None, "only findings about a picture are shown"
         known = self._position.get(finding.image)
@@ -206,9 +208,9 @@ class Gallery:
         width, height = (max(1, round(max(max(box[k], box[k - 2]) for box in corners))) for k in (2, 3))
         return self._view(Image(finding.image, width, height), "", finding.boxes_xyxy, not finding.boxes_xyxy, "false")
 
-    def _view(self, image: Image, part: str, meant: Sequence[Corners], whole: bool, drawn: str) -> View:
+    def _view(self, image: Image, part: str, meant: Sequence[Corners], whole: bool, drawn: str) -> ImageView:
         crop = Crop("", 0, 0, image.width, image.height)
-        upright = tuple(_upright(box) for box in meant)
+        upright = tuple(_sorted_corners(box) for box in meant)
         try:
             if self.room > 0:
                 pixels = read_image(image.path)
@@ -220,75 +222,75 @@ class Gallery:
         self.stretched |= crop.stretched
         self.room -= len(crop.uri)
         labels = tuple(box.xyxy for box in image.boxes if box.xyxy not in meant)
-        return View(image.path.name, part, crop, labels, upright, drawn)
+        return ImageView(image.path.name, part, crop, labels, upright, drawn)
 
 
-def copies(gallery: Gallery) -> list[Card]:
+def duplicate_cards(gallery: AuditGallery) -> list[AuditCard]:
     """Pairs that show the same, those in two parts first."""
-    links = [link for group in gallery.report.twins for link in group.links]
-    links.sort(key=lambda link: (not _parted(link, gallery), -link.likeness))
-    gallery.left_out += max(0, len(links) - _MOST_CARDS)
+    links = [link for group in gallery.report.duplicate_groups for link in group.links]
+    links.sort(key=lambda link: (not _parted(link, gallery), -link.similarity))
+    gallery.left_out += max(0, len(links) - _MAX_CARDS)
     cards = []
-    for link in links[:_MOST_CARDS]:
+    for link in links[:_MAX_CARDS]:
         parted = _parted(link, gallery)
-        told = "equal pixels" if link.exact else f"likeness {link.likeness:.2f}"
-        turned = ", mirrored or turned" if link.turn else ""
+        told = "equal pixels" if link.exact else f"similarity {link.similarity:.2f}"
+        turned = ", mirrored or turned" if link.transform else ""
         views = (gallery.view(link.first), gallery.view(link.second))
-        cards.append(Card("in two parts" if parted else "the same twice", f"{told}{turned}", views, parted))
+        cards.append(AuditCard("in two parts" if parted else "the same twice", f"{told}{turned}", views, parted))
     return cards
 
 
-def strangers(gallery: Gallery) -> list[Card]:
+def similar_pair_cards(gallery: AuditGallery) -> list[AuditCard]:
     """The most alike pairs of those that were taken for different scenes."""
     return [
-        Card(
+        AuditCard(
             "taken for different",
-            f"likeness {link.likeness:.2f}",
+            f"similarity {link.similarity:.2f}",
             (gallery.view(link.first), gallery.view(link.second)),
         )
-        for link in gallery.report.strangers[:_MOST_STRANGERS]
+        for link in gallery.report.similar_pairs[:_MAX_SIMILAR_PAIRS]
     ]
 
 
-def seemingly_missing(gallery: Gallery) -> list[Card]:
+def missing_label_cards(gallery: AuditGallery) -> list[AuditCard]:
     """The place without a label, beside the picture that has it; then images that break a habit of the data."""
     report = gallery.report
-    gallery.left_out += max(0, len(report.missing) - _MOST_CARDS)
+    gallery.left_out += max(0, len(report.missing) - _MAX_CARDS)
     cards = []
-    for each in report.missing[:_MOST_CARDS]:
+    for each in report.missing[:_MAX_CARDS]:
         if each.source == "copy":
             says = f"{each.box.label} is labelled in the copy beside it"
         else:
             says = f"{each.box.label} is labelled in {each.labelled} of the {each.seen} frames that show the place"
         views = gallery.view(each.image, (each.box.xyxy,)), gallery.view(each.other, (each.other_box.xyxy,))
-        cards.append(Card("no label here", says, views))
+        cards.append(AuditCard("no label here", says, views))
     odd = [f for f in report.findings if f.kind == "label looks missing" and f.image is not None and not f.boxes_xyxy]
-    gallery.left_out += max(0, len(odd) - _MOST_CARDS)
-    cards += [Card("unlike the others", f.message, (gallery.view_of(f),)) for f in odd[:_MOST_CARDS]]
+    gallery.left_out += max(0, len(odd) - _MAX_CARDS)
+    cards += [AuditCard("unlike the others", f.message, (gallery.view_of(f),)) for f in odd[:_MAX_CARDS]]
     return cards
 
 
-def misdrawn(gallery: Gallery) -> list[Card]:
+def faulty_box_cards(gallery: AuditGallery) -> list[AuditCard]:
     """Boxes that something is wrong with, errors first."""
     found = [
         f for f in gallery.report.findings if f.image is not None and f.boxes_xyxy and f.kind != "label looks missing"
     ]
-    gallery.left_out += max(0, len(found) - _MOST_CARDS)
-    return [Card(f.kind, f.message, (gallery.view_of(f),), f.severity == "error") for f in found[:_MOST_CARDS]]
+    gallery.left_out += max(0, len(found) - _MAX_CARDS)
+    return [AuditCard(f.kind, f.message, (gallery.view_of(f),), f.severity == "error") for f in found[:_MAX_CARDS]]
 
 
-def _parted(link: Link, gallery: Gallery) -> bool:
+def _parted(link: SimilarPair, gallery: AuditGallery) -> bool:
     homes = [gallery.part_of.get(i) for i in (link.first, link.second)]
     return None not in homes and homes[0] != homes[1]
 
 
-def _upright(box: Corners) -> Corners:
+def _sorted_corners(box: Corners) -> Corners:
     """An inverted box can be drawn, too."""
     x1, y1, x2, y2 = box
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-_UNSURE_TESTS, _MOST_FINDINGS = 12, 2_000
+_MAX_UNSURE_TESTS, _MAX_FINDINGS = 12, 2_000
 
 
 def write_audit_page(report: AuditReport, path: Path, *, meta: Mapping[str, str]) -> None:
@@ -312,37 +314,37 @@ def write_audit_page(report: AuditReport, path: Path, *, meta: Mapping[str, str]
 
 def to_html(report: AuditReport, *, meta: Mapping[str, str]) -> str:
     """Render audit.html with its style sheet and script inlined; whatever came from outside is escaped."""
-    gallery = Gallery(report)
+    gallery = AuditGallery(report)
     severities = [finding.severity for finding in report.findings]
     sure = sum(shift.significant for shift in report.shifts)
     return render(
         "audit.html",
-        named(wording.count, wording.plural, wording.percent),
+        filters_by_name(wording.count, wording.plural, wording.percent),
         report=report,
-        gist=gist(report),
-        kinds=kinds(report),
+        gist=audit_summary(report),
+        kinds=findings_by_kind(report),
         errors=severities.count("error"),
         warnings=severities.count("warning"),
         leaks=sum(finding.kind == LEAK for finding in report.findings),
         sure=sure,
-        alike=ALIKE,
+        alike=MIN_SIMILARITY,
         level=SIGNIFICANT,
-        copies=copies(gallery),
-        strangers=strangers(gallery),
-        missing=seemingly_missing(gallery),
-        misdrawn=misdrawn(gallery),
+        copies=duplicate_cards(gallery),
+        similar_pairs=similar_pair_cards(gallery),
+        missing=missing_label_cards(gallery),
+        faulty_boxes=faulty_box_cards(gallery),
         gallery=gallery,
         parts=list(report.parts),
         legend=_legend(list(report.members)),
         classes=_classes(report),
         histograms=_histograms(report),
-        tests=report.shifts[: sure + _UNSURE_TESTS],
-        findings=report.findings[:_MOST_FINDINGS],
+        tests=report.shifts[: sure + _MAX_UNSURE_TESTS],
+        findings=report.findings[:_MAX_FINDINGS],
         meta=list(meta.items()),
     )
 
 
-class Bar(NamedTuple):
+class ClassBar(NamedTuple):
     """The share of a class in a part's boxes, relative to the largest of all."""
 
     part: str
@@ -353,7 +355,7 @@ class Bar(NamedTuple):
     images: int
 
 
-def _classes(report: AuditReport) -> list[tuple[str, list[Bar]]]:
+def _classes(report: AuditReport) -> list[tuple[str, list[ClassBar]]]:
     """For each class a bar a part."""
     labels = dict.fromkeys(label for part in report.parts.values() for label in part.per_class)
     shares = {
@@ -363,9 +365,11 @@ def _classes(report: AuditReport) -> list[tuple[str, list[Bar]]]:
     }
     most = max(shares.values(), default=0) or 1.0
 
-    def bar(label: str, number: int, name: str) -> Bar:
+    def bar(label: str, number: int, name: str) -> ClassBar:
         counts, share = report.parts[name].per_class.get(label, {}), shares[label, name]
-        return Bar(name, styled(number), share, share / most, counts.get("boxes", 0), counts.get("images", 0))
+        return ClassBar(
+            name, series_style(number), share, share / most, counts.get("boxes", 0), counts.get("images", 0)
+        )
 
     return [(label, [bar(label, k, name) for k, name in enumerate(report.parts)]) for label in labels]
 
@@ -383,7 +387,7 @@ def _histograms(report: AuditReport) -> list[tuple[str, str, Markup]]:
     charts = []
     for label in sorted(sides):
         parts = sides[label]
-        edges = doubling_edges([side for values in parts.values() for side in values])
+        edges = log2_bin_edges([side for values in parts.values() for side in values])
         rows = [(name, shares(values, edges)) for name, values in parts.items()]
         middle = [f"{sorted(values)[len(values) // 2]:.0f}" for values in parts.values() if values]
         title = f"Size of {label}, share of the boxes of each part"
@@ -392,5 +396,5 @@ def _histograms(report: AuditReport) -> list[tuple[str, str, Markup]]:
 
 
 def _legend(parts: Sequence[str]) -> Markup:
-    lines: list[Any] = [Line(name, (), styled(k)) for k, name in enumerate(parts)]
+    lines: list[Any] = [Line(name, (), series_style(k)) for k, name in enumerate(parts)]
     return legend(lines) if len(parts) > 1 else Markup("")

@@ -30,7 +30,7 @@ class Line(NamedTuple):
     style: str
 
 
-class Frame(NamedTuple):
+class ChartLayout(NamedTuple):
     """Size of a chart and the margins that its ticks need, in SVG units (pixels at scale 1)."""
 
     width: float = 360
@@ -50,7 +50,7 @@ def line_chart(
     x_label: str,
     y_label: str = "",
     mark: Point | None = None,
-    frame: Frame = Frame(),  # noqa: B008 - immutable
+    frame: ChartLayout = ChartLayout(),  # noqa: B008 - immutable
     ticks: int = 5,
     whole_x: bool = False,
 ) -> Markup:
@@ -112,7 +112,7 @@ def legend(lines: Sequence[Line]) -> Markup:
     return Markup('<div class="legend">{}</div>').format(Markup("").join(items))
 
 
-def bias_sketch(bias_px: dict[str, float | None]) -> Markup:
+def box_bias_chart(bias_px: dict[str, float | None]) -> Markup:
     """A true box, dashed, and the mean detected box, its offsets much enlarged against the box."""
     left, top, right, bottom = (bias_px[edge] for edge in ("left", "top", "right", "bottom"))
     if left is None or top is None or right is None or bottom is None:
@@ -146,12 +146,12 @@ def _curve(points: Sequence[Point], style: str) -> Markup:
     return Markup('<path class="line {}" d="{}"/>').format(style, escape(path))
 
 
-def styled(number: int) -> str:
+def series_style(number: int) -> str:
     """Style of the ``number``-th of many curves: six colours, then the same dashed, then thin."""
     return f"c{1 + number % _COLOURS}{_STROKES[number // _COLOURS % len(_STROKES)]}"
 
 
-def until_zero(recall: Sequence[float], precision: Sequence[float]) -> list[Point]:
+def drop_zero_tail(recall: Sequence[float], precision: Sequence[float]) -> list[Point]:
     """A curve down to its first zero, since beyond the highest recall reached there is nothing; none if all is 0."""
     if not precision[0] > 0:
         return []
@@ -167,17 +167,17 @@ def _number(value: float) -> str:
     return f"{value:g}"
 
 
-_FRAME = Frame(width=360, height=190, left=38, right=8, top=8, bottom=32)
-_MOST_BINS = 16
+_HISTOGRAM_LAYOUT = ChartLayout(width=360, height=190, left=38, right=8, top=8, bottom=32)
+_MAX_BINS = 16
 _GAP = 0.16  # of a bin, between it and the next
 
 
-def doubling_edges(values: Sequence[float]) -> list[float]:
+def log2_bin_edges(values: Sequence[float]) -> list[float]:
     """Edges of bins that hold all values above 0: half-octaves, or whole ones where these would be too many."""
     low, high = math.log2(min(values)), math.log2(max(values))
     for step in (0.5, 1.0, 2.0, 4.0):
         first, last = math.floor(low / step + 1e-9), math.floor(high / step + 1e-9) + 1
-        if last - first <= _MOST_BINS or step == 4:
+        if last - first <= _MAX_BINS or step == 4:
             break
     return [2.0 ** (k * step) for k in range(first, last + 1)]
 
@@ -194,7 +194,7 @@ def histogram(
     parts: Sequence[tuple[str, Sequence[float]]],
     *,
     x_label: str,
-    frame: Frame = _FRAME,
+    frame: ChartLayout = _HISTOGRAM_LAYOUT,
 ) -> Markup:
     """An SVG element with the bars of all parts beside each other in each bin.
 
@@ -230,7 +230,7 @@ def histogram(
                 rect = (
                     '<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
                 )
-                drawn.append(Markup(rect).format(styled(number), x, base - height, bar, height, says))
+                drawn.append(Markup(rect).format(series_style(number), x, base - height, bar, height, says))
     every = 1 if bins <= 8 else 2
     for k in range(0, bins + 1, every):
         text = '<text x="{:.1f}" y="{:g}" text-anchor="middle">{}</text>'
@@ -242,8 +242,8 @@ def histogram(
     return Markup("").join([*drawn, Markup("</svg>")])
 
 
-_SMALL = Frame(width=250, height=190, left=44, right=8, top=8, bottom=32)
-_MOST_ALARMS = 4.0  # false alarms an image that a chart reaches to
+_SMALL_LAYOUT = ChartLayout(width=250, height=190, left=44, right=8, top=8, bottom=32)
+_MAX_FALSE_ALARMS = 4.0  # false alarms an image that a chart reaches to
 _LOSS_NAMES = {
     "loss_classifier": "classification",
     "loss_box_reg": "box regression",
@@ -260,14 +260,14 @@ def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
         if curves is None:
             continue
         lines = [
-            Line("IoU 0.50", until_zero(recall, curves["0.50"]), "c1"),
-            Line("IoU 0.75", until_zero(recall, curves["0.75"]), "c2 dash"),
+            Line("IoU 0.50", drop_zero_tail(recall, curves["0.50"]), "c1"),
+            Line("IoU 0.75", drop_zero_tail(recall, curves["0.75"]), "c2 dash"),
         ]
         best = summary["per_class"][name]["best_f1"]
         mark = None if best["threshold"] is None else (best["recall"], best["precision"])
         title = f"Precision over recall of {name}"
         ranges: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "x_label": "recall", "y_label": "precision"}
-        charts.append((name, line_chart(title, lines, mark=mark, frame=_SMALL, **ranges)))
+        charts.append((name, line_chart(title, lines, mark=mark, frame=_SMALL_LAYOUT, **ranges)))
     return charts
 
 
@@ -276,7 +276,7 @@ def iou_chart(summary: dict[str, Any]) -> Markup | None:
     lines = []
     for number, (name, of_class) in enumerate(summary["per_class"].items()):
         points = [(float(iou), ap) for iou, ap in of_class["ap_by_iou"].items() if ap is not None]
-        lines.append(Line(name, points, styled(number)))
+        lines.append(Line(name, points, series_style(number)))
     lines = [line for line in lines if line.points]
     if not lines:
         return None
@@ -313,7 +313,11 @@ def operating_charts(operating: dict[str, Any] | None) -> list[tuple[str, Markup
     for number, (name, told) in enumerate(curves.items()):
         points = list(zip(told["curve"]["false_alarms_per_image"], told["curve"]["sensitivity"]))
         froc.append(
-            Line(name, [point for point in points if point[0] <= _MOST_ALARMS and point[1] is not None], styled(number))
+            Line(
+                name,
+                [point for point in points if point[0] <= _MAX_FALSE_ALARMS and point[1] is not None],
+                series_style(number),
+            )
         )
     bins = operating["reliability"]["overall"]["bins"]
     right = [
@@ -329,7 +333,7 @@ def operating_charts(operating: dict[str, Any] | None) -> list[tuple[str, Markup
     return [
         (
             "Sensitivity over false alarms (FROC)",
-            line_chart("FROC", froc, x_range=(0, _MOST_ALARMS), **labels, **unit) + legend(froc),
+            line_chart("FROC", froc, x_range=(0, _MAX_FALSE_ALARMS), **labels, **unit) + legend(froc),
         ),
         (
             "How often a score is right",
@@ -379,8 +383,8 @@ _STYLE = Markup(
     ".c1{color:#1463c7}.c2{color:#d9730d}.c3{color:#12876a}.c4{color:#a63ea6}.c5{color:#8a7a12}.c6{color:#6b7686}"
     "</style>"
 )
-_FIGURE_FRAME = Frame(width=420, height=280, left=40, right=12, top=10, bottom=36)
-_UNIT: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "frame": _FIGURE_FRAME}
+_FIGURE_LAYOUT = ChartLayout(width=420, height=280, left=40, right=12, top=10, bottom=36)
+_UNIT: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1), "frame": _FIGURE_LAYOUT}
 _LETTER, _LINE_HEIGHT = 5.6, 16.0
 
 
@@ -394,14 +398,15 @@ def figures(summary: dict[str, Any]) -> dict[str, str]:
     made = {}
     if found:
         lines = [
-            Line(name, until_zero(recall, curve["0.50"]), styled(i)) for i, (name, curve) in enumerate(found.items())
+            Line(name, drop_zero_tail(recall, curve["0.50"]), series_style(i))
+            for i, (name, curve) in enumerate(found.items())
         ]
         made["precision_recall.svg"] = _standalone("Precision over recall at IoU 0.50", lines, "recall", "precision")
     names = {"precision": "precision", "recall": "recall", "f1": "F1"}
     rows = summary["thresholds"]
     points = {key: [(row["threshold"], row[key]) for row in rows if row[key] is not None] for key in names}
     if summary["boxes"] and summary["detections"]:
-        lines = [Line(name, points[key], styled(i)) for i, (key, name) in enumerate(names.items())]
+        lines = [Line(name, points[key], series_style(i)) for i, (key, name) in enumerate(names.items())]
         made["score_threshold.svg"] = _standalone("What each score threshold gives", lines, "score threshold", "")
     return made
 
@@ -411,22 +416,22 @@ def _standalone(title: str, lines: Sequence[Line], x_label: str, y_label: str) -
     key, below = _legend(lines)
     text = re.sub(r' data-curves="[^"]*"', "", str(chart), count=1)
     inner = text[text.index(">") + 1 : text.rindex("</svg>")]
-    height = _FIGURE_FRAME.height + below
+    height = _FIGURE_LAYOUT.height + below
     head = Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" width="{w:g}" height="{h:g}" viewBox="0 0 {w:g} {h:g}" role="img" '
         'aria-label="{title}">'
-    ).format(w=_FIGURE_FRAME.width, h=height, title=title)
+    ).format(w=_FIGURE_LAYOUT.width, h=height, title=title)
     return f"{head}{_STYLE}{inner}{key}</svg>\n"
 
 
 def _legend(lines: Sequence[Line]) -> tuple[Markup, float]:
     """The names below the chart, in as many rows as they need, and the height that they take."""
-    x, row, parts = _FIGURE_FRAME.left, 0, []
+    x, row, parts = _FIGURE_LAYOUT.left, 0, []
     for line in lines:
         wide = 34 + _LETTER * len(line.name)
-        if x + wide > _FIGURE_FRAME.width and x > _FIGURE_FRAME.left:
-            x, row = _FIGURE_FRAME.left, row + 1
-        y = _FIGURE_FRAME.height + 10 + row * _LINE_HEIGHT
+        if x + wide > _FIGURE_LAYOUT.width and x > _FIGURE_LAYOUT.left:
+            x, row = _FIGURE_LAYOUT.left, row + 1
+        y = _FIGURE_LAYOUT.height + 10 + row * _LINE_HEIGHT
         stroke = '<path class="line {}" d="M{:.1f} {:.1f}h18"/><text x="{:.1f}" y="{:.1f}">{}</text>'
         parts.append(Markup(stroke).format(line.style, x, y - 3.5, x + 23, y, line.name))
         x += wide + 8

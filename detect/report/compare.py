@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from ..datasets.paths import image_beside
+from ..datasets.paths import image_next_to
 from ..errors import DataError
 from ..evaluation.coco_eval import NO_DETECTIONS_THRESHOLD, best_f1
-from ..evaluation.compare import FIGURES, ImageDifference, image_differences
-from ..evaluation.records import Evaluated, ImageOutcome
-from ..evaluation.summary import outcomes
+from ..evaluation.compare import METRICS, ImageDifference, image_differences
+from ..evaluation.records import CocoEvaluation, ImageOutcome
+from ..evaluation.summary import image_outcomes
 from . import tables as wording
-from .page import named, render, write_page
+from .page import filters_by_name, render, write_page
 from .tables import count, fraction, plural
-from .thumbnails import Picture, TagCorners, embed, place_tags
+from .thumbnails import TagCorners, Thumbnail, embed_thumbnail, place_tags
 
 _ALL = "all classes"
 _MINUS = "\N{MINUS SIGN}"
@@ -70,15 +70,15 @@ def explanation(comparison: dict[str, Any]) -> str:
         said += "They cover the choice of images and of seeds. "
     else:
         said += "They cover the choice of images, and of seeds where both systems have several. "
-    differences = [row["difference"][key] for row in _all_rows(comparison) for key in FIGURES]
-    if any(each["images_to_tell"] is not None for each in differences):
+    differences = [row["difference"][key] for row in _all_rows(comparison) for key in METRICS]
+    if any(each["required_images"] is not None for each in differences):
         said += "So many images as are named would tell four times in five, if the difference is as large as it looks. "
     return f"{said}{comparison['by_chance']}".rstrip()
 
 
-def brief(difference: dict[str, Any]) -> str:
+def verdict_cell(difference: dict[str, Any]) -> str:
     """The verdict for a cell of a table; ``explanation`` tells what the number of images rests on."""
-    needed = difference["images_to_tell"]
+    needed = difference["required_images"]
     return difference["words"] if needed is None else f"cannot tell; about {needed:,} images would"
 
 
@@ -89,25 +89,25 @@ def to_markdown(comparison: dict[str, Any]) -> str:
     for warning in comparison["warnings"]:
         lines += [f"> **Check this:** {_text(warning)}", ""]
     lines += [f"- {_text(sentence)}" for sentence in sentences(comparison)]
-    header = ["system", "runs", *(cell for key in FIGURES for cell in (key, share))]
+    header = ["system", "runs", *(cell for key in METRICS for cell in (key, share))]
     body = [
         [
             _text(row["name"]),
             str(row["runs"]),
-            *(c for key in FIGURES for c in (fraction(row[key]["value"]), span(row[key]))),
+            *(c for key in METRICS for c in (fraction(row[key]["value"]), interval_text(row[key]))),
         ]
         for row in rows
     ]
     lines += ["", *_table(header, body)]
     for other in rows[1:]:
-        for key in FIGURES:
+        for key in METRICS:
             header = ["class", "boxes", comparison["against"], other["name"], "difference", share, "verdict"]
             body = [
                 [
                     *(_text(row["name"]), count(row["boxes"])),
                     *(fraction(row[each][key]["value"]) for each in ("first", "other")),
-                    *(signed(row["difference"][key]["value"]), span(row["difference"][key], signs=True)),
-                    brief(row["difference"][key]),
+                    *(signed_text(row["difference"][key]["value"]), interval_text(row["difference"][key], signs=True)),
+                    verdict_cell(row["difference"][key]),
                 ]
                 for row in class_rows(comparison, other)
             ]
@@ -121,16 +121,16 @@ def percent(comparison: dict[str, Any]) -> str:
     return f"{100 * comparison['confidence']:g}\N{NO-BREAK SPACE}%"
 
 
-def signed(value: float | None) -> str:
+def signed_text(value: float | None) -> str:
     """+0.031 or −0.004 (with a true minus), or a dash."""
     return fraction(None) if value is None else f"{value:+.3f}".replace("-", _MINUS)
 
 
-def span(interval: dict[str, Any], *, signs: bool = False) -> str:
+def interval_text(interval: dict[str, Any], *, signs: bool = False) -> str:
     """The ends of an interval, 0.480 to 0.541, or a dash."""
     if interval["low"] is None:
         return fraction(None)
-    return " to ".join((signed if signs else fraction)(interval[end]) for end in ("low", "high"))
+    return " to ".join((signed_text if signs else fraction)(interval[end]) for end in ("low", "high"))
 
 
 def _all_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
@@ -143,9 +143,9 @@ def _sentence(comparison: dict[str, Any], other: dict[str, Any]) -> str:
     verdict, words = headline["verdict"], headline["words"]
     if headline["value"] is None:
         return f"{names[0]} against {names[1]}: {words}."
-    size = f"AP50 {signed(headline['value'])}"
+    size = f"AP50 {signed_text(headline['value'])}"
     if headline["low"] is not None:
-        size += f" ({span(headline, signs=True)}, {share})"
+        size += f" ({interval_text(headline, signs=True)}, {share})"
     if verdict == "cannot tell":
         why = words.removeprefix("cannot tell: ")
         said = f"It cannot be told whether {names[0]} is better or worse than {names[1]}: {size}; {why}."
@@ -153,11 +153,11 @@ def _sentence(comparison: dict[str, Any], other: dict[str, Any]) -> str:
         said = f"{names[0]} is {verdict} than {names[1]}: {size}."
     strict = other["difference"]["AP"]
     if strict["value"] is not None and strict["verdict"] != verdict:
-        said += f" By AP: {strict['verdict']}, {signed(strict['value'])}."
+        said += f" By AP: {strict['verdict']}, {signed_text(strict['value'])}."
     for kind in ("better", "worse"):
         classes = [row for row in class_rows(comparison, other)[1:] if row["difference"]["AP50"]["verdict"] == kind]
         if classes:
-            listed = ", ".join(f"{row['name']} ({signed(row['difference']['AP50']['value'])})" for row in classes)
+            listed = ", ".join(f"{row['name']} ({signed_text(row['difference']['AP50']['value'])})" for row in classes)
             said += f" {kind.capitalize()} on {listed}."
     return said
 
@@ -174,19 +174,19 @@ def _text(value: str) -> str:
     return " ".join(value.replace("_", "\\_").replace("[", "\\[").split())
 
 
-_MOST = {"better": 24, "worse": 24, "mixed": 12}
-_MOST_BYTES = 12_000_000
+_MAX_PAIRS = {"better": 24, "worse": 24, "mixed": 12}
+_MAX_GALLERY_BYTES = 12_000_000
 
 
-class Seen(NamedTuple):
+class SystemRun(NamedTuple):
     """One system's run on one fold, ready to be drawn: its score threshold and what it makes of each image."""
 
-    evaluated: Evaluated
+    evaluated: CocoEvaluation
     score_threshold: float
     outcomes: tuple[ImageOutcome, ...]
 
 
-class Mark(NamedTuple):
+class OverlayBox(NamedTuple):
     """A box: corners in pixels, styles of the style sheet, the text of its tag (none if empty) and its CSS place."""
 
     xyxy: TagCorners
@@ -196,55 +196,55 @@ class Mark(NamedTuple):
     tag: str
 
 
-class Side(NamedTuple):
+class SystemView(NamedTuple):
     """What one system makes of the image."""
 
-    marks: tuple[Mark, ...]
+    marks: tuple[OverlayBox, ...]
     found: int
     missed: int
     false: int
 
 
-class Pair(NamedTuple):
+class ImagePair(NamedTuple):
     """One image, twice: ``sides`` are of the first system and of the other.
 
-    ``picture`` is a position in ``Pairs.pictures``, None where the file can't be read; ``categories`` are positions of
-    those that they differ in.
+    ``picture`` is a position in ``ComparisonGallery.pictures``, None where the file can't be read; ``categories`` are
+    positions of those that they differ in.
     """
 
     file_name: str
     picture: int | None
     width: float
     height: float
-    sides: tuple[Side, Side]
+    sides: tuple[SystemView, SystemView]
     says: str
     categories: tuple[int, ...]
 
 
-class Section(NamedTuple):
+class GallerySection(NamedTuple):
     """Pairs in which the other system is "better", "worse" or both, and of how many images they are a choice."""
 
     key: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ImagePair, ...]
     of: int
 
 
-class Pairs(NamedTuple):
+class ComparisonGallery(NamedTuple):
     """Sections by the other system's name, the pictures they share, and why each unreadable file can't be shown."""
 
-    sections: dict[str, tuple[Section, ...]]
-    pictures: tuple[Picture, ...]
+    sections: dict[str, tuple[GallerySection, ...]]
+    pictures: tuple[Thumbnail, ...]
     unreadable: tuple[str, ...]
 
 
-def seen(evaluated: Evaluated) -> Seen:
+def run_at_best_f1(evaluated: CocoEvaluation) -> SystemRun:
     """At the score threshold of its best F1 over all categories."""
     best = best_f1(evaluated)["threshold"]
     threshold = NO_DETECTIONS_THRESHOLD if best is None else float(best)
-    return Seen(evaluated, threshold, outcomes(evaluated, threshold))
+    return SystemRun(evaluated, threshold, image_outcomes(evaluated, threshold))
 
 
-def differences(first: Sequence[Seen], other: Sequence[Seen]) -> list[tuple[int, ImageDifference]]:
+def ranked_differences(first: Sequence[SystemRun], other: Sequence[SystemRun]) -> list[tuple[int, ImageDifference]]:
     """(fold, difference) of all images on which they differ, those that differ most first."""
     found = [
         (fold, each)
@@ -255,11 +255,11 @@ def differences(first: Sequence[Seen], other: Sequence[Seen]) -> list[tuple[int,
     return sorted(found, key=lambda of: (-abs(of[1].net), -of[1].gained - of[1].lost))
 
 
-def pairs(
+def build_gallery(
     of_others: Mapping[str, Sequence[tuple[int, ImageDifference]]],
-    runs: Mapping[str, Sequence[Seen]],
+    runs: Mapping[str, Sequence[SystemRun]],
     images_roots: Sequence[Path],
-) -> Pairs:
+) -> ComparisonGallery:
     """Choose, read and mark; each picture is embedded once, up to 12 MB in all.
 
     Args:
@@ -268,16 +268,16 @@ def pairs(
         images_roots: for each fold the folder that its file names start from.
     """
     first = next(iter(runs.values()))
-    chosen = {(name, key): _of_kind(found, key) for name, found in of_others.items() for key in _MOST}
-    pictures: list[Picture] = []
+    chosen = {(name, key): _select_pairs(found, key) for name, found in of_others.items() for key in _MAX_PAIRS}
+    pictures: list[Thumbnail] = []
     unreadable: list[str] = []
     known: dict[tuple[int, int], int | None] = {}
-    bytes_left = _MOST_BYTES
-    shown: dict[tuple[str, str], list[Pair]] = {key: [] for key in chosen}
+    bytes_left = _MAX_GALLERY_BYTES
+    shown: dict[tuple[str, str], list[ImagePair]] = {key: [] for key in chosen}
     # A round takes one image of each section, so that no section is empty when the bytes are used up.
-    for rank in range(max(_MOST.values())):
+    for rank in range(max(_MAX_PAIRS.values())):
         for (name, key), found in chosen.items():
-            if rank >= min(_MOST[key], len(found)) or bytes_left <= 0:
+            if rank >= min(_MAX_PAIRS[key], len(found)) or bytes_left <= 0:
                 continue
             fold, difference = found[rank]
             place = fold, difference.image
@@ -285,7 +285,7 @@ def pairs(
             if place not in known:
                 known[place] = None
                 try:
-                    pictures.append(embed(image_beside(images_roots[fold], file_name)))
+                    pictures.append(embed_thumbnail(image_next_to(images_roots[fold], file_name)))
                     known[place] = len(pictures) - 1
                     bytes_left -= len(pictures[-1].uri)
                 except DataError as error:
@@ -294,30 +294,30 @@ def pairs(
             both = first[fold].outcomes[difference.image], runs[name][fold].outcomes[difference.image]
             categories = first[fold].evaluated.truth.categories
             shown[name, key].append(
-                _pair(both, difference, index, None if index is None else pictures[index], categories)
+                _image_pair(both, difference, index, None if index is None else pictures[index], categories)
             )
     sections = {
-        name: tuple(Section(key, tuple(shown[name, key]), len(chosen[name, key])) for key in _MOST)
+        name: tuple(GallerySection(key, tuple(shown[name, key]), len(chosen[name, key])) for key in _MAX_PAIRS)
         for name in of_others
     }
-    return Pairs(sections, tuple(pictures), tuple(unreadable))
+    return ComparisonGallery(sections, tuple(pictures), tuple(unreadable))
 
 
-def _of_kind(found: Sequence[tuple[int, ImageDifference]], key: str) -> list[tuple[int, ImageDifference]]:
+def _select_pairs(found: Sequence[tuple[int, ImageDifference]], key: str) -> list[tuple[int, ImageDifference]]:
     sign = {"better": 1, "worse": -1, "mixed": 0}[key]
     return [each for each in found if (each[1].net > 0) - (each[1].net < 0) == sign]
 
 
-def _pair(
+def _image_pair(
     both: tuple[ImageOutcome, ImageOutcome],
     difference: ImageDifference,
     index: int | None,
-    picture: Picture | None,
+    picture: Thumbnail | None,
     categories: Sequence[str],
-) -> Pair:
+) -> ImagePair:
     width, height = _extent(both, picture)
-    missed = [{(miss.category, miss.true_xyxy) for miss in each.misses} for each in both]
-    sides = _side(both[0], missed[1], width, height), _side(both[1], missed[0], width, height)
+    missed = [{(miss.category, miss.gt_xyxy) for miss in each.misses} for each in both]
+    sides = _system_view(both[0], missed[1], width, height), _system_view(both[1], missed[0], width, height)
     false = [Counter(alarm.category for alarm in each.false_alarms) for each in both]
     differing = {category for category, _ in missed[0] ^ missed[1]}
     differing |= {name for name in categories if false[0][name] != false[1][name]}
@@ -329,20 +329,20 @@ def _pair(
     if difference.false[0] != difference.false[1]:
         says.append(f"false alarms {difference.false[0]} → {difference.false[1]}")
     positions = tuple(k for k, name in enumerate(categories) if name in differing)
-    return Pair(both[0].image.file_name, index, width, height, sides, ", ".join(says), positions)
+    return ImagePair(both[0].image.file_name, index, width, height, sides, ", ".join(says), positions)
 
 
-def _side(outcome: ImageOutcome, only: set[Any], width: float, height: float) -> Side:
+def _system_view(outcome: ImageOutcome, only: set[Any], width: float, height: float) -> SystemView:
     """``only`` holds the labels that the other system misses."""
     marks = [(box, "crowd", False, "ignored") for box in outcome.crowd_xyxy]
-    marks += [(hit.true_xyxy, "true", False, "") for hit in outcome.hits]
-    marks += [(miss.true_xyxy, "missed", False, f"missed: {miss.category}") for miss in outcome.misses]
+    marks += [(hit.gt_xyxy, "true", False, "") for hit in outcome.hits]
+    marks += [(miss.gt_xyxy, "missed", False, f"missed: {miss.category}") for miss in outcome.misses]
     marks += [
-        (hit.found_xyxy, "hit", (hit.category, hit.true_xyxy) in only, f"{hit.category} {hit.score:.2f}")
+        (hit.pred_xyxy, "hit", (hit.category, hit.gt_xyxy) in only, f"{hit.category} {hit.score:.2f}")
         for hit in reversed(outcome.hits)
     ]
     marks += [
-        (alarm.found_xyxy, "false", False, f"{alarm.category} {alarm.score:.2f}")
+        (alarm.pred_xyxy, "false", False, f"{alarm.category} {alarm.score:.2f}")
         for alarm in reversed(outcome.false_alarms)
     ]
     tags = place_tags(
@@ -352,11 +352,11 @@ def _side(outcome: ImageOutcome, only: set[Any], width: float, height: float) ->
         width,
         height,
     )
-    drawn = tuple(Mark(*mark, tag) for mark, tag in zip(marks, tags))
-    return Side(drawn, len(outcome.hits), len(outcome.misses), len(outcome.false_alarms))
+    drawn = tuple(OverlayBox(*mark, tag) for mark, tag in zip(marks, tags))
+    return SystemView(drawn, len(outcome.hits), len(outcome.misses), len(outcome.false_alarms))
 
 
-def _extent(both: tuple[ImageOutcome, ImageOutcome], picture: Picture | None) -> tuple[float, float]:
+def _extent(both: tuple[ImageOutcome, ImageOutcome], picture: Thumbnail | None) -> tuple[float, float]:
     """Size of the picture if there is one, else as the labels tell it, else just around the boxes."""
     image = both[0].image
     if picture is not None:
@@ -364,9 +364,9 @@ def _extent(both: tuple[ImageOutcome, ImageOutcome], picture: Picture | None) ->
     if image.width and image.height:
         return image.width, image.height
     boxes = [box for each in both for box in each.crowd_xyxy]
-    boxes += [m.true_xyxy for each in both for m in each.misses] + [h.true_xyxy for each in both for h in each.hits]
-    boxes += [h.found_xyxy for each in both for h in each.hits]
-    boxes += [alarm.found_xyxy for each in both for alarm in each.false_alarms]
+    boxes += [m.gt_xyxy for each in both for m in each.misses] + [h.gt_xyxy for each in both for h in each.hits]
+    boxes += [h.pred_xyxy for each in both for h in each.hits]
+    boxes += [alarm.pred_xyxy for each in both for alarm in each.false_alarms]
     return max(1.0, *(box[2] for box in boxes)), max(1.0, *(box[3] for box in boxes))
 
 
@@ -383,7 +383,7 @@ class ComparisonPaths(NamedTuple):
 
 def write_comparison(
     comparison: dict[str, Any],
-    judged: Mapping[str, Sequence[Evaluated]],
+    judged: Mapping[str, Sequence[CocoEvaluation]],
     out: Path,
     *,
     images_roots: Sequence[Path],
@@ -402,17 +402,19 @@ def write_comparison(
         DataError: the folder can't be written to.
     """
     meta = meta or {}
-    runs = {name: [seen(each) for each in folds] for name, folds in judged.items()}
+    runs = {name: [run_at_best_f1(each) for each in folds] for name, folds in judged.items()}
     first, *others = runs
-    found = {name: differences(runs[first], runs[name]) for name in others}
+    found = {name: ranked_differences(runs[first], runs[name]) for name in others}
     thresholds = {name: [each.score_threshold for each in folds] for name, folds in runs.items()}
-    images = {name: [_told(runs[first][fold], each) for fold, each in of_other] for name, of_other in found.items()}
+    images = {
+        name: [_difference_row(runs[first][fold], each) for fold, each in of_other] for name, of_other in found.items()
+    }
     told = {**comparison, "score_thresholds": thresholds, "images_by_system": images, "meta": meta}
     paths = ComparisonPaths(out / "compare.json", out / "compare.md", out / "compare.html")
     contents = {
         paths.json: json.dumps(told, indent=1, allow_nan=False, default=str) + "\n",
         paths.markdown: to_markdown(comparison),
-        paths.html: to_html(comparison, pairs(found, runs, images_roots), thresholds, meta),
+        paths.html: to_html(comparison, build_gallery(found, runs, images_roots), thresholds, meta),
     }
     try:
         for path, text in contents.items():
@@ -424,24 +426,27 @@ def write_comparison(
 
 
 def to_html(
-    comparison: dict[str, Any], gallery: Pairs, thresholds: Mapping[str, Sequence[float]], meta: dict[str, Any]
+    comparison: dict[str, Any],
+    gallery: ComparisonGallery,
+    thresholds: Mapping[str, Sequence[float]],
+    meta: dict[str, Any],
 ) -> str:
     """Render compare.html with its style sheets and script inlined; whatever came from outside is escaped."""
-    filters = named(wording.fraction, wording.count, wording.plural, span, signed, brief)
+    filters = filters_by_name(wording.fraction, wording.count, wording.plural, interval_text, signed_text, verdict_cell)
     others = comparison["systems"][1:]
     tables = [(row["name"], class_rows(comparison, row)) for row in others]
     return render(
         "compare.html",
         filters,
         c=comparison,
-        figures=FIGURES,
+        figures=METRICS,
         share=percent(comparison),
         subject=subject(comparison),
         sentences=sentences(comparison),
         explanation=explanation(comparison),
         tables=tables,
         sketch=interval_sketch,
-        reach={name: {key: _reach(rows, key) for key in FIGURES} for name, rows in tables},
+        reach={name: {key: _reach(rows, key) for key in METRICS} for name, rows in tables},
         gallery=gallery,
         thresholds={name: ", ".join(f"{each:.3f}" for each in folds) for name, folds in thresholds.items()},
         meta=[(key.replace("_", " "), value) for key, value in meta.items() if value is not None],
@@ -476,7 +481,7 @@ def _reach(rows: Sequence[dict[str, Any]], key: str) -> float:
     return max((abs(end) for end in ends if end is not None), default=0.0)
 
 
-def _told(first: Seen, difference: ImageDifference) -> dict[str, Any]:
+def _difference_row(first: SystemRun, difference: ImageDifference) -> dict[str, Any]:
     image = first.evaluated.truth.images[difference.image]
     return {
         "id": image.id,

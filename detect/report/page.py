@@ -13,14 +13,14 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ..evaluation.coco_eval import IOU_50, IOU_THRESHOLD
-from ..evaluation.error_analysis import KINDS, breakdown
-from ..evaluation.records import Evaluated, Judgement
+from ..evaluation.error_analysis import MAIN_ERRORS, analyze_errors
+from ..evaluation.records import CocoEvaluation, Judgement
 from ..fileio import write_text
 from ..structures import xywh_to_xyxy
 from . import tables as wording
-from .charts import bias_sketch, iou_chart, operating_charts, pr_charts, threshold_chart, training_charts
+from .charts import box_bias_chart, iou_chart, operating_charts, pr_charts, threshold_chart, training_charts
 from .tables import STRETCHED
-from .thumbnails import Album, collect
+from .thumbnails import Thumbnails, collect_thumbnails
 
 
 def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
@@ -44,11 +44,11 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: A
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write what people read as a ``whole_file``; of file names that are no Unicode, the bytes are shown escaped."""
+    """Write what people read as a ``atomic_write``; of file names that are no Unicode, the bytes are shown escaped."""
     write_text(path, text.encode(errors="backslashreplace").decode())
 
 
-def named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+def filters_by_name(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     """Filters under their functions' own names."""
     return {function.__name__: function for function in functions}
 
@@ -58,13 +58,13 @@ def text_of(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-_MOST_DETECTIONS = 60_000  # some 3 MB; the weakest of more are left out
-_ABSENT, _IGNORED = -1, -2  # as in script/counting.js
+_MAX_VIEWER_DETECTIONS = 60_000  # some 3 MB; the weakest of more are left out
+_UNMATCHED, _IGNORED = -1, -2  # as in script/counting.js
 
 
-def pack(
-    evaluated: Evaluated,
-    album: Album,
+def pack_viewer_data(
+    evaluated: CocoEvaluation,
+    album: Thumbnails,
     threshold: float,
     error_of: NDArray[np.int64] | None = None,
     errors: Sequence[str] = (),
@@ -80,29 +80,29 @@ def pack(
         errors: names of the kinds of error.
 
     Returns:
-        ``classes``, ``errors``, ``threshold``, ``least`` (lowest score that is packed), ``iou``, and ``images``: lists
-        of file, width, height, position of the picture or None, labels ([x1, y1, x2, y2, class, 1 if crowd]) and
+        ``classes``, ``errors``, ``threshold``, ``min_score`` (lowest score that is packed), ``iou``, and ``images``:
+        lists of file, width, height, position of the picture or None, labels ([x1, y1, x2, y2, class, 1 if crowd]) and
         detections, best first ([x1, y1, x2, y2, class, score, position of the matched label or -1 for none or -2 for
         a crowd, position of the error]).
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     scores = found.scores[matches.order]
     columns = np.argsort(-scores, kind="stable")
-    least = float(scores[columns[_MOST_DETECTIONS - 1]]) if len(columns) > _MOST_DETECTIONS else 0.0
-    columns = columns[:_MOST_DETECTIONS]
+    min_score = float(scores[columns[_MAX_VIEWER_DETECTIONS - 1]]) if len(columns) > _MAX_VIEWER_DETECTIONS else 0.0
+    columns = columns[:_MAX_VIEWER_DETECTIONS]
     labels_of: list[list[list[float]]] = [[] for _ in truth.images]
     place = np.zeros(len(truth.image), np.int64)  # of a label among those of its image
-    true_xyxy = xywh_to_xyxy(truth.boxes_xywh).round(2).tolist()
+    gt_xyxy = xywh_to_xyxy(truth.boxes_xywh).round(2).tolist()
     for label, (image, category, crowd) in enumerate(zip(truth.image, truth.category, truth.crowd)):
         place[label] = len(labels_of[image])
-        labels_of[image].append([*true_xyxy[label], int(category), *([1] if crowd else [])])
+        labels_of[image].append([*gt_xyxy[label], int(category), *([1] if crowd else [])])
     found_of: list[list[list[float | None]]] = [[] for _ in truth.images]
-    found_xyxy = xywh_to_xyxy(found.boxes_xywh).round(2).tolist()
+    pred_xyxy = xywh_to_xyxy(found.boxes_xywh).round(2).tolist()
     for column in columns.tolist():
-        row, label = int(matches.order[column]), int(matches.truth_of[IOU_50, column])
-        matched = _IGNORED if matches.ignored[IOU_50, column] else _ABSENT if label < 0 else int(place[label])
+        row, label = int(matches.order[column]), int(matches.matched_label[IOU_50, column])
+        matched = _IGNORED if matches.ignored[IOU_50, column] else _UNMATCHED if label < 0 else int(place[label])
         error = None if error_of is None or error_of[column] < 0 else int(error_of[column])
-        packed = [*found_xyxy[row], int(found.category[row]), round(float(scores[column]), 5), matched]
+        packed = [*pred_xyxy[row], int(found.category[row]), round(float(scores[column]), 5), matched]
         found_of[found.image[row]].append([*packed, *([] if error is None else [error])])
     images = []
     for number, image in enumerate(truth.images):
@@ -113,7 +113,7 @@ def pack(
         "classes": list(truth.categories),
         "errors": list(errors),
         "threshold": int(threshold * 1e5) / 1e5,  # not above the score that it was read from
-        "least": least,
+        "min_score": min_score,
         "iou": IOU_THRESHOLD,
         "images": images,
     }
@@ -138,10 +138,10 @@ def _size(
 def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[str, Any]], meta: dict[str, Any]) -> str:
     """Render page.html with its style sheet and script inlined; whatever came from outside is escaped."""
     summary = judgement.summary
-    filters = named(
+    filters = filters_by_name(
         wording.fraction,
         wording.signed,
-        wording.gained,
+        wording.signed_gain,
         wording.offset,
         wording.count,
         wording.percent,
@@ -149,22 +149,22 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         wording.ends,
         wording.span,
         wording.resampled,
-        wording.displaced,
+        wording.box_bias_sentence,
     )
     files = [outcome.image.file_name for outcome in judgement.outcomes]
-    album = collect(files, _most_wrong_first(judgement), images_root)
+    album = collect_thumbnails(files, _most_wrong_first(judgement), images_root)
     error_of, errors = _errors(judgement)
-    packed = pack(judgement.evaluated, album, summary["score_threshold"], error_of, errors)
+    packed = pack_viewer_data(judgement.evaluated, album, summary["score_threshold"], error_of, errors)
     return render(
         "page.html",
-        filters | {"sketch": bias_sketch},
+        filters | {"sketch": box_bias_chart},
         s={"intervals": None, **summary},
-        gist=wording.gist(summary),
+        gist=wording.headline(summary),
         provenance=wording.provenance(summary, meta),
         subject=[str(meta[key]) for key in ("weights", "data") if meta.get(key)],
         pr=pr_charts(summary),
         by_iou=iou_chart(summary),
-        kinds=[kind.name for kind in KINDS],
+        kinds=[kind.name for kind in MAIN_ERRORS],
         thresholds=threshold_chart(summary),
         operating=summary.get("operating"),
         operating_charts=operating_charts(summary.get("operating")),
@@ -178,8 +178,8 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
 
 def _errors(judgement: Judgement) -> tuple[NDArray[np.int64], list[str]]:
     """Of each column of the matches the position of its kind of error, -1 for none; and the kinds of detections."""
-    found = breakdown(judgement.evaluated)
-    names = [kind.name for kind in KINDS if kind.name != "missed"]
+    found = analyze_errors(judgement.evaluated)
+    names = [kind.name for kind in MAIN_ERRORS if kind.name != "missed"]
     of_row = np.full(len(judgement.evaluated.found.scores), -1, dtype=np.int64)
     for position, name in enumerate(names):
         of_row[found.errors[name].detections] = position

@@ -13,8 +13,8 @@ from PIL import ImageDraw, ImageFont
 
 from ..images import Pixels, to_rgb
 from ..synthetic.corruptions import CORRUPTIONS, SEVERITIES, checked_names, corrupt
-from ..visualize import contact_sheet, to_8bit
-from .charts import Frame, Line, line_chart
+from ..visualize import contact_sheet, to_uint8
+from .charts import ChartLayout, Line, line_chart
 from .tables import NOTHING, fraction, markdown_table, percent, plain_text, plural
 
 Picture = NDArray[np.uint8]  # [height, width, 3] RGB
@@ -43,7 +43,7 @@ def corruption_sheet(pixels: Pixels, names: Iterable[str] = tuple(CORRUPTIONS), 
 
 
 def _titled(pixels: Pixels, title: str) -> Picture:
-    picture = to_rgb(to_8bit(pixels))
+    picture = to_rgb(to_uint8(pixels))
     strip = Pillow.new("RGB", (picture.shape[1], _TITLE_PX), (255, 255, 255))
     ImageDraw.Draw(strip).text((1, 2), title, fill=(19, 26, 36), font=ImageFont.load_default(_FONT_PX))
     return np.concatenate([np.asarray(strip), picture])
@@ -99,7 +99,7 @@ def class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["corruption", *classes], [*rows, ["lost", *(percent(lost[name]["drop"]) for name in classes)]]
 
 
-def gist(results: dict[str, Any]) -> str:
+def robustness_summary(results: dict[str, Any]) -> str:
     """The outcome in two sentences."""
     clean, mean = results["clean"]["AP50"], results["mean"]
     if not clean:
@@ -132,7 +132,7 @@ def to_markdown(results: dict[str, Any], meta: dict[str, Any] | None = None) -> 
     told = [f"- {key}: {value}" for key, value in (meta or {}).items() if value is not None]
     parts = [
         "# Hard conditions",
-        plain_text(gist(results)),
+        plain_text(robustness_summary(results)),
         f"{plural(results['images'], 'image')}, {plural(results['boxes'], 'labelled object')}, seed {results['seed']}.",
         f"## AP50 by severity (clean: {fraction(results['clean']['AP50'])})",
         _escaped_table(*table_rows(results)),
@@ -165,7 +165,7 @@ def to_svg(results: dict[str, Any]) -> str:
         Markup("<title>AP50 against the severity of each corruption</title><style>{}</style>").format(Markup(_STYLE)),
         Markup('<rect class="paper" width="100%" height="100%"/>'),
     ]
-    frame = Frame(width=width, height=height, left=44, right=14, top=8, bottom=34)
+    frame = ChartLayout(width=width, height=height, left=44, right=14, top=8, bottom=34)
     for i, (name, each) in enumerate(results["corruptions"].items()):
         x, y = i % _COLUMNS * width, i // _COLUMNS * (height + _CHART_TITLE_PX)
         label = f"severity {', '.join(each['severities'])}: {_levels(each)}"

@@ -51,7 +51,7 @@ def offset(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1f}"
 
 
-def gained(value: float | None) -> str:
+def signed_gain(value: float | None) -> str:
     """+0.254 or −0.003, or a dash."""
     return NOTHING if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
@@ -71,7 +71,7 @@ def plural(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def gist(summary: dict[str, Any]) -> str:
+def headline(summary: dict[str, Any]) -> str:
     """What an engineer would ask first: how many are found, how many alarms are false, which class is worst."""
     boxes, total = summary["boxes"], summary["at_threshold"]
     if not boxes:
@@ -91,9 +91,9 @@ def gist(summary: dict[str, Any]) -> str:
     return said
 
 
-def displaced(summary: dict[str, Any]) -> str:
+def box_bias_sentence(summary: dict[str, Any]) -> str:
     """A sentence on what shift all boxes share, and where it is clear, what it may come from."""
-    found = summary["displacement"]
+    found = summary["box_bias"]
     told = found["words"][0].upper() + found["words"][1:]
     if not any(found["clear"].values()):
         return f"{told}."
@@ -133,7 +133,7 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     """The whole document; names are escaped, so that none can break a table."""
     classes: dict[str, Any] = summary["per_class"]
     threshold = f"{summary['score_threshold']:.3f}"
-    parts = ["# Detection report", plain_text(gist(summary))]
+    parts = ["# Detection report", plain_text(headline(summary))]
     parts += [f"> **Check this:** {plain_text(warning)}" for warning in summary["warnings"]]
     parts += [
         *(markdown_table(keys, _with_ends(summary, keys)) for keys in (_AP_KEYS, _AR_KEYS)),
@@ -165,7 +165,7 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
                 for n, c in classes.items()
             ],
         ),
-        *([plain_text(displaced(summary))] if summary["displacement"]["matched"] else []),
+        *([plain_text(box_bias_sentence(summary))] if summary["box_bias"]["matched"] else []),
         f"## Found, missed and false at a score of {threshold}",
         markdown_table(
             ("class", "found", "missed", "false", "precision", "recall", "F1", "score of best F1", "best F1"),

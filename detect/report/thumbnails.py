@@ -12,17 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image as Pillow
 
-from ..datasets.paths import image_beside
+from ..datasets.paths import image_next_to
 from ..errors import DataError
 from ..images import Pixels, read_image
-from ..visualize import to_8bit
+from ..visualize import to_uint8
 
-_LONGEST_SIDE = 640
+_MAX_SIDE_PX = 640
 _JPEG_QUALITY = 82  # grain of steel still shows; a 200 x 200 image takes some 10 kB
-_MOST_BYTES = 12_000_000
+_MAX_BYTES = 12_000_000
 
 
-class Picture(NamedTuple):
+class Thumbnail(NamedTuple):
     """A picture inside the page.
 
     Its data URI, the width and height of the file it was made from, in pixels, and whether 16 bits were stretched.
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Album:
+class Thumbnails:
     """The pictures of a page.
 
     Attributes:
@@ -45,7 +45,7 @@ class Album:
         left_out: how many there was no room for.
     """
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Thumbnail, ...]
     of: dict[int, int]
     unreadable: tuple[str, ...]
     left_out: int
@@ -56,36 +56,38 @@ class Album:
         return None if picture is None else (self.pictures[picture].width, self.pictures[picture].height)
 
 
-def collect(files: Sequence[str], wanted: Iterable[int], root: Path | None, *, most_bytes: int = _MOST_BYTES) -> Album:
+def collect_thumbnails(
+    files: Sequence[str], wanted: Iterable[int], root: Path | None, *, max_bytes: int = _MAX_BYTES
+) -> Thumbnails:
     """Read and shrink the pictures of images, the most wanted first, until the page is large enough.
 
     Args:
         files: of all images, relative to ``root``.
         wanted: positions in ``files``.
         root: None for a page without pictures.
-        most_bytes: of all pictures together.
+        max_bytes: of all pictures together.
     """
-    pictures: list[Picture] = []
+    pictures: list[Thumbnail] = []
     of: dict[int, int] = {}
     unreadable = []
     left_out = 0
     for position in wanted if root is not None else ():
         assert root is not None
-        if most_bytes <= 0:
+        if max_bytes <= 0:
             left_out += 1
             continue
         try:
-            picture = embed(image_beside(root, files[position]))
+            picture = embed_thumbnail(image_next_to(root, files[position]))
         except DataError as error:
             unreadable.append(f"{files[position]}: {error.found}")
             continue
         of[position] = len(pictures)
         pictures.append(picture)
-        most_bytes -= len(picture.uri)
-    return Album(tuple(pictures), of, tuple(unreadable), left_out)
+        max_bytes -= len(picture.uri)
+    return Thumbnails(tuple(pictures), of, tuple(unreadable), left_out)
 
 
-def embed(path: Path) -> Picture:
+def embed_thumbnail(path: Path) -> Thumbnail:
     """A JPEG of at most 640 pixels a side, gray where the file is gray; 16 bits are stretched to be seen.
 
     Raises:
@@ -93,16 +95,16 @@ def embed(path: Path) -> Picture:
     """
     pixels = read_image(path)
     height, width = pixels.shape[:2]
-    picture = Pillow.fromarray(to_8bit(pixels))
-    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Pillow.Resampling.LANCZOS)
+    picture = Pillow.fromarray(to_uint8(pixels))
+    picture.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX), Pillow.Resampling.LANCZOS)
     packed = io.BytesIO()
     picture.save(packed, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     uri = "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
-    return Picture(uri, width, height, stretched=pixels.dtype != "uint8")
+    return Thumbnail(uri, width, height, stretched=pixels.dtype != "uint8")
 
 
-_WHOLE_PX = 320  # a picture no longer than this is shown whole
-_LONGEST_SIDE_PX, _CROP_JPEG_QUALITY = 640, 85
+_MAX_UNCROPPED_PX = 320  # a picture no longer than this is shown whole
+_MAX_CROP_SIDE_PX, _CROP_JPEG_QUALITY = 640, 85
 
 Corners = tuple[float, float, float, float]
 
@@ -127,14 +129,14 @@ def crop_around(pixels: Pixels, boxes_xyxy: Sequence[Corners]) -> Crop:
     """
     height, width = pixels.shape[:2]
     spans = [(0, width), (0, height)]
-    if max(height, width) > _WHOLE_PX:
+    if max(height, width) > _MAX_UNCROPPED_PX:
         corners = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 2, 2)
         low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
         margin = np.maximum((high - low) / 2, 48)
         spans = [_span(*each) for each in zip(low - margin, high + margin, (width, height))]
     (x1, x2), (y1, y2) = spans
-    picture = Pillow.fromarray(to_8bit(np.ascontiguousarray(pixels[y1:y2, x1:x2])))
-    picture.thumbnail((_LONGEST_SIDE_PX, _LONGEST_SIDE_PX), Pillow.Resampling.LANCZOS)
+    picture = Pillow.fromarray(to_uint8(np.ascontiguousarray(pixels[y1:y2, x1:x2])))
+    picture.thumbnail((_MAX_CROP_SIDE_PX, _MAX_CROP_SIDE_PX), Pillow.Resampling.LANCZOS)
     packed = io.BytesIO()
     picture.save(packed, "JPEG", quality=_CROP_JPEG_QUALITY, optimize=True)
     uri = "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")

@@ -15,7 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .. import __version__
 from ..report.page import text_of
-from .requests import UPLOAD, Answer, Health, Limits, ModelTold, Refusal, install, problems
+from .requests import UPLOAD, Answer, Health, Limits, ModelAnswer, Refusal, install, problems
 from .service import TEXT, Counted, Model, Service
 
 _HERE = Path(__file__).parent
@@ -127,7 +127,7 @@ def _add_work(app: FastAPI, service: Service, token: str | None) -> None:
 
 def _add_watching(app: FastAPI, service: Service, token: str | None) -> None:
     @app.get("/v1/model", summary="What is served", **_locked(token))
-    async def model() -> ModelTold:
+    async def model() -> ModelAnswer:
         return service.told()
 
     unready: dict[int | str, dict[str, Any]] = {

@@ -398,7 +398,7 @@ class Problem(BaseModel):
     error: str = Field(description="One sentence: what was found, where, and what to do.")
 
 
-class Found(BaseModel):
+class DetectionAnswer(BaseModel):
     """One detection."""
 
     label: str = Field(description="Its class.")
@@ -431,12 +431,12 @@ class Answer(BaseModel):
     model: str = Field(description="The detector's name.")
     image: ImageRead
     thresholds: dict[str, Score] = Field(description="The lowest score shown, by class.")
-    detections: list[Found] = Field(description="Best score first.")
+    detections: list[DetectionAnswer] = Field(description="Best score first.")
     batch: int = Field(description="Images that the network looked at together.")
     ms: Milliseconds
 
 
-class LimitsTold(BaseModel):
+class LimitsAnswer(BaseModel):
     """What the server takes on."""
 
     max_bytes: int
@@ -446,7 +446,7 @@ class LimitsTold(BaseModel):
     batch: int
 
 
-class ModelTold(BaseModel):
+class ModelAnswer(BaseModel):
     """The detector and the server's limits."""
 
     model: str
@@ -454,7 +454,7 @@ class ModelTold(BaseModel):
     categories: list[str]
     thresholds: dict[str, Score] = Field(description="The lowest score shown unless a request asks otherwise.")
     colours: dict[str, str] = Field(description="Of each class in pictures, #rrggbb.")
-    limits: LimitsTold
+    limits: LimitsAnswer
 
 
 class Health(BaseModel):

@@ -21,22 +21,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from .. import __version__
 from ..data.dataset import check_depth
-from ..errors import MemoryShortageError
+from ..errors import OutOfMemoryError
 from ..export.runtimes import FILE_NAME, load, read_contract
 from ..images import Pixels
 from ..inference.predictor import Predictor
 from ..structures import Detections, Xyxy
-from ..visualize import class_colours, to_8bit
+from ..visualize import class_colours, to_uint8
 from .requests import (
     Answer,
-    Found,
+    DetectionAnswer,
     Health,
     ImageRead,
     Intake,
     Limits,
-    LimitsTold,
+    LimitsAnswer,
     Milliseconds,
-    ModelTold,
+    ModelAnswer,
     Refusal,
     Upload,
     busy,
@@ -49,7 +49,7 @@ _LONGEST_SIDE = 2048  # pixels
 
 def as_png(pixels: Pixels) -> bytes:
     """An 8-bit PNG: 16 bits stretched as in drawn pictures, the longer side at most 2048 pixels."""
-    picture = Pillow.fromarray(to_8bit(pixels))
+    picture = Pillow.fromarray(to_uint8(pixels))
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=1)
@@ -397,17 +397,17 @@ class Service:
             upload = await read_upload(request, self._limits, shape=shape, dtype=dtype)
             return await _answered(request, self._decoded(upload, as_png), self._limits.timeout_s)
 
-    def told(self) -> ModelTold:
+    def told(self) -> ModelAnswer:
         """What is served, and within which limits."""
         model, limits = self._model, self._limits
         colours = class_colours(model.categories)
-        return ModelTold(
+        return ModelAnswer(
             model=model.name,
             version=__version__,
             categories=list(model.categories),
             thresholds=dict(model.thresholds),
             colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in colours.items()},
-            limits=LimitsTold(
+            limits=LimitsAnswer(
                 max_bytes=limits.max_bytes,
                 max_pixels=limits.max_pixels,
                 timeout_s=limits.timeout_s,
@@ -447,7 +447,7 @@ async def _answered(request: Request, work: Coroutine[Any, Any, _Result], timeou
         if gone in done:
             raise Refusal(400, "the client has gone", fix="ask again")
         raise Refusal(504, f"the answer took more than {timeout_s:g} s", fix="send less at once, or smaller images")
-    except MemoryShortageError as error:
+    except OutOfMemoryError as error:
         raise busy(error.found) from None
     finally:
         for each in (task, gone):
@@ -467,8 +467,10 @@ def _described(pixels: Pixels) -> ImageRead:
     return ImageRead(width=width, height=height, channels=channels, bits=8 * pixels.dtype.itemsize)
 
 
-def _listed(found: Detections) -> list[Found]:
-    return [Found(label=each.label, score=round(each.score, 6), box_xyxy=_rounded(each.xyxy)) for each in found]
+def _listed(found: Detections) -> list[DetectionAnswer]:
+    return [
+        DetectionAnswer(label=each.label, score=round(each.score, 6), box_xyxy=_rounded(each.xyxy)) for each in found
+    ]
 
 
 def _rounded(xyxy: Xyxy) -> Xyxy:

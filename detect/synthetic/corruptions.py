@@ -21,26 +21,26 @@ from ..errors import DataError
 from ..images import Pixels, likely_white
 
 Floats = NDArray[np.float32]
-Draws = np.random.Generator
+Rng = np.random.Generator
 
-MOST_PITS = 32  # per 10,000 pixels
+MAX_PITS = 32  # per 10,000 pixels
 
 
-def noise(pixels: Floats, snr_db: float, draws: Draws) -> Floats:
+def noise(pixels: Floats, snr_db: float, rng: Rng) -> Floats:
     """Gaussian noise in every pixel and channel; ``snr_db`` is the picture's own variance over the noise's."""
     gray = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
     std = float(gray.std(dtype=np.float64)) * 10 ** (-snr_db / 20)
-    return np.asarray(pixels + np.float32(std) * draws.standard_normal(pixels.shape, dtype=np.float32))
+    return np.asarray(pixels + np.float32(std) * rng.standard_normal(pixels.shape, dtype=np.float32))
 
 
-def blur(pixels: Floats, sigma_px: float, _: Draws) -> Floats:
+def blur(pixels: Floats, sigma_px: float, _: Rng) -> Floats:
     """Out of focus. What lies beyond the border is taken to mirror what lies within, as in ``motion_blur``."""
     return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT_101))
 
 
-def motion_blur(pixels: Floats, length_px: float, draws: Draws) -> Floats:
+def motion_blur(pixels: Floats, length_px: float, rng: Rng) -> Floats:
     """Even motion while the shutter is open, in a direction drawn at random."""
-    kernel = _line_kernel(length_px, draws.uniform(0, np.pi))
+    kernel = _line_kernel(length_px, rng.uniform(0, np.pi))
     return np.asarray(cv2.filter2D(pixels, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
 
 
@@ -57,27 +57,27 @@ def _line_kernel(length_px: float, angle: float) -> Floats:
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
-def illumination(pixels: Floats, percent: float, draws: Draws) -> Floats:
+def illumination(pixels: Floats, percent: float, rng: Rng) -> Floats:
     """Light that grows evenly across the picture, in a direction drawn at random, by ``percent`` to either side."""
-    angle = draws.uniform(0, 2 * np.pi)
+    angle = rng.uniform(0, 2 * np.pi)
     y, x = (np.linspace(-1, 1, size) for size in pixels.shape[:2])
     across = np.cos(angle) * x + np.sin(angle) * y[:, None]
     gain = 1 + percent / 100 * across / (abs(np.cos(angle)) + abs(np.sin(angle)))
     return pixels * _over_channels(gain, pixels)
 
 
-def expose(pixels: Floats, stops_ev: float, _: Draws) -> Floats:
+def expose(pixels: Floats, stops_ev: float, _: Rng) -> Floats:
     """Twice the light for each stop."""
     return np.asarray(pixels * np.float32(2**stops_ev))
 
 
-def contrast(pixels: Floats, percent: float, _: Draws) -> Floats:
+def contrast(pixels: Floats, percent: float, _: Rng) -> Floats:
     """Grays drawn towards their mean, until ``percent`` of their distance is left."""
     mean = pixels.mean(dtype=np.float64)
     return np.asarray(mean + percent / 100 * (pixels - mean), dtype=np.float32)
 
 
-def jpeg(pixels: Floats, quality: float, _: Draws) -> Floats:
+def jpeg(pixels: Floats, quality: float, _: Rng) -> Floats:
     """Compressed and read again, at 8 bits."""
     eight_bit = np.rint(pixels * 255).astype(np.uint8)
     if eight_bit.ndim == 3:
@@ -87,11 +87,11 @@ def jpeg(pixels: Floats, quality: float, _: Draws) -> Floats:
     return np.asarray((read if read.ndim == 2 else read[..., ::-1]) / 255, dtype=np.float32)
 
 
-def scale_pits(pixels: Floats, per_10000_px: float, draws: Draws) -> Floats:
+def scale_pits(pixels: Floats, per_10000_px: float, rng: Rng) -> Floats:
     """Ragged dark specks, radius 0.7 to 3.2 pixels, small ones as often as large ones twice their size."""
     height, width = pixels.shape[:2]
-    count, most = (round(n * height * width / 10_000) for n in (per_10000_px, MOST_PITS))
-    pits = draws.random((most, 8))[:count]  # those of a lower severity are among those of a higher one
+    count, most = (round(n * height * width / 10_000) for n in (per_10000_px, MAX_PITS))
+    pits = rng.random((most, 8))[:count]  # those of a lower severity are among those of a higher one
     light = np.ones((height, width), np.float32)
     for place_x, place_y, size, aspect, angle, depth, phase_2, phase_3 in pits:
         middle_x, middle_y, radius_px = place_x * width, place_y * height, 0.7 * 4.5**size
@@ -127,7 +127,7 @@ class Corruption:
     parameter: str
     unit: str
     levels: tuple[float, ...]
-    apply: Callable[[Floats, float, Draws], Floats]
+    apply: Callable[[Floats, float, Rng], Floats]
     what: str
 
 
@@ -153,7 +153,7 @@ def corrupt(
         DataError: an unknown name or severity, or an array that is no picture.
     """
     (kind,) = checked_names([name])
-    checked_severities([severity], least=0)
+    checked_severities([severity], minimum=0)
     if pixels.dtype not in (np.uint8, np.uint16) or (pixels.ndim != 2 and pixels.shape[2:] != (3,)) or not pixels.size:
         found = f"an array of {pixels.dtype} with shape {pixels.shape} is no image"
         raise DataError(found, fix="give uint8 or uint16 of shape [height, width] or [height, width, 3]")
@@ -179,15 +179,17 @@ def checked_names(names: Iterable[str]) -> list[str]:
     return unique
 
 
-def checked_severities(severities: Iterable[int], *, least: int = 1) -> list[int]:
+def checked_severities(severities: Iterable[int], *, minimum: int = 1) -> list[int]:
     """The severities, each once, rising.
 
     Raises:
         DataError: one below ``least`` or above 5.
     """
     for severity in severities:
-        if not least <= severity <= SEVERITIES:
-            raise DataError(f"there is no severity {severity}", fix=f"give whole numbers from {least} to {SEVERITIES}")
+        if not minimum <= severity <= SEVERITIES:
+            raise DataError(
+                f"there is no severity {severity}", fix=f"give whole numbers from {minimum} to {SEVERITIES}"
+            )
     return sorted(set(severities))
 
 
@@ -218,7 +220,7 @@ CORRUPTIONS = {
     "contrast": Corruption("contrast kept", "%", (70, 50, 35, 20, 10), contrast, "grays drawn towards their mean"),
     "jpeg": Corruption("quality", "of 100", (70, 40, 20, 10, 5), jpeg, "JPEG compression"),
     "scale_pits": Corruption(
-        *("pits", "per 10,000 px", (2, 4, 8, 16, MOST_PITS), scale_pits),
+        *("pits", "per 10,000 px", (2, 4, 8, 16, MAX_PITS), scale_pits),
         "ragged dark specks, as of scale, of 0.7 to 3.2 px radius, that take 40 to 80 % of the light",
     ),
 }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structures import Box
-from .steel import Field, SizeHw, Surface, axes, blur, dots, drift, fade, line_drift, saturate, step
+from .steel import Field, SizeHw, Surface, axes, blur, dots, drift, fade, line_drift, saturate, smoothstep
 
 Window = tuple[int, int, int, int]  # top, left, bottom, right in pixels; it may lie partly outside the image
 _NEU_AREA_PX = 200 * 200  # the counts below are for an image of this area
@@ -28,7 +28,7 @@ class Habit:
         counts: odds of 1, 2, 3 ... defects in an image.
         height_px, width_px: median and logarithmic spread of a log-normal.
         gap_px: free space around it; where negative, neighbours may overlap by as much.
-        least_hw: height and width that it needs.
+        min_hw: height and width that it needs.
         overhang: share of its side that may lie outside the image.
     """
 
@@ -36,7 +36,7 @@ class Habit:
     height_px: tuple[float, float]
     width_px: tuple[float, float]
     gap_px: int
-    least_hw: tuple[int, int]
+    min_hw: tuple[int, int]
     overhang: float
 
 
@@ -91,11 +91,11 @@ def _room(
     habit: Habit, height: float, width: float, rng: np.random.Generator, size_hw: SizeHw, taken: list[Window]
 ) -> Window | None:
     """A free place, looked for at random with ever smaller windows; None when there is none."""
-    least_h, least_w = habit.least_hw if height >= width or min(habit.least_hw) > 20 else habit.least_hw[::-1]
+    min_h, min_w = habit.min_hw if height >= width or min(habit.min_hw) > 20 else habit.min_hw[::-1]
     for attempt in range(30):
         shrunk = 0.97**attempt
-        h = int(np.clip(shrunk * height, least_h, _LARGEST_PX))
-        w = int(np.clip(shrunk * width, least_w, _LARGEST_PX))
+        h = int(np.clip(shrunk * height, min_h, _LARGEST_PX))
+        w = int(np.clip(shrunk * width, min_w, _LARGEST_PX))
         top, left = _start(rng, size_hw[0], h, habit.overhang), _start(rng, size_hw[1], w, habit.overhang)
         gap = habit.gap_px
         if all(top + h + gap <= t or b + gap <= top or left + w + gap <= x or r + gap <= left for t, x, b, r in taken):
@@ -109,12 +109,12 @@ def _start(rng: np.random.Generator, size: int, side: int, overhang: float) -> i
     return int(rng.integers(low, high + 1))
 
 
-_LEAST_GRAY = 4.0  # a change fainter than this is seen by nobody, however smooth the steel
+_MIN_VISIBLE_GRAY = 4.0  # a change fainter than this is seen by nobody, however smooth the steel
 _CLEAR = 3.5  # a defect's darkest or brightest spot is at least so many times what can be seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mark:
+class PlacedDefect:
     """One defect.
 
     Attributes:
@@ -141,18 +141,18 @@ class Mark:
         return Box(self.label, (float(x1), float(y1), float(x2), float(y2)))
 
 
-def lay(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> Mark:
+def place_defect(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> PlacedDefect:
     """Lay a drawn defect into ``marks`` (1 = sound steel), clearer where it would hardly be seen."""
     top, left = window[:2]
     y, x = max(top, 0), max(left, 0)
     mark = mark[y - top : marks.shape[0] - top, x - left : marks.shape[1] - left]
     here = (slice(y, y + mark.shape[0]), slice(x, x + mark.shape[1]))
     change = np.abs(mark) * surface.light[here]
-    visible = max(_LEAST_GRAY, surface.noise_gray)
+    visible = max(_MIN_VISIBLE_GRAY, surface.noise_gray)
     clearer = max(1.0, _CLEAR * visible / max(float(change.max()), 1e-6))
     mark, seen = np.maximum(clearer * mark, -0.95), clearer * change > visible
     marks[here] = np.where(mark < 0, marks[here] * (1 + mark), marks[here] + mark)
-    return Mark(label, y, x, seen)
+    return PlacedDefect(label, y, x, seen)
 
 
 def crazing(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -180,7 +180,11 @@ def inclusion(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     ragged = 0.3 * drift(rng, size_hw, (34, 5)) + 0.1 * drift(rng, size_hw, (9, 3))
     shape = 0.62 - np.abs(y) ** rng.uniform(1.5, 4) - np.abs(x) ** 1.4 + ragged
     depth = rng.uniform(0.14, 0.42) * (1 + 0.25 * drift(rng, size_hw, (24, 5)))
-    return -np.clip(depth, 0.08, 0.6) * step(shape * fade(size_hw, 5) - 0.2, rng.uniform(0.5, 1.0)) * fade(size_hw, 4)
+    return (
+        -np.clip(depth, 0.08, 0.6)
+        * smoothstep(shape * fade(size_hw, 5) - 0.2, rng.uniform(0.5, 1.0))
+        * fade(size_hw, 4)
+    )
 
 
 def patches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -192,9 +196,9 @@ def patches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     shape = 0.68 - (np.abs(y) ** power + np.abs(x) ** power) ** (1 / power) + uneven
     depth = rng.uniform(0.52, 0.82) * (1 + 0.1 * drift(rng, size_hw, (16, 12)))
     if rng.random() < 0.25:  # a lighter heart
-        depth = depth * (1 - rng.uniform(0.2, 0.4) * step(shape - 0.45, 0.3))
+        depth = depth * (1 - rng.uniform(0.2, 0.4) * smoothstep(shape - 0.45, 0.3))
     soft = rng.uniform(6, 13) / (0.5 * min(size_hw))
-    return -np.clip(depth, 0, 0.92) * step(shape * fade(size_hw, 6), soft) * fade(size_hw, 6)
+    return -np.clip(depth, 0, 0.92) * smoothstep(shape * fade(size_hw, 6), soft) * fade(size_hw, 6)
 
 
 def pitted_surface(rng: np.random.Generator, size_hw: SizeHw) -> Field:
@@ -239,7 +243,7 @@ def scratches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
         along = 0.8 + 0.35 * line_drift(rng, height, 30) + 0.22 * line_drift(rng, height, 5)
         total += np.clip(along, 0.12, None)[:, None] * np.exp(-0.5 * ((x - centre) / rng.uniform(0.6, 1.5)) ** 2)
     if rng.random() < 0.25:
-        total *= step(line_drift(rng, height, 16) + 0.5, 0.6)[:, None]
+        total *= smoothstep(line_drift(rng, height, 16) + 0.5, 0.6)[:, None]
     halo = np.exp(-0.5 * ((x - middle[:, None]) / (0.7 * spread + 2.2)) ** 2)
     ends = np.minimum(np.arange(height), np.arange(height)[::-1]) / (rng.uniform(0.02, 0.25) * height)
     mark = rng.uniform(0.45, 1.9) * (total + 0.16 * halo) * np.minimum(ends, 1)[:, None] * fade(size_hw, 3)
@@ -296,7 +300,7 @@ def _water_mark(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Fiel
     y, x = _around(rng, size_hw)
     radius = rng.uniform(15, 45)
     distance = np.sqrt(y * y + x * x) - radius * (1 + 0.15 * drift(rng, size_hw, (40, 40)))
-    return rng.uniform(-0.05, 0.05) * np.exp(-0.5 * (distance / 2.5) ** 2) + 0.02 * step(-distance, 8)
+    return rng.uniform(-0.05, 0.05) * np.exp(-0.5 * (distance / 2.5) ** 2) + 0.02 * smoothstep(-distance, 8)
 
 
 def _rolling_lines(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:

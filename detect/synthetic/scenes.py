@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..images import write_image
 from ..structures import Box
-from .defects import DEFECTS, Window, lay, lookalikes, plan, spatter
+from .defects import DEFECTS, Window, lookalikes, place_defect, plan, spatter
 from .steel import SURFACES, Field, SizeHw, Surface
 
 CATEGORIES = tuple(DEFECTS)
@@ -59,7 +59,7 @@ def draw(label: str, category: str, rng: np.random.Generator, window: Window) ->
 
 def _put(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> list[Box]:
     """Lay a drawn defect into ``marks`` (1 = sound steel) and measure its box; none if nothing is inside."""
-    box = lay(mark, label, window, surface, marks).box()
+    box = place_defect(mark, label, window, surface, marks).box()
     return [box] if box else []
 
 

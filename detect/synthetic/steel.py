@@ -66,7 +66,7 @@ def blur(field: Field, sigma_y_px: float, sigma_x_px: float) -> Field:
     return np.asarray(_blur_rows(_blur_rows(field, sigma_y_px).T, sigma_x_px).T)
 
 
-def step(values: Field, softness: float) -> Field:
+def smoothstep(values: Field, softness: float) -> Field:
     """0 below, 1 above zero, with a smooth passage of total width ``softness`` (smoothstep)."""
     t = np.clip(values / softness + 0.5, 0, 1)
     return np.asarray(t * t * (3 - 2 * t))

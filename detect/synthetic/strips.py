@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..images import write_image
 from ..structures import Box, Dataset, Frame, Image, recognisable
-from .defects import Mark, lay, lookalikes, plan
+from .defects import PlacedDefect, lookalikes, place_defect, plan
 from .scenes import CATEGORIES, draw, make_folder, numbered
 from .steel import SURFACES, Field, SizeHw, Surface, line_drift
 
@@ -82,8 +82,8 @@ def motion_blur(pixels: Floats, length_px: float, axis: int) -> Floats:
 
 def overexpose(pixels: Floats, white: float) -> Floats:
     """So much more light that a share ``white`` of the pixels is at the end of the scale."""
-    least = float(np.quantile(pixels, 1 - white))
-    return np.asarray(np.clip(pixels * pixels.dtype.type(1 / max(least, 1e-3)), 0, 1))
+    threshold = float(np.quantile(pixels, 1 - white))
+    return np.asarray(np.clip(pixels * pixels.dtype.type(1 / max(threshold, 1e-3)), 0, 1))
 
 
 def add_noise(pixels: Floats, std: float, rng: np.random.Generator) -> Floats:
@@ -137,7 +137,7 @@ class Strip:
     """
 
     steel: Field
-    marks: tuple[Mark, ...]
+    marks: tuple[PlacedDefect, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,7 +196,7 @@ def make_strip(category: str, rng: np.random.Generator, size_hw: SizeHw, level_g
         tile += np.minimum(ends / _FADE_PX, 1) * lookalikes(rng, (tile.shape[0], tile.shape[1]), noise)
     shade = np.ones(size_hw)
     marks = [
-        lay(draw(label, category, rng, window), label, window, lit, shade)
+        place_defect(draw(label, category, rng, window), label, window, lit, shade)
         for label, window in plan(category, rng, size_hw, density=_DENSITY)
     ]
     return Strip(steel * np.minimum(shade, 1) + np.maximum(shade - 1, 0), tuple(marks))
@@ -237,14 +237,14 @@ def boxes_of(strip: Strip, shot: Shot, size_hw: SizeHw) -> tuple[Box, ...]:
 SIDE_PX = 200
 SIDES_PX = (100, 2000)  # smaller ones hardly hold a defect
 DEGRADED = 0.25  # share of frames in bad condition; ``degrade.SHARES`` divides it
-MOST_FRAMES = 1000  # of 200 x 200 pixels: a strip is drawn whole, so its area is bounded by memory
+MAX_FRAMES = 1000  # of 200 x 200 pixels: a strip is drawn whole, so its area is bounded by memory
 _MARGIN_PX = 24  # steel beyond the first and last window, for what moves in and out while the shutter is open
 _STRIPS = 100  # keeps a strip's random numbers apart from those of a still image
 
 
-def most_frames(side_px: int) -> int:
+def max_frames(side_px: int) -> int:
     """The longest strip that is drawn, in frames of ``side_px`` pixels a side."""
-    return max(1, MOST_FRAMES * SIDE_PX**2 // side_px**2)
+    return max(1, MAX_FRAMES * SIDE_PX**2 // side_px**2)
 
 
 def write_strips(
@@ -273,9 +273,9 @@ def write_strips(
     if not SIDES_PX[0] <= side_px <= SIDES_PX[1]:
         fix = f"give {SIDES_PX[0]} to {SIDES_PX[1]}"
         raise DataError(f"frames of {side_px} pixels a side can't be filmed", fix=fix)
-    if not 1 <= frames <= most_frames(side_px) or strips < 1 or seed < 0 or not 0 <= degraded <= 1:
+    if not 1 <= frames <= max_frames(side_px) or strips < 1 or seed < 0 or not 0 <= degraded <= 1:
         found = f"frames={frames}, strips={strips}, seed={seed}, degraded={degraded:g} make no sample"
-        fix = f"give 1 to {most_frames(side_px)} frames, 1 strip or more, a seed from 0 on and a share of 0 to 1"
+        fix = f"give 1 to {max_frames(side_px)} frames, 1 strip or more, a seed from 0 on and a share of 0 to 1"
         raise DataError(found, fix=fix)
     folder = out / "IMAGES"
     names = {(c, n): [f"{c}_{n}_{k:04d}.bmp" for k in range(frames)] for c, n in numbered(strips)}

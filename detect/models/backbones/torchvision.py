@@ -96,7 +96,7 @@ class Torchvision(Backbone):
         self._extract()
 
 
-class Stage(NamedTuple):
+class FeatureStage(NamedTuple):
     """Where a network has its map at a stride."""
 
     node: str  # of the network's graph, as torchvision's feature extraction names it
@@ -107,7 +107,7 @@ class Stage(NamedTuple):
 class Anatomy(NamedTuple):
     """What a detector has to know of a classification network."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[FeatureStage, ...]
     rounds_up: bool  # whether a map has ceil(side / stride) cells a side
 
 
@@ -136,7 +136,7 @@ def dissect(arch: str) -> Anatomy:
         shape = tuple(maps[name].shape) if isinstance(maps[name], Tensor) else ()
         for stride in _STRIDES:
             if shape[2:] == (256 // stride, 320 // stride):
-                stages[stride] = Stage(name, stride, shape[1])
+                stages[stride] = FeatureStage(name, stride, shape[1])
     if tuple(stages) != _STRIDES:
         missing = ", ".join(f"1/{stride}" for stride in _STRIDES if stride not in stages)
         raise ConfigError(

@@ -271,7 +271,7 @@
     if (!(state.sort in weight)) state.sort = clear.sort;
     draw();
   };
-  const bound = (text) => Math.max(packed.least, Number(text));
+  const bound = (text) => Math.max(packed.min_score, Number(text));
   byId("threshold").addEventListener("input", (event) => change({ t: bound(event.target.value) }));
   byId("all").addEventListener("click", () => change(clear));
   byId("sort").addEventListener("change", (event) => change({ sort: event.target.value }));

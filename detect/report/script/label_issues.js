@@ -1,6 +1,6 @@
-/* Cards of doubts: filters by reason and class, and keys that go from one to the next. */
+/* Cards of label issues: filters by reason and class, and keys that go from one to the next. */
 (() => {
-  const section = document.getElementById("doubts");
+  const section = document.getElementById("issues");
   const cards = [...section.querySelectorAll(".card")];
   const filters = section.querySelector(".filters");
   if (!filters) return;

@@ -13,10 +13,10 @@ import pytest
 from labelled_data import picture
 
 from detect.datasets import coco
-from detect.evaluation.coco_eval import evaluate
-from detect.evaluation.label_issues import Doubt, confidences, find_doubts, rising_share
-from detect.evaluation.records import Evaluated, check_detections, check_truth
-from detect.report.label_issues import in_words, to_coco, write_doubts
+from detect.evaluation.coco_eval import run_coco_eval
+from detect.evaluation.label_issues import LabelIssue, find_label_issues, isotonic_fit, match_probabilities
+from detect.evaluation.records import CocoEvaluation, check_detections, check_truth
+from detect.report.label_issues import issue_sentence, to_coco, write_label_issues
 from detect.report.thumbnails import crop_around
 
 NAMES = ("inclusion", "patches", "scratches")
@@ -49,13 +49,13 @@ def case(
     return truth, [{"image_id": i, "category_id": ids[n], "bbox": xywh(b), "score": s} for i, n, b, s in results]
 
 
-def evaluated(truth: dict[str, Any], results: list[dict[str, Any]]) -> Evaluated:
+def evaluated(truth: dict[str, Any], results: list[dict[str, Any]]) -> CocoEvaluation:
     labels = check_truth(truth)
-    return evaluate(labels, check_detections(results, labels), sizes=False)
+    return run_coco_eval(labels, check_detections(results, labels), sizes=False)
 
 
-def doubts_of(*args: Any, least: float = 0.5, **kwargs: Any) -> tuple[Doubt, ...]:
-    return find_doubts(evaluated(*case(*args, **kwargs)), least=least)
+def issues_of(*args: Any, min_score: float = 0.5, **kwargs: Any) -> tuple[LabelIssue, ...]:
+    return find_label_issues(evaluated(*case(*args, **kwargs)), min_score=min_score)
 
 
 # How sure
@@ -65,16 +65,16 @@ def test_a_share_that_rises_is_that_of_the_pooled_cases() -> None:
     values = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     true = np.array([False, True, False, False, True, True])
     # 0.2 to 0.4 hold one of three, so they are pooled; (k + 1) / (n + 2) of each block
-    assert rising_share(values, true) == pytest.approx([1 / 3, 0.4, 0.4, 0.4, 0.75, 0.75])
-    assert rising_share(values[::-1], true[::-1]) == pytest.approx([0.75, 0.75, 0.4, 0.4, 0.4, 1 / 3])
-    assert rising_share(np.array([]), np.array([], bool)).shape == (0,)
-    assert rising_share(np.full(4, 0.5), np.array([True, False, True, True])) == pytest.approx([4 / 6] * 4)
+    assert isotonic_fit(values, true) == pytest.approx([1 / 3, 0.4, 0.4, 0.4, 0.75, 0.75])
+    assert isotonic_fit(values[::-1], true[::-1]) == pytest.approx([0.75, 0.75, 0.4, 0.4, 0.4, 1 / 3])
+    assert isotonic_fit(np.array([]), np.array([], bool)).shape == (0,)
+    assert isotonic_fit(np.full(4, 0.5), np.array([True, False, True, True])) == pytest.approx([4 / 6] * 4)
 
 
 def test_a_share_never_falls_and_follows_the_truth() -> None:
     rng = np.random.default_rng(0)
     values = rng.random(4000)
-    share = rising_share(values, rng.random(4000) < values**2)
+    share = isotonic_fit(values, rng.random(4000) < values**2)
     order = np.argsort(values)
     assert (np.diff(share[order]) >= 0).all()
     assert abs(share - values**2).mean() < 0.03
@@ -86,7 +86,7 @@ def test_equal_scores_of_two_classes_are_not_equally_sure() -> None:
         (1, "scratches", (20.0 * k, 150.0, 20.0 * k + 9, 190.0), 0.9) for k in range(9)
     ]
     judged = evaluated(*case([(1, "patches", HERE)], found))
-    sure = confidences(judged)[0]
+    sure = match_probabilities(judged)[0]
     assert sure[0] == pytest.approx(32 / 33)  # 31 of 31
     assert sure[1] == pytest.approx(31 / 41)  # 30 of 39
 
@@ -95,15 +95,15 @@ def test_equal_scores_of_two_classes_are_not_equally_sure() -> None:
 
 
 def test_labels_and_detections_that_agree_leave_no_doubt() -> None:
-    assert doubts_of([(1, "patches", HERE)], [(1, "patches", HERE, 0.9)], least=0.0) == ()
+    assert issues_of([(1, "patches", HERE)], [(1, "patches", HERE, 0.9)], min_score=0.0) == ()
 
 
 def test_a_confident_detection_where_no_label_is() -> None:
-    (doubt,) = doubts_of([(1, "scratches", THERE)], [(1, "scratches", THERE, 0.9), (1, "patches", HERE, 0.9)])
-    assert (doubt.reason, doubt.category, doubt.box_xyxy) == ("missing", "patches", HERE)
-    assert doubt.label is doubt.label_xyxy is doubt.iou is None
-    assert doubt.score == pytest.approx(31 / 33)  # 30 of 31 such detections are confirmed
-    assert in_words(doubt) == "patches is detected with 0.90, and no label is there"
+    (issue,) = issues_of([(1, "scratches", THERE)], [(1, "scratches", THERE, 0.9), (1, "patches", HERE, 0.9)])
+    assert (issue.reason, issue.category, issue.box_xyxy) == ("missing", "patches", HERE)
+    assert issue.label is issue.label_xyxy is issue.iou is None
+    assert issue.score == pytest.approx(31 / 33)  # 30 of 31 such detections are confirmed
+    assert issue_sentence(issue) == "patches is detected with 0.90, and no label is there"
 
 
 @pytest.mark.parametrize(
@@ -117,48 +117,48 @@ def test_a_confident_detection_where_no_label_is() -> None:
 )
 def test_what_a_label_has_to_do_with_is_not_missing(label: tuple[str, Box]) -> None:
     found = [(1, "patches", HERE, 0.9), (1, *label, 0.9)]
-    assert all(doubt.reason != "missing" for doubt in doubts_of([(1, *label)], found, least=0.0))
+    assert all(issue.reason != "missing" for issue in issues_of([(1, *label)], found, min_score=0.0))
 
 
 def test_two_classes_on_one_place_propose_one_box() -> None:
-    (doubt,) = doubts_of([], [(1, "patches", HERE, 0.9), (1, "scratches", HERE, 0.95)])
-    assert doubt.category in ("patches", "scratches")
+    (issue,) = issues_of([], [(1, "patches", HERE, 0.9), (1, "scratches", HERE, 0.95)])
+    assert issue.category in ("patches", "scratches")
 
 
 def test_a_detection_of_another_class() -> None:
-    (doubt,) = doubts_of([(2, "inclusion", HERE)], [(2, "scratches", (10.0, 10.0, 60.0, 55.0), 0.9)])
-    assert (doubt.reason, doubt.category, doubt.label_category, doubt.label) == (
+    (issue,) = issues_of([(2, "inclusion", HERE)], [(2, "scratches", (10.0, 10.0, 60.0, 55.0), 0.9)])
+    assert (issue.reason, issue.category, issue.label_category, issue.label) == (
         *("wrong class", "scratches"),
         *("inclusion", 0),
     )
-    assert doubt.score == pytest.approx(31 / 33)
-    assert doubt.iou == pytest.approx(0.9)
-    assert in_words(doubt) == "labelled inclusion, but scratches is detected with 0.90 (IoU 0.90)"
+    assert issue.score == pytest.approx(31 / 33)
+    assert issue.iou == pytest.approx(0.9)
+    assert issue_sentence(issue) == "labelled inclusion, but scratches is detected with 0.90 (IoU 0.90)"
 
 
 def test_a_label_that_its_own_class_finds_is_hardly_wrong() -> None:
     labels = [(2, "inclusion", HERE)]
     found = [(2, "scratches", HERE, 0.9), (2, "inclusion", HERE, 0.9)]
-    assert doubts_of(labels, found) == ()
-    (doubt,) = doubts_of(labels, found, least=0.01)
-    assert doubt.score == pytest.approx(31 / 33 * (1 - 32 / 33))
+    assert issues_of(labels, found) == ()
+    (issue,) = issues_of(labels, found, min_score=0.01)
+    assert issue.score == pytest.approx(31 / 33 * (1 - 32 / 33))
 
 
 def test_a_badly_drawn_label_says_how_its_edges_move() -> None:
     labels = [(3, "patches", (10.0, 10.0, 60.0, 90.0))]
-    (doubt,) = doubts_of(labels, [(3, "patches", (11.0, 10.0, 60.0, 50.0), 0.9)])
-    assert (doubt.reason, doubt.category, doubt.label) == ("badly drawn", "patches", 0)
-    assert doubt.iou == pytest.approx(0.49)
-    assert doubt.score == pytest.approx(31 / 33)
-    assert in_words(doubt) == "patches is detected with 0.90, IoU 0.49: bottom edge 40 px up"
-    (wide,) = doubts_of(labels, [(3, "patches", (30.0, 0.0, 70.0, 90.0), 0.9)])
-    assert in_words(wide).endswith("left edge 20 px right, top edge 10 px up, right edge 10 px right")
+    (issue,) = issues_of(labels, [(3, "patches", (11.0, 10.0, 60.0, 50.0), 0.9)])
+    assert (issue.reason, issue.category, issue.label) == ("badly drawn", "patches", 0)
+    assert issue.iou == pytest.approx(0.49)
+    assert issue.score == pytest.approx(31 / 33)
+    assert issue_sentence(issue) == "patches is detected with 0.90, IoU 0.49: bottom edge 40 px up"
+    (wide,) = issues_of(labels, [(3, "patches", (30.0, 0.0, 70.0, 90.0), 0.9)])
+    assert issue_sentence(wide).endswith("left edge 20 px right, top edge 10 px up, right edge 10 px right")
 
 
 def test_a_label_that_another_detection_finds_well_is_not_badly_drawn() -> None:
     labels = [(3, "patches", (10.0, 10.0, 60.0, 90.0))]
     found = [(3, "patches", (10.0, 10.0, 60.0, 50.0), 0.9), (3, "patches", (10.0, 10.0, 60.0, 88.0), 0.8)]
-    assert doubts_of(labels, found) == ()
+    assert issues_of(labels, found) == ()
 
 
 def test_sloppy_boxes_make_looseness_no_doubt() -> None:
@@ -171,29 +171,29 @@ def test_sloppy_boxes_make_looseness_no_doubt() -> None:
     for each in results:
         if each["category_id"] == 2:
             each["bbox"] = xywh(loose)
-    assert find_doubts(evaluated(truth, results), least=0.1) == ()
+    assert find_label_issues(evaluated(truth, results), min_score=0.1) == ()
 
 
 def test_a_label_that_nothing_finds() -> None:
-    (doubt,) = doubts_of([(1, "scratches", THERE)], [(1, "patches", HERE, 0.02)])
-    assert (doubt.reason, doubt.label, doubt.category) == ("not found", 0, "scratches")
-    assert doubt.box_xyxy == doubt.label_xyxy == THERE
-    assert doubt.detection_score is doubt.iou is None
-    assert doubt.score == pytest.approx(31 / 33)  # 30 of the 31 scratches are found
-    assert "94\N{NO-BREAK SPACE}% are found with confidence" in in_words(doubt)
+    (issue,) = issues_of([(1, "scratches", THERE)], [(1, "patches", HERE, 0.02)])
+    assert (issue.reason, issue.label, issue.category) == ("not found", 0, "scratches")
+    assert issue.box_xyxy == issue.label_xyxy == THERE
+    assert issue.detection_score is issue.iou is None
+    assert issue.score == pytest.approx(31 / 33)  # 30 of the 31 scratches are found
+    assert "94\N{NO-BREAK SPACE}% are found with confidence" in issue_sentence(issue)
     for faint in ((1, "inclusion", THERE, 0.02), (1, "scratches", (90.0, 90.0, 199.0, 199.0), 0.02)):
-        assert doubts_of([(1, "scratches", THERE)], [faint]) == ()
+        assert issues_of([(1, "scratches", THERE)], [faint]) == ()
 
 
 def test_small_labels_that_are_rarely_found_are_not_doubted() -> None:
     small = [(1, "scratches", (10.0 * k, 5.0, 10.0 * k + 6, 12.0)) for k in range(12)]
-    assert doubts_of(small, [(1, "patches", THERE, 0.01)]) == ()
+    assert issues_of(small, [(1, "patches", THERE, 0.01)]) == ()
 
 
 def test_crowd_regions_are_neither_doubted_nor_missed() -> None:
     labels = [(1, "patches", (0.0, 0.0, 200.0, 200.0))]
-    assert doubts_of(labels, [(1, "patches", HERE, 0.9), (1, "scratches", THERE, 0.9)], crowd=(0,), least=0.0) == ()
-    assert doubts_of(labels, [], crowd=(0,), least=0.0) == ()
+    assert issues_of(labels, [(1, "patches", HERE, 0.9), (1, "scratches", THERE, 0.9)], crowd=(0,), min_score=0.0) == ()
+    assert issues_of(labels, [], crowd=(0,), min_score=0.0) == ()
 
 
 def test_a_label_is_doubted_once_and_the_surest_comes_first() -> None:
@@ -203,9 +203,9 @@ def test_a_label_is_doubted_once_and_the_surest_comes_first() -> None:
         (1, "scratches", (10.0, 10.0, 60.0, 88.0), 0.8),
         (2, "scratches", HERE, 0.95),
     ]
-    doubts = doubts_of(labels, found, least=0.1)
-    assert sorted(doubt.label for doubt in doubts if doubt.label is not None) == [0, 1]
-    assert [doubt.score for doubt in doubts] == sorted((doubt.score for doubt in doubts), reverse=True)
+    issues = issues_of(labels, found, min_score=0.1)
+    assert sorted(issue.label for issue in issues if issue.label is not None) == [0, 1]
+    assert [issue.score for issue in issues] == sorted((issue.score for issue in issues), reverse=True)
 
 
 @pytest.mark.parametrize(("labels", "found"), [(True, False), (False, True), (False, False)])
@@ -216,7 +216,7 @@ def test_nothing_labelled_and_nothing_found(labels: bool, found: bool) -> None:
         "categories": [{"id": 1, "name": "patches"}],
     }
     results = [{"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 30], "score": 0.5}] if found else []
-    reasons = [doubt.reason for doubt in find_doubts(evaluated(truth, results), least=0.0)]
+    reasons = [issue.reason for issue in find_label_issues(evaluated(truth, results), min_score=0.0)]
     assert reasons == (["not found"] if labels else ["missing"] if found else [])
 
 
@@ -269,16 +269,16 @@ def damaged(seed: int, *, images: int = 200) -> tuple[dict[str, Any], list[dict[
     return truth, results, seeded
 
 
-def named(doubt: Doubt, truth: dict[str, Any], seeded: dict[str, set[Any]]) -> Any:
-    """Which seeded error a doubt has found, None if none."""
-    if doubt.label is not None:
-        label = truth["annotations"][doubt.label]["id"]
-        return label if label in seeded.get(doubt.reason, ()) else None
-    x1, y1, x2, y2 = doubt.box_xyxy
-    for each in seeded["missing"] if doubt.reason == "missing" else ():
+def named(issue: LabelIssue, truth: dict[str, Any], seeded: dict[str, set[Any]]) -> Any:
+    """Which seeded error an issue has found, None if none."""
+    if issue.label is not None:
+        label = truth["annotations"][issue.label]["id"]
+        return label if label in seeded.get(issue.reason, ()) else None
+    x1, y1, x2, y2 = issue.box_xyxy
+    for each in seeded["missing"] if issue.reason == "missing" else ():
         image, x, y, w, h = each
         middle = abs(x + w / 2 - (x1 + x2) / 2) < w / 4 and abs(y + h / 2 - (y1 + y2) / 2) < h / 4
-        if image == doubt.image.id and middle:
+        if image == issue.image.id and middle:
             return each
     return None
 
@@ -286,9 +286,9 @@ def named(doubt: Doubt, truth: dict[str, Any], seeded: dict[str, set[Any]]) -> A
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_seeded_errors_come_first(seed: int) -> None:
     truth, results, seeded = damaged(seed)
-    doubts = find_doubts(evaluated(truth, results), least=0.0)
+    issues = find_label_issues(evaluated(truth, results), min_score=0.0)
     errors = sum(map(len, seeded.values()))
-    right = [named(doubt, truth, seeded) for doubt in doubts]
+    right = [named(issue, truth, seeded) for issue in issues]
     assert sum(each is not None for each in right[: errors // 2]) >= 0.9 * (errors // 2)  # precision
     found = {each for each in right[:errors] if each is not None}
     assert len(found) >= 0.7 * errors  # recall; the detector misses one of ten itself
@@ -302,7 +302,7 @@ def test_many_images_stay_fast() -> None:
     truth, results, _ = damaged(3, images=1000)
     judged = evaluated(truth, results)
     start = time.process_time()
-    find_doubts(judged)
+    find_label_issues(judged)
     assert time.process_time() - start < 6  # one on a slow core
 
 
@@ -322,11 +322,11 @@ def example() -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def test_coco_for_an_annotation_tool(example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
     truth, results = example
-    doubts = find_doubts(evaluated(truth, results))
-    assert {doubt.reason for doubt in doubts} == {"missing", "wrong class", "badly drawn", "not found"}
-    written = to_coco(doubts, truth)
-    (tmp_path / "doubts.json").write_text(json.dumps(written, allow_nan=False))
-    assert coco.load(tmp_path / "doubts.json") == written  # its schema holds
+    issues = find_label_issues(evaluated(truth, results))
+    assert {issue.reason for issue in issues} == {"missing", "wrong class", "badly drawn", "not found"}
+    written = to_coco(issues, truth)
+    (tmp_path / "label_issues.json").write_text(json.dumps(written, allow_nan=False))
+    assert coco.load(tmp_path / "label_issues.json") == written  # its schema holds
     assert [image["id"] for image in written["images"]] == [1, 2, 3]
     by_reason = {each["reason"]: each for each in written["annotations"]}
     missing, wrong = by_reason["missing"], by_reason["wrong class"]
@@ -343,19 +343,19 @@ def test_images_have_names_that_annotation_tools_can_know(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where a run and its data lie, so that its files may name these
     truth, results = example
-    doubts = find_doubts(evaluated(truth, results))
+    issues = find_label_issues(evaluated(truth, results))
     pictures = {each["id"]: tmp_path / "plant" / each["file_name"] for each in truth["images"]}
-    kept = to_coco(doubts, truth, pictures=pictures, out=tmp_path / "run" / "doubts")
+    kept = to_coco(issues, truth, pictures=pictures, out=tmp_path / "run" / "label_issues")
     assert [image["file_name"] for image in kept["images"]] == ["a/1.png", "a/2.png", "a/3.png"]
     assert kept["info"]["image_root"] == "../../plant"
     leading = [{**each, "file_name": f"../plant/{each['file_name']}"} for each in truth["images"]]
-    told = to_coco(doubts, {**truth, "images": leading}, pictures=pictures, out=tmp_path / "run" / "doubts")
+    told = to_coco(issues, {**truth, "images": leading}, pictures=pictures, out=tmp_path / "run" / "label_issues")
     assert [image["file_name"] for image in told["images"]] == ["1.png", "2.png", "3.png"]
     assert told["info"]["image_root"] == "../../plant/a"
     for number in (1, 2, 3):
         picture(pictures[number], number, 200, 200)
     for name, data in (("kept", kept), ("told", told)):
-        file = tmp_path / "run" / "doubts" / f"{name}.json"
+        file = tmp_path / "run" / "label_issues" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(data))
         dataset = coco.read(file)
@@ -367,12 +367,12 @@ def test_a_class_with_id_0_gets_one_that_cvat_takes_for_a_label(
     example: tuple[dict[str, Any], list[dict[str, Any]]],
 ) -> None:
     truth, results = example
-    usual = to_coco(find_doubts(evaluated(truth, results)), truth)
+    usual = to_coco(find_label_issues(evaluated(truth, results)), truth)
     for each in [*truth["annotations"], *results]:
         each["category_id"] -= 1
     for each in truth["categories"]:
         each["id"] -= 1
-    assert to_coco(find_doubts(evaluated(truth, results)), truth) == usual
+    assert to_coco(find_label_issues(evaluated(truth, results)), truth) == usual
 
 
 def test_page_and_table(example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
@@ -382,12 +382,12 @@ def test_page_and_table(example: tuple[dict[str, Any], list[dict[str, Any]]], tm
     truth["images"][0]["file_name"] = f"{evil}.png"
     pictures = {i: picture(tmp_path / f"{i}.png", i, 200, 200) for i in (1, 2)}
     pictures[3] = tmp_path / "absent.png"
-    doubts = find_doubts(evaluated(truth, results))
-    paths = write_doubts(doubts, truth, tmp_path / "out", pictures=pictures, warnings=["Mind <this>."])
+    issues = find_label_issues(evaluated(truth, results))
+    paths = write_label_issues(issues, truth, tmp_path / "out", pictures=pictures, warnings=["Mind <this>."])
     page, text = paths.html.read_text(), paths.markdown.read_text()
     assert page.count('<figure class="card"') == 4
     assert page.count("data:image/jpeg;base64,") == 3
-    assert "1 doubt without a picture" in page
+    assert "1 issue without a picture" in page
     assert "Mind &lt;this&gt;." in page
     assert evil not in page
     assert page.count("<script") == 1
@@ -397,9 +397,9 @@ def test_page_and_table(example: tuple[dict[str, Any], list[dict[str, Any]]], tm
     assert "<script" not in text
     table = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| ")]
     assert len({line.count("|") for line in table[6:]}) == 1
-    nothing = write_doubts([], truth, tmp_path / "out", pictures=pictures)
-    assert "Nothing is doubtful." in nothing.html.read_text()
-    assert "Nothing is doubtful." in nothing.markdown.read_text()
+    nothing = write_label_issues([], truth, tmp_path / "out", pictures=pictures)
+    assert "No label issues." in nothing.html.read_text()
+    assert "No label issues." in nothing.markdown.read_text()
 
 
 def test_crops_hold_the_boxes_and_stay_in_the_picture() -> None:
@@ -431,26 +431,28 @@ def files(example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path) 
 
 def test_the_verb_writes_beside_the_detections(files: tuple[Path, Path], detect: Callable[..., Any]) -> None:
     data, detections = files
-    outcome = detect("doubts", "--detections", detections, "--data", data)
+    outcome = detect("label-issues", "--detections", detections, "--data", data)
     assert outcome.code == 0, outcome.err
-    assert "4 doubts about 93 labels of 33 images" in outcome.out
+    assert "4 label issues about 93 labels of 33 images" in outcome.out
     assert "labelled inclusion, but scratches is detected with 0.90" in outcome.out
     assert "check this" in outcome.out  # nothing scores below 0.9 here
-    out = detections.parent / "doubts"
-    assert sorted(path.name for path in out.iterdir()) == ["doubts.html", "doubts.json", "doubts.md"]
-    outcome = detect("doubts", "--detections", detections, "--data", data, "--most", "1", "--out", out / "one")
-    assert len(json.loads((out / "one" / "doubts.json").read_text())["annotations"]) == 1
+    out = detections.parent / "label_issues"
+    assert sorted(path.name for path in out.iterdir()) == ["label_issues.html", "label_issues.json", "label_issues.md"]
+    outcome = detect(
+        "label-issues", "--detections", detections, "--data", data, "--max-issues", "1", "--out", out / "one"
+    )
+    assert len(json.loads((out / "one" / "label_issues.json").read_text())["annotations"]) == 1
 
 
 def test_data_that_was_trained_on_is_told(files: tuple[Path, Path], detect: Callable[..., Any]) -> None:
     data, detections = files
     (detections.parent / "config.yaml").write_text(f"data: {{train: {data}, val: {data}}}\n")
-    outcome = detect("doubts", "--detections", detections, "--data", data)
+    outcome = detect("label-issues", "--detections", detections, "--data", data)
     assert "33 of the 33 images are among those that the detector was trained on" in outcome.out
-    from_run = detect("doubts", detections.parent)
+    from_run = detect("label-issues", detections.parent)
     assert from_run.code == 0, from_run.err
     assert "33 of the 33 images are among those" in from_run.out
-    assert "4 doubts" in from_run.out
+    assert "4 label issues" in from_run.out
 
 
 def bench(folder: Path, example: tuple[dict[str, Any], list[dict[str, Any]]], systems: tuple[str, ...]) -> Path:
@@ -490,19 +492,19 @@ def test_folds_of_a_bench_are_judged_as_one(
     example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path, detect: Callable[..., Any]
 ) -> None:
     data = bench(tmp_path, example, ("neu",))
-    outcome = detect("doubts", tmp_path, "--data", data)
+    outcome = detect("label-issues", tmp_path, "--data", data)
     assert outcome.code == 0, outcome.err
-    assert "4 doubts about 93 labels of 33 images" in outcome.out
-    written = json.loads((tmp_path / "neu" / "doubts" / "doubts.json").read_text())["annotations"]
-    expected = to_coco(find_doubts(evaluated(*example)), example[0])["annotations"]
+    assert "4 label issues about 93 labels of 33 images" in outcome.out
+    written = json.loads((tmp_path / "neu" / "label_issues" / "label_issues.json").read_text())["annotations"]
+    expected = to_coco(find_label_issues(evaluated(*example)), example[0])["annotations"]
 
     def told(annotations: list[dict[str, Any]]) -> list[Any]:
         return sorted((a["reason"], a["image_id"], a["label_id"] or 0, a["bbox"]) for a in annotations)
 
     assert told(written) == told(expected)  # in the ids of the labels that were given
-    alone = detect("doubts", tmp_path / "neu", "--out", tmp_path / "anew")
-    assert "4 doubts about 93 labels of 33 images" in alone.out
-    anew = json.loads((tmp_path / "anew" / "doubts.json").read_text())
+    alone = detect("label-issues", tmp_path / "neu", "--out", tmp_path / "anew")
+    assert "4 label issues about 93 labels of 33 images" in alone.out
+    anew = json.loads((tmp_path / "anew" / "label_issues.json").read_text())
     assert {image["file_name"] for image in anew["images"]} == {f"{i}.png" for i in (1, 2, 3)}
     assert anew["info"]["image_root"] == "../data/a"
 
@@ -511,30 +513,30 @@ def test_a_bench_that_cannot_be_judged_says_why(
     example: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path, detect: Callable[..., Any]
 ) -> None:
     data = bench(tmp_path, example, ("neu", "other"))
-    outcome = detect("doubts", tmp_path)
+    outcome = detect("label-issues", tmp_path)
     assert outcome.code == 2
     assert "holds the folds of 2 systems; choose one of" in outcome.err
     truth = json.loads(data.read_text())
     picture(tmp_path / "data" / "new.png", 5, 200, 200)
     truth["images"].append({"id": 999, "file_name": "new.png", "width": 200, "height": 200})
     data.write_text(json.dumps(truth))
-    outcome = detect("doubts", tmp_path / "neu", "--data", data)
+    outcome = detect("label-issues", tmp_path / "neu", "--data", data)
     assert "1 of its 34 images are in none of the folds" in outcome.err
     (tmp_path / "neu" / "seed0_fold2" / "detections.json").unlink()
-    outcome = detect("doubts", tmp_path / "neu")
+    outcome = detect("label-issues", tmp_path / "neu")
     assert (outcome.code, "fold 2 has no detections.json; finish the bench" in outcome.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["doubts"], "give either a run or --detections"),
-        (["doubts", "runs/x", "--detections", "y.json"], "give either a run or --detections"),
-        (["doubts", "--detections", "y.json"], "--detections needs --data"),
-        (["doubts", "no-such-run"], "no-such-run: no such run"),
-        (["doubts", "x", "--least", "2"], "--least is 2; give a score from 0 to 1"),
-        (["doubts", "x", "--most", "0"], "--most is 0; give at least 1"),
-        (["doubts", "--detections", "no.json", "--data", "no.json"], "no.json: no such file"),
+        (["label-issues"], "give either a run or --detections"),
+        (["label-issues", "runs/x", "--detections", "y.json"], "give either a run or --detections"),
+        (["label-issues", "--detections", "y.json"], "--detections needs --data"),
+        (["label-issues", "no-such-run"], "no-such-run: no such run"),
+        (["label-issues", "x", "--min-score", "2"], "--min-score is 2; give a score from 0 to 1"),
+        (["label-issues", "x", "--max-issues", "0"], "--max-issues is 0; give at least 1"),
+        (["label-issues", "--detections", "no.json", "--data", "no.json"], "no.json: no such file"),
     ],
 )
 def test_mistakes_are_sentences(arguments: list[str], sentence: str, detect: Callable[..., Any]) -> None:

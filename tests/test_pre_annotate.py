@@ -1,4 +1,4 @@
-"""Detections as draft labels: in every format, by both verbs, with nothing lost, moved or replaced on the way."""
+"""Detections as pre-annotations: in every format, by both verbs, with nothing lost, moved or replaced on the way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labelled_data import picture
 from detect.datasets.convert import audit_sources
 from detect.datasets.csv import COLUMNS
 from detect.datasets.formats import FORMATS, WRITERS
-from detect.datasets.pre_annotations import draft, write_drafts
+from detect.datasets.pre_annotations import pre_annotate, write_pre_annotations
 from detect.errors import DataError
 from detect.structures import Box, Dataset, Detections, Image
 
@@ -31,7 +31,7 @@ def detections(*found: tuple[float, float, float, float, float, int]) -> Detecti
     return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), CATEGORIES)
 
 
-def drafted(root: Path) -> list[Image]:
+def pre_annotated(root: Path) -> list[Image]:
     """Images in subfolders, two of one stem; the last without a detection."""
     found = [
         detections((1.004, 2.25, 20.5, 30.125, 0.87654, 2), (0, 0, 64, 48, 0.5, 1)),
@@ -39,11 +39,11 @@ def drafted(root: Path) -> list[Image]:
         detections(),
     ]
     names = ("coil 1/a.png", "coil 2/a.png", "coil 2/b.png")
-    return [draft(picture(root / name, i), 64, 48, each) for i, (name, each) in enumerate(zip(names, found))]
+    return [pre_annotate(picture(root / name, i), 64, 48, each) for i, (name, each) in enumerate(zip(names, found))]
 
 
 def write(images: list[Image], target: str, out: Path, **options: Any) -> Path:
-    return write_drafts(images, CATEGORIES, target, out, description="drafts", **options)[0]
+    return write_pre_annotations(images, CATEGORIES, target, out, description="pre-annotations", **options)[0]
 
 
 def read(target: str, place: Path) -> Dataset:
@@ -52,12 +52,12 @@ def read(target: str, place: Path) -> Dataset:
 
 def test_boxes_are_cut_at_the_borders_and_rounded() -> None:
     found = detections((-3, -2, 10.004, 70, 0.123456, 1), (70, 2, 80, 9, 0.9, 1), (5, 5, 5.001, 9, 0.9, 2))
-    assert draft(Path("a.png"), 64, 48, found).boxes == (Box("rolled in", (0, 0, 10, 48), score=0.1235),)
+    assert pre_annotate(Path("a.png"), 64, 48, found).boxes == (Box("rolled in", (0, 0, 10, 48), score=0.1235),)
 
 
 @pytest.mark.parametrize("target", BOTH_WAYS)
 def test_drafts_come_back_through_the_readers(tmp_path: Path, target: str) -> None:
-    images = drafted(tmp_path / "new")
+    images = pre_annotated(tmp_path / "new")
     place = write(images, target, tmp_path / "out", scores=target == "yolo")
     kept = read(target, place)
     precision = {"voc": 0.5, "coco": 1e-9, "yolo": 1e-6, "labelme": 0}[target]
@@ -71,25 +71,27 @@ def test_drafts_come_back_through_the_readers(tmp_path: Path, target: str) -> No
             assert one.xyxy == pytest.approx(other.xyxy, abs=thin)
     report = audit_sources([place])
     assert not report.errors
-    assert [f.severity for f in report.findings if f.kind == "draft boxes"] == ["note"]
+    assert [f.severity for f in report.findings if f.kind == "pre-annotated boxes"] == ["note"]
 
 
 @pytest.mark.parametrize("target", WRITERS)
 def test_nothing_is_replaced(tmp_path: Path, target: str) -> None:
-    images = drafted(tmp_path / "new")
+    images = pre_annotated(tmp_path / "new")
     write(images, target, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    with pytest.raises(DataError, match="drafts replace nothing"):
+    with pytest.raises(DataError, match="pre-annotations replace nothing"):
         write(images[:1], target, tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 def test_yolo_has_scores_where_they_are_asked_for_alone(tmp_path: Path) -> None:
-    images = drafted(tmp_path / "new")
+    images = pre_annotated(tmp_path / "new")
     lines = {}
     for scores in (False, True):
-        _, findings = write_drafts(images, CATEGORIES, "yolo", tmp_path / str(scores), description="", scores=scores)
-        text = (tmp_path / str(scores) / "labels" / "drafts" / "coil 1_a.txt").read_text()
+        _, findings = write_pre_annotations(
+            images, CATEGORIES, "yolo", tmp_path / str(scores), description="", scores=scores
+        )
+        text = (tmp_path / str(scores) / "labels" / "pre_annotations" / "coil 1_a.txt").read_text()
         lines[scores] = [line.split() for line in text.splitlines()]
         assert ("scores lost" in {finding.kind for finding in findings}) is not scores
         (renamed,) = [finding for finding in findings if finding.kind == "images renamed"]
@@ -101,11 +103,11 @@ def test_yolo_has_scores_where_they_are_asked_for_alone(tmp_path: Path) -> None:
 
 
 def test_coco_names_images_as_annotation_tools_know_them(tmp_path: Path) -> None:
-    images = drafted(tmp_path / "new")
+    images = pre_annotated(tmp_path / "new")
     place = write(images, "coco", tmp_path / "work" / "out")
     data = json.loads(place.read_text())
     assert [image["file_name"] for image in data["images"]] == ["coil 1/a.png", "coil 2/a.png", "coil 2/b.png"]
-    assert data["info"] == {"description": "drafts", "image_root": "../../new"}
+    assert data["info"] == {"description": "pre-annotations", "image_root": "../../new"}
     assert [category["name"] for category in data["categories"]] == list(CATEGORIES)
     first = data["annotations"][0]
     assert (first["bbox"], first["score"], first["segmentation"]) == ([1, 2.25, 19.5, 27.87], 0.8765, [])
@@ -114,7 +116,7 @@ def test_coco_names_images_as_annotation_tools_know_them(tmp_path: Path) -> None
 
 
 def test_a_table_with_a_row_for_each_box_and_each_image_without(tmp_path: Path) -> None:
-    place = write(drafted(tmp_path / "new"), "csv", tmp_path / "out")
+    place = write(pre_annotated(tmp_path / "new"), "csv", tmp_path / "out")
     with place.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
@@ -171,19 +173,19 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_infer_drafts_what_it_shows(pictures: Path, tmp_path: Path, detect: Run, target: str) -> None:
     outcome = detect("infer", pictures, "--weights", "run", "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "1 draft on 1 of 2 images, scores from 0.5 on" in outcome.out
+    assert "1 pre-annotation on 1 of 2 images, scores from 0.5 on" in outcome.out
     boxes = [box for image in read(target, tmp_path / "out").images for box in image.boxes]
     assert [(box.label, box.xyxy) for box in boxes] == [("dent", (1, 2, 11, 12))]
     again = detect("infer", pictures, "--weights", "run", "--to", target, "--out", tmp_path / "out")
-    assert (again.code, "drafts replace nothing" in again.err, again.out) == (2, True, "")
+    assert (again.code, "pre-annotations replace nothing" in again.err, again.out) == (2, True, "")
 
 
 def test_infer_obeys_the_threshold_and_keeps_json_alone(pictures: Path, tmp_path: Path, detect: Run) -> None:
     arguments = ["--to", "csv", "--json", "--threshold", "0.3", "--out", tmp_path / "out"]
     outcome = detect("infer", pictures, "--weights", "run", *arguments)
     assert len(json.loads(outcome.out)["images"]) == 2
-    assert "2 drafts on 1 of 2 images, scores from 0.3 on" in outcome.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "drafts.csv"]
+    assert "2 pre-annotations on 1 of 2 images, scores from 0.3 on" in outcome.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "pre_annotations.csv"]
 
 
 def test_infer_drafts_the_images_that_could_be_read(pictures: Path, tmp_path: Path, detect: Run) -> None:
@@ -199,9 +201,9 @@ def test_infer_drafts_the_images_that_could_be_read(pictures: Path, tmp_path: Pa
         (["infer", "x.png", "--to", "coco"], "--to coco needs a folder; name one with --out"),
         (["infer", "x.png", "--to", "voc", "--scores", "--out", "o"], "--scores has a meaning with --to yolo only"),
         (["infer", "x.png", "--to", "xml", "--out", "o"], "invalid choice: 'xml'"),
-        (["drafts", "x.json", "--out", "o"], "required: --to"),
-        (["drafts", "x.json", "--to", "voc", "--out", "o", "--threshold", "2"], "give a score from 0 to 1"),
-        (["drafts", "x.json", "--to", "voc", "--out", "o"], "no such folder or file"),
+        (["pre-annotate", "x.json", "--out", "o"], "required: --to"),
+        (["pre-annotate", "x.json", "--to", "voc", "--out", "o", "--threshold", "2"], "give a score from 0 to 1"),
+        (["pre-annotate", "x.json", "--to", "voc", "--out", "o"], "no such folder or file"),
     ],
 )
 def test_mistakes_are_sentences(detect: Run, arguments: list[str], sentence: str) -> None:
@@ -209,7 +211,7 @@ def test_mistakes_are_sentences(detect: Run, arguments: list[str], sentence: str
     assert (outcome.code, sentence in outcome.err, outcome.err.count("\n")) == (2, True, 1)
 
 
-# drafts
+# pre-annotate
 
 
 @pytest.fixture
@@ -241,9 +243,9 @@ def judged(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("target", BOTH_WAYS)
 def test_detections_of_a_run_become_drafts(judged: Path, tmp_path: Path, detect: Run, target: str) -> None:
-    outcome = detect("drafts", judged, "--to", target, "--out", tmp_path / "out")
+    outcome = detect("pre-annotate", judged, "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "2 drafts on 1 of 2 images, scores from 0.5 on" in outcome.out
+    assert "2 pre-annotations on 1 of 2 images, scores from 0.5 on" in outcome.out
     assert "left out, as they have no area inside their image: 1" in outcome.out
     found = {image.path.name: image.boxes for image in read(target, tmp_path / "out").images}
     assert [(box.label, box.xyxy) for box in found["a.png"]] == [
@@ -257,16 +259,16 @@ def test_anybodys_detections_become_drafts(judged: Path, tmp_path: Path, detect:
     theirs = judged.parent / "theirs.json"
     theirs.write_text((judged / "detections.json").read_text())
     arguments = ["--to", "csv", "--threshold", "0.1", "--out", tmp_path / "out"]
-    assert "name their COCO file with --data" in detect("drafts", theirs, *arguments).err
-    outcome = detect("drafts", theirs, *arguments, "--data", tmp_path / "data" / "val.json")
-    assert (outcome.code, "3 drafts on 2 of 2 images, scores from 0.1 on" in outcome.out) == (0, True)
+    assert "name their COCO file with --data" in detect("pre-annotate", theirs, *arguments).err
+    outcome = detect("pre-annotate", theirs, *arguments, "--data", tmp_path / "data" / "val.json")
+    assert (outcome.code, "3 pre-annotations on 2 of 2 images, scores from 0.1 on" in outcome.out) == (0, True)
 
 
 def test_one_run_at_a_time(judged: Path, tmp_path: Path, detect: Run) -> None:
     for seed in (0, 1):
         (tmp_path / "bench" / f"seed{seed}").mkdir(parents=True)
         (tmp_path / "bench" / f"seed{seed}" / "detections.json").write_text((judged / "detections.json").read_text())
-    outcome = detect("drafts", tmp_path / "bench", "--to", "csv", "--out", tmp_path / "out")
+    outcome = detect("pre-annotate", tmp_path / "bench", "--to", "csv", "--out", tmp_path / "out")
     assert (outcome.code, "holds 2 runs; name one of them" in outcome.err) == (2, True)
 
 
@@ -278,12 +280,12 @@ def test_thresholds_that_were_chosen_for_the_detections_are_obeyed(judged: Path,
         "made": {"data": "val.json"},
     }
     (judged / "thresholds.json").write_text(json.dumps(content))
-    outcome = detect("drafts", judged, "--to", "csv", "--out", tmp_path / "chosen")
+    outcome = detect("pre-annotate", judged, "--to", "csv", "--out", tmp_path / "chosen")
     assert "thresholds of" in outcome.err
-    assert "2 drafts on 2 of 2 images, scores from each class's threshold on" in outcome.out
-    asked = detect("drafts", judged, "--to", "csv", "--out", tmp_path / "asked", "--threshold", "0.85")
+    assert "2 pre-annotations on 2 of 2 images, scores from each class's threshold on" in outcome.out
+    asked = detect("pre-annotate", judged, "--to", "csv", "--out", tmp_path / "asked", "--threshold", "0.85")
     assert "--threshold 0.85 overrides the thresholds of" in asked.err
-    assert "1 draft on 1 of 2 images" in asked.out
+    assert "1 pre-annotation on 1 of 2 images" in asked.out
 
 
 def test_thresholds_of_the_weights_that_were_judged_are_obeyed(judged: Path, tmp_path: Path, detect: Run) -> None:
@@ -302,6 +304,6 @@ def test_thresholds_of_the_weights_that_were_judged_are_obeyed(judged: Path, tmp
             "made": {"weights": {"sha256": sha256_of(weights)}},
         }
         (judged / "thresholds.json").write_text(json.dumps(content))
-        outcome = detect("drafts", judged, "--to", "csv", "--out", tmp_path / scores)
+        outcome = detect("pre-annotate", judged, "--to", "csv", "--out", tmp_path / scores)
         assert f"scores from {scores} on" in outcome.out
         assert ("was not chosen for this best.pt" in outcome.err) is (scores == "0.5")
