@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from labelled_data import pair, picture, pixels, steel, voc_text
 from PIL import Image as Pillow
+from pycocotools.mask import encode
 
-from detect.datasets import cvat, voc, yolo
+from detect.datasets import coco, cvat, voc, yolo
 from detect.datasets.convert import Conversion, LabelError, audit_sources, convert
 from detect.datasets.formats import recognise
 from detect.datasets.reading import ReadOptions
@@ -96,6 +97,142 @@ class TestYoloFolders:
         assert [box.label for box in done.parts["all"].images[0].boxes] == ["dent"]
 
 
+class TestSeveralLabelFiles:
+    """What two files say of one image is united by nobody: equal files count once, others leave the image out."""
+
+    @pytest.mark.parametrize("second", ["", "0 .5 .5 .4 .4\n"])
+    @pytest.mark.parametrize("skip_bad", [False, True])
+    def test_two_yolo_files_of_one_image(self, tmp_path: Path, second: str, skip_bad: bool) -> None:
+        for name in ("a", "b"):
+            png(tmp_path / "images" / f"{name}.png")
+            text(tmp_path / "labels" / f"{name}.txt")
+        text(tmp_path / "images" / "a.txt", second)
+        text(tmp_path / "data.yaml", "names: [dent]")
+        if not skip_bad:
+            with pytest.raises(LabelError, match=r"labels/a\.txt: a\.png has another label file, .*images/a\.txt"):
+                convert([tmp_path], tmp_path / "out")
+            return
+        done = convert([tmp_path], tmp_path / "out", skip_bad=True)
+        assert boxes(done) == {"all": {"b": 1}}
+        assert ("image", "a.png") in [(item.what, item.path.name) for item in done.left_out]
+
+    def test_equal_files_count_once(self, tmp_path: Path) -> None:
+        png(tmp_path / "images" / "a.png")
+        for folder in ("images", "labels"):
+            text(tmp_path / folder / "a.txt")
+        text(tmp_path / "data.yaml", "names: [dent]")
+        done = convert([tmp_path], tmp_path / "out")
+        assert boxes(done) == {"all": {"a": 1}}
+        assert kinds(done.findings) == ["copy of a file"]
+
+    def test_two_voc_files_of_one_image(self, tmp_path: Path) -> None:
+        pair(tmp_path, "a", [("dent", 1, 1, 9, 9)])
+        pair(tmp_path, "b", [("dent", 1, 1, 9, 9)])
+        text(tmp_path / "IMAGES" / "a.xml", voc_text("a.png", [("dent", 5, 5, 9, 9)]))
+        with pytest.raises(LabelError, match=r"a\.png has another label file"):
+            convert([tmp_path], tmp_path / "out")
+        assert boxes(convert([tmp_path], tmp_path / "out", skip_bad=True)) == {"all": {"b": 1}}
+
+    def test_a_label_in_a_folder_of_another_name_is_not_given_to_the_image_that_has_none(self, tmp_path: Path) -> None:
+        for part in ("train", "val"):
+            png(tmp_path / part / "images" / "1.png")
+        for part in ("train", "test"):
+            text(tmp_path / part / "labels" / "1.txt", LINE if part == "train" else "0 .5 .5 .4 .4\n")
+        text(tmp_path / "data.yaml", "names: [dent]")
+        with pytest.raises(LabelError, match="other files are named 1, too"):
+            convert([tmp_path], tmp_path / "out")
+        assert boxes(convert([tmp_path], tmp_path / "out", skip_bad=True)) == {"all": {"1": 1}}
+
+    def test_equal_names_in_two_sources_are_paired_source_by_source(self, tmp_path: Path) -> None:
+        for number, source in enumerate(("first", "second"), start=1):
+            objects = [("dent", 5, 5, 20, 20 + i) for i in range(number)]
+            png(tmp_path / source / "JPEGImages" / "1.png")
+            text(tmp_path / source / "Annotations" / "1.xml", voc_text("1.png", objects, (100, 80)))
+        reading = voc.scan([tmp_path / "first", tmp_path / "second"])
+        assert [len(entry.image.boxes) for entry in reading.entries] == [1, 2]
+        assert reading.findings == ()
+
+    @pytest.mark.parametrize("labels", ["coco", "cvat"])
+    def test_an_image_that_one_file_names_twice(self, tmp_path: Path, labels: str) -> None:
+        def write(*lefts: int) -> Path:
+            if labels == "coco":
+                images = [{"id": i, "file_name": "a.png"} for i in range(len(lefts))]
+                objects = [{"image_id": i, "category_id": 1, "bbox": [x, 2, 9, 9]} for i, x in enumerate(lefts)]
+                data = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "dent"}]}
+                return text(tmp_path / "all.json", json.dumps(data))
+            box = '<image name="a.png"><box label="dent" xtl="{}" ytl="2" xbr="30" ybr="11"/></image>'
+            return text(tmp_path / "all.xml", f"<annotations>{''.join(map(box.format, lefts))}</annotations>")
+
+        png(tmp_path / "a.png")
+        done = convert([write(1, 1)], tmp_path / "out")
+        assert boxes(done) == {"all": {"a": 1}}
+        assert kinds(done.findings) == ["image twice"]
+        with pytest.raises(LabelError, match=r"2 sets of labels are about a\.png"):
+            convert([write(1, 5)], tmp_path / "out")
+
+    def test_a_data_set_that_is_named_twice_is_read_once(self, tmp_path: Path) -> None:
+        root = tmp_path / "data"
+        png(root / "set" / "images" / "a.png")
+        text(root / "set" / "labels" / "a.txt")
+        file = text(root / "set" / "data.yaml", "names: [dent]")
+        (root / "link").symlink_to("set")
+        for sources in ([file, root / "set"], [root / "link", root / "set"], [root / "set" / "images" / "..", root]):
+            done = convert(sources, tmp_path / "out")
+            assert boxes(done) == {"all": {"a": 1}}
+            assert done.findings == ()
+
+
+class TestSeveralFormats:
+    def labelme(self, path: Path) -> Path:
+        shape = {"label": "dent", "points": [[1, 2], [9, 9]], "shape_type": "rectangle"}
+        return text(path, json.dumps({"shapes": [shape], "imagePath": path.with_suffix(".png").name}))
+
+    def test_labels_in_a_second_format_are_not_passed_over_in_silence(self, tmp_path: Path) -> None:
+        pair(tmp_path, "a", [("dent", 1, 1, 9, 9)])
+        text(tmp_path / "labels" / "a.txt")
+        text(tmp_path / "data.yaml", "names: [dent]")
+        done = convert([tmp_path], tmp_path / "out")
+        told = {finding.kind: finding.message for finding in done.findings}
+        assert "read as voc; its labels in yolo are not read, --from yolo" in told["labels of another format"]
+        assert kinds(convert([tmp_path], tmp_path / "out", source="voc").findings) == []
+
+    def test_xml_of_other_programs_makes_no_folder_pascal_voc(self, tmp_path: Path) -> None:
+        png(tmp_path / "images" / "a.png")
+        text(tmp_path / "labels" / "a.txt")
+        text(tmp_path / "data.yaml", "names: [dent]")
+        text(tmp_path / "images" / "a.png.aux.xml", "<PAMDataset/>")
+        assert recognise([tmp_path]) == "yolo"
+        pair(tmp_path / "voc", "a", [("dent", 1, 1, 9, 9)])
+        text(tmp_path / "voc" / "IMAGES" / "a.png.aux.xml", "<PAMDataset/>")
+        assert convert([tmp_path / "voc"], tmp_path / "out").findings == ()
+
+    def test_text_files_of_yolo_without_class_names_do_not_hide_labelme(self, tmp_path: Path) -> None:
+        png(tmp_path / "a.png")
+        self.labelme(tmp_path / "a.json")
+        text(tmp_path / "a.txt")
+        assert recognise([tmp_path]) == "labelme"
+
+    @pytest.mark.parametrize("content", ["", '{"shapes": [{"label": "dent", "points": [[1, 2]', '{"shapes": 3}'])
+    def test_a_damaged_labelme_file_makes_no_clean_image(self, tmp_path: Path, content: str) -> None:
+        for name in ("a", "b"):
+            png(tmp_path / f"{name}.png")
+            self.labelme(tmp_path / f"{name}.json")
+        text(tmp_path / "a.json", content)
+        options = ReadOptions(allow_empty=True)
+        with pytest.raises(LabelError, match=r"a\.json"):
+            convert([tmp_path], tmp_path / "out", options=options)
+        assert boxes(convert([tmp_path], tmp_path / "out", options=options, skip_bad=True)) == {"all": {"b": 1}}
+
+    def test_an_image_that_two_labelme_files_are_about_is_left_out(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            png(tmp_path / f"{name}.png")
+            self.labelme(tmp_path / f"{name}.json")
+        text(tmp_path / "c.json", (tmp_path / "a.json").read_text())
+        done = convert([tmp_path], tmp_path / "out", skip_bad=True)
+        assert boxes(done) == {"all": {"b": 1}}
+        assert [(item.what, item.path.name) for item in done.left_out] == [("label file", "c.json"), ("image", "a.png")]
+
+
 class TestYoloParts:
     def data(self, root: Path) -> None:
         for name in ("a", "b", "c", "d", "left"):
@@ -156,6 +293,22 @@ class TestYoloParts:
         file = text(tmp_path / "configs" / "steel.yaml", "train: ../steel/images\nnames: [dent]\n")
         assert [len(entry.image.boxes) for entry in yolo.scan([file]).entries] == [1]
 
+    def test_a_list_that_is_empty_is_no_part(self, tmp_path: Path) -> None:
+        self.data(tmp_path)
+        text(tmp_path / "train.txt", "\n")
+        text(tmp_path / "data.yaml", "train: train.txt\nval: images\nnames: [dent]\n")
+        with pytest.raises(LabelError, match=r"train is train\.txt, which names no image"):
+            convert([tmp_path], tmp_path / "out")
+
+    def test_parts_of_other_names_are_folders_or_lists_of_images(self, tmp_path: Path) -> None:
+        for name in ("a", "b", "c"):
+            png(tmp_path / name / f"{name}.png")
+            text(tmp_path / name / f"{name}.txt")
+        (tmp_path / "runs").mkdir()
+        text(tmp_path / "spare.txt", "c/c.png\n")
+        text(tmp_path / "data.yaml", "train: a\nholdout: b\nspare: spare.txt\nproject: runs\nnames: [dent]\n")
+        assert sorted(convert([tmp_path], tmp_path / "out").parts) == ["holdout", "spare", "train"]
+
     def test_parts_of_any_name_that_this_library_has_written(self, tmp_path: Path) -> None:
         convert([steel(tmp_path / "in")], tmp_path / "yolo", target="yolo", folds=2)
         back = convert([tmp_path / "yolo"], tmp_path / "out")
@@ -184,6 +337,42 @@ class TestYoloNames:
         content = f"names: [{name}]\n" if file == "data.yaml" else f"{name}\n"
         text(tmp_path / file, content.encode(encoding))
         assert yolo.read(tmp_path).categories == (name,)
+
+    @pytest.mark.parametrize("other", ["classes.txt", "labels/classes.txt", "more.yaml", "notes.json"])
+    def test_files_that_name_the_classes_differently(self, tmp_path: Path, other: str) -> None:
+        png(tmp_path / "images" / "a.png")
+        text(tmp_path / "labels" / "a.txt")
+        text(tmp_path / "data.yaml", "names: [dent, scratch]\n")
+        names = {"txt": "{0}\n{1}\n", "yaml": "names: [{0}, {1}]", "json": '{{"categories": [%s, %s]}}'}
+        names["json"] %= ('{{"id": 0, "name": "{0}"}}', '{{"id": 1, "name": "{1}"}}')
+        content = names[other.rpartition(".")[2]]
+        for order, number in ((("dent", "scratch"), 0), (("scratch", "dent"), 1)):
+            text(tmp_path / other, content.format(*order))
+            reading = yolo.scan([tmp_path])
+            assert reading.entries[0].image.boxes[0].label == "dent"
+            assert kinds(reading.findings, "warning") == ["class names differ"] * number
+
+    def test_a_number_of_classes_that_is_not_theirs(self, tmp_path: Path) -> None:
+        png(tmp_path / "images" / "a.png")
+        text(tmp_path / "labels" / "a.txt")
+        text(tmp_path / "data.yaml", "nc: 3\nnames: [dent]\n")
+        assert kinds(yolo.scan([tmp_path]).findings) == ["class names differ"]
+
+    def test_names_that_are_no_words(self, tmp_path: Path) -> None:
+        png(tmp_path / "images" / "a.png")
+        text(tmp_path / "data.yaml", "names: [{name: dent}]\n")
+        with pytest.raises(DataError, match="no list of class names"):
+            yolo.scan([tmp_path])
+
+    def test_several_data_sets_in_one_folder_are_named(self, tmp_path: Path) -> None:
+        for name, names in (("x", "[dent, pit]"), ("y", "[pit, dent]")):
+            png(tmp_path / name / "images" / f"{name}.png")
+            text(tmp_path / name / "labels" / f"{name}.txt")
+            text(tmp_path / name / "data.yaml", f"names: {names}")
+        with pytest.raises(DataError, match=r"2 folders in it have class names .*x/data\.yaml.*y/data\.yaml"):
+            convert([tmp_path], tmp_path / "out")
+        (all_of_it,) = convert([tmp_path / "x", tmp_path / "y"], tmp_path / "out").parts.values()
+        assert [image.boxes[0].label for image in all_of_it.images] == ["dent", "pit"]
 
     def test_a_yaml_that_cannot_be_read_says_so(self, tmp_path: Path) -> None:
         png(tmp_path / "images" / "a.png")
@@ -217,12 +406,20 @@ class TestYoloRows:
         assert [box.xyxy for box in reading.entries[0].image.boxes] == [(10, 8, 50, 40)]
         assert [(f.kind, f.message) for f in reading.findings] == [("shapes converted", message)]
 
+    def test_a_polygon_at_the_border_is_not_taken_for_keypoints(self, tmp_path: Path) -> None:
+        """Every third number after the fourth is 0, 1 or 2, as the visibilities of two keypoints would be."""
+        reading = self.read(tmp_path, "0 .6 .5 .8 .4 .9 .5 1 .7 .9 1")
+        assert [box.xyxy for box in reading.entries[0].image.boxes] == [(60, 32, 100, 80)]
+        assert kinds(self.read(tmp_path, "0 .6 .5 .8 .4 .9 .5 1 .7 .6 1").findings) == ["keypoints left out"]
+
     @pytest.mark.parametrize(
         ("rest", "more"),
         [
             (".45 .5 2 .55 .5 0 .5 .5 1", ""),
             (".45 .5 .55 .5", "kpt_shape: [2, 2]"),
             (".45 .5 2.0 .55 .5 0.0", "kpt_shape: [2, 3]"),
+            (".45 .5 1 .55 .5 1", ""),
+            (".95 .5 2 .55 .5 1", ""),
         ],
     )
     def test_keypoints_are_left_out_and_the_box_stays(self, tmp_path: Path, rest: str, more: str) -> None:
@@ -332,6 +529,21 @@ class TestVoc:
         (finding,) = self.read(tmp_path, content.format(self.BOX)).findings
         assert (finding.kind, "outside of every <object>" in finding.message) == ("broken object", True)
 
+    @pytest.mark.parametrize(
+        ("item", "words"),
+        [
+            ("<item><name>dent</name><xmin>1</xmin></item>", "a <xmin> stands outside of every <object>"),
+            ("<item><name>dent</name><polygon/></item>", "a <polygon> stands outside of every <object>"),
+            ("<object><name>dent</name><name>pit</name>{0}</object>", "it has 2 names, dent and pit"),
+            ("<object><name>dent</name>{1}</object>", "a <bndbox> of dent holds more than one box"),
+        ],
+    )
+    def test_nothing_of_an_object_is_passed_over(self, tmp_path: Path, item: str, words: str) -> None:
+        two_boxes = self.BOX.replace("</bndbox>", self.BOX.removeprefix("<bndbox>"))
+        content = f"<annotation><filename>a.png</filename>{item.format(self.BOX, two_boxes)}</annotation>"
+        (finding,) = self.read(tmp_path, content).findings
+        assert (finding.kind, words in finding.message) == ("broken object", True)
+
     def test_a_rotated_box_and_a_polygon(self, tmp_path: Path) -> None:
         robnd = "<robndbox><cx>50</cx><cy>40</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle></robndbox>"
         points = "<polygon><pt><x>5</x><y>6</y></pt><pt><x>20</x><y>9</y></pt><pt><x>7</x><y>30</y></pt></polygon>"
@@ -373,6 +585,18 @@ class TestVoc:
         messages = [finding.message for finding in reading.findings if finding.kind.startswith("coordinates")]
         assert len(messages) == bool(said)
         assert said in "".join(messages)
+
+    def test_sources_that_count_differently_are_not_mixed(self, tmp_path: Path) -> None:
+        for name, left in (("points", 0), ("pixels", 1), ("neither", 7)):
+            png(tmp_path / name / f"{name}.png")
+            text(tmp_path / name / f"{name}.xml", voc_text(f"{name}.png", [("dent", left, 5, 20, 30)], (100, 80)))
+        sources = [tmp_path / "points", tmp_path / "pixels"]
+        with pytest.raises(DataError, match=r"count from 0 in .*points and from 1 in .*pixels; convert them"):
+            voc.scan(sources)
+        both = voc.scan(sources, ReadOptions(voc_origin=0)).entries
+        assert sorted(entry.image.boxes[0].xyxy[0] for entry in both) == [0, 1]
+        with_one = voc.scan([tmp_path / "points", tmp_path / "neither"]).entries
+        assert sorted(entry.image.boxes[0].xyxy[0] for entry in with_one) == [0, 7]
 
     def test_a_set_counted_from_0_can_be_taken_as_counted_from_1(self, tmp_path: Path) -> None:
         content = voc_text("a.png", [("dent", 0, 5, 20, 30)], (100, 80))
@@ -427,6 +651,39 @@ class TestVoc:
         with pytest.raises(LabelError, match="1 of its names have no image: 000009"):
             convert([tmp_path], tmp_path / "out")
 
+    @pytest.mark.parametrize("place", ["ImageSets/Main", "ImageSets", "ImageSets/Segmentation", "imagesets/main"])
+    @pytest.mark.parametrize(
+        "names",
+        [
+            "a 1\nb.x",
+            "a 1.png\nb.x.png",
+            "a 1.xml\r\nb.x.xml\r\n",
+            "sub/a 1\nsub\\b.x",
+            "\ufeffA 1\n\nb.x \n",
+            "/d/a 1.jpg\n./b.x.jpg",
+        ],
+    )
+    def test_lists_as_others_write_them(self, tmp_path: Path, place: str, names: str) -> None:
+        for name in ("a 1", "b.x", "c"):
+            png(tmp_path / "JPEGImages" / f"{name}.png")
+            text(tmp_path / "Annotations" / f"{name}.xml", voc_text(f"{name}.png", [("dent", 5, 5, 9, 9)], (100, 80)))
+        text(tmp_path / place / "train.txt", names)
+        text(tmp_path / place / "val.txt", "c\n")
+        done = convert([tmp_path], tmp_path / "out")
+        assert boxes(done) == {"train": {"a 1": 1, "b.x": 1}, "val": {"c": 1}}
+        if place == "ImageSets/Main":
+            done = convert([tmp_path / "Annotations", tmp_path / "JPEGImages"], tmp_path / "out")
+            assert sorted(done.parts) == ["train", "val"]
+
+    @pytest.mark.parametrize("content", ["", "a  1\nb -1\n"])
+    def test_lists_that_name_no_part_are_said(self, tmp_path: Path, content: str) -> None:
+        for name in ("a", "b"):
+            pair(tmp_path, name, [("dent", 5, 5, 9, 9)])
+        text(tmp_path / "ImageSets" / "Main" / "dent_train.txt", content)
+        done = convert([tmp_path], tmp_path / "out")
+        assert boxes(done) == {"all": {"a": 1, "b": 1}}
+        assert set(kinds(done.findings)) == {"part missing"}
+
     def test_equal_names_in_two_parts_are_paired_by_folder(self, tmp_path: Path) -> None:
         for part, number in (("train", 1), ("test", 2)):
             png(tmp_path / part / "0001.png")
@@ -470,6 +727,88 @@ class TestCoco:
             assert boxes(done) == {"test": {"test": 1}, "train": {"train": 1}, "valid": {"valid": 1}}
             assert done.parts["train"].categories == ("dent",)
             assert kinds(done.findings, "note").count("category left out") == 3
+
+    def one(self, root: Path, *, name: str = "a.png", file: str = "all.json", **annotation: Any) -> Any:
+        """The audit of a file with one annotation of an image of 100 x 80 pixels."""
+        png(root / name)
+        item = {"image_id": 1, "category_id": 1, **annotation}
+        data = {"images": [{"id": 1, "file_name": name, "width": 100, "height": 80}], "annotations": [item]}
+        return text(root / file, json.dumps({**data, "categories": [{"id": 1, "name": "dent"}]}))
+
+    @pytest.mark.parametrize(
+        ("segmentation", "xyxy"),
+        [
+            ([[10, 20, 30, 20, 30, 40]], (10, 20, 30, 40)),
+            ([[10, 20, 30, 20, 30, 40], [50, 5, 60, 5, 60, 9]], (10, 5, 60, 40)),
+            ({"size": [80, 100], "counts": [80 * 10 + 5, 20, 60, 20, 80 * 88 + 55]}, (10, 5, 12, 25)),
+            ({"size": [80, 100], "counts": [70, 20, 7910]}, (0, 0, 2, 80)),
+            ({"size": ["80", "100"], "counts": "Ti0d0l100000000000000000000000000000000000000000000000000Yd8"}, None),
+            ({"size": [80, 100], "counts": [5, 9_000_000]}, "run lengths don't fill it"),
+            ({"size": [160, 200], "counts": [805, 20, 31_175]}, "200 x 160 pixels, its image 100 x 80"),
+            ({"size": [80, 100], "counts": "~~~~é"}, "run lengths are damaged"),
+            ({"size": [80, 100], "counts": [8000]}, "it is empty"),
+            ({"size": [80, 100], "counts": [None]}, "run lengths"),
+            ({"size": 80, "counts": [8000]}, "its size is a number"),
+            ([[10, 20, 30, 20, 30]], "an x without a y"),
+            ([], "bbox is missing, and so is its segmentation"),
+        ],
+    )
+    def test_the_box_around_a_segmentation(self, tmp_path: Path, segmentation: Any, xyxy: Any) -> None:
+        if xyxy is None:
+            mask = np.zeros((80, 100), np.uint8, order="F")
+            mask[10:30, 20:50] = 1
+            segmentation["counts"], xyxy = encode(mask)["counts"].decode(), (20, 10, 50, 30)
+        reading = coco.scan([self.one(tmp_path, segmentation=segmentation)])
+        if isinstance(xyxy, str):
+            (finding,) = reading.findings
+            assert (finding.kind, xyxy in finding.message) == ("broken object", True)
+        else:
+            assert [box.xyxy for box in reading.entries[0].image.boxes] == [xyxy]
+            assert kinds(reading.findings) == ["shapes converted"]
+
+    @pytest.mark.parametrize("empty", [float("nan"), None, ""])
+    def test_flags_and_areas_that_are_empty_cells_of_a_table(self, tmp_path: Path, empty: Any) -> None:
+        file = self.one(tmp_path, bbox=[1, 2, 3, 4], iscrowd=empty, difficult=empty, area=empty, id=empty)
+        assert coco.read(file).images[0].boxes[0].xyxy == (1, 2, 4, 6)
+        assert coco.load(file)["annotations"][0]["iscrowd"] == 0
+
+    def test_ids_of_annotations_are_not_used(self, tmp_path: Path) -> None:
+        file = self.one(tmp_path, bbox=[1, 2, 3, 4], id=7)
+        data = json.loads(file.read_text())
+        data["annotations"].append({**data["annotations"][0], "bbox": [40, 2, 3, 4]})
+        text(file, json.dumps(data))
+        assert len(coco.read(file).images[0].boxes) == len(coco.load(file)["annotations"]) == 2
+        assert kinds(coco.scan([file]).findings, "warning") == ["annotation id twice"]
+
+    def test_a_name_of_two_characters_for_one_letter(self, tmp_path: Path) -> None:
+        file = self.one(tmp_path, name="M\u00fcller.png", bbox=[1, 2, 3, 4])
+        text(file, file.read_text().replace("\\u00fc", "u\\u0308"))
+        assert len(coco.read(file).images) == 1
+
+    @pytest.mark.parametrize("content", ["", '{"images": [{"id": 1, "file_name": "b.png"}], "annot'])
+    def test_a_damaged_file_among_others_is_an_error(self, tmp_path: Path, content: str) -> None:
+        self.one(tmp_path, file="train.json", bbox=[1, 2, 3, 4])
+        text(tmp_path / "val.json", content)
+        with pytest.raises(LabelError, match=r"val\.json: the JSON is empty or cut short"):
+            convert([tmp_path], tmp_path / "out")
+
+    def test_what_a_folder_holds_besides_is_said(self, tmp_path: Path) -> None:
+        self.one(tmp_path, file="train.json", bbox=[1, 2, 3, 4])
+        self.one(tmp_path, file="more/val.json", bbox=[1, 2, 3, 4])
+        png(tmp_path / "b.png")
+        told = {finding.kind: finding.message for finding in convert([tmp_path], tmp_path / "out").findings}
+        assert "1 more COCO file farther down, not read: " in told["label file left out"]
+        assert "1 image is named by no label file" in told["image in no part"]
+        assert convert([tmp_path / "train.json"], tmp_path / "out").findings == ()
+
+    def test_detections_may_be_given_as_the_placeholder(self, tmp_path: Path, detect: Callable[..., Any]) -> None:
+        png(tmp_path / "a.png")
+        text(tmp_path / "val.json", self.content("a.png"))
+        found = [{"image_id": 0, "category_id": i, "bbox": [1, 2, 3, 4], "score": 0.9} for i in (0, 1)]
+        text(tmp_path / "found.json", json.dumps(found))
+        done = detect("evaluate", "--detections", tmp_path / "found.json", "--data", tmp_path / "val.json")
+        assert done.code == 0, done.err
+        assert json.loads((tmp_path / "report" / "report.json").read_text())["AP50"] == pytest.approx(1)
 
     def test_skipping_what_is_bad_counts_images_not_files(self, tmp_path: Path) -> None:
         self.roboflow(tmp_path)
@@ -518,6 +857,23 @@ class TestCvat:
         assert [box.difficult for box in entry.image.boxes] == [True, False, False, False, False]
         assert reading.categories == ("dent", "rusty")
         assert kinds(reading.findings) == ["image tags left out", "shapes converted"]
+
+    def test_an_enclosing_box_is_cut_only_where_it_has_to_reach_out(self, tmp_path: Path) -> None:
+        png(tmp_path / "a.png")
+        ellipse = '<ellipse label="dent" cx="95" cy="40" rx="20" ry="10"/>'
+        polygon = '<polygon label="dent" points="90,6;130,9;97,30"/>'
+        for shape, xyxy in ((ellipse, (75, 30, 100, 50)), (polygon, (90, 6, 130, 30))):
+            text(
+                tmp_path / "all.xml", f'<annotations><images><image name="a.png">{shape}</image></images></annotations>'
+            )
+            assert [box.xyxy for box in cvat.scan([tmp_path]).entries[0].image.boxes] == [xyxy]
+        with pytest.raises(LabelError, match="outside its 100 x 80 pixels"):
+            convert([tmp_path], tmp_path / "out")
+
+    def test_a_file_without_images_says_so(self, tmp_path: Path) -> None:
+        file = text(tmp_path / "all.xml", "<annotations><version>1.1</version></annotations>")
+        with pytest.raises(DataError, match="it has no <image>"):
+            cvat.read(file)
 
     def test_lines_tracks_and_missing_images_are_refused_by_name(self, tmp_path: Path) -> None:
         png(tmp_path / "a.png")

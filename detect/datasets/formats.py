@@ -118,8 +118,9 @@ def _formats_of(source: Path, sources: Sequence[Path]) -> list[str]:
         if suffix == ".xml":
             return ["cvat"] if cvat.looks_like_cvat(source) else ["voc"]
         return ["yolo"] if suffix in (".yaml", ".yml", ".data", ".names") else []
-    below = [Path(path) for _, path in files_below(source, roots_of(sources))]
-    xml = [path for path in below if path.suffix.lower() == ".xml"]
+    below = [path for _, path in files_below(source, roots_of(sources)) if path.lower().endswith((".xml", ".json"))]
+    xml = [Path(path) for path in below if path.lower().endswith(".xml")]
+    json_files = [Path(path) for path in below if path.lower().endswith(".json")]
     is_yolo = yolo.looks_like_yolo(source)
     named = is_yolo and yolo.has_names(source)
     kinds = {
@@ -127,7 +128,7 @@ def _formats_of(source: Path, sources: Sequence[Path]) -> list[str]:
         "voc": any(map(voc.looks_like_voc, xml)),
         "yolo": named,
         "coco": bool(coco.files(source)),
-        "labelme": any(map(labelme.looks_like_labelme, (path for path in below if path.suffix.lower() == ".json"))),
+        "labelme": any(map(labelme.looks_like_labelme, json_files)),
     }
     found = [name for name, is_there in kinds.items() if is_there]
     if is_yolo and not named and not found:

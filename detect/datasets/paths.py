@@ -192,9 +192,9 @@ def files_below(root: Path, inside: Sequence[str] | None = None) -> Iterator[tup
 
 
 def _check_links(folder: str, names: Sequence[str], inside: Sequence[str]) -> None:
-    for path in (Path(folder, name) for name in names):
-        if path.is_symlink() and not is_inside(path, inside):
-            raise outside_data_error(f"the link to {os.path.realpath(path)}", path)
+    for path in (f"{folder}{os.sep}{name}" for name in names):  # a million of them, maybe, so no Path of each
+        if os.path.islink(path) and not is_inside(path, inside):  # noqa: PTH114
+            raise outside_data_error(f"the link to {os.path.realpath(path)}", Path(path))
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -324,14 +324,21 @@ class _Folders:
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = roots
         self._depths = [len(root.parts) for root in roots]
+        self._known: dict[Path, tuple[int, tuple[str, ...]]] = {}
 
     def kind(self, path: Path) -> tuple[str, ...]:
         """Folders below the root, without those that say only what kind of file they hold."""
-        folders = path.parent.parts[_depth(path, self._roots, self._depths) :]
-        return tuple(folder.casefold() for folder in folders if not _CONTAINERS.fullmatch(folder))
+        return self.root_and_kind(path)[1]
 
-    def root_and_kind(self, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return path.parts[: _depth(path, self._roots, self._depths)], self.kind(path)
+    def root_and_kind(self, path: Path) -> tuple[int, tuple[str, ...]]:
+        """The deepest root that holds a file, by its position, and the kind."""
+        folder = path.parent
+        if folder not in self._known:
+            depth = _depth(path, self._roots, self._depths)
+            root = next((i for i, root in enumerate(self._roots) if root.parts == path.parts[:depth]), -1)
+            names = (name.casefold() for name in folder.parts[depth:] if not _CONTAINERS.fullmatch(name))
+            self._known[folder] = root, tuple(names)
+        return self._known[folder]
 
 
 def _settle(pairs: FilePairs, images: Sequence[Path], labels: Sequence[Path]) -> None:
@@ -349,6 +356,8 @@ def _by_folder(
     matched = _unique_pairs(images, labels, lambda path: path.parent)
     in_one_folder = set(matched)
     for key in (folders.root_and_kind, folders.kind):
+        if len(matched) == min(len(images), len(labels)):
+            break
         left_images = [path for path in images if path not in matched]
         left_labels = _without(labels, matched.values())
         matched |= _unique_pairs(left_images, left_labels, key)
