@@ -125,6 +125,26 @@ class TestSeveralLabelFiles:
         assert boxes(done) == {"all": {"a": 1}}
         assert kinds(done.findings) == ["copy of a file"]
 
+    def test_a_copy_of_an_image_is_not_taken_for_a_clean_one(self, tmp_path: Path) -> None:
+        root = tmp_path / "data"
+        png(root / "images" / "a.png", seed=1)
+        png(root / "backup" / "a.png", seed=1)
+        text(root / "labels" / "a.txt")
+        text(root / "data.yaml", "names: [dent]")
+        done = convert([root], tmp_path / "out")
+        assert boxes(done) == {"all": {"a": 1}}
+        assert kinds(done.findings) == ["copy of a file"]
+
+    def test_links_in_the_folders_of_parts_have_the_labels_of_what_they_link_to(self, tmp_path: Path) -> None:
+        root = tmp_path / "data"
+        for name, part in (("a", "train"), ("b", "val")):
+            png(root / "all" / f"{name}.png")
+            text(root / "all" / f"{name}.txt")
+            (root / part).mkdir()
+            (root / part / f"{name}.png").symlink_to(f"../all/{name}.png")
+        text(root / "data.yaml", "train: train\nval: val\nnames: [dent]")
+        assert boxes(convert([root], tmp_path / "out")) == {"train": {"a": 1}, "val": {"b": 1}}
+
     def test_two_voc_files_of_one_image(self, tmp_path: Path) -> None:
         pair(tmp_path, "a", [("dent", 1, 1, 9, 9)])
         pair(tmp_path, "b", [("dent", 1, 1, 9, 9)])
@@ -357,6 +377,17 @@ class TestYoloNames:
         text(tmp_path / "labels" / "a.txt")
         text(tmp_path / "data.yaml", "nc: 3\nnames: [dent]\n")
         assert kinds(yolo.scan([tmp_path]).findings) == ["class names differ"]
+
+    def test_an_empty_yaml_leaves_the_names_to_classes_txt(self, tmp_path: Path) -> None:
+        png(tmp_path / "images" / "a.png")
+        text(tmp_path / "labels" / "a.txt")
+        text(tmp_path / "data.yaml", "")
+        names = text(tmp_path / "classes.txt", "dent\n")
+        assert yolo.read(tmp_path).categories == ("dent",)
+        assert recognise([names]) == "yolo"
+        text(tmp_path / "data.yaml", "just words")
+        with pytest.raises(DataError, match="no list of class names"):
+            yolo.read(tmp_path)
 
     def test_names_that_are_no_words(self, tmp_path: Path) -> None:
         png(tmp_path / "images" / "a.png")
@@ -727,6 +758,11 @@ class TestCoco:
             assert boxes(done) == {"test": {"test": 1}, "train": {"train": 1}, "valid": {"valid": 1}}
             assert done.parts["train"].categories == ("dent",)
             assert kinds(done.findings, "note").count("category left out") == 3
+
+    def test_files_of_one_name_in_the_folders_of_parts(self, tmp_path: Path) -> None:
+        for folder in self.roboflow(tmp_path / "data"):
+            (folder / "_annotations.coco.json").rename(folder / "export.json")
+        assert sorted(convert([tmp_path / "data"], tmp_path / "out").parts) == ["test", "train", "valid"]
 
     def one(self, root: Path, *, name: str = "a.png", file: str = "all.json", **annotation: Any) -> Any:
         """The audit of a file with one annotation of an image of 100 x 80 pixels."""

@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..fileio import holds_keys, is_cut_short, kind, load_json, write_json
 from ..structures import Box, Dataset, Finding, Frame, Image, Xyxy
 from .image_finder import OUTSIDE, ImageFinder, UnusableNameError, about_names, none_found, not_named
-from .paths import files_below, natural_key, references, roots_of
+from .paths import files_below, is_inside, natural_key, references, roots_of
 from .reading import (
     DEFAULTS,
     PARTS,
@@ -90,7 +90,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     more = [*_files_left_out(whole, label_files), *not_named([entry.image.path for entry in reading.entries], whole)]
     reading = replace(reading, findings=(*reading.findings, *more))
     for folder in folders if reading.entries else ():
-        if not any(entry.image.path.is_relative_to(folder.resolve()) for entry in reading.entries):
+        if not any(is_inside(entry.image.path, [str(folder.resolve())]) for entry in reading.entries):
             useless = "no JSON file of COCO's shape in it, and none of the images that the others name"
             raise DataError(useless, where=folder, fix="check the path, or leave it out")
     return reading
@@ -155,11 +155,14 @@ def looks_like_coco(path: Path) -> bool:
 
 def _part_names(label_files: Sequence[Path]) -> list[str]:
     names = []
+    number = Counter(path.stem for path in label_files)
     for path in label_files:
         name = path.stem.removeprefix(_PREFIX) or path.stem
-        if path.stem.lower() in _GENERIC and (len(label_files) > 1 or path.parent.name.lower() in PARTS):
-            name = path.resolve().parent.name
-        names.append(name)
+        folder = path.resolve().parent.name
+        is_generic, is_of_part = path.stem.lower() in _GENERIC, folder.lower() in PARTS
+        is_one_of_several = is_generic and len(label_files) > 1
+        is_equal = number[path.stem] > 1 or is_generic
+        names.append(folder if is_one_of_several or (is_equal and is_of_part) else name)
     return names
 
 

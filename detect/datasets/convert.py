@@ -323,9 +323,9 @@ def _about_clipped(paths: Sequence[Path]) -> list[Finding]:
     if not paths:
         return []
     images = list(dict.fromkeys(paths))
-    boxes = "1 box" if len(paths) == 1 else f"{len(paths):,} boxes"
+    boxes, were = ("1 box", "was") if len(paths) == 1 else (f"{len(paths):,} boxes", "were")
     of = images[0].name if len(images) == 1 else f"{len(images):,} images"
-    message = f"{boxes} of {of} reached out of the image by a little and were clipped at its border"
+    message = f"{boxes} of {of} reached out of the image and {were} clipped at its border"
     return [Finding("boxes clipped", "note", images[0], message, images[1:])]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -22,6 +21,7 @@ from .reading import (
     clip_rounded,
     enclosing,
     enclosing_rotated,
+    has_root,
     local_name,
     number,
     parse,
@@ -32,17 +32,11 @@ from .reading import (
 )
 
 _FIX = "export the task as 'CVAT for images 1.1'"
-_ROOT = re.compile(rb"<annotations[\s>]")
-_HEAD = 4096  # bytes in which the outermost element of an XML file begins
 
 
 def looks_like_cvat(path: Path) -> bool:
     """Whether the outermost element of an XML file is CVAT's."""
-    try:
-        with path.open("rb") as file:
-            return path.is_file() and _ROOT.search(file.read(_HEAD).replace(b"\0", b"")) is not None
-    except OSError:  # the reader says why
-        return False
+    return has_root(path, "annotations")
 
 
 def read(path: Path) -> Dataset:

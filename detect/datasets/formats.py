@@ -112,12 +112,12 @@ def _formats_of(source: Path, sources: Sequence[Path]) -> list[str]:
     """The formats that a source has labels in, the one that is read first."""
     if source.is_file():
         suffix = source.suffix.lower()
-        if suffix == ".json":
+        if suffix == ".json" and not yolo.is_names_list(source):
             is_labelme = not coco.looks_like_coco(source) and labelme.looks_like_labelme(source)
             return ["labelme"] if is_labelme else [] if _unread(source) else ["coco"]
         if suffix == ".xml":
             return ["cvat"] if cvat.looks_like_cvat(source) else ["voc"]
-        return ["yolo"] if suffix in (".yaml", ".yml", ".data", ".names") else []
+        return ["yolo"] if suffix in (".yaml", ".yml", ".data", ".names") or yolo.is_names_list(source) else []
     below = [path for _, path in files_below(source, roots_of(sources)) if path.lower().endswith((".xml", ".json"))]
     xml = [Path(path) for path in below if path.lower().endswith(".xml")]
     json_files = [Path(path) for path in below if path.lower().endswith(".json")]

@@ -256,12 +256,14 @@ class FilePairs:
     Attributes:
         label_of: image -> its label file.
         images, labels: without a partner, in natural order.
+        copies: file -> the equal one that is used in its place.
         findings: about files that can't be told apart (errors), copies (warnings) and pictures left out (notes).
     """
 
     label_of: dict[Path, Path] = field(default_factory=dict)
     images: list[Path] = field(default_factory=list)
     labels: list[Path] = field(default_factory=list)
+    copies: dict[Path, Path] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -366,7 +368,8 @@ def _by_folder(
 
     twice = _with_two_labels(matched, left_labels, folders, only=len(images) == 1)
     for image, label in twice.items():
-        message = f"{image.name} has another label file, {matched.pop(image)}, which says something else; keep one"
+        first_label = matched.pop(image)
+        message = f"{image.name} has another label file, {first_label}, which says something else; keep one"
         pairs.findings.append(Finding("two label files", "error", label, message, (image,)))
     left_labels = _without(left_labels, twice.values())
 
@@ -407,12 +410,17 @@ def _without_copies(pairs: FilePairs, what: str, left: list[Path], known: Sequen
     if not left:
         return left
     used = known or left[:1]
-    copies = [path for path in left if path not in used and any(filecmp.cmp(path, one, shallow=False) for one in used)]
+    copies: dict[Path, Path] = {}
+    for path in left:
+        equal = next((one for one in used if path != one and filecmp.cmp(path, one, shallow=False)), None)
+        if equal is not None:
+            copies[path] = equal
     if not known and len(copies) < len(left) - 1:
         return left
     if copies:
+        pairs.copies |= copies
         message = f"the same {what} is in {len(copies) + 1} places; this one is used, remove the others"
-        pairs.findings.append(Finding("copy of a file", "warning", used[0], message, copies))
+        pairs.findings.append(Finding("copy of a file", "warning", used[0], message, [*copies]))
     return _without(left, copies)
 
 

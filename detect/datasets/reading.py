@@ -361,6 +361,7 @@ _DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[
 _DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
 _NO_TEXT = {"idna", "punycode", "raw_unicode_escape", "unicode_escape"}  # Python's own, some of them slow without bound
 _MOST_BYTES = 10_000_000  # some 30,000 objects; parsed, the worst of it takes 0.4 GB
+_HEAD = 4096  # bytes in which the outermost element begins
 _DEEPEST = 100  # levels; an annotation has four
 
 
@@ -397,6 +398,16 @@ def parse(path: Path, converted: Converted | None = None) -> Element:
     if converted is not None and recognised:
         converted.note_encoding(path, data)
     return root
+
+
+def has_root(path: Path, name: str) -> bool:
+    """Whether the outermost element of a file is called so in any capitals, as far as its first bytes show."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_HEAD).replace(b"\0", b"") if path.is_file() else b""
+    except OSError:  # the reader says why
+        return False
+    return re.search(rb"<(?:\w+:)?%s[\s>/]" % name.encode(), start, re.IGNORECASE) is not None
 
 
 def local_name(tag: object) -> str:

@@ -28,6 +28,7 @@ from .reading import (
     clip_rounded,
     enclosing,
     enclosing_rotated,
+    has_root,
     in_no_part,
     local_name,
     number,
@@ -47,8 +48,6 @@ from .reading import (
 
 
 IMAGES, ANNOTATIONS = "IMAGES", "ANNOTATIONS"
-_ROOT = re.compile(rb"<(?:\w+:)?annotation[\s>]", re.IGNORECASE)
-_HEAD = 4096  # bytes in which the outermost element begins
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MOST_LIST_BYTES = 50_000_000
 _OF_CLASS = re.compile(r".*\s[+-]?[01]")  # a line of dent_train.txt: whether an image has the class
@@ -96,11 +95,7 @@ class Origin:
 
 def looks_like_voc(path: Path) -> bool:
     """Whether the outermost element of an XML file is Pascal-VOC's, as far as its beginning shows."""
-    try:
-        with path.open("rb") as file:
-            return path.is_file() and _ROOT.search(file.read(_HEAD).replace(b"\0", b"")) is not None
-    except OSError:  # the reader says why
-        return False
+    return has_root(path, "annotation")
 
 
 def read(path: Path) -> Dataset:
@@ -131,7 +126,11 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     findings += [*pairs.findings, *_without_partner(pairs, options)]
     bare = pairs.images if options.allow_empty else []
     part_of_image, divided = _parts(
-        sources, images, {**pairs.label_of, **{path: path for path in bare}}, options, findings
+        sources,
+        [path for path in images if path not in pairs.copies],
+        {**pairs.label_of, **{path: path for path in bare}},
+        options,
+        findings,
     )
 
     converted = Converted()

@@ -131,6 +131,11 @@ def looks_like_yolo(folder: Path) -> bool:
     return (file is not None and in_labels) or any(map(is_label_text, texts))
 
 
+def is_names_list(path: Path) -> bool:
+    """Whether a file is called like one of class names, ``classes.txt`` say."""
+    return path.name.lower() in (*_NAME_LISTS, "notes.json")
+
+
 def has_names(folder: Path) -> bool:
     """Whether a folder has class names, or several of the folders in it have."""
     return _names_file(folder) is not None or bool(_names_files_below(folder))
@@ -253,7 +258,8 @@ def _other_names(about: Description) -> list[Finding]:
     """Warnings about files that give a class number of the data set another name."""
     findings = []
     if about.expected is not None and about.expected != len(about.names):
-        message = f"nc is {about.expected}, but {len(about.names)} classes are named; check that none is missing"
+        named = "1 class is" if len(about.names) == 1 else f"{len(about.names)} classes are"
+        message = f"it says {about.expected} classes, but {named} named; check that none is missing"
         findings.append(Finding("class names differ", "warning", about.file, message))
     files = _names_files_in(about.root) if about.file.is_file() else iter(())
     for file in files:
@@ -294,7 +300,10 @@ def _description(file: Path, root: Path) -> Description:
         raise DataError(f"the file can't be read ({error.strerror})", where=file, fix="check it") from None
     except yaml.YAMLError as error:
         raise DataError(f"the YAML can't be read ({_in_short(error)})", where=file, fix="correct it") from None
-    names = content.get("names") if isinstance(content, dict) else None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise DataError("it has no list of class names", where=file, fix="write the classes under `names:`")
+    names = content.get("names")
     if isinstance(names, dict):
         if set(names) != {str(i) for i in range(len(names))}:
             raise DataError("the numbers of its names are not 0, 1, 2, ...", where=file, fix="number them without gaps")
@@ -309,7 +318,7 @@ def _description(file: Path, root: Path) -> Description:
     parts = {key: _texts(content[key], key, file) for key in content if _is_part(key, content[key], found.root)}
     found.parts = {key: values for key, values in parts.items() if values}
     found.keypoints = _keypoints(content.get("kpt_shape"), file)
-    found.expected = int(count) if isinstance(count := content.get("nc"), str) and count.isdecimal() else None
+    found.expected = _count(content.get("nc"))
     return found
 
 
@@ -373,7 +382,13 @@ def _darknet(file: Path, root: Path) -> Description:
     if names is None:
         raise DataError(f"its file of class names, {name}, is not there", where=file, fix="put it beside this file")
     parts = {key: [value] for key, value in values.items() if key in PARTS and value}
-    return Description(file, _checked(_lines(names), names), root, parts=parts)
+    found = Description(file, _checked(_lines(names), names), root, parts=parts)
+    found.expected = _count(values.get("classes"))
+    return found
+
+
+def _count(text: Any) -> int | None:
+    return int(text) if isinstance(text, str) and text.isdecimal() else None
 
 
 def _studio_names(file: Path) -> list[str]:
@@ -412,7 +427,8 @@ def _scan_root(about: Description, options: ReadOptions, entries: list[Entry], f
     roots = [about.root, *about.more, *_roots_outside(about, places)]
     images, left_out = without_derived(walk(roots, SUFFIXES), roots)
     if not images:
-        raise DataError("no image below it", where=about.root, fix=f"put them into images/ beside {about.file.name}")
+        fix = f"name the folder of the images, too, or put them into images/ next to {about.file.name}"
+        raise DataError("no image below it", where=about.root, fix=fix)
     texts = [path for path in walk(roots, [".txt"]) if _may_be_label_file(path)]
     pairs = pair(images, texts, roots, sure=True)
     findings += [*left_out, *pairs.findings]
@@ -421,10 +437,13 @@ def _scan_root(about: Description, options: ReadOptions, entries: list[Entry], f
         findings += in_no_part([path for path in images if path not in parts], about.file.name)
     else:
         parts = {path: part_of(path, roots) for path in images}
-    doubtful = {path for finding in pairs.findings if finding.severity == "error" for path in _concerned(finding)}
+    for a_copy, other in pairs.copies.items():
+        if a_copy in parts and other in pairs.label_of and other not in parts:  # a link in the part's folder, say
+            pairs.label_of[a_copy] = pairs.label_of.pop(other)
+    settled = {*pairs.label_of, *pairs.images}
     converted = Converted()
     bare: list[Path] = []
-    chosen = [path for path in images if path in parts and path not in doubtful]
+    chosen = [path for path in images if path in parts and path in settled]
     for path in chosen:
         label_file = pairs.label_of.get(path)
         image = sized(path, options, findings, *([label_file] if label_file else []))
@@ -446,10 +465,6 @@ def _scan_root(about: Description, options: ReadOptions, entries: list[Entry], f
             message = "no image belongs to it; add the image or remove the file"
             findings.append(Finding("label file without image", severity, label_file, message))
     findings += [*without_labels(bare, len(chosen)), *converted.findings(about.file)]
-
-
-def _concerned(finding: Finding) -> tuple[Path, ...]:
-    return (finding.path, *finding.others)
 
 
 def _may_be_label_file(path: Path) -> bool:
