@@ -21,7 +21,7 @@ from detect.config.loading import load_config
 from detect.config.schema import ModelConfig
 from detect.errors import DetectError
 from detect.models.anchors import default_anchors
-from detect.models.cost import cost
+from detect.models.cost import model_cost
 from detect.models.faster_rcnn import build_detector, proposal_strides
 
 _CLASSES = 6
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("| configuration | parameters (M) | of the backbone (M) | multiply-adds (M) | time |")
     print("| --- | --- | --- | --- | --- |")
     for path, detector, mine in zip(args.configs, detectors, seconds):
-        whole = cost(detector, size_wh)
+        whole = model_cost(detector, size_wh)
         body = sum(p.numel() for p in detector.backbone.body.parameters())
         row = [path.name, f"{whole.parameters / 1e6:.2f}", f"{body / 1e6:.2f}", f"{whole.multiply_adds / 1e6:,.0f}"]
         print(f"| {' | '.join(row)} | {mine / seconds[0]:.2f} |")

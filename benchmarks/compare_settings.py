@@ -1,7 +1,7 @@
 r"""Judge trained detectors under other settings of what needs no training: suppression, proposals, thresholds.
 
     python benchmarks/compare_settings.py runs/mine=data/mine/val.json --set roi.nms_iou=0.4 \
-      --set roi.suppression=soft,roi.voting=true
+      --set roi.nms=gaussian,roi.box_voting=true
 
 Several RUN=LABELS are folds, each detector judged on its own: figures are means over them. Each line of the table is
 one --set, keys of the configuration's model section, against the settings that the detectors were trained with; the
@@ -33,7 +33,7 @@ _FIGURES = ("AP50", "AP", "AP75")
 
 
 def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
-    """The same weights in a detector with other settings, such as ``roi.suppression=soft,roi.nms_iou=0.6``.
+    """The same weights in a detector with other settings, such as ``roi.nms=gaussian,roi.nms_iou=0.6``.
 
     Raises:
         ConfigError: a setting that isn't one.

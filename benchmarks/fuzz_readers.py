@@ -237,12 +237,12 @@ def _checkpoints() -> list[bytes]:
 
     from detect.config.schema import ModelConfig
     from detect.models.anchors import default_anchors
-    from detect.models.checkpoint import SCHEMA, Detector
+    from detect.models.checkpoint import SCHEMA, DetectorSpec
 
     torch.manual_seed(0)
     small = {"stem": 8, "widths": (8, 8), "depths": (0, 1)}
     model = ModelConfig.model_validate({"backbone": small, "fpn": {"channels": 8}, "roi": {"fc_width": 16, "pool": 3}})
-    detector = Detector(model, ("dent", "ü"), 1, (0.4,), (0.2,), default_anchors(2, 5))
+    detector = DetectorSpec(model, ("dent", "ü"), 1, (0.4,), (0.2,), default_anchors(2, 5))
     file = io.BytesIO()
     told = {"categories": detector.categories, "channels": 1, "mean": (0.4,), "std": (0.2,), "shapes": detector.shapes}
     content = {"detector": {**told, "model": model.model_dump(mode="json"), "max_value": 4095}, "schema": SCHEMA}

@@ -71,12 +71,12 @@ def peak_kilobytes() -> int:
 def load(path: Path) -> None:
     """What ``detect train`` does before it reads pixels; prints what it took."""
     from detect.data.dataset import DetectionDataset, read_dataset
-    from detect.engine.data import refuse_errors
+    from detect.engine.data import check_labels
 
     before = peak_kilobytes()
     wall, processor = time.perf_counter(), time.process_time()
     records = read_dataset(path, role="data.train")
-    refuse_errors(records, path)
+    check_labels(records, path)
     images = DetectionDataset(records, channels=1)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     peak = peak_kilobytes()

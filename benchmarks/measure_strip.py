@@ -43,12 +43,12 @@ def write_weights(path: Path, side: int) -> None:
     """The default detector of six classes with random weights."""
     from detect.config.schema import ModelConfig
     from detect.models.anchors import default_anchors
-    from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+    from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
     from detect.models.faster_rcnn import proposal_strides
 
     model, names = ModelConfig(), tuple(f"class {i + 1}" for i in range(6))
     shapes = default_anchors(len(proposal_strides(model, 1)))
-    detector = Detector(model, names, 1, (0.5,), (0.1,), shapes, side=side)
+    detector = DetectorSpec(model, names, 1, (0.5,), (0.1,), shapes, side=side)
     save_checkpoint(path, Checkpoint(detector, detector.build().state_dict(), epoch=0))
 
 

@@ -63,12 +63,12 @@ def write_weights(path: Path, side: int) -> None:
     """The default detector of six classes with a memory, with random weights."""
     from detect.config.schema import ModelConfig
     from detect.models.anchors import default_anchors
-    from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+    from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
     from detect.models.faster_rcnn import proposal_strides
 
     model = ModelConfig.model_validate({"memory": {"kind": "gru"}})
     shapes = default_anchors(len(proposal_strides(model, 1)))
-    detector = Detector(model, tuple(f"class {i + 1}" for i in range(6)), 1, (0.5,), (0.1,), shapes, side=side)
+    detector = DetectorSpec(model, tuple(f"class {i + 1}" for i in range(6)), 1, (0.5,), (0.1,), shapes, side=side)
     save_checkpoint(path, Checkpoint(detector, detector.build().state_dict(), epoch=0))
 
 

@@ -17,8 +17,8 @@ from PIL import Image as Pillow
 from detect.images import Pixels
 from detect.serve.app import create_app
 from detect.serve.requests import Limits
-from detect.serve.server import listen, server_of
-from detect.serve.service import Model
+from detect.serve.server import listen, make_server
+from detect.serve.service import ServedModel
 from detect.structures import Detections
 
 CATEGORIES = ("bright", "dark")
@@ -101,9 +101,9 @@ class Client:
 def served(look: Any, *, limits: Limits | None = None, token: str | None = None) -> Iterator[Client]:
     """A server in a thread, stopped as a signal would."""
     limits = limits or Limits(timeout_s=20)
-    model = Model("known", CATEGORIES, THRESHOLDS, look)
+    model = ServedModel("known", CATEGORIES, THRESHOLDS, look)
     ready = Event()
-    server = server_of(create_app(model, limits, token=token), timeout_s=limits.timeout_s, say=ready.set)
+    server = make_server(create_app(model, limits, token=token), timeout_s=limits.timeout_s, say=ready.set)
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     thread = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

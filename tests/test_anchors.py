@@ -12,7 +12,14 @@ from torchvision.models.detection.image_list import ImageList
 
 from detect.datasets import voc
 from detect.errors import ConfigError
-from detect.models.anchors import ShapeAnchors, Shapes, best_possible_recall, default_anchors, fit_anchors, shape_iou
+from detect.models.anchors import (
+    AnchorShapes,
+    ShapeAnchorGenerator,
+    best_possible_recall,
+    default_anchors,
+    fit_anchors,
+    shape_iou,
+)
 from detect.models.faster_rcnn import check_anchors
 
 STRIDES = [4, 8, 16, 32]
@@ -78,10 +85,10 @@ def test_recall_of_no_boxes_is_no_number() -> None:
     assert np.isnan(best_possible_recall(np.zeros((0, 2)), default_anchors(4)))
 
 
-def anchors_of(side: int, shapes: Shapes, strides: list[int]) -> list[torch.Tensor]:
+def anchors_of(side: int, shapes: AnchorShapes, strides: list[int]) -> list[torch.Tensor]:
     """Anchors of two blank square images, level by level, each [height, width, anchors, 4]."""
     maps = [torch.zeros(2, 8, -(-side // s), -(-side // s)) for s in strides]
-    both = ShapeAnchors(shapes, strides)(ImageList(torch.zeros(2, 1, side, side), [(side, side)] * 2), maps)
+    both = ShapeAnchorGenerator(shapes, strides)(ImageList(torch.zeros(2, 1, side, side), [(side, side)] * 2), maps)
     assert len(both) == 2
     assert torch.equal(both[0], both[1])
     levels = both[0].split([m.shape[2] * m.shape[3] * len(shapes[0]) for m in maps])
@@ -102,12 +109,12 @@ def test_anchors_sit_on_the_centre_of_their_cell_at_the_true_stride(side: int) -
 
 def test_maps_finer_than_the_strides_have_no_anchors() -> None:
     maps = [torch.zeros(1, 8, side, side) for side in (16, 8, 4)]
-    (found,) = ShapeAnchors([[(9.0, 9.0)]] * 2, [8, 16])(ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps)
+    (found,) = ShapeAnchorGenerator([[(9.0, 9.0)]] * 2, [8, 16])(ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps)
     assert (
         found.tolist()
-        == ShapeAnchors([[(9.0, 9.0)]] * 2, [8, 16])(ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps[1:])[
-            0
-        ].tolist()
+        == ShapeAnchorGenerator([[(9.0, 9.0)]] * 2, [8, 16])(
+            ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps[1:]
+        )[0].tolist()
     )
     assert len(found) == 8 * 8 + 4 * 4
 
@@ -131,7 +138,7 @@ def test_anchors_run_in_the_order_of_the_heads_outputs() -> None:
         ([[(8, 8)], [(8, 0)], [(8, 8)], [(8, 8)]], "an anchor has a side that is not positive"),
     ],
 )
-def test_anchors_that_do_not_fit_the_levels_are_refused(shapes: Shapes, message: str) -> None:
+def test_anchors_that_do_not_fit_the_levels_are_refused(shapes: AnchorShapes, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_anchors(shapes, STRIDES)
 

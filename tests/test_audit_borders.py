@@ -12,7 +12,7 @@ import pytest
 from detect.datasets import coco
 from detect.datasets.audit import SHORT, BorderCounts, border_counts, check_borders, stops_short
 from detect.datasets.convert import audit_sources
-from detect.engine.data import warnings_about
+from detect.engine.data import audit_warnings
 from detect.images import write_image
 from detect.structures import Box, Dataset, Image, Xyxy
 
@@ -147,5 +147,5 @@ class TestAudit:
 
     def test_a_training_that_knows_says_nothing_more_of_it(self, tmp_path: Path) -> None:
         labels = self.written(tmp_path, "a", defects(250, by=(-1, -1)))
-        assert SHORT in warnings_about(labels, None, 250)[0]
-        assert warnings_about(labels, None, 250, offset_told=True) == []
+        assert SHORT in audit_warnings(labels, None, 250)[0]
+        assert audit_warnings(labels, None, 250, offset_known=True) == []

@@ -23,8 +23,8 @@ from detect.models.anchors import default_anchors
 from detect.models.backbones import build_backbone, load_pretrained
 from detect.models.backbones.base import Backbone
 from detect.models.backbones.recurrent_conv import RecurrentConv, RecurrentConvLayer, widths_without_recurrence
-from detect.models.backbones.torchvision import Torchvision, dissect
-from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.models.backbones.torchvision import Torchvision, find_feature_stages
+from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.models.faster_rcnn import proposal_strides
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -68,7 +68,7 @@ def test_maps_have_the_promised_sizes_rounded_up(kind: str, in_channels: int) ->
 def test_a_detector_trains_all_its_parts_and_survives_its_checkpoint(kind: str, tmp_path: Path) -> None:
     model = model_config(backbone=KINDS[kind])
     shapes = default_anchors(len(proposal_strides(model, 1)), 2)
-    description = Detector(model, ("bright", "dark"), 1, (0.5,), (0.2,), shapes)
+    description = DetectorSpec(model, ("bright", "dark"), 1, (0.5,), (0.2,), shapes)
     detector = description.build()
     train_one_step(detector)
     save_checkpoint(tmp_path / "last.pt", Checkpoint(description, detector.state_dict(), 1))
@@ -190,7 +190,7 @@ class TestRecurrentConv:
 
 class TestTorchvision:
     def test_maps_are_the_outputs_of_the_stages(self) -> None:
-        stages = dissect("resnet18").stages
+        stages = find_feature_stages("resnet18").stages
         assert [(stage.stride, stage.channels) for stage in stages] == [(4, 64), (8, 128), (16, 256), (32, 512)]
         network = torchvision.models.resnet18(weights=None).eval()
         backbone = Torchvision(3, "resnet18").eval()
@@ -206,8 +206,8 @@ class TestTorchvision:
 
     @torch.no_grad()
     def test_networks_that_round_down_get_their_images_padded(self) -> None:
-        assert dissect("resnet18").rounds_up
-        assert not dissect("vgg11").rounds_up
+        assert find_feature_stages("resnet18").rounds_up
+        assert not find_feature_stages("vgg11").rounds_up
         backbone, images = Torchvision(1, "vgg11").eval(), torch.rand(1, 1, 72, 77)
         larger = torch.zeros(1, 1, 96, 96)
         larger[:, :, :72, :77] = images
@@ -279,7 +279,7 @@ class TestWeights:
 
     def test_a_checkpoint_does_not_need_the_file_again(self, file: Path, tmp_path: Path) -> None:
         model = model_config(backbone={"name": "torchvision", "weights": str(file)})
-        description = Detector(model, ("bright", "dark"), 1, (0.5,), (0.2,), default_anchors(4, 2))
+        description = DetectorSpec(model, ("bright", "dark"), 1, (0.5,), (0.2,), default_anchors(4, 2))
         detector = description.build()
         load_pretrained(detector.backbone.body, model.backbone)
         save_checkpoint(tmp_path / "last.pt", Checkpoint(description, detector.state_dict(), 1))
@@ -346,4 +346,4 @@ def of_config(name: str) -> nn.Module:
     """The detector of a configuration that comes along."""
     model = load_config(CONFIGS / f"{name}.yaml").model
     shapes = default_anchors(len(proposal_strides(model, 1)), model.anchors.per_level)
-    return Detector(model, tuple("abcdef"), 1, (0.5,), (0.2,), shapes).build()
+    return DetectorSpec(model, tuple("abcdef"), 1, (0.5,), (0.2,), shapes).build()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from detect.data.dataset import DetectionDataset, read_dataset
 from detect.engine import steps as bad_steps
-from detect.engine.steps import BadSteps, LossWatch, Moment
+from detect.engine.steps import BadStepHandler, LossMonitor, StepIndex
 from detect.engine.trainer import train
 from detect.errors import DivergenceError
 from detect.images import read_image
@@ -59,15 +59,15 @@ def config_of(data: Path, run: Path, **train_section: Any) -> Any:
 
 
 class TestLossWatch:
-    def watch(self, losses: list[float], absurd: float | None = 20) -> LossWatch:
-        watch = LossWatch(absurd)
+    def watch(self, losses: list[float], max_ratio: float | None = 20) -> LossMonitor:
+        watch = LossMonitor(max_ratio)
         for loss in losses:
-            watch.learned({"loss": loss})
+            watch.record({"loss": loss})
         return watch
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_what_is_no_number_is_a_fault_from_the_first_step_on(self, value: float) -> None:
-        fault = LossWatch(None).fault({"loss_a": 1.0, "loss_b": value, "loss_c": value})
+        fault = LossMonitor(None).fault({"loss_a": 1.0, "loss_b": value, "loss_c": value})
         assert fault == "loss_b, loss_c is no finite number"
 
     def test_an_absurd_loss_is_held_against_the_median(self) -> None:
@@ -88,11 +88,11 @@ class TestLossWatch:
     def test_the_first_steps_and_no_limit_let_all_numbers_pass(self) -> None:
         assert self.watch([1.0] * 9).fault({"a": 1e9}) is None
         assert self.watch([1.0] * 10).fault({"a": 1e9}) is not None
-        assert self.watch([1.0] * 10, absurd=None).fault({"a": 1e9}) is None
+        assert self.watch([1.0] * 10, max_ratio=None).fault({"a": 1e9}) is None
 
     def test_it_goes_on_from_its_state(self) -> None:
         watch = self.watch([3.0] * 200)
-        assert LossWatch(20, watch.state()).fault({"a": 61.0}) == watch.fault({"a": 61.0}) is not None
+        assert LossMonitor(20, watch.state()).fault({"a": 61.0}) == watch.fault({"a": 61.0}) is not None
 
 
 class TestStop:
@@ -130,7 +130,7 @@ class TestStop:
         spoil(monkeypatch, huge, lambda step: step == 11)
         with pytest.raises(DivergenceError, match=r"the loss is 1e\+06, \d+ times what is usual \(most of it loss_c"):
             train(config_of(data, tmp_path / "run"))
-        train(config_of(data, tmp_path / "other", absurd_loss=None))  # an eleventh step comes no more
+        train(config_of(data, tmp_path / "other", max_loss_ratio=None))  # an eleventh step comes no more
 
     def test_a_full_disk_does_not_hide_the_reason(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -180,14 +180,14 @@ class TestSkip:
     def test_too_many_in_a_row_stop_it(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         spoil(monkeypatch, no_number, lambda step: step > 3)
         with pytest.raises(DivergenceError, match=r"4 steps in a row can't be learned from, the last: loss_box_reg"):
-            train(config_of(data, tmp_path / "run", on_bad_step="skip", skips_in_a_row=3))
+            train(config_of(data, tmp_path / "run", on_bad_step="skip", max_consecutive_skips=3))
 
     def test_an_epoch_of_nothing_else_stops_it(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spoil(monkeypatch, no_number, lambda step: True)
         with pytest.raises(DivergenceError, match="no step of epoch 1 could be learned from"):
-            train(config_of(data, tmp_path / "run", on_bad_step="skip", skips_in_a_row=99))
+            train(config_of(data, tmp_path / "run", on_bad_step="skip", max_consecutive_skips=99))
 
     def test_a_stopped_run_is_resumed_with_skipping_and_an_interrupted_one_exactly(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -211,16 +211,16 @@ class TestSkip:
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
 
     def test_the_disk_is_not_filled(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bad_steps, "_KEPT", 2)
+        monkeypatch.setattr(bad_steps, "_MAX_SAVED_BATCHES", 2)
         spoil(monkeypatch, no_number, lambda step: step % 2 == 0)
         said: list[str] = []
-        meet = BadSteps.meet
+        meet = BadStepHandler.handle
 
-        def heard(self: BadSteps, reason: str, batch: Any, moment: Moment) -> None:
+        def heard(self: BadStepHandler, reason: str, batch: Any, moment: StepIndex) -> None:
             self._say = said.append
             meet(self, reason, batch, moment)
 
-        monkeypatch.setattr(BadSteps, "meet", heard)
+        monkeypatch.setattr(BadStepHandler, "handle", heard)
         run = train(config_of(data, tmp_path / "run", on_bad_step="skip", epochs=2))
         assert len(list((run / "bad_steps").glob("*.pt"))) == 2
         assert "bad_steps holds 2 already" in said[-1]
@@ -240,9 +240,9 @@ def test_all_shares_of_a_batch_are_named_and_saved(data: Path, tmp_path: Path, m
         )
         for i in (0, 1)
     ]
-    gather = BadSteps(tmp_path, images, World(), action="stop", in_a_row=1, say=print)
+    gather = BadStepHandler(tmp_path, images, World(), action="stop", max_consecutive=1, say=print)
     shares = [(part.images, part.targets, *gather._files(part)) for part in parts]
-    monkeypatch.setattr(World, "gathered", lambda self, value: shares)
+    monkeypatch.setattr(World, "all_gather", lambda self, value: shares)
     with pytest.raises(DivergenceError, match=r"on train_00\.bmp, train_01\.bmp \(with train_09\.bmp\); the batch"):
-        gather.meet("reason", parts[0], Moment(1, 1))
+        gather.handle("reason", parts[0], StepIndex(1, 1))
     assert len(torch.load(tmp_path / "bad_steps" / "epoch1_step1.pt")["images"]) == 2

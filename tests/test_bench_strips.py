@@ -44,7 +44,7 @@ from detect.datasets import coco
 from detect.evaluation.summary import average_precision
 from detect.images import write_image
 from detect.inference.predictor import Predictor
-from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
 from detect.structures import Box, Dataset, Detections, Frame, Image
 
 Detect = Callable[..., Outcome]
@@ -292,8 +292,8 @@ def test_deep_frames_are_seen_on_the_scale_of_the_training(
     for module, name in (
         ("detect.inference.stream", "unit_range"),
         ("detect.inference.detection", "unit_range"),
-        ("detect.benchmark.strips_watching", "motion_between"),
-        ("detect.benchmark.strips", "motion_between"),
+        ("detect.benchmark.strips_watching", "estimate_motion"),
+        ("detect.benchmark.strips", "estimate_motion"),
     ):
         use = getattr(import_module(module), name)
 
@@ -321,7 +321,7 @@ def write_run(
     tree = {**TINY_MODEL, "roi": {**TINY_MODEL["roi"], "score_threshold": 0.0, "max_detections": 10}}
     model = ModelConfig.model_validate(tree | ({"memory": memory} if memory else {}))
     shapes = [[(12.0, 12.0), (24.0, 12.0)]] * 4
-    detector = Detector(model, categories, 1, (0.5,), (0.2,), shapes, max_value)
+    detector = DetectorSpec(model, categories, 1, (0.5,), (0.2,), shapes, max_value)
     torch.manual_seed(seed)
     folder.mkdir(parents=True)
     save_checkpoint(folder / "last.pt", Checkpoint(detector, detector.build().state_dict(), epoch=3))

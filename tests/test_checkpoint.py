@@ -14,14 +14,14 @@ from tiny import TINY_MODEL
 from detect.config.schema import ModelConfig
 from detect.errors import CheckpointError
 from detect.models.anchors import default_anchors
-from detect.models.checkpoint import Checkpoint, Detector, find_checkpoint, load_checkpoint, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, find_checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     """A gray detector of three categories with random weights."""
     torch.manual_seed(0)
-    detector = Detector(
+    detector = DetectorSpec(
         model=ModelConfig.model_validate({**TINY_MODEL, "input_size": 48}),
         categories=("crazing", "Kratzer ü", "表面"),
         channels=1,

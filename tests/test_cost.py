@@ -7,7 +7,7 @@ from tiny import TINY_MODEL
 
 from detect.config.schema import ModelConfig
 from detect.models.anchors import default_anchors
-from detect.models.cost import cost
+from detect.models.cost import model_cost
 from detect.models.faster_rcnn import build_detector
 
 
@@ -28,13 +28,13 @@ def test_multiply_adds_are_those_counted_by_hand() -> None:
     pyramid = cells[4] * (8 * 16 + 9 * 16 * 16) + cells[8] * (16 * 16 + 9 * 16 * 16)
     proposals = (cells[4] + cells[8]) * (9 * 16 * 16 + 16 * 2 + 16 * 8)
     head = 20 * (9 * 9 * 16 * 16 + 9 * 16 * 32 + 32 * 32 + 32 * 3 + 32 * 4)
-    assert cost(detector, (64, 40)).multiply_adds == stem + first + second + pyramid + proposals + head
+    assert model_cost(detector, (64, 40)).multiply_adds == stem + first + second + pyramid + proposals + head
 
 
 def test_every_parameter_is_counted_and_the_detector_stays_as_it_was() -> None:
     detector = build(backbone=TWO_STAGES).train()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    found = cost(detector, (64, 64))
+    found = model_cost(detector, (64, 64))
     assert found.parameters == sum(p.numel() for p in detector.parameters())
     assert detector.training
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
@@ -42,8 +42,8 @@ def test_every_parameter_is_counted_and_the_detector_stays_as_it_was() -> None:
 
 def test_a_larger_image_costs_more_unless_it_is_resized() -> None:
     assert (
-        cost(build(backbone=TWO_STAGES), (128, 64)).multiply_adds
-        > cost(build(backbone=TWO_STAGES), (64, 64)).multiply_adds
+        model_cost(build(backbone=TWO_STAGES), (128, 64)).multiply_adds
+        > model_cost(build(backbone=TWO_STAGES), (64, 64)).multiply_adds
     )
     resized = build(backbone=TWO_STAGES, input_size=32)
-    assert cost(resized, (64, 64)) == cost(resized, (128, 128)) == cost(resized, (32, 32))
+    assert model_cost(resized, (64, 64)) == model_cost(resized, (128, 128)) == model_cost(resized, (32, 32))

@@ -18,9 +18,9 @@ from tiny_detector import model_config, tiny_detector
 from torch import nn
 
 from detect.config.loading import parse_config
-from detect.data.dataset import DetectionDataset, depth_in_words, unit_range
+from detect.data.dataset import DetectionDataset, describe_bit_depth, unit_range
 from detect.data.loader import to_tensor
-from detect.data.motion import motion_between
+from detect.data.motion import estimate_motion
 from detect.datasets import coco
 from detect.datasets.audit import check_depth
 from detect.datasets.duplicates import Fingerprint
@@ -30,7 +30,7 @@ from detect.evaluation.summary import judge
 from detect.images import likely_white, read_image, write_image
 from detect.inference.predictor import Predictor
 from detect.models.checkpoint import load_checkpoint
-from detect.models.faster_rcnn import DeepConv2d, keep_depth
+from detect.models.faster_rcnn import HighPrecisionConv2d, use_high_precision_stem
 from detect.structures import Box, Dataset, Image
 from detect.synthetic.corruptions import corrupt
 from detect.visualize import to_uint8
@@ -180,7 +180,7 @@ class TestTheScale:
         detector = load_checkpoint(trained).detector
         assert detector.max_value == WHITE
         first = next(part for part in detector.build().backbone.modules() if isinstance(part, nn.Conv2d))
-        assert isinstance(first, DeepConv2d)
+        assert isinstance(first, HighPrecisionConv2d)
 
     def test_white_is_one(self) -> None:
         deep = np.array([[0, 4095, 65535]], np.uint16)
@@ -197,13 +197,13 @@ class TestTheScale:
         assert likely_white(brightest) == white
 
     def test_is_said_and_doubted_where_bits_are_left_over(self) -> None:
-        said, warning = depth_in_words(4000, None)
+        said, warning = describe_bit_depth(4000, None)
         assert said == "16-bit images: black is 0 and white 65,535 (the whole depth)"
         assert warning is not None
         assert "a camera of 12 bits" in warning
         assert "data.max_value=4095" in warning
-        assert depth_in_words(4000, 4095) == ("16-bit images: black is 0 and white 4,095 (data.max_value)", None)
-        assert depth_in_words(40_000, None)[1] is None
+        assert describe_bit_depth(4000, 4095) == ("16-bit images: black is 0 and white 4,095 (data.max_value)", None)
+        assert describe_bit_depth(40_000, None)[1] is None
 
     def test_the_audit_notes_it_over_all_images(self, tmp_path: Path) -> None:
         images = [Image(tmp_path / f"{i}.png", 8, 8) for i in range(3)]
@@ -227,10 +227,10 @@ class TestTheScale:
         rng = np.random.default_rng(0)
         strip = np.kron(rng.integers(60, 200, (60, 40)), np.ones((4, 4)))
         before, after = strip[:160], strip[12:172]
-        told = motion_between(before.astype(np.uint8), after.astype(np.uint8))
+        told = estimate_motion(before.astype(np.uint8), after.astype(np.uint8))
         assert told == pytest.approx((0, -12), abs=0.5)
         deep = [(each * 16).astype(np.uint16) for each in (before, after)]
-        assert motion_between(*deep, 4080) == pytest.approx(told, abs=0.01)
+        assert estimate_motion(*deep, 4080) == pytest.approx(told, abs=0.01)
 
     def test_corruption_takes_it_for_white(self) -> None:
         dark = np.full((32, 32), 400, np.uint16)
@@ -252,7 +252,7 @@ class TestTheFirstConvolution:
         plain = nn.Conv2d(1, 4, 3)
         deep = nn.Conv2d(1, 4, 3)
         deep.load_state_dict(plain.state_dict())
-        deep.__class__ = DeepConv2d
+        deep.__class__ = HighPrecisionConv2d
         ramp = torch.linspace(-2, 2, 64)[None, None, None].repeat(1, 1, 64, 1)
         marked = ramp.clone()
         marked[..., 20:40, 20:40] += 2e-4  # of 16 bits, a few gray levels of an image that uses them all
@@ -267,9 +267,9 @@ class TestTheFirstConvolution:
     def test_in_two_parts_is_the_same(self) -> None:
         torch.manual_seed(0)
         conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-        conv.__class__ = DeepConv2d
+        conv.__class__ = HighPrecisionConv2d
         images = torch.randn(2, 3, 33, 41)
-        torch.testing.assert_close(conv.in_two(images), conv(images), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(conv.split_forward(images), conv(images), atol=1e-5, rtol=1e-5)
 
     @pytest.mark.parametrize("name", ["csp", "plain3", "recurrent_conv"])
     def test_of_every_backbone_keeps_its_weights(self, name: str) -> None:
@@ -278,10 +278,10 @@ class TestTheFirstConvolution:
         before = detector.state_dict()
         image = torch.rand(1, 64, 64)
         expected = detector([image])[0]["scores"]
-        keep_depth(detector)
+        use_high_precision_stem(detector)
         assert detector.state_dict().keys() == before.keys()
         torch.testing.assert_close(detector([image])[0]["scores"], expected)
-        assert sum(isinstance(part, DeepConv2d) for part in detector.modules()) == 1
+        assert sum(isinstance(part, HighPrecisionConv2d) for part in detector.modules()) == 1
 
     def test_what_a_kind_of_convolution_computes_itself_stays(self) -> None:
         class Standardised(nn.Conv2d):
@@ -305,12 +305,12 @@ class TestTheFirstConvolution:
             setattr(parent, place.rpartition(".")[2], own)
             images = torch.randn(2, 1, 32, 40)
             expected = own(images)
-            keep_depth(detector)
-            keep_depth(detector)  # twice is once
+            use_high_precision_stem(detector)
+            use_high_precision_stem(detector)  # twice is once
             assert isinstance(own, kind)
-            assert isinstance(own, DeepConv2d)
+            assert isinstance(own, HighPrecisionConv2d)
             torch.testing.assert_close(own(images), expected)
-            torch.testing.assert_close(own.in_two(images), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(own.split_forward(images), expected, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(copy.deepcopy(own)(images), expected)
 
     def test_a_parametrised_weight_stays_parametrised(self) -> None:
@@ -319,14 +319,14 @@ class TestTheFirstConvolution:
         nn.utils.parametrizations.weight_norm(first)
         images = torch.randn(1, 1, 32, 32)
         expected = first(images)
-        keep_depth(detector)
+        use_high_precision_stem(detector)
         torch.testing.assert_close(first(images), expected)
 
     def test_of_the_light_backbone_too(self) -> None:
         light = {"stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
         detector = tiny_detector(memory=model_config(memory={"light": light}).memory)
-        keep_depth(detector)
-        assert sum(isinstance(part, DeepConv2d) for part in detector.modules()) == 2
+        use_high_precision_stem(detector)
+        assert sum(isinstance(part, HighPrecisionConv2d) for part in detector.modules()) == 2
 
 
 def test_a_spread_below_a_gray_level_is_no_division_by_nothing(tmp_path: Path) -> None:

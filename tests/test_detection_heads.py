@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou
 
-from detect.models.cost import cost
-from detect.models.nms import box_voting, class_overlaps, postprocess_detections, soft_nms
+from detect.models.cost import model_cost
+from detect.models.nms import box_voting, pairwise_iou, postprocess_detections, soft_nms
 from detect.models.roi_heads import RoIOutput, stage_losses
 
 
@@ -42,8 +42,8 @@ def test_a_single_look_gives_torchvisions_detections(counts: list[int], spread: 
     expected = zip(*RoIHeads.postprocess_detections(model, *given))
     seen = RoIOutput(logits, offsets, None)
     moved = model.box_coder.decode_single(offsets, torch.cat(proposals)).split(counts)
-    scores = model.scores_of(seen).split(counts)
-    rules = {"least": 0.05, "nms_iou": model.nms_thresh, "most": 15}
+    scores = model.class_scores(seen).split(counts)
+    rules = {"score_thresh": 0.05, "nms_thresh": model.nms_thresh, "detections_per_img": 15}
     for (boxes, wanted_scores, labels), *ours in zip(expected, moved, scores, shapes):
         found = postprocess_detections(*ours, **rules)
         assert torch.equal(found["boxes"], boxes)
@@ -70,32 +70,34 @@ class TestQuality:
     def test_it_is_taught_the_iou_of_the_boxes_found(self) -> None:
         """Proposals left where they are meet their objects with IoU 1 and 1/2; background teaches nothing."""
         logits = torch.tensor([3.0, 0.0, -9.0], requires_grad=True)
-        loss = self.losses(logits, torch.zeros(3, 4))["loss_quality"]
+        loss = self.losses(logits, torch.zeros(3, 4))["loss_iou"]
         loss.backward()
         slope = torch.tensor([torch.sigmoid(torch.tensor(3.0)) - 1, 0.5 - 0.5, 0]) / 2
         torch.testing.assert_close(logits.grad, slope)
 
     def test_boxes_learn_nothing_from_it(self) -> None:
         offsets = torch.zeros(3, 4, requires_grad=True)
-        self.losses(torch.zeros(3, requires_grad=True), offsets)["loss_quality"].backward()
+        self.losses(torch.zeros(3, requires_grad=True), offsets)["loss_iou"].backward()
         assert offsets.grad is None or not offsets.grad.any()
 
     def test_scores_are_weighed_with_it(self) -> None:
         seen = RoIOutput(torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1))
-        torch.testing.assert_close(heads(quality_weight=0.25).scores_of(seen), torch.full((1, 2), 3**-0.75 * 2**-0.25))
-        assert heads().box_predictor.quality is None, "nothing is foreseen unless it counts"
+        torch.testing.assert_close(
+            heads(iou_score_weight=0.25).class_scores(seen), torch.full((1, 2), 3**-0.75 * 2**-0.25)
+        )
+        assert heads().box_predictor.iou_score is None, "nothing is foreseen unless it counts"
 
 
 class TestRefinement:
     def test_every_stage_learns_and_is_counted(self) -> None:
-        roi = {**TINY_MODEL["roi"], "stages": 3, "quality_weight": 0.5}
+        roi = {**TINY_MODEL["roi"], "stages": 3, "iou_score_weight": 0.5}
         model = tiny_detector(roi=roi)
         train_one_step(model)
         target = {"boxes": torch.tensor([[4.0, 4, 40, 30]]), "labels": torch.tensor([1])}
         nothing = {"boxes": torch.zeros(0, 4), "labels": target["labels"][:0]}
         losses = model([torch.rand(1, 64, 64)] * 2, [target, nothing])
-        assert {"loss_box_reg", "loss_box_reg_2", "loss_box_reg_3", "loss_quality_3"} <= set(losses)
-        one, three = (cost(each, (64, 64)).multiply_adds for each in (tiny_detector(), model))
+        assert {"loss_box_reg", "loss_box_reg_2", "loss_box_reg_3", "loss_iou_3"} <= set(losses)
+        one, three = (model_cost(each, (64, 64)).multiply_adds for each in (tiny_detector(), model))
         proposals = TINY_MODEL["rpn"]["proposals_test"]
         look = 16 * 16 * 9 * 9 + 16 * 9 * 32 + 32 * 32 + 32 * 3 + 32 * 4
         assert three - one == proposals * (2 * look + 3 * 32)
@@ -123,7 +125,7 @@ class TestRefinement:
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 16], [0, 0, 10, 18], [30, 30, 40, 40]])
         target = {"boxes": torch.tensor([[0.0, 0, 10, 10]]), "labels": torch.tensor([2])}
         model = heads()
-        (labels,), (wanted,) = model._assigned([boxes], [target], least=0.6)
+        (labels,), (wanted,) = model._assign_targets([boxes], [target], iou_thresh=0.6)
         assert labels.tolist() == [2, 2, 0, 0]
         back = model.box_coder.decode_single(wanted, boxes)
         torch.testing.assert_close(box_iou(back, target["boxes"])[:, 0], torch.ones(4))
@@ -141,37 +143,46 @@ class TestSoftSuppression:
         return torch.where(open_, left, found)
 
     @pytest.mark.parametrize("picks", [5, 25, 40])
-    @pytest.mark.parametrize(("suppression", "power", "scale"), [("soft", 2, 0.5), ("steep", 4, 0.12)])
+    @pytest.mark.parametrize(("nms_method", "power", "scale"), [("gaussian", 2, 0.5), ("super_gaussian", 4, 0.12)])
     def test_scores_are_those_of_the_paper_in_every_class(
-        self, suppression: Literal["soft", "steep"], power: int, scale: float, picks: int
+        self, nms_method: Literal["gaussian", "super_gaussian"], power: int, scale: float, picks: int
     ) -> None:
         boxes, scores = some_boxes(25), torch.rand(25, 3)
         scores[:, 2] = 0
-        found = soft_nms(class_overlaps(boxes), scores, suppression, picks=picks)
+        found = soft_nms(pairwise_iou(boxes), scores, nms_method, max_picks=picks)
         for number in range(3):
             torch.testing.assert_close(found[:, number], self.one_class(boxes, scores[:, number], picks, power, scale))
 
     def test_scores_above_the_least_are_exact_and_others_stay_below_it(self) -> None:
         boxes, scores = some_boxes(40), torch.rand(40, 2)
-        exact, quick = soft_nms(class_overlaps(boxes), scores), soft_nms(class_overlaps(boxes), scores, least=0.2)
+        exact, quick = soft_nms(pairwise_iou(boxes), scores), soft_nms(pairwise_iou(boxes), scores, score_thresh=0.2)
         assert torch.equal(exact > 0.2, quick > 0.2)
         assert torch.equal(exact[exact > 0.2], quick[exact > 0.2])
 
     def test_the_second_reading_of_a_place_stays_with_a_lower_score(self) -> None:
         boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 30], [50, 50, 60, 60]])
         scores = torch.tensor([[0.9], [0.8], [0.3]])
-        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10}
+        rules = {"score_thresh": 0.05, "nms_thresh": 0.5, "detections_per_img": 10}
         hard = postprocess_detections(boxes, scores, (64, 64), **rules)
         assert hard["scores"].tolist() == pytest.approx([0.9, 0.3])
-        for suppression, left in (("soft", math.exp(-(0.75**2) / 0.5)), ("steep", math.exp(-(0.75**4) / 0.12))):
-            found = postprocess_detections(boxes, scores, (64, 64), suppression=suppression, **rules)
+        for nms_method, left in (
+            ("gaussian", math.exp(-(0.75**2) / 0.5)),
+            ("super_gaussian", math.exp(-(0.75**4) / 0.12)),
+        ):
+            found = postprocess_detections(boxes, scores, (64, 64), nms_method=nms_method, **rules)
             assert found["scores"].tolist() == pytest.approx([0.9, 0.3, 0.8 * left])
             assert torch.equal(found["boxes"], boxes[[0, 2, 1]])
 
-    @pytest.mark.parametrize("suppression", ["hard", "soft", "steep"])
+    @pytest.mark.parametrize("nms_method", ["hard", "gaussian", "super_gaussian"])
     @pytest.mark.parametrize("voting", [False, True])
-    def test_nothing_found_is_no_trouble(self, suppression: str, voting: bool) -> None:
-        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10, "suppression": suppression, "voting": voting}
+    def test_nothing_found_is_no_trouble(self, nms_method: str, voting: bool) -> None:
+        rules = {
+            "score_thresh": 0.05,
+            "nms_thresh": 0.5,
+            "detections_per_img": 10,
+            "nms_method": nms_method,
+            "voting": voting,
+        }
         for boxes, scores in ((torch.zeros(0, 4), torch.zeros(0, 2)), (some_boxes(3), torch.full((3, 2), 0.01))):
             found = postprocess_detections(boxes, scores, (64, 64), **rules)
             assert [len(found[key]) for key in ("boxes", "labels", "scores")] == [0, 0, 0]
@@ -182,14 +193,14 @@ class TestVoting:
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 3]])
         scores = torch.tensor([[0.6, 0.0], [0.3, 0.5], [0.9, 0.5]])
         near = math.exp(-((1 - 0.8) ** 2) / 0.1)  # the third overlaps the first by 0.3: it has no say
-        found = box_voting(boxes, class_overlaps(boxes), scores)
+        found = box_voting(boxes, pairwise_iou(boxes), scores)
         bottom = (0.6 * 10 + 0.3 * near * 8) / (0.6 + 0.3 * near)
         torch.testing.assert_close(found[0, 0], torch.tensor([0, 0, 10, bottom]))
         torch.testing.assert_close(found[1, 1], boxes[1])  # in the second class, the first box has no score
 
     def test_what_is_suppressed_has_voted(self) -> None:
         boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 30]])
-        rules = {"least": 0.05, "nms_iou": 0.5, "most": 10}
+        rules = {"score_thresh": 0.05, "nms_thresh": 0.5, "detections_per_img": 10}
         found = postprocess_detections(boxes, torch.tensor([[0.9], [0.8]]), (64, 64), voting=True, **rules)
         assert found["scores"].tolist() == pytest.approx([0.9])
         assert 30 < float(found["boxes"][0, 3]) < 40

@@ -19,7 +19,7 @@ from tiny import tiny_config, write_tiny
 
 from detect.cli import train as processes
 from detect.config.loading import to_yaml
-from detect.data.loader import EpochSampler
+from detect.data.loader import EpochBatchSampler
 from detect.engine.run_folder import RunLock
 from detect.errors import ConfigError
 from detect.models.checkpoint import load_checkpoint
@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
-    alone = EpochSampler(22, 8, seed=5)
-    world = [EpochSampler(22, 8, seed=5, share=(rank, 4)) for rank in range(4)]
+    alone = EpochBatchSampler(22, 8, seed=5)
+    world = [EpochBatchSampler(22, 8, seed=5, shard=(rank, 4)) for rank in range(4)]
     for sampler in (alone, *world):
         sampler.epoch = 3
     for whole, *shares in zip(alone, *world):
@@ -41,7 +41,7 @@ def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
 @pytest.mark.parametrize(("images", "batch", "shares"), [(4, 4, [1]), (5, 8, [1]), (9, 4, [1, 1]), (11, 100, [2])])
 def test_few_images_give_each_process_as_many(images: int, batch: int, shares: list[int]) -> None:
     for rank in range(4):
-        assert [len(share) for share in EpochSampler(images, batch, seed=0, share=(rank, 4))] == shares
+        assert [len(share) for share in EpochBatchSampler(images, batch, seed=0, shard=(rank, 4))] == shares
 
 
 def test_fewer_images_than_processes_are_refused_before_the_run_folder_is_made(data: Path, tmp_path: Path) -> None:
@@ -68,15 +68,15 @@ def test_a_validation_set_smaller_than_the_team_is_judged(data: Path, tmp_path: 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images or clips a step can't be shared evenly by 4"):
-        World(0, 4).check_shares(6)
+        World(0, 4).check_batch_size(6)
 
 
 def test_a_team_of_one_needs_no_network() -> None:
     world, model = World(), torch.nn.Linear(1, 1)
     assert world.is_main_process
-    assert world.wrapped(model) is model
-    assert world.mean({"loss": 2.0}) == {"loss": 2.0}
-    assert world.told("words") == "words"
+    assert world.wrap_ddp(model) is model
+    assert world.reduce_mean({"loss": 2.0}) == {"loss": 2.0}
+    assert world.broadcast("words") == "words"
 
 
 def detect_train(run: Path, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
@@ -128,7 +128,7 @@ def is_free(run: Path) -> bool:
     """Whether no training writes there any more."""
     try:
         with RunLock(run) as lock:
-            return lock.take()
+            return lock.acquire()
     except ConfigError:
         return False
 

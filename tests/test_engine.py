@@ -14,9 +14,9 @@ from torch import nn
 
 from detect.config.schema import AnchorConfig, CspConfig, FpnConfig, ModelConfig, TrainConfig
 from detect.data.dataset import DetectionDataset, read_dataset
-from detect.engine.init import design_detector
-from detect.engine.logging import Board
-from detect.engine.optim import Ema, build_optimizer, learning_rate, resolve_precision
+from detect.engine.init import fit_detector_spec
+from detect.engine.logging import TensorBoardLogger
+from detect.engine.optim import ModelEma, build_optimizer, learning_rate, resolve_precision
 from detect.errors import ConfigError
 from detect.inference.detection import resolve_device
 from detect.models.layers import ConvNormAct
@@ -84,7 +84,7 @@ class TestSchedule:
 class TestEma:
     def test_against_an_average_by_hand(self) -> None:
         model = network().train()
-        ema, expected = Ema(model, decay=0.25, reach=0.1), {k: v.clone() for k, v in model.state_dict().items()}
+        ema, expected = ModelEma(model, decay=0.25, reach=0.1), {k: v.clone() for k, v in model.state_dict().items()}
         for n in range(1, 5):
             with torch.no_grad():
                 for p in model.parameters():
@@ -105,7 +105,7 @@ class TestEma:
         model, steps = nn.Linear(1, 1, bias=False), 3000
         with torch.no_grad():
             model.weight.zero_()
-        ema = Ema(model, decay=0.9999, reach=reach)
+        ema = ModelEma(model, decay=0.9999, reach=reach)
         for n in range(1, steps + 1):
             with torch.no_grad():
                 model.weight.fill_(n)  # a weight that tells when it was taken in
@@ -115,7 +115,7 @@ class TestEma:
 
     def test_no_decay_is_a_copy(self) -> None:
         model = network()
-        ema = Ema(model, decay=0, reach=0.1)
+        ema = ModelEma(model, decay=0, reach=0.1)
         with torch.no_grad():
             model[2].weight.add_(1)
         assert not torch.equal(ema.weights["2.weight"], model[2].weight)
@@ -150,7 +150,7 @@ class TestDesign:
 
     def test_categories_normalisation_and_anchors_come_from_the_data(self, images: DetectionDataset) -> None:
         said: list[str] = []
-        detector = design_detector(ModelConfig(anchors=AnchorConfig(per_level=3)), images, seed=0, say=said.append)
+        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(per_level=3)), images, seed=0, say=said.append)
         assert detector.categories == CATEGORIES
         assert detector.channels == 1
         assert detector.mean == tuple(images.normalisation()[0])
@@ -160,19 +160,19 @@ class TestDesign:
 
     def test_anchors_are_fitted_at_input_size(self, images: DetectionDataset) -> None:
         model = ModelConfig(input_size=128, backbone=CspConfig(widths=(8, 8), depths=(0, 0)))
-        detector = design_detector(model, images, seed=0, say=lambda _: None)
+        detector = fit_detector_spec(model, images, seed=0, say=lambda _: None)
         assert all(18 < side < 54 for level in detector.shapes for shape in level for side in shape)
 
     def test_a_single_level_gets_all_anchors(self, images: DetectionDataset) -> None:
         model = ModelConfig(fpn=FpnConfig(single_stride=8), anchors=AnchorConfig(per_level=6))
-        detector = design_detector(model, images, seed=0, say=lambda _: None)
+        detector = fit_detector_spec(model, images, seed=0, say=lambda _: None)
         assert [len(level) for level in detector.shapes] == [6]
         assert detector.build().rpn.anchor_generator.strides == [8]
 
     def test_given_anchors_are_taken(self, images: DetectionDataset) -> None:
         said: list[str] = []
         shapes = (((10.0, 10.0),), ((20.0, 20.0),))
-        detector = design_detector(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=said.append)
+        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=said.append)
         assert detector.shapes == [[(10, 10)], [(20, 20)]]
         assert "anchors given" in said[0]
 
@@ -180,21 +180,21 @@ class TestDesign:
     def test_anchors_that_weights_know_are_kept_where_they_serve(
         self, images: DetectionDataset, factor: float, origin: str
     ) -> None:
-        fitted = design_detector(ModelConfig(), images, seed=0, say=lambda _: None).shapes
+        fitted = fit_detector_spec(ModelConfig(), images, seed=0, say=lambda _: None).shapes
         known = [[(factor * w, factor * h) for w, h in level] for level in fitted]
         said: list[str] = []
-        detector = design_detector(ModelConfig(), images, seed=0, say=said.append, known=known)
+        detector = fit_detector_spec(ModelConfig(), images, seed=0, say=said.append, known=known)
         assert detector.shapes == (known if origin == "kept" else fitted)
         assert f"anchors {origin}" in said[0]
 
     def test_anchors_of_another_layout_are_not_kept(self, images: DetectionDataset) -> None:
-        known = design_detector(ModelConfig(), images, seed=0, say=lambda _: None).shapes
+        known = fit_detector_spec(ModelConfig(), images, seed=0, say=lambda _: None).shapes
         model = ModelConfig(anchors=AnchorConfig(per_level=3))
-        detector = design_detector(model, images, seed=0, say=lambda _: None, known=known)
+        detector = fit_detector_spec(model, images, seed=0, say=lambda _: None, known=known)
         assert [len(level) for level in detector.shapes] == [3, 3, 3, 3]
 
 
 def test_tensorboard_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"train\.tensorboard: .*not installed; pip install 'surface-detect\[tensor"):
-        Board(tmp_path, first_epoch=1)
+        TensorBoardLogger(tmp_path, first_epoch=1)

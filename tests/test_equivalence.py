@@ -16,13 +16,13 @@ from tiny_detector import tiny_detector, train_one_step
 from torch import Tensor, nn
 
 from detect.config.loading import parse_config
-from detect.engine.data import shares
+from detect.engine.data import split_by_process
 from detect.engine.trainer import train
 from detect.errors import ConfigError
 from detect.models.checkpoint import load_checkpoint
 from detect.models.distributed import reduce_mean_count
 from detect.models.layers import AllReduceBatchNorm
-from detect.models.roi_heads import image_generators, sample_pos_neg
+from detect.models.roi_heads import image_generator, sample_pos_neg
 from detect.structures import Frame, Image
 
 # Of the weights, relative to their size, after 12 steps by AdamW: what the order of sums may do.
@@ -50,7 +50,7 @@ def test_two_processes_follow_one(tmp_path: Path, lone: None) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     write_tiny(tmp_path, "val", images=5, seed=1)  # an odd number: uneven shares
     data, runs = tmp_path, (tmp_path / "one", tmp_path / "two")
-    model = {**TINY_MODEL, "norm": "group", "roi": {**TINY_MODEL["roi"], "dropout": 0.0, "quality_weight": 0.3}}
+    model = {**TINY_MODEL, "norm": "group", "roi": {**TINY_MODEL["roi"], "dropout": 0.0, "iou_score_weight": 0.3}}
     for size, run in enumerate(runs, start=1):
         config = tiny_config(data, run, model=model, train={"epochs": 6, "val_every": 3})
         train(config) if size == 1 else train_together(size, config)
@@ -158,13 +158,13 @@ def test_what_is_drawn_for_an_image_depends_on_nothing_beside_it() -> None:
     target = {"boxes": torch.tensor([[4.0, 4, 40, 30]]), "labels": torch.tensor([1]), "seed": torch.tensor(7)}
     other = {**target, "seed": torch.tensor(8)}
     proposals = torch.tensor([[float(i), 0, i + 20, 30] for i in range(40)])
-    chosen = model.roi_heads._sampled(proposals, target)
+    chosen = model.roi_heads._select_training_samples(proposals, target)
     torch.manual_seed(99)
-    model.roi_heads._sampled(proposals, other)
-    assert torch.equal(model.roi_heads._sampled(proposals, target), chosen)
-    assert not torch.equal(model.roi_heads._sampled(proposals, other), chosen)
+    model.roi_heads._select_training_samples(proposals, other)
+    assert torch.equal(model.roi_heads._select_training_samples(proposals, target), chosen)
+    assert not torch.equal(model.roi_heads._select_training_samples(proposals, other), chosen)
     streams = [
-        sample_pos_neg(labels, 20, 0.5, image_generators(target, each, labels.device))
+        sample_pos_neg(labels, 20, 0.5, image_generator(target, each, labels.device))
         for each in ("anchors", "proposals")
     ]
     assert not torch.equal(streams[0][0], streams[1][0])
@@ -177,16 +177,16 @@ class TestShares:
 
     @pytest.mark.parametrize("size", [1, 2, 3, 8])
     def test_every_image_is_judged_once(self, size: int) -> None:
-        dealt = shares(self.images([None] * 7), size)
+        dealt = split_by_process(self.images([None] * 7), size)
         assert len(dealt) == size
         assert sorted(position for share in dealt for position in share) == list(range(7))
         assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
     def test_strips_stay_whole(self) -> None:
         strips: list[str | None] = ["a", "b", "c", "a", "a", "b", "a"]
-        first, second = shares(self.images(strips), 2)
+        first, second = split_by_process(self.images(strips), 2)
         assert first == [0, 3, 4, 6]
         assert second == [1, 2, 5]
 
     def test_stills_among_strips_are_seen_alone_as_all_are(self) -> None:
-        assert shares(self.images(["a", "a", None, "a"]), 2) == [[0, 2], [1, 3]]
+        assert split_by_process(self.images(["a", "a", None, "a"]), 2) == [[0, 2], [1, 3]]

@@ -15,10 +15,10 @@ from tiny_detector import model_config
 
 from detect.cli import main
 from detect.errors import ConfigError, DataError
-from detect.export.export import parity
-from detect.export.onnx import FixedGraph
+from detect.export.export import compare_detections
+from detect.export.onnx import FixedSizeDetector
 from detect.models.anchors import default_anchors
-from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.structures import Detections
 
 CATEGORIES = ("a", "b", "c")
@@ -37,7 +37,9 @@ def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
     """A detector whose random weights score all classes alike but for noise, so that much is found."""
     torch.manual_seed(3)
     shapes = default_anchors(levels, 2)
-    return Detector(model_config(**changes), CATEGORIES, channels, (0.4,) * channels, (0.2,) * channels, shapes).build()
+    return DetectorSpec(
+        model_config(**changes), CATEGORIES, channels, (0.4,) * channels, (0.2,) * channels, shapes
+    ).build()
 
 
 @pytest.mark.parametrize(
@@ -47,24 +49,24 @@ def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
         (1, (75, 130), 4, {}),  # padded
         (3, (64, 96), 4, {}),
         (1, (60, 90), 4, {"input_size": 96}),  # enlarged
-        (1, (96, 96), 4, {"roi": {"stages": 2, "quality_weight": 0.5}}),
-        (1, (96, 96), 4, {"roi": {"suppression": "soft"}}),
-        (1, (96, 96), 4, {"roi": {"voting": True}}),
+        (1, (96, 96), 4, {"roi": {"stages": 2, "iou_score_weight": 0.5}}),
+        (1, (96, 96), 4, {"roi": {"nms": "gaussian"}}),
+        (1, (96, 96), 4, {"roi": {"box_voting": True}}),
         (
             1,
             (60, 90),
             3,
-            {"rpn": {"finest_stride": 8, "kernel": "separable"}, "roi": {"suppression": "steep", "voting": True}},
+            {"rpn": {"finest_stride": 8, "kernel": "separable"}, "roi": {"nms": "super_gaussian", "box_voting": True}},
         ),
         (1, (96, 96), 1, {"fpn": {"single_stride": 16}}),
     ],
-    ids=["plain", "padded", "colour", "resized", "cascade", "soft", "voting", "light", "one level"],
+    ids=["plain", "padded", "colour", "resized", "cascade", "gaussian", "voting", "light", "one level"],
 )
 def test_the_graph_finds_what_the_detector_finds(
     channels: int, size_hw: tuple[int, int], levels: int, changes: dict[str, Any]
 ) -> None:
     detector = built(channels, levels, **changes).eval()
-    graph = FixedGraph(detector, size_hw=size_hw, channels=channels, white=255).eval()
+    graph = FixedSizeDetector(detector, size_hw=size_hw, channels=channels, white=255).eval()
     shape = size_hw if channels == 1 else (*size_hw, 3)
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     with torch.inference_mode():
@@ -77,13 +79,13 @@ def test_the_graph_finds_what_the_detector_finds(
         Detections(b.numpy(), s.numpy(), n.numpy(), CATEGORIES)
         for b, s, n in ((boxes, scores, labels), (wanted["boxes"], wanted["scores"], wanted["labels"]))
     )
-    assert parity(ours=[ours], theirs=[theirs]).holds
+    assert compare_detections(ours=[ours], theirs=[theirs]).holds
 
 
 def test_a_detector_with_memory_is_refused() -> None:
     detector = built(memory={})
     with pytest.raises(ConfigError, match="needs the frames before"):
-        FixedGraph(detector, size_hw=(96, 96), channels=1, white=255)
+        FixedSizeDetector(detector, size_hw=(96, 96), channels=1, white=255)
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
@@ -108,9 +110,9 @@ def test_int8_is_kept_only_if_no_class_loses_more_than_allowed(
 ) -> None:
     call = ["export", "released", "--to", "onnx", "--int8", "--data", str(steel), "--calibration", str(steel)]
     out = tmp_path / "int8"
-    assert main([*call, "--most-lost", "1", "--out", str(out)]) == 0
+    assert main([*call, "--max-recall-loss", "1", "--out", str(out)]) == 0
     contract = json.loads((out / "contract.json").read_text())
-    assert set(contract["proof"]["lost_recall"]) == set(contract["categories"])
+    assert set(contract["proof"]["recall_loss"]) == set(contract["categories"])
     parameters = sum(each.numel() for each in load_checkpoint(Path("released")).load_model().parameters())
     assert (out / "model.onnx").stat().st_size < 0.6 * 4 * parameters
 
@@ -121,7 +123,7 @@ def test_deep_images_keep_their_bits(tmp_path: Path) -> None:
     from detect.export.runtimes import Contract
 
     detector = built().eval()
-    graph = FixedGraph(detector, size_hw=(64, 64), channels=1, white=4095).eval()
+    graph = FixedSizeDetector(detector, size_hw=(64, 64), channels=1, white=4095).eval()
     contract = Contract("m.onnx", "onnx", "fp32", (64, 64), 1, "uint16", 4095, CATEGORIES)
     write_onnx(graph, contract, tmp_path / "m.onnx")
     image = np.random.default_rng(1).integers(0, 4096, (64, 64)).astype(np.uint16)
@@ -141,7 +143,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_left(
         ([*call, *out], "--data"),
         ([*call, "--data", str(steel), "--size", "300x200", *out], "no image here has 200x300 px"),
         ([*call, "--data", str(steel), "--size", "tall", *out], "HEIGHTxWIDTH"),
-        ([*call, "--data", str(steel), "--most-lost", "0.1", *out], "--int8 only"),
+        ([*call, "--data", str(steel), "--max-recall-loss", "0.1", *out], "--int8 only"),
         ([*call, "--data", str(steel), "--int8", *out], "--calibration"),
         ([*call, "--data", str(steel), "--out", str(steel.parent)], "something else than an export"),
         (["export", "nowhere", "--to", "onnx", *out], "no such run"),
@@ -168,13 +170,13 @@ def test_parity_sees_what_only_one_has() -> None:
         return Detections(boxes, scores.astype(np.float32), labels.astype(np.int64), CATEGORIES)
 
     same = found((0, 1, 0.9), (30, 2, 0.5))
-    assert parity([same], [found((0.01, 1, 0.9), (30, 2, 0.5003))]).holds
-    assert parity([same], [found((0, 1, 0.9))]).unmatched == 1
-    assert parity([found((0, 1, 0.9))], [same]).unmatched == 1
-    assert parity([same], [found((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
-    assert parity([same], [found((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
-    assert parity([found()], [found()]).holds
-    assert parity([found((0, 1, 0.04))], [found()]).holds  # too unsure to count
+    assert compare_detections([same], [found((0.01, 1, 0.9), (30, 2, 0.5003))]).holds
+    assert compare_detections([same], [found((0, 1, 0.9))]).unmatched == 1
+    assert compare_detections([found((0, 1, 0.9))], [same]).unmatched == 1
+    assert compare_detections([same], [found((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
+    assert compare_detections([same], [found((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
+    assert compare_detections([found()], [found()]).holds
+    assert compare_detections([found((0, 1, 0.04))], [found()]).holds  # too unsure to count
 
 
 def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,26 +192,26 @@ def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkey
 
 
 def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) -> None:
-    from detect.export.runtimes import load
+    from detect.export.runtimes import load_exported
 
     assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 0
-    runner = load(tmp_path / "line", threads=1)
+    runner = load_exported(tmp_path / "line", threads=1)
     with pytest.raises(DataError, match="give 200x200 px in uint8"):
         runner(np.zeros((100, 200), np.uint8))
     (tmp_path / "line" / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(DataError, match="can't load the model"):
-        load(tmp_path / "line")
+        load_exported(tmp_path / "line")
     with pytest.raises(DataError, match="contract"):
-        load(tmp_path)
+        load_exported(tmp_path)
 
 
 def test_anchors_of_the_padding_take_no_places() -> None:
     """Of 12 x 12 pixels padded to 32, most small anchors lie outside; clipped, they have no area."""
     torch.manual_seed(3)
     shapes = [[(2.0, 2.0), (3.0, 3.0)]] * 4
-    made = Detector(model_config(), CATEGORIES, 1, (0.4,), (0.2,), shapes)
+    made = DetectorSpec(model_config(), CATEGORIES, 1, (0.4,), (0.2,), shapes)
     detector = made.build().eval()
-    graph = FixedGraph(detector, size_hw=(12, 12), channels=1, white=255).eval()
+    graph = FixedSizeDetector(detector, size_hw=(12, 12), channels=1, white=255).eval()
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 12), np.uint8))
     with torch.inference_mode():
         (wanted,) = detector([image[None].float() / 255])

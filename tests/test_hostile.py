@@ -32,7 +32,7 @@ from detect.errors import CheckpointError, ConfigError, DataError, DetectError
 from detect.fileio import load_yaml
 from detect.images import MOST_PIXELS, read_image, read_size, to_rgb, write_image
 from detect.models.anchors import default_anchors
-from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 
 GIGABYTE = 10**9
 OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation><filename>&a;</filename></annotation>'
@@ -232,7 +232,7 @@ def tiny_checkpoint(**changes: Any) -> Checkpoint:
     """A gray detector of two categories with random weights."""
     torch.manual_seed(0)
     model = ModelConfig.model_validate({**TINY_MODEL, **changes})
-    detector = Detector(model, ("a", "b"), 1, (0.4,), (0.2,), default_anchors(4, 2))
+    detector = DetectorSpec(model, ("a", "b"), 1, (0.4,), (0.2,), default_anchors(4, 2))
     return Checkpoint(detector, detector.build().state_dict(), epoch=1)
 
 

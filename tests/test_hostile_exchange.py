@@ -17,16 +17,16 @@ from tiny import TINY_MODEL
 from detect import fileio as room
 from detect.config.schema import ModelConfig
 from detect.data.dataset import DetectionDataset
-from detect.data.transforms import Windows
+from detect.data.transforms import RandomWindows
 from detect.datasets import coco, labelme
 from detect.datasets.formats import recognise
 from detect.datasets.paths import VARIABLE
-from detect.engine.init import take_weights
-from detect.engine.run_folder import changed_labels, differences, environment, read_environment
+from detect.engine.init import load_matching_weights
+from detect.engine.run_folder import changed_labels, collect_environment, environment_changes, read_environment
 from detect.errors import CheckpointError, DataError
 from detect.images import write_image
 from detect.models.anchors import default_anchors
-from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.structures import Box, Dataset, Image
 
 
@@ -129,7 +129,9 @@ def test_json_may_take_what_is_free_and_no_more(tmp_path: Path, monkeypatch: pyt
 
 def tiny_checkpoint() -> Checkpoint:
     torch.manual_seed(0)
-    detector = Detector(ModelConfig.model_validate(TINY_MODEL), ("a", "b"), 1, (0.4,), (0.2,), default_anchors(4, 2))
+    detector = DetectorSpec(
+        ModelConfig.model_validate(TINY_MODEL), ("a", "b"), 1, (0.4,), (0.2,), default_anchors(4, 2)
+    )
     return Checkpoint(detector, detector.build().state_dict(), epoch=1)
 
 
@@ -152,7 +154,7 @@ def test_scores_of_fewer_classes_than_are_named_are_not_taken(tmp_path: Path) ->
     name = next(name for name in source.weights if name.endswith("predictor.score.weight"))
     source.weights[name] = source.weights[name][:1]
     before = model.state_dict()[name].clone()
-    take_weights(model, ("a", "b"), source, where=tmp_path)
+    load_matching_weights(model, ("a", "b"), source, where=tmp_path)
     assert torch.equal(model.state_dict()[name], before)
 
 
@@ -162,7 +164,7 @@ def test_an_environment_of_other_kinds_is_passed_over(tmp_path: Path) -> None:
         before = read_environment(save(tmp_path / "environment.json", content))
         assert before == {}
         assert list(changed_labels(before)) == []
-        assert differences(before, environment(before, **now)) == []
+        assert environment_changes(before, collect_environment(before, **now)) == []
 
 
 def test_windows_of_deep_images_have_the_white_that_was_told(tmp_path: Path) -> None:
@@ -170,5 +172,5 @@ def test_windows_of_deep_images_have_the_white_that_was_told(tmp_path: Path) -> 
     write_image(tmp_path / "a.png", pixels)
     records = Dataset((Image(tmp_path / "a.png", 64, 64, (Box("dent", (1, 1, 9, 9)),)),), ("dent",))
     images = DetectionDataset(records, channels=1, max_value=4095)
-    _, sample = Windows(images, 32).draw(0, np.random.default_rng(0))
+    _, sample = RandomWindows(images, 32).draw(0, np.random.default_rng(0))
     assert sample.pixels.max() == pytest.approx(2048 / 4095)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detect.inference.stream import Window, grown, incoming_window
+from detect.inference.stream import RegionWindow, merge_new_region, new_region_window
 from detect.structures import Detections, iou
 
 SIZE = (200, 200)
@@ -41,7 +41,7 @@ def rows(detections: Detections) -> list[Row]:
 def test_the_window_lies_where_surface_comes_in(
     motion_xy: tuple[float, float], axis: int, start: int, stop: int, offset_xy: tuple[int, int]
 ) -> None:
-    window = incoming_window(motion_xy, SIZE)
+    window = new_region_window(motion_xy, SIZE)
     assert window is not None
     assert (window.axis, window.start, window.stop, window.offset_xy) == (axis, start, stop, offset_xy)
     rows, columns = window.slices
@@ -49,10 +49,10 @@ def test_the_window_lies_where_surface_comes_in(
 
 
 def test_a_larger_frame_is_looked_at_with_more_known_surface_so_that_its_defects_are_seen_whole() -> None:
-    window = incoming_window((0, -160), (800, 600))
+    window = new_region_window((0, -160), (800, 600))
     assert window is not None
     assert 800 - window.start == 296  # 160 new, 133 known, in steps of 8
-    narrow = incoming_window((0, -160), (800, 600), context=20)
+    narrow = new_region_window((0, -160), (800, 600), context=20)
     assert narrow is not None
     assert 800 - narrow.start == 184
 
@@ -60,16 +60,16 @@ def test_a_larger_frame_is_looked_at_with_more_known_surface_so_that_its_defects
 @pytest.mark.parametrize("motion_xy", [(0, 0), (0, -120), (130, 10)])
 def test_nothing_less_than_the_whole_frame_will_do(motion_xy: tuple[float, float]) -> None:
     """Where nothing is known to move, and where next to all of the frame is new."""
-    assert incoming_window(motion_xy, SIZE) is None
+    assert new_region_window(motion_xy, SIZE) is None
 
 
 class TestGrown:
     """The surface moves up by 40 pixels; rows 160 to 200 are new, rows from 96 on are looked at."""
 
-    WINDOW = Window(axis=1, start=96, stop=200, enters_high=True)
+    WINDOW = RegionWindow(axis=1, start=96, stop=200, enters_high=True)
 
     def after(self, before: Detections, seen: Detections) -> list[Row]:
-        return rows(grown(before, seen, self.WINDOW, UP, SIZE))
+        return rows(merge_new_region(before, seen, self.WINDOW, UP, SIZE))
 
     def test_what_lay_whole_in_view_is_moved_and_keeps_its_score(self) -> None:
         before = found(([10, 100, 60, 180], 0.6, 1))
@@ -129,12 +129,12 @@ def test_a_perfect_look_keeps_every_box_of_a_long_strip(direction: tuple[int, in
         origin = np.zeros(4)
         origin[[along, along + 2]] = (at + 33 * number) * -direction[along] - (0 if direction[along] < 0 else 200)
         whole = in_view(boxes - origin, 0, 200, along)
-        window = incoming_window(motion, SIZE)
+        window = new_region_window(motion, SIZE)
         assert window is not None
         if last is None:
             last = whole
             continue
-        last = grown(last, in_view(boxes - origin, window.start, window.stop, along), window, motion, SIZE)
+        last = merge_new_region(last, in_view(boxes - origin, window.start, window.stop, along), window, motion, SIZE)
         clear = sides(whole).min(axis=1) > 16
         if clear.any():
             assert iou(whole.boxes_xyxy[clear], last.boxes_xyxy).max(axis=1).min() > 0.99

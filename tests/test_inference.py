@@ -23,7 +23,7 @@ from detect.inference import detection as prediction
 from detect.inference.detection import coco_results, detect_dataset, detect_images
 from detect.inference.predictor import Predictor
 from detect.models.anchors import fit_anchors
-from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
 from detect.structures import Dataset, Detections, Image
 
 
@@ -53,7 +53,7 @@ def untrained(folder: Path, *, channels: int = 1, categories: tuple[str, ...] = 
     torch.manual_seed(0)
     roi = {**TINY_MODEL["roi"], "score_threshold": 0.0}
     shapes = fit_anchors(np.random.default_rng(0).uniform(8, 40, (100, 2)), 4, 2)
-    detector = Detector(
+    detector = DetectorSpec(
         ModelConfig.model_validate({**TINY_MODEL, "roi": roi}),
         categories,
         channels,

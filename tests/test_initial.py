@@ -12,20 +12,20 @@ from tiny_detector import model_config
 
 from detect.cli import main
 from detect.config.loading import load_config, to_yaml
-from detect.engine.init import take_weights
+from detect.engine.init import load_matching_weights
 from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError
 from detect.models.anchors import default_anchors
-from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 
 HERE = Path("theirs.pt")
 
 
-def detector(*categories: str, **changes: Any) -> Detector:
-    return Detector(model_config(**changes), categories, 1, (0.5,), (0.2,), default_anchors(4, 2))
+def detector(*categories: str, **changes: Any) -> DetectorSpec:
+    return DetectorSpec(model_config(**changes), categories, 1, (0.5,), (0.2,), default_anchors(4, 2))
 
 
-def trained(made: Detector, seed: int = 0) -> Checkpoint:
+def trained(made: DetectorSpec, seed: int = 0) -> Checkpoint:
     """Weights that nothing else has."""
     generator = torch.Generator().manual_seed(seed)
     weights = {
@@ -38,7 +38,7 @@ def trained(made: Detector, seed: int = 0) -> Checkpoint:
 def test_the_same_network_is_taken_over_whole() -> None:
     source = trained(detector("a", "b"))
     model = source.detector.build()
-    taken = take_weights(model, ("a", "b"), source, where=HERE)
+    taken = load_matching_weights(model, ("a", "b"), source, where=HERE)
     assert (taken.share, taken.categories) == (1.0, ("a", "b"))
     assert all(torch.equal(value, source.weights[name]) for name, value in model.state_dict().items())
 
@@ -48,7 +48,7 @@ def test_scores_are_taken_over_class_by_class() -> None:
     torch.manual_seed(0)
     model = mine.build()
     before = model.roi_heads.box_predictor.score.weight.clone()
-    taken = take_weights(model, mine.categories, source, where=HERE)
+    taken = load_matching_weights(model, mine.categories, source, where=HERE)
     theirs, after = source.weights["roi_heads.box_predictor.score.weight"], model.roi_heads.box_predictor.score.weight
     assert torch.equal(after[[0, 2, 3]], theirs[[0, 3, 1]])
     assert torch.equal(after[1], before[1])
@@ -62,7 +62,7 @@ def test_a_part_of_another_shape_stays_as_it_was() -> None:
     mine = detector("a", roi={**TINY_MODEL["roi"], "stages": 2})
     model = mine.build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert 0.5 < take_weights(model, ("a",), source, where=HERE).share < 1
+    assert 0.5 < load_matching_weights(model, ("a",), source, where=HERE).share < 1
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name] if name.startswith("roi_heads.refinement") else source.weights[name])
 
@@ -72,7 +72,7 @@ def test_another_network_is_refused_and_nothing_is_taken() -> None:
     model = mine.build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ConfigError, match=r"theirs\.pt: only \d+% of this network's parameters .* model section"):
-        take_weights(model, ("a",), source, where=HERE)
+        load_matching_weights(model, ("a",), source, where=HERE)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -18,7 +18,7 @@ from detect.data.transforms import Augment
 from detect.engine.trainer import train
 
 OFFSET = (-1.0, -2.0)
-OFF = Augment(**AugmentConfig(crop=0).model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))
+OFF = Augment(**AugmentConfig(crop=0).model_dump(exclude={"mosaic_off_epochs", "transpose_classes"}))
 OFF = replace(OFF, flip_h=0, flip_v=0, brightness=0, contrast=0, illumination=0, label_offset_xy=OFFSET)
 
 
@@ -48,7 +48,7 @@ def alone() -> Sample:
         ({}, 0),
         ({"flip_h": 1}, 0),
         ({"flip_v": 1}, 0),
-        ({"flip_h": 0.5, "flip_v": 0.5, "turn": 0.5}, 0),
+        ({"flip_h": 0.5, "flip_v": 0.5, "transpose": 0.5}, 0),
         ({"crop": 1, "crop_min": 0.5, "min_visible": 0.99}, 1.5),
         ({"mosaic": 1, "mosaic_scale": (0.8, 1.2), "min_visible": 0.99}, 1.5),
     ],

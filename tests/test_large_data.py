@@ -16,8 +16,8 @@ from tiny import TINY_MODEL, tiny_config, write_tiny
 
 from detect.data.dataset import DetectionDataset, PackedImages
 from detect.data.loader import TrainingLoader
-from detect.data.transforms import Windows, cuts, find_place
-from detect.engine.data import cache_room, fill
+from detect.data.transforms import RandomWindows, choose_window, count_cut_boxes
+from detect.engine.data import cache_budget, fill_caches
 from detect.engine.trainer import train
 from detect.errors import ConfigError
 from detect.fileio import free_bytes
@@ -114,7 +114,7 @@ def test_forty_thousand_annotations_are_read_at_the_pace_of_a_million_a_minute(t
     data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dent"}]}
     (tmp_path / "a.json").write_text(json.dumps(data))
     code = (
-        "import time; from pathlib import Path; from detect.datasets.formats import coco\n"
+        "import time; from pathlib import Path; from detect.datasets import coco\n"
         "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
         "before, start = peak(), time.process_time()\n"
         f"read = coco.read(Path({str(tmp_path / 'a.json')!r}))\n"
@@ -141,7 +141,7 @@ def test_the_cache_says_first_what_it_takes_and_keeps_what_there_is_room_for(tmp
     told: list[str] = []
     images = DetectionDataset(records, channels=1)
     assert images.decoded_bytes() == 1200
-    fill([images], 700, say=told.append)
+    fill_caches([images], 700, say=told.append)
     assert images.kept_bytes == 600
     assert told == [
         "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)",
@@ -159,19 +159,19 @@ def test_the_room_is_shared_and_may_have_no_limit(tmp_path: Path) -> None:
     first, second = (DetectionDataset(records, channels=3) for _ in range(2))
     assert first.decoded_bytes() == 4 * 200 * 3 * 2
     told: list[str] = []
-    fill([first, second], 7200, say=told.append)
+    fill_caches([first, second], 7200, say=told.append)
     assert (first.kept_bytes, second.kept_bytes) == (4800, 2400)
     unlimited = DetectionDataset(records, channels=1)
-    fill([unlimited], None, say=told.append)
+    fill_caches([unlimited], None, say=told.append)
     assert unlimited.kept_bytes == 1600
     none = DetectionDataset(records, channels=1, cache=False)
-    fill([none], 0, say=told.append)
+    fill_caches([none], 0, say=told.append)
     assert none.kept_bytes == 0
     assert told[-1] == "decoded images take 0.0 MB; they are read anew each time (data.cache)"
-    assert cache_room(3.0, 2) == 1.5e9
+    assert cache_budget(3.0, 2) == 1.5e9
     free = free_bytes()
     assert free is not None
-    assert 0 < (cache_room(None, 1) or 0) < 8 * free
+    assert 0 < (cache_budget(None, 1) or 0) < 8 * free
 
 
 # Windows
@@ -179,7 +179,7 @@ def test_the_room_is_shared_and_may_have_no_limit(tmp_path: Path) -> None:
 
 def test_windows_of_a_strip_keep_every_defect_whole() -> None:
     boxes = scattered(np.random.default_rng(0), (16384, 1024))
-    windows = Windows(blank(boxes), 512)
+    windows = RandomWindows(blank(boxes), 512)
     assert len(windows) == 64
     seen, places = set(), set()
     for epoch in range(2):
@@ -200,7 +200,7 @@ def test_windows_of_a_strip_keep_every_defect_whole() -> None:
 
 
 def test_windows_are_drawn_anew_and_the_same_for_the_same_numbers() -> None:
-    windows = Windows(blank(scattered(np.random.default_rng(1), (2048, 1024)), size=(2048, 1024)), 512)
+    windows = RandomWindows(blank(scattered(np.random.default_rng(1), (2048, 1024)), size=(2048, 1024)), 512)
     one, again, *others = (windows.draw(3, np.random.default_rng(seed))[1] for seed in (0, 0, 1, 2, 3, 4, 5))
     np.testing.assert_array_equal(one.pixels, again.pixels)
     np.testing.assert_array_equal(one.boxes_xyxy, again.boxes_xyxy)
@@ -209,7 +209,7 @@ def test_windows_are_drawn_anew_and_the_same_for_the_same_numbers() -> None:
 
 def test_what_is_larger_than_a_window_is_cut_and_slivers_are_left_out() -> None:
     long = (100.0, 500.0, 4000.0, 540.0)
-    windows = Windows(blank([long], size=(4096, 1024)), 512)
+    windows = RandomWindows(blank([long], size=(4096, 1024)), 512)
     for index in range(len(windows)):
         _, sample = windows.draw(index, np.random.default_rng(index))
         for x1, y1, x2, y2 in sample.boxes_xyxy:
@@ -221,17 +221,17 @@ def test_what_is_larger_than_a_window_is_cut_and_slivers_are_left_out() -> None:
 
 def test_small_images_are_whole_and_counted_among_windows() -> None:
     boxes = [(3.0, 4.0, 50.0, 60.0)]
-    windows = Windows(blank(boxes, [], size=(200, 100)), 512)
+    windows = RandomWindows(blank(boxes, [], size=(200, 100)), 512)
     assert len(windows) == 2
     image, sample = windows.draw(0, np.random.default_rng(0))
     assert (image, sample.pixels.shape[:2], sample.boxes_xyxy.tolist()) == (0, (100, 200), [list(boxes[0])])
     assert windows.draw(1, np.random.default_rng(0))[0] == 1
-    assert len(Windows(blank(), 512)) == 0
+    assert len(RandomWindows(blank(), 512)) == 0
 
 
 def test_a_smaller_window_is_enlarged_with_its_boxes() -> None:
     boxes = scattered(np.random.default_rng(2), (2048, 512))
-    windows = Windows(blank(boxes, size=(2048, 512)), 512, crop=1.0, crop_min=0.5)
+    windows = RandomWindows(blank(boxes, size=(2048, 512)), 512, crop=1.0, crop_min=0.5)
     for index in range(4):
         _, sample = windows.draw(index, np.random.default_rng(index))
         assert sample.pixels.shape[:2] == (512, 512)
@@ -249,21 +249,21 @@ def test_a_place_that_cuts_nothing_is_found_between_boxes() -> None:
     boxes = np.float32([(100 * i + 5, 100 * j + 5, 100 * i + 95, 100 * j + 95) for i in range(9) for j in range(9)])
     window = np.array([100, 100])
     for _ in range(20):
-        place = find_place(boxes, window, np.array([150, 150]), np.array([450, 450]), np.array([800, 800]), rng)
-        assert cuts(boxes, place[None], window)[0] == 0
+        place = choose_window(boxes, window, np.array([150, 150]), np.array([450, 450]), np.array([800, 800]), rng)
+        assert count_cut_boxes(boxes, place[None], window)[0] == 0
     nowhere = np.array([0, 0])
-    assert find_place(np.zeros((0, 4), np.float32), window, nowhere, nowhere, nowhere, rng).tolist() == [0, 0]
+    assert choose_window(np.zeros((0, 4), np.float32), window, nowhere, nowhere, nowhere, rng).tolist() == [0, 0]
 
 
 def test_the_loader_gives_windows_and_names_their_images(tmp_path: Path) -> None:
     from detect.config.schema import AugmentConfig
     from detect.data.transforms import Augment
 
-    values = AugmentConfig(mosaic=0.5).model_dump(exclude={"mosaic_off_epochs", "turn_classes"})
+    values = AugmentConfig(mosaic=0.5).model_dump(exclude={"mosaic_off_epochs", "transpose_classes"})
     chain = Augment(**{**values, "crop": 0.0})
     images = blank(*[scattered(np.random.default_rng(i), (1024, 512)) for i in range(3)], size=(1024, 512))
     loader = TrainingLoader(
-        Windows(images, 256, crop=0.5, crop_min=0.65),
+        RandomWindows(images, 256, crop=0.5, crop_min=0.65),
         augment=chain,
         plain=chain,
         plain_from=9,

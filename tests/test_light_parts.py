@@ -9,7 +9,7 @@ from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import nn
 
 from detect.errors import ConfigError
-from detect.models.cost import cost
+from detect.models.cost import model_cost
 from detect.models.faster_rcnn import proposal_strides
 from detect.models.layers import SeparableConv
 
@@ -32,7 +32,7 @@ def test_a_light_detector_trains_every_part_and_costs_less() -> None:
     torch.manual_seed(0)
     light = tiny_detector(**LIGHT)
     train_one_step(light)
-    assert cost(light, (64, 64)).multiply_adds < 0.8 * cost(tiny_detector(), (64, 64)).multiply_adds
+    assert model_cost(light, (64, 64)).multiply_adds < 0.8 * model_cost(tiny_detector(), (64, 64)).multiply_adds
     (found,) = light.eval()([torch.rand(1, 64, 64)])
     assert torch.isfinite(found["boxes"]).all()
 

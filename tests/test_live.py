@@ -25,18 +25,18 @@ from detect.images import write_image
 from detect.inference.predictor import Predictor
 from detect.inference.video import (
     CapturedFrame,
+    FrameDetector,
     FrameOutput,
     FrameQueue,
-    Source,
-    StreamSummary,
+    FrameSource,
     folder_frames,
     open_source,
     pipe_frames,
+    process_stream,
     video_frames,
-    watch,
 )
 from detect.models.anchors import default_anchors
-from detect.models.checkpoint import Checkpoint, Detector, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
 from detect.structures import Detections
 
 Run = Callable[..., Any]
@@ -59,13 +59,13 @@ def frame(number: int, **changes: Any) -> CapturedFrame:
     return CapturedFrame(number, **{**values, **changes})
 
 
-def source_of(frames: Callable[[Event], Generator[CapturedFrame, None, None]], *, drops: bool = False) -> Source:
-    return Source("test", frames, drops)
+def source_of(frames: Callable[[Event], Generator[CapturedFrame, None, None]], *, drops: bool = False) -> FrameSource:
+    return FrameSource("test", frames, drops)
 
 
 class TestFolder:
-    def frames(self, folder: Path, stop: Event | None = None, patience_s: float = 0.3) -> Iterator[CapturedFrame]:
-        return folder_frames(folder, stop or Event(), poll_s=0.02, patience_s=patience_s)
+    def frames(self, folder: Path, stop: Event | None = None, timeout_s: float = 0.3) -> Iterator[CapturedFrame]:
+        return folder_frames(folder, stop or Event(), poll_s=0.02, timeout_s=timeout_s)
 
     def test_what_lies_there_comes_in_order_and_a_stop_file_ends_it(self, tmp_path: Path) -> None:
         for number in (10, 2, 1):
@@ -73,7 +73,7 @@ class TestFolder:
         (tmp_path / "notes.txt").write_text("no image")
         (tmp_path / "f_11.HEIC").write_text("of a phone")
         (tmp_path / "STOP").touch()
-        seen = list(self.frames(tmp_path, patience_s=60))
+        seen = list(self.frames(tmp_path, timeout_s=60))
         assert [each.name for each in seen] == ["f_1.png", "f_2.png", "f_10.png", "f_11.HEIC"]
         assert [each.number for each in seen] == [0, 1, 2, 3]
         assert "f_11.HEIC: this image format isn't read; save it as BMP, " in str(seen.pop().error)
@@ -87,7 +87,7 @@ class TestFolder:
         write_image(tmp_path / "whole.png", steel(3))
         content = (tmp_path / "whole.png").read_bytes()
         (tmp_path / "whole.png").unlink()
-        frames = self.frames(tmp_path, patience_s=30)
+        frames = self.frames(tmp_path, timeout_s=30)
 
         def write() -> None:
             with (tmp_path / "a_1.png").open("wb") as file:
@@ -222,7 +222,7 @@ class TestQueue:
             ahead.append(made - looked)
             return nothing(each, missed)
 
-        seen = list(watch(source_of(frames), look, most=4, stop=Event()))
+        seen = list(process_stream(source_of(frames), look, max_frames=4, stop=Event()))
         assert [each.frame.number for each in seen] == list(range(40))
         assert sum(each.dropped for each in seen) == 0
         assert max(ahead) <= 5  # those that wait, and the one in the reader's hand
@@ -241,7 +241,7 @@ class TestWatch:
         def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             yield from (frame(0), frame(3), frame(4, pixels=None, error="torn"), frame(5), frame(6))
 
-        seen = list(watch(source_of(frames), look, most=10, stop=Event()))
+        seen = list(process_stream(source_of(frames), look, max_frames=10, stop=Event()))
         assert told == [(0, 0), (3, 2), (5, 1), (6, 2)]
         assert [each.dropped for each in seen] == [0, 2, 0, 0, 0]
         assert [each.error for each in seen] == [None, None, "torn", "frame 5: too bright", None]
@@ -259,7 +259,7 @@ class TestWatch:
             assert given.wait(30)
             return nothing(each, missed)
 
-        seen = list(watch(source_of(frames, drops=True), look, most=2, stop=Event()))
+        seen = list(process_stream(source_of(frames, drops=True), look, max_frames=2, stop=Event()))
         assert len(seen) in (2, 3)  # the one in work, and those that wait
         assert seen[-1].frame.number == 49
         assert sum(each.dropped for each in seen) == 50 - len(seen)
@@ -271,7 +271,7 @@ class TestWatch:
 
         seen: list[FrameOutput] = []
         with pytest.raises(DataError, match="camera 0: no frame came"):
-            seen.extend(watch(source_of(frames), nothing, most=2, stop=Event()))
+            seen.extend(process_stream(source_of(frames), nothing, max_frames=2, stop=Event()))
         threads = [thread.name for thread in threading.enumerate()]
         assert "frames" not in threads or not any(t.is_alive() for t in threading.enumerate() if t.name == "frames")
 
@@ -286,7 +286,7 @@ class TestWatch:
                 ended.set()  # where a camera is let go
 
         count = 0
-        for _ in watch(source_of(frames), nothing, most=3, stop=stop):
+        for _ in process_stream(source_of(frames), nothing, max_frames=3, stop=stop):
             count += 1
             if count == 5:
                 stop.set()
@@ -298,7 +298,7 @@ def weights_in(folder: Path, **model: Any) -> Path:
     torch.manual_seed(0)
     roi = {**TINY_MODEL["roi"], "score_threshold": 0.0}
     config = ModelConfig.model_validate({**TINY_MODEL, "roi": roi, **model})
-    detector = Detector(config, CATEGORIES, 1, (0.5,), (0.2,), default_anchors(4, 2), side=64)
+    detector = DetectorSpec(config, CATEGORIES, 1, (0.5,), (0.2,), default_anchors(4, 2), side=64)
     network = detector.build()
     if "memory" in model:
         generator = torch.Generator().manual_seed(4)
@@ -334,13 +334,13 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 class TestDetector:
     def test_memory_is_kept_from_frame_to_frame(self, remembering: Path) -> None:
         predictor = Predictor.load(remembering, device="cpu")
-        look, stream = StreamSummary(predictor), predictor.stream()
+        look, stream = FrameDetector(predictor), predictor.stream()
         last = None
         for number, missed in ((0, 0), (1, 0), (3, 1)):
             last = look(frame(number, pixels=steel(number)), missed)
             want = stream(steel(number), strip="s", missed=missed)
             assert np.array_equal(last.scores, want.scores)
-        alone = StreamSummary(predictor)(frame(3, pixels=steel(3)), 0)
+        alone = FrameDetector(predictor)(frame(3, pixels=steel(3)), 0)
         assert last is not None
         assert not np.array_equal(last.scores, alone.scores)
 

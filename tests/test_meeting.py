@@ -23,7 +23,7 @@ from detect.data.dataset import DetectionDataset, read_dataset
 from detect.engine.data import read_data
 from detect.errors import DistributedError
 from detect.models import distributed
-from detect.models.distributed import World, joined, was_restarted
+from detect.models.distributed import World, process_group, was_restarted
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def names(store: Any, size: int) -> list[str]:
     found: dict[int, str] = {}
 
     def meet(rank: int) -> None:
-        found[rank] = distributed._name_of_team(store, rank, size)
+        found[rank] = distributed._unique_group_name(store, rank, size)
 
     world = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in reversed(range(size))]
     for process in world:
@@ -52,17 +52,17 @@ def test_a_team_is_not_misled_by_what_the_one_before_it_left_in_the_store() -> N
 
 
 def test_processes_that_do_not_meet_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "_PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "_TIMEOUT", timedelta(seconds=1))
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     with (
         pytest.raises(DistributedError, match=r"2 processes are to train together and don't find each other \(.+\)"),
-        joined(CPU),
+        process_group(CPU),
     ):
         pass
     monkeypatch.delenv("RANK")
-    with pytest.raises(DistributedError, match="RANK expected") as caught, joined(CPU):
+    with pytest.raises(DistributedError, match="RANK expected") as caught, process_group(CPU):
         pass
     assert "\n" not in str(caught.value)
     assert not dist.is_initialized()
@@ -70,7 +70,7 @@ def test_processes_that_do_not_meet_are_told_in_a_sentence(monkeypatch: pytest.M
 
 def lose(words: str) -> str:
     try:
-        with joined(CPU):
+        with process_group(CPU):
             raise RuntimeError(words)
     except DistributedError as error:
         return str(error)
@@ -92,11 +92,11 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
     """Two processes of which one is killed while the other waits for it."""
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
-        with joined(CPU) as world:
-            world.gathered("both are there")
+        with process_group(CPU) as world:
+            world.all_gather("both are there")
             if rank == dead:
                 os.kill(os.getpid(), signal.SIGKILL)
-            world.gathered("one is not")
+            world.all_gather("one is not")
     except BaseException as error:  # whatever it is, the test shows it
         said.put(f"{type(error).__name__}: {error}")
     else:

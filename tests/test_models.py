@@ -16,7 +16,7 @@ from detect.config.schema import ModelConfig
 from detect.errors import ConfigError
 from detect.models.anchors import default_anchors
 from detect.models.backbones.csp import Csp
-from detect.models.faster_rcnn import build_detector, check_detector, parts
+from detect.models.faster_rcnn import build_detector, check_detector, summarize_modules
 from detect.models.roi_heads import RoIOutput
 
 BOX_LOSSES = ["giou", "diou", "ciou", "smooth_l1"]
@@ -223,11 +223,11 @@ class TestLosses:
 class TestChecks:
     def test_the_table_of_parts_accounts_for_every_parameter(self) -> None:
         model = make(channels=3)
-        rows = parts(model)
+        rows = summarize_modules(model)
         assert sum(row.parameters for row in rows) == sum(p.numel() for p in model.parameters())
         assert all(row.trains for row in rows)
         model.rpn.requires_grad_(False)
-        assert [row.name for row in parts(model) if not row.trains] == ["rpn"]
+        assert [row.name for row in summarize_modules(model) if not row.trains] == ["rpn"]
 
     def test_given_anchors_have_to_fit_the_backbone(self) -> None:
         model = ModelConfig.model_validate(TINY_MODEL)
@@ -265,11 +265,11 @@ class TestChecks:
 
 def test_true_boxes_bring_noisy_copies_that_stay_near_them() -> None:
     heads = make().roi_heads
-    heads.noisy_copies, heads.noise = 4, 0.2
+    heads.num_denoising_boxes, heads.box_noise_scale = 4, 0.2
     true = torch.tensor([[10.0, 20, 50, 30], [0, 0, 8, 60]])
     found = torch.tensor([[1.0, 1, 5, 5]])
     torch.manual_seed(0)
-    with_copies, without = (heads.with_copies(found, each) for each in (true, torch.zeros(0, 4)))
+    with_copies, without = (heads.add_denoising_boxes(found, each) for each in (true, torch.zeros(0, 4)))
     assert torch.equal(without, found)
     assert torch.equal(with_copies[:3], torch.cat([found, true]))
     copies = with_copies[3:].reshape(4, 2, 4)
@@ -277,5 +277,5 @@ def test_true_boxes_bring_noisy_copies_that_stay_near_them() -> None:
     shifts = ((copies - true) / sides).abs()
     assert shifts.max() <= 0.2
     assert shifts.mean() > 0.05
-    heads.noisy_copies = 0
-    assert torch.equal(heads.with_copies(found, true), torch.cat([found, true]))
+    heads.num_denoising_boxes = 0
+    assert torch.equal(heads.add_denoising_boxes(found, true), torch.cat([found, true]))

@@ -25,7 +25,7 @@ _HOLDER = """
 import os, pathlib, sys, time
 from detect.engine.run_folder import RunLock
 lock = RunLock(pathlib.Path(sys.argv[1]))  # lost with its last reference, as files are
-lock.take()
+lock.acquire()
 child = os.fork() if hasattr(os, "fork") else None
 if child != 0:
     print(child, flush=True)
@@ -62,22 +62,22 @@ def test_a_killed_process_leaves_no_lock_and_its_children_keep_none(tmp_path: Pa
 
 def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) -> None:
     with RunLock(tmp_path) as first:
-        assert first.take()
-        assert first.take()  # its own
+        assert first.acquire()
+        assert first.acquire()  # its own
         told = json.loads((tmp_path / ".lock").read_text())
         assert told["process"] == os.getpid()
         assert set(told) == {"process", "host", "since"}
         with pytest.raises(ConfigError, match=rf"another training writes there \(process {os.getpid()}\)"):
-            RunLock(tmp_path).take()
+            RunLock(tmp_path).acquire()
     assert not (tmp_path / ".lock").exists()
     with RunLock(tmp_path) as second:
-        assert second.take()
+        assert second.acquire()
 
 
 def test_a_file_that_was_left_behind_is_of_no_consequence(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text('{"process": 1, "host": "elsewhere", "since": "long ago", "and": "more"}')
     with RunLock(tmp_path) as found:
-        assert found.take()
+        assert found.acquire()
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
 
@@ -94,7 +94,7 @@ def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(lock, "_lock", slow)
     with RunLock(tmp_path) as found:
-        assert found.take()
+        assert found.acquire()
         assert len(calls) == 2
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
@@ -118,4 +118,4 @@ def test_a_training_that_fails_gives_its_folder_back(tmp_path: Path) -> None:
         train(tiny_config(tmp_path, tmp_path / "run"))
     assert list((tmp_path / "run").iterdir()) == []
     with RunLock(tmp_path / "run") as again:
-        assert again.take()
+        assert again.acquire()

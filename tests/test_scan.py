@@ -10,8 +10,8 @@ from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import Tensor, nn
 
 from detect.errors import ConfigError
-from detect.models.cost import cost
-from detect.models.faster_rcnn import parts, proposal_strides
+from detect.models.cost import model_cost
+from detect.models.faster_rcnn import proposal_strides, summarize_modules
 from detect.models.recurrent import Scan, ScanControl, scan_in_windows
 
 
@@ -96,7 +96,7 @@ def test_work_a_pixel_stays_the_same_at_any_size() -> None:
     detector = tiny_detector(scan={"hidden": 4, "window": 4, "overlap": 2})
     without = tiny_detector()
     work = {
-        side: cost(detector, (side, side)).multiply_adds - cost(without, (side, side)).multiply_adds
+        side: model_cost(detector, (side, side)).multiply_adds - model_cost(without, (side, side)).multiply_adds
         for side in (512, 1024)
     }
     assert work[1024] == pytest.approx(4 * work[512], rel=0.05)
@@ -115,7 +115,7 @@ def test_under_bfloat16_it_computes_in_float32() -> None:
 def test_the_control_has_as_many_parameters(hidden: int) -> None:
     def parameters(kind: str) -> int:
         detector = tiny_detector(fpn={"channels": 64}, scan={"kind": kind, "hidden": hidden})
-        return sum(part.parameters for part in parts(detector) if part.name == "scan")
+        return sum(part.parameters for part in summarize_modules(detector) if part.name == "scan")
 
     assert parameters("conv") == pytest.approx(parameters("gru"), rel=0.02)
 
@@ -134,8 +134,8 @@ def test_it_is_off_unless_asked_for_and_then_on_all_levels_from_stride_8() -> No
     assert tiny_detector(scan={}).backbone.scanned_strides == [8, 16, 32]
     assert tiny_detector(scan={"strides": [4, 32]}).backbone.scanned_strides == [4, 32]
     detector = tiny_detector(scan={})
-    assert [part.name for part in parts(detector)] == ["backbone", "pyramid", "scan", "rpn", "box head"]
-    assert sum(part.parameters for part in parts(detector)) == sum(p.numel() for p in detector.parameters())
+    assert [part.name for part in summarize_modules(detector)] == ["backbone", "pyramid", "scan", "rpn", "box head"]
+    assert sum(part.parameters for part in summarize_modules(detector)) == sum(p.numel() for p in detector.parameters())
 
 
 def test_only_the_chosen_levels_change() -> None:

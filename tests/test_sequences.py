@@ -14,7 +14,7 @@ import pytest
 import torch
 from labelled_data import picture
 
-from detect.data.clips import ClipLoader, pan, strips
+from detect.data.clips import ClipLoader, frames_by_strip, pan_clip
 from detect.data.dataset import DetectionDataset, Sample
 from detect.data.transforms import Augment
 from detect.datasets import coco
@@ -278,14 +278,14 @@ def stills(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
 
 class TestClips:
     def test_strips_come_in_the_order_of_time(self, moving: DetectionDataset, stills: DetectionDataset) -> None:
-        found = strips(moving)
+        found = frames_by_strip(moving)
         assert [name for name, _ in found] == ["long", "short"]
         for (name, positions), each in zip(found, (7, 5)):
             assert [moving.path(i).stem for i in positions] == [f"{name}_{number}" for number in range(each)]
         with pytest.raises(
             DataError, match=r"0\.png: 4 of 4 images are frames of no strip, and memory needs their order"
         ):
-            strips(stills)
+            frames_by_strip(stills)
 
     def test_clips_are_consecutive_frames_and_all_starts_come(self, moving: DetectionDataset) -> None:
         starts = set()
@@ -351,7 +351,7 @@ class TestClips:
 
     def test_processes_share_a_batch(self, moving: DetectionDataset) -> None:
         (whole,) = loader(moving, batch_size=2).epoch(1)
-        parts = [next(iter(loader(moving, batch_size=2, share=(rank, 2)).epoch(1))) for rank in (0, 1)]
+        parts = [next(iter(loader(moving, batch_size=2, shard=(rank, 2)).epoch(1))) for rank in (0, 1)]
         assert [index for part in parts for index in part.indices] == whole.indices
         assert all(part.clip_length == 3 for part in parts)
 
@@ -441,7 +441,7 @@ class TestPanning:
         noise = np.random.default_rng(0).random((200, 200)).astype(np.float32)
         sample = Sample(noise, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
         for seed in range(10):
-            frames = pan(sample, 4, np.random.default_rng(seed))
+            frames = pan_clip(sample, 4, np.random.default_rng(seed))
             for before, after in pairwise(frames):
                 right, down = (int(step) for step in after.motion_xy)
                 assert -61 <= down <= -19
@@ -452,7 +452,7 @@ class TestPanning:
     def test_a_long_clip_never_runs_out_of_image(self) -> None:
         pixels = np.random.default_rng(0).random((64, 48, 3)).astype(np.float32)
         sample = Sample(pixels, np.array([[10, 20, 40, 44]], np.float32), np.array([2]))
-        frames = pan(sample, 60, np.random.default_rng(0))
+        frames = pan_clip(sample, 60, np.random.default_rng(0))
         assert {frame.pixels.shape for frame in frames} == {(64, 48, 3)}
         assert sum(len(frame.boxes_xyxy) for frame in frames) > 50
         assert all((frame.labels == 2).all() and len(frame.labels) == len(frame.boxes_xyxy) for frame in frames)

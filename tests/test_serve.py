@@ -135,13 +135,13 @@ def test_a_batch_gives_what_each_image_alone_gives() -> None:
     images = [sample_image("scratches", number, seed=4)[0] for number in (1, 2)]
     images += [images[0][:120], np.repeat(images[1][..., None], 3, axis=2), images[0].astype(np.uint16) * 257]
     images.append(np.tile(images[1], (3, 1)))  # seen in tiles
-    together = predictor.together(images)
+    together = predictor.predict_batch(images)
     for image, found in zip(images, together):
         alone = predictor(image)
         assert found.labels.tolist() == alone.labels.tolist()
         assert np.allclose(found.boxes_xyxy, alone.boxes_xyxy, atol=1e-2)
         assert np.allclose(found.scores, alone.scores, atol=1e-4)
-    assert predictor.together([]) == []
+    assert predictor.predict_batch([]) == []
 
 
 def test_an_answer_that_is_late_is_given_up_and_not_computed(known: Known) -> None:

@@ -157,15 +157,15 @@ def test_an_open_door_is_warned_of_and_an_export_is_served(
         def run(self, **_: Any) -> None:
             pass
 
-    monkeypatch.setattr(models, "load", lambda folder, threads: Runner())
+    monkeypatch.setattr(models, "load_exported", lambda folder, threads: Runner())
     monkeypatch.setattr(serving_app, "create_app", lambda model, *_, **__: served.append(model))
-    monkeypatch.setattr(serving_server, "server_of", lambda *_, **__: Ended())
+    monkeypatch.setattr(serving_server, "make_server", lambda *_, **__: Ended())
     outcome = detect("serve", tmp_path, "--host", "0.0.0.0", "--port", "0")
     assert outcome.code == 0
     assert "detect: check this: whoever reaches http://0.0.0.0:" in outcome.err
     (model,) = served
     assert dict(model.thresholds) == {"a": 0.25, "b": 0.5}
-    assert list(model.look([gray(1)])) == [nothing]
+    assert list(model.detect([gray(1)])) == [nothing]
     monkeypatch.setenv("DETECT_TOKEN", "a-token-of-mine")
     assert "check this" not in detect("serve", tmp_path, "--host", "0.0.0.0", "--port", "0").err
     assert "no meaning" in detect("serve", tmp_path, "--port", "0", "--device", "cpu").err

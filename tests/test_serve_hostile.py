@@ -179,7 +179,7 @@ def test_what_is_no_http_is_refused(client: Client) -> None:
 
 
 def test_slow_clients_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT_S", 0.3)
     monkeypatch.setattr(connections, "LINGER_S", 0.3)
     known = Known()
     known.gate.set()
@@ -200,7 +200,7 @@ def test_slow_clients_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_connections_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     known = Known()
     known.gate.set()
     with served(known.look) as client:

@@ -18,9 +18,9 @@ from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_npy, serv
 
 from detect.serve.app import create_app
 from detect.serve.requests import Limits
-from detect.serve.service import Model
+from detect.serve.service import ServedModel
 
-SCHEMA = create_app(Model("known", CATEGORIES, THRESHOLDS, lambda images: []), Limits()).openapi()
+SCHEMA = create_app(ServedModel("known", CATEGORIES, THRESHOLDS, lambda images: []), Limits()).openapi()
 LABELS = [f"{method.upper()} {path}" for path, item in SCHEMA["paths"].items() for method in item]
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 

@@ -4,15 +4,18 @@ import pytest
 import torch
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from detect.models.faster_rcnn import NativeSizeTransform, Resized
+from detect.models.faster_rcnn import ClippingRCNNTransform, NativeSizeTransform
 
 
 @pytest.mark.parametrize(
     ("transform", "found", "size"),
-    [(Resized(224, 4000, [0.5], [0.5]), 224.0, 1999), (NativeSizeTransform(224, 4000, [0.5], [0.5]), 200.00002, 200)],
+    [
+        (ClippingRCNNTransform(224, 4000, [0.5], [0.5]), 224.0, 1999),
+        (NativeSizeTransform(224, 4000, [0.5], [0.5]), 200.00002, 200),
+    ],
     ids=["resized", "native"],
 )
-def test_boxes_end_where_the_image_ends(transform: Resized, found: float, size: int) -> None:
+def test_boxes_end_where_the_image_ends(transform: ClippingRCNNTransform, found: float, size: int) -> None:
     inner = size if isinstance(transform, NativeSizeTransform) else 224
     result = [{"boxes": torch.tensor([[-1e-5, 0.0, found, found]])}]
     transform.eval()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect.data.dataset import evenly
+from detect.data.dataset import balanced_subset
 from detect.datasets.split import Fractions, Ranges, parse_split, split_by_fraction, split_by_number, split_into_folds
 from detect.errors import DataError
 
@@ -136,14 +136,18 @@ class TestEvenly:
     LABELS = [{"a"}] * 50 + [{"b"}] * 20 + [{"a", "c"}] * 5 + [set()] * 25
 
     def test_fewer_are_among_more(self) -> None:
-        chosen = [set(evenly(self.LABELS, count, seed=3)) for count in range(101)]
+        chosen = [set(balanced_subset(self.LABELS, count, seed=3)) for count in range(101)]
         assert [len(each) for each in chosen] == list(range(101))
         assert all(fewer < more for fewer, more in itertools.pairwise(chosen))
 
     def test_classes_come_in_turn_until_they_run_out(self) -> None:
         for count, expected in ((16, {"a": 6, "b": 5, "c": 5, "": 5}), (60, {"a": 20, "b": 20, "c": 5, "": 20})):
-            chosen = evenly(self.LABELS, count, seed=0)
+            chosen = balanced_subset(self.LABELS, count, seed=0)
             assert Counter(label for i in chosen for label in (self.LABELS[i] or {""})) == expected
 
     def test_the_seed_decides(self) -> None:
-        assert evenly(self.LABELS, 10, seed=1) == evenly(self.LABELS, 10, seed=1) != evenly(self.LABELS, 10, seed=2)
+        assert (
+            balanced_subset(self.LABELS, 10, seed=1)
+            == balanced_subset(self.LABELS, 10, seed=1)
+            != balanced_subset(self.LABELS, 10, seed=2)
+        )

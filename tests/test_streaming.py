@@ -17,13 +17,13 @@ from torchvision.models.detection import FasterRCNN
 
 from detect.config.schema import ModelConfig
 from detect.data.dataset import DetectionDataset
-from detect.data.motion import motion_between
+from detect.data.motion import estimate_motion
 from detect.errors import ConfigError
 from detect.images import read_image, write_image
 from detect.inference.detection import detect_images, to_detections
-from detect.inference.stream import Stream, detect_in_time, grown, incoming_window
-from detect.models.faster_rcnn import build_detector, parts
-from detect.models.recurrent import State
+from detect.inference.stream import Stream, detect_in_frame_order, merge_new_region, new_region_window
+from detect.models.faster_rcnn import build_detector, summarize_modules
+from detect.models.recurrent import MemoryState
 from detect.structures import Dataset, Detections, Frame, Image
 from detect.synthetic.strips import degrade, film
 
@@ -67,7 +67,7 @@ def same(a: Detections, b: Detections) -> bool:
 @pytest.mark.parametrize("step", [3, 20, 40])
 def test_motion_is_read_from_the_frames(step: int) -> None:
     before, after = frames(1, 2, step)
-    assert motion_between(before, after) == pytest.approx((-step, 0), abs=0.5)
+    assert estimate_motion(before, after) == pytest.approx((-step, 0), abs=0.5)
 
 
 @pytest.mark.parametrize("condition", ["blurred", "noisy", "overexposed", "dropped"])
@@ -81,15 +81,15 @@ def test_motion_is_read_into_and_out_of_spoilt_frames_or_not_told(condition: str
         rng = np.random.default_rng(number)
         spoilt = np.rint(255 * degrade(second / 255, condition, 0.5, motion, rng)).astype(np.uint8)
         for before, after, true in ((first, spoilt, motion), (spoilt, first, (-motion[0], -motion[1]))):
-            read = motion_between(before, after)
+            read = estimate_motion(before, after)
             told += read is not None
             assert read is None or read == pytest.approx(true, abs=4)
     assert told == 0 if condition == "dropped" else told >= 6
 
 
 def test_frames_that_share_nothing_tell_no_motion() -> None:
-    assert motion_between(frames(1, 1)[0], frames(2, 1)[0]) is None
-    assert motion_between(frames(1, 1)[0], np.zeros((SIDE, SIDE), np.uint8)) is None
+    assert estimate_motion(frames(1, 1)[0], frames(2, 1)[0]) is None
+    assert estimate_motion(frames(1, 1)[0], np.zeros((SIDE, SIDE), np.uint8)) is None
 
 
 def test_the_first_frame_is_seen_as_a_still_image() -> None:
@@ -123,7 +123,7 @@ def test_another_size_of_frame_starts_anew() -> None:
 
 
 def test_the_control_sees_every_frame_alone() -> None:
-    detector = built(kind="still")
+    detector = built(kind="stateless")
     past, now = frames(1, 3), frames(2, 1)[0]
     stream = Stream(detector, ("a", "b"))
     for frame in past:
@@ -136,7 +136,7 @@ def test_light_network_sees_the_frames_between_key_frames() -> None:
     images = frames(3, 4)
 
     def run() -> list[Detections]:
-        stream = Stream(detector, ("a", "b"), every=2)
+        stream = Stream(detector, ("a", "b"), key_frame_interval=2)
         return [stream(image, motion_xy=(0, 0)) for image in images]
 
     before = run()
@@ -150,16 +150,16 @@ def test_light_network_sees_the_frames_between_key_frames() -> None:
 
 def test_between_key_frames_only_the_incoming_surface_is_looked_at() -> None:
     detector, images = built(), frames(3, 2, step=3)
-    stream = Stream(detector, ("a", "b"), every=2)
+    stream = Stream(detector, ("a", "b"), key_frame_interval=2)
     first = stream(images[0])
-    window = incoming_window((-3, 0), (SIDE, SIDE))
+    window = new_region_window((-3, 0), (SIDE, SIDE))
     assert window is not None
     left, proposals = window.start, detector.rpn.post_nms_top_n()
     (look,) = detect_images(
         detector, [images[1][:, left:]], ("a", "b"), proposals=-(-proposals * (SIDE - left) // SIDE)
     )
     placed = replace(look, boxes_xyxy=look.boxes_xyxy + np.array([left, 0, left, 0], np.float32))
-    want = grown(first, placed, window, (-3, 0), (SIDE, SIDE))
+    want = merge_new_region(first, placed, window, (-3, 0), (SIDE, SIDE))
     assert same(stream(images[1], motion_xy=(-3, 0)), want)
     assert detector.rpn.post_nms_top_n() == proposals
 
@@ -200,7 +200,7 @@ def test_threads_that_share_a_detector_do_not_limit_each_other() -> None:
 
 def test_a_memory_catches_up_with_the_frames_it_did_not_see_whole() -> None:
     detector, images = built(kind="gru"), frames(3, 3, step=3)
-    stream = Stream(detector, ("a", "b"), every=2, between="incoming")
+    stream = Stream(detector, ("a", "b"), key_frame_interval=2, non_key_frames="new_region")
     for image in images:
         found = stream(image, motion_xy=(-3, 0))
     skipping = Stream(detector, ("a", "b"))
@@ -210,14 +210,14 @@ def test_a_memory_catches_up_with_the_frames_it_did_not_see_whole() -> None:
 
 def test_a_strip_that_does_not_move_is_seen_whole() -> None:
     detector, images = built(), frames(3, 2)
-    stream = Stream(detector, ("a", "b"), every=4)
+    stream = Stream(detector, ("a", "b"), key_frame_interval=4)
     stream(images[0])
     assert same(stream(images[1], motion_xy=(0, 0)), Stream(detector, ("a", "b"))(images[1]))
 
 
 def test_a_light_network_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no light network; take 'incoming'"):
-        Stream(built(), ("a", "b"), every=2, between="light")
+    with pytest.raises(ConfigError, match="no light network; take 'new_region'"):
+        Stream(built(), ("a", "b"), key_frame_interval=2, non_key_frames="light")
 
 
 def test_foreseeing_leaves_the_stream_as_it_was_and_skipping_moves_it_on() -> None:
@@ -244,7 +244,7 @@ def test_memory_and_speed_follow_the_surface_over_skipped_frames(
     moves: list[float] = []
     move = detector.memory.predict_next
 
-    def recorded(state: State, motion_xy: Tensor) -> State:
+    def recorded(state: MemoryState, motion_xy: Tensor) -> MemoryState:
         moves.append(float(motion_xy[0, 0]))
         return move(state, motion_xy)
 
@@ -299,7 +299,7 @@ def test_an_encoder_sets_the_speed_of_what_is_skipped_and_foreseen_next() -> Non
 
 def test_surface_that_came_in_during_a_skipped_frame_is_looked_at() -> None:
     detector, images = built(), frames(3, 3, step=3)
-    stream = Stream(detector, ("a", "b"), every=4, between="incoming")
+    stream = Stream(detector, ("a", "b"), key_frame_interval=4, non_key_frames="new_region")
     stream(images[0])
     stream.skip((-3, 0))
     assert same(stream(images[2], motion_xy=(-3, 0)), detect_images(detector, [images[2]], ("a", "b"))[0])
@@ -328,7 +328,7 @@ def clip_batch(clips: int, length: int) -> tuple[list[Tensor], list[dict[str, Te
 
 @pytest.mark.parametrize("shares", [(0.5, 0.2), (0.0, 0.3), (1.0, 0.0)])
 def test_clips_train_every_part(shares: tuple[float, float]) -> None:
-    detector = built(kind="gru", light=LIGHT, light_share=shares[0], unseen_share=shares[1]).train()
+    detector = built(kind="gru", light=LIGHT, light_share=shares[0], predicted_share=shares[1]).train()
     images, targets, motion = clip_batch(2, 3)
     torch.manual_seed(1)
     losses = detector(images, targets, clip_length=3, motion_xy=motion)
@@ -341,7 +341,7 @@ def test_clips_train_every_part(shares: tuple[float, float]) -> None:
 
 
 def test_training_on_clips_sees_what_streaming_sees() -> None:
-    detector = built(kind="gru", unseen_share=0.0)
+    detector = built(kind="gru", predicted_share=0.0)
     images, _, motion = clip_batch(2, 3)
     with torch.no_grad():
         together = detector(images, clip_length=3, motion_xy=motion)
@@ -353,7 +353,7 @@ def test_training_on_clips_sees_what_streaming_sees() -> None:
 
 def test_the_table_of_parts_holds_all_parameters() -> None:
     detector = built(kind="gru", light=LIGHT)
-    rows = parts(detector)
+    rows = summarize_modules(detector)
     assert [row.name for row in rows][-2:] == ["memory", "light pyramid"]
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in detector.parameters())
 
@@ -379,7 +379,7 @@ def filmed(folder: Path, step: int = 20) -> DetectionDataset:
 
 def test_a_data_set_of_strips_is_seen_in_the_order_of_time(tmp_path: Path) -> None:
     detector, dataset = built(kind="gru"), filmed(tmp_path)
-    found = dict(detect_in_time(detector, dataset, ("a", "b")))
+    found = dict(detect_in_frame_order(detector, dataset, ("a", "b")))
     assert sorted(found) == list(range(6))
 
     stream = Stream(detector, ("a", "b"))
@@ -398,6 +398,6 @@ def test_a_data_set_of_strips_is_seen_in_the_order_of_time(tmp_path: Path) -> No
 def test_still_images_are_seen_alone_even_with_memory(tmp_path: Path) -> None:
     detector, dataset = built(kind="gru"), filmed(tmp_path)
     stills = Dataset(tuple(replace(image, frame=None) for image in dataset.images), ("a", "b"))
-    found = dict(detect_in_time(detector, DetectionDataset(stills, channels=1), ("a", "b")))
+    found = dict(detect_in_frame_order(detector, DetectionDataset(stills, channels=1), ("a", "b")))
     for position, image in enumerate(stills.images):
         assert same(found[position], Stream(detector, ("a", "b"))(read_image(image.path)))

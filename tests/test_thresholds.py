@@ -41,11 +41,11 @@ def chosen(folder: Path, weights: Path | None = None, **content: Any) -> Path:
 class TestValue:
     def test_each_category_by_its_own(self, tmp_path: Path) -> None:
         thresholds = read_thresholds(chosen(tmp_path))
-        kept = thresholds.kept(found((0.9, 1), (0.49, 1), (0.31, 2), (0.3, 2), (0.29, 2)))
+        kept = thresholds.apply(found((0.9, 1), (0.49, 1), (0.31, 2), (0.3, 2), (0.29, 2)))
         assert kept.scores.tolist() == pytest.approx([0.9, 0.31, 0.3])
         assert kept.labels.tolist() == [1, 2, 2]
         assert thresholds.in_words() == "patches 0.5, scratches 0.3"
-        assert len(thresholds.kept(found())) == 0
+        assert len(thresholds.apply(found())) == 0
 
     def test_calibration_comes_first_and_ranks_anew(self, tmp_path: Path) -> None:
         fitted = {"patches": {"temperature": 1.0, "shift": -2.0}, "scratches": {"temperature": 2.0, "shift": 0.0}}
@@ -58,13 +58,13 @@ class TestValue:
         assert new.boxes_xyxy[0].tolist() == given.boxes_xyxy[1].tolist()
         assert new.scores.dtype == np.float32
         assert given.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
-        assert thresholds.kept(new).labels.tolist() == [2, 1]
+        assert thresholds.apply(new).labels.tolist() == [2, 1]
         assert len(thresholds.calibrated(found())) == 0
 
     def test_a_category_that_the_file_lacks_is_named(self, tmp_path: Path) -> None:
         thresholds = read_thresholds(chosen(tmp_path, thresholds={"patches": 0.5}))
         with pytest.raises(DataError, match=r"thresholds\.json: there is no threshold for 'scratches'; choose them"):
-            thresholds.kept(found((0.9, 1)))
+            thresholds.apply(found((0.9, 1)))
 
     def test_they_are_for_the_weights_that_were_judged(self, tmp_path: Path) -> None:
         weights, others = tmp_path / "best.pt", tmp_path / "last.pt"
@@ -219,7 +219,7 @@ def test_from_a_run_and_its_costs_to_what_infer_shows(detect: Run, tmp_path: Pat
     said = f"detect: scores are calibrated by {run / 'thresholds.json'}\n"
     assert inferred.err.count(said) == inferred.err.count("calibrated") == 1
     (entry,) = json.loads(inferred.out)["images"]
-    assert len(entry["detections"]) == len(predictor.thresholds.kept(after))
+    assert len(entry["detections"]) == len(predictor.thresholds.apply(after))
     asked = detect("infer", image, "--weights", run / "random.pt", "--json", "--threshold", "0")
     assert asked.err.count(said) == 1
     (entry,) = json.loads(asked.out)["images"]
@@ -271,7 +271,7 @@ def test_one_rule_holds_for_all_that_a_predictor_gives(calibrated: bool, tmp_pat
         assert len(ours) > 0
 
     same(predictor(path), raw(path))
-    same(predictor.together([pixels, pixels])[1], raw(path))
+    same(predictor.predict_batch([pixels, pixels])[1], raw(path))
     same(predictor.strip([path], tile=64), raw.strip([path], tile=64))
     ours, network = predictor.stream(), raw.stream()
     same(ours(pixels), network(pixels))

@@ -16,14 +16,14 @@ from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
 
 from detect.config.schema import ModelConfig
 from detect.datasets import coco
-from detect.engine.init import trained_side
+from detect.engine.init import training_size
 from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError
 from detect.images import write_image
 from detect.inference.predictor import Predictor
 from detect.inference.tiling import StripFiles, Tiling, detect_tiled, strip_tiling, tile_rows, tiling_for
 from detect.models.anchors import default_anchors
-from detect.models.checkpoint import Checkpoint, Detector, load_checkpoint, save_checkpoint
+from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.structures import Box, Dataset, Detections, Image
 
 Run = Callable[..., Any]
@@ -143,7 +143,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_weights(folder: Path, side: int | None) -> Path:
     torch.manual_seed(0)
     model = ModelConfig.model_validate({**TINY_MODEL, "roi": {**TINY_MODEL["roi"], "score_threshold": 0.0}})
-    detector = Detector(model, CATEGORIES, 1, (0.5,), (0.2,), default_anchors(4, 2), side=side)
+    detector = DetectorSpec(model, CATEGORIES, 1, (0.5,), (0.2,), default_anchors(4, 2), side=side)
     save_checkpoint(folder / "best.pt", Checkpoint(detector, detector.build().state_dict(), epoch=1))
     return folder / "best.pt"
 
@@ -207,9 +207,9 @@ class TestTraining:
 
         images = tuple(Image(tmp_path / f"{i}.png", *wh) for i, wh in enumerate([(300, 100), (120, 400)]))
         dataset = DetectionDataset(Dataset(images, CATEGORIES), channels=1)
-        assert trained_side(dataset, None, 64) == 110
-        assert trained_side(dataset, None, None) == 400
-        assert trained_side(dataset, 128, None) == 128
+        assert training_size(dataset, None, 64) == 110
+        assert training_size(dataset, None, None) == 400
+        assert training_size(dataset, 128, None) == 128
 
     def test_a_checkpoint_that_tells_no_side_is_read(self, tmp_path: Path) -> None:
         path = random_weights(tmp_path, side=64)

@@ -18,7 +18,7 @@ from detect.inference.predictor import Predictor
 from detect.models.checkpoint import load_checkpoint
 
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
-MEMORY = {**TINY_MODEL, "memory": {"kind": "gru", "light": LIGHT, "unseen_share": 0.3}}
+MEMORY = {**TINY_MODEL, "memory": {"kind": "gru", "light": LIGHT, "predicted_share": 0.3}}
 
 
 class Stopped(Exception):
@@ -64,13 +64,13 @@ def test_memory_learns_from_clips_and_resumes_exactly(data: Path, tmp_path: Path
     assert all(torch.equal(one[name], other[name]) for name in one)
 
     predictor = Predictor.load(whole)
-    stream = predictor.stream(every=2)
+    stream = predictor.stream(key_frame_interval=2)
     pictures = [read_image(path) for path in sorted((data / "val").glob("*.bmp"))]
     found = [stream(pixels, strip="one") for pixels in pictures]
-    again = predictor.stream(every=2)
+    again = predictor.stream(key_frame_interval=2)
     assert [len(each) for each in found] == [len(again(pixels, strip="another")) for pixels in pictures]
     with pytest.raises(DataError, match="a key frame every 0 frames"):
-        predictor.stream(every=0)
+        predictor.stream(key_frame_interval=0)
 
 
 def test_a_detector_without_memory_trains_on_the_same_clips(data: Path, tmp_path: Path) -> None:

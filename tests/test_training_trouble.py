@@ -20,7 +20,7 @@ from detect.data.dataset import DetectionDataset, read_dataset
 from detect.data.loader import TrainingLoader, explain_out_of_memory
 from detect.data.transforms import Augment
 from detect.engine import steps
-from detect.engine.data import warnings_about
+from detect.engine.data import audit_warnings
 from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError, OutOfMemoryError, is_out_of_memory
 from detect.inference.detection import detect_images
@@ -32,7 +32,7 @@ def test_an_image_that_vanishes_is_named(tmp_path: Path, workers: int) -> None:
     images = DetectionDataset(records, channels=1, cache=False)
     images.preload()
     images.path(5).unlink()
-    chain = Augment(**AugmentConfig().model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))
+    chain = Augment(**AugmentConfig().model_dump(exclude={"mosaic_off_epochs", "transpose_classes"}))
     loader = TrainingLoader(
         images, augment=chain, plain=chain, plain_from=1, batch_size=4, seed=0, workers=workers, pin=False
     )
@@ -123,7 +123,7 @@ class TestMemory:
         def ended(self: Any, key: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        monkeypatch.setattr(loading._Augmented, "__getitem__", ended)
+        monkeypatch.setattr(loading._AugmentedDataset, "__getitem__", ended)
         with pytest.raises(
             OutOfMemoryError, match=r"data\.workers: the system ended a loader process, mostly as .*; lower"
         ):
@@ -143,7 +143,7 @@ class TestMemory:
         def ended(self: Any, key: Any) -> None:
             os.kill(os.getpid(), signal.SIGBUS)  # as the system does when a page of shared memory can't be had
 
-        monkeypatch.setattr(loading._Augmented, "__getitem__", ended)
+        monkeypatch.setattr(loading._AugmentedDataset, "__getitem__", ended)
         with pytest.raises(OutOfMemoryError, match=r"shared memory ran out, in .*; set data\.workers=0"):
             train(tiny_config(data, data / "run", data={"workers": 1}))
 
@@ -211,17 +211,17 @@ def test_labels_with_errors_are_refused(tmp_path: Path, part: str) -> None:
 
 def test_what_an_audit_warns_of_is_told_in_two_lines(tmp_path: Path) -> None:
     data = write_tiny(tmp_path, "train", images=8, seed=0), write_tiny(tmp_path, "val", images=4, seed=1)
-    assert warnings_about(*data, images=12) == []
-    assert warnings_about(data[0], None, images=8) == []
+    assert audit_warnings(*data, images=12) == []
+    assert audit_warnings(data[0], None, images=8) == []
     (tmp_path / "val" / "val_00.bmp").write_bytes((tmp_path / "train" / "train_03.bmp").read_bytes())
     labels = json.loads(data[0].read_text())
     again = {**labels["annotations"][0], "id": 99}
     data[0].write_text(json.dumps({**labels, "annotations": [*labels["annotations"], again]}))
-    told = warnings_about(*data, images=12)
+    told = audit_warnings(*data, images=12)
     assert len(told) == 2
     assert "duplicate box: 1" in told[0]
     assert "duplicate across parts: 1" in told[0]
     assert f"see 'detect audit {data[0]} --against {data[1]}'" in told[0]
     assert told[1] == "check this: 1 scene stands in training and validation: scores will look better than they are"
-    (line,) = warnings_about(*data, images=1_000_000)
+    (line,) = audit_warnings(*data, images=1_000_000)
     assert line.startswith("1,000,000 images are too many to compare at every start")

@@ -21,7 +21,7 @@ from detect.images import write_image
 from detect.structures import Dataset, Image
 
 NOTHING = {name: 0 for name in ("flip_h", "flip_v", "crop", "brightness", "contrast", "illumination")}
-OFF = Augment(**AugmentConfig(**NOTHING).model_dump(exclude={"mosaic_off_epochs", "turn_classes"}))
+OFF = Augment(**AugmentConfig(**NOTHING).model_dump(exclude={"mosaic_off_epochs", "transpose_classes"}))
 
 
 def square(seed: int, *, channels: int = 1, label: int = 1) -> Sample:
@@ -54,7 +54,7 @@ def test_boxes_and_motion_follow_the_pixels(channels: int) -> None:
 
 
 def share_turned(labels: frozenset[int] | None, of: Callable[[int], Sample]) -> float:
-    chain = replace(OFF, turn=0.5, turn_labels=labels)
+    chain = replace(OFF, transpose=0.5, transpose_labels=labels)
     changed = [(of(seed), chain(of(seed), np.random.default_rng(seed), alone)) for seed in range(200)]
     for _, after in changed:
         assert not len(after.boxes_xyxy) or (after.boxes_xyxy[0] == extent(after.pixels)).all()
@@ -74,7 +74,7 @@ def test_an_image_that_shows_another_class_too_or_nothing_stays() -> None:
 
     assert share_turned(frozenset({2}), both) == 0
     assert 0.4 < share_turned(frozenset({1, 2}), both) < 0.6
-    chain = replace(OFF, turn=1.0, turn_labels=frozenset({1, 2}))
+    chain = replace(OFF, transpose=1.0, transpose_labels=frozenset({1, 2}))
     empty = Sample(np.tril(np.ones((100, 100), np.float32)), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     np.testing.assert_array_equal(chain(empty, np.random.default_rng(0), alone).pixels, empty.pixels)
 
@@ -82,7 +82,11 @@ def test_an_image_that_shows_another_class_too_or_nothing_stays() -> None:
 def test_a_training_turns_and_one_without_is_what_it_was(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     losses = []
-    for name, augment in (("off", {"turn": 0.0, "turn_classes": ["no such"]}), ("on", {"turn": 1.0}), ("never", {})):
+    for name, augment in (
+        ("off", {"transpose": 0.0, "transpose_classes": ["no such"]}),
+        ("on", {"transpose": 1.0}),
+        ("never", {}),
+    ):
         config = tiny_config(tmp_path, tmp_path / name, data={"val": None}, train={"epochs": 1}, augment=augment)
         train(config)
         losses.append((tmp_path / name / "log.jsonl").read_text().split('"loss": ')[1].split(",")[0])
@@ -93,13 +97,13 @@ def test_a_training_turns_and_one_without_is_what_it_was(tmp_path: Path) -> None
     ("changes", "words"),
     [
         (
-            {"augment": {"turn": 0.5, "turn_classes": ["rust"]}},
-            r"turn_classes: there is no class 'rust'.*bright, dark",
+            {"augment": {"transpose": 0.5, "transpose_classes": ["rust"]}},
+            r"transpose_classes: there is no class 'rust'.*bright, dark",
         ),
-        ({"augment": {"turn": 1.5}}, r"augment\.turn"),
+        ({"augment": {"transpose": 1.5}}, r"augment\.transpose"),
         (
-            {"augment": {"turn": 0.5, "mosaic": 0}, "clips": {"length": 2}},
-            r"augment\.turn: a strip moves in one direction.*; set it to 0",
+            {"augment": {"transpose": 0.5, "mosaic": 0}, "clips": {"length": 2}},
+            r"augment\.transpose: a strip moves in one direction.*; set it to 0",
         ),
     ],
 )
@@ -114,10 +118,10 @@ def test_so_are_images_that_are_not_square_but_not_square_windows_of_them(tmp_pa
         write_image(tmp_path / f"{number}.png", np.random.default_rng(number).integers(0, 256, (64, 80), np.uint8))
     images = tuple(Image(tmp_path / f"{number}.png", 80, 64, ()) for number in range(4))
     coco.write({"train": Dataset(images, CATEGORIES)}, tmp_path)
-    changes = {"augment": {"turn": 0.5}, "train": {"epochs": 1}}
+    changes = {"augment": {"transpose": 0.5}, "train": {"epochs": 1}}
     shapes = [[[20, 20], [30, 30]]] * 4  # nothing to fit anchors to
     model = {**TINY_MODEL, "anchors": {"per_level": 2, "shapes": shapes}}
-    with pytest.raises(ConfigError, match=r"augment\.turn: only square images.*0\.png has 80 x 64 pixels; set it"):
+    with pytest.raises(ConfigError, match=r"augment\.transpose: only square images.*0\.png has 80 x 64 pixels; set it"):
         train(tiny_config(tmp_path, tmp_path / "run", data={"val": None, "allow_empty": True}, model=model, **changes))
     train(
         tiny_config(

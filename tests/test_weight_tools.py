@@ -46,7 +46,7 @@ def test_settings_are_judged_beside_those_of_the_training(tmp_path: Path, capsys
     assert main(["convert", str(tmp_path / "raw"), "--out", str(tmp_path), "--split", "all=1.0"]) == 0
     capsys.readouterr()
     pair = f"released={tmp_path / 'all.json'}"
-    settings = ["roi.suppression=hard,roi.voting=false", "rpn.proposals_test=1"]
+    settings = ["roi.nms=hard,roi.box_voting=false", "rpn.proposals_test=1"]
     assert compare_settings.main([pair, *(word for each in settings for word in ("--set", each))]) == 0
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[1].strip() for row in rows] == ["as trained", *settings]

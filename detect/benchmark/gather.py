@@ -30,7 +30,7 @@ from ..evaluation.records import CocoEvaluation, check_detections, check_truth
 from ..images import Pixels, read_image
 from ..inference.predictor import Predictor
 from ..models.checkpoint import load_checkpoint
-from ..models.cost import cost
+from ..models.cost import model_cost
 from ..structures import Dataset
 from .plan import BenchFold, Plan, Run, scene_ids, shared_terms
 from .running import RunState, failure_of, judge_run, state_of
@@ -241,7 +241,7 @@ def _training(plan: Plan, name: str, judged: Sequence[Sequence[CocoEvaluation]])
 def _cost(run: Run, dataset: Dataset) -> dict[str, Any]:
     """Of one image of the size that most have; the sizes of anchors, fitted to a fold, don't change it."""
     size_wh = Counter((image.width, image.height) for image in dataset.images).most_common(1)[0][0]
-    return asdict(cost(load_checkpoint(run.dir / "last.pt").load_model(), size_wh)) | {"size_wh": list(size_wh)}
+    return asdict(model_cost(load_checkpoint(run.dir / "last.pt").load_model(), size_wh)) | {"size_wh": list(size_wh)}
 
 
 def _speed(plan: Plan, names: Sequence[str], dataset: Dataset, *, threads: int, device: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.loading import differing_keys, leaves, load_config, parse_config
+from ..config.loading import differing_keys, flatten_keys, load_config, parse_config
 from ..config.schema import Config
 from ..data.dataset import read_dataset
 from ..datasets import coco
@@ -33,7 +33,7 @@ def check_equal_terms(configs: Mapping[str, Config], vary: Sequence[str] = ()) -
         ConfigError: keys that differ, an unknown key in ``vary``, no validation data, early stopping, which would let
             the score decide how long each trains, or several processes a training.
     """
-    known = [key for key, _ in leaves(Config().model_dump(mode="json"))]
+    known = [key for key, _ in flatten_keys(Config().model_dump(mode="json"))]
     for key in vary:
         if not any(_within(each, key) for each in known):
             raise ConfigError(f"there is no key '{key}' that could vary", fix="detect/config/tree.py lists all keys")
@@ -60,7 +60,7 @@ def check_equal_terms(configs: Mapping[str, Config], vary: Sequence[str] = ()) -
 
 def shared_terms(configs: Sequence[Config]) -> dict[str, Any]:
     """Dotted keys of data, schedule and augmentation with the values that all systems share, but for the seed."""
-    told = [dict(leaves(config.model_dump(mode="json"))) for config in configs]
+    told = [dict(flatten_keys(config.model_dump(mode="json"))) for config in configs]
     return {
         key: value
         for key, value in told[0].items()

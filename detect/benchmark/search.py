@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from ..config.loading import load_config, read_plain
+from ..config.loading import load_config, read_yaml_file
 from ..config.schema import Config
 from ..engine.run_folder import RunFolder, RunLock
 from ..engine.trainer import train
@@ -107,7 +107,7 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> Space:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    tree = read_plain(path, "search")
+    tree = read_yaml_file(path, "search")
     if not isinstance(tree, dict):
         raise ConfigError("the file is no mapping", where=path, fix=f"write {', '.join(_TOP)}")
     unknown = next((key for key in tree if key not in _TOP), None)
@@ -353,7 +353,7 @@ class _Worker:
     def _locked(self, number: int) -> RunLock:
         self._folder(number).mkdir(parents=True, exist_ok=True)
         lock = RunLock(self._folder(number))
-        lock.take()
+        lock.acquire()
         return lock
 
     @contextmanager

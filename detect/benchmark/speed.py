@@ -19,7 +19,7 @@ from ..datasets import coco
 from ..errors import ConfigError
 from ..evaluation.summary import judge
 from ..export.export import write_model
-from ..export.runtimes import Contract, load, write_contract
+from ..export.runtimes import Contract, load_exported, write_contract
 from ..images import Pixels
 from ..inference.detection import coco_results, detect_images
 from ..models.checkpoint import Checkpoint
@@ -88,7 +88,7 @@ def variants_of(
                     made = _exported(checkpoint, runtime, precision, example, calibration, Path(folder))
                     for count in threads:
                         variants.append(
-                            Variant(name, runtime, precision, count, _one_by_one(load(made, threads=count)))
+                            Variant(name, runtime, precision, count, _one_by_one(load_exported(made, threads=count)))
                         )
                     continue
                 model = checkpoint.load_model()

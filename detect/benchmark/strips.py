@@ -15,7 +15,7 @@ import numpy as np
 from torchvision.models.detection import FasterRCNN
 
 from ..data.dataset import DetectionDataset, read_dataset
-from ..data.motion import motion_between
+from ..data.motion import estimate_motion
 from ..datasets import coco
 from ..errors import ConfigError
 from ..evaluation.bootstrap import BootstrapSamples, confidence_intervals, paired_difference_intervals, resample
@@ -255,7 +255,7 @@ def _took_ms(
     pixels_before = None if before is None else images.pixels(before.position)
     started = time.perf_counter()
     if pixels_before is not None:
-        motion_between(pixels_before, pixels, images.max_value)
+        estimate_motion(pixels_before, pixels, images.max_value)
     watcher(pixels, step, number)
     return 1000 * (time.perf_counter() - started)
 
@@ -597,7 +597,7 @@ def _system(system: TrainedSystem, model: FasterRCNN, times: Mapping[Contender, 
     own = {way: each for (name, way), each in times.items() if name == system.name}
     return {
         "name": system.name,
-        "memory": model.memory.remembers if isinstance(model, StripDetector) else None,
+        "memory": model.memory.stateful if isinstance(model, StripDetector) else None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "key_frame_ms": median(each.key_ms for each in own.values()),
         "frame_between_ms": {way: each.between_ms for way, each in own.items()},

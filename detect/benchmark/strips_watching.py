@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.models.detection import FasterRCNN
 
-from ..data.clips import strips
+from ..data.clips import frames_by_strip
 from ..data.dataset import DetectionDataset
-from ..data.motion import motion_between
+from ..data.motion import estimate_motion
 from ..errors import CheckpointError, ConfigError, DataError
 from ..images import Pixels
-from ..inference.stream import Between, Motion, Stream, carried_on
+from ..inference.stream import MotionXY, NonKeyFrameMode, Stream, shift_detections
 from ..models.checkpoint import Checkpoint, load_checkpoint
 from ..models.faster_rcnn import StripDetector
 from ..released import WEIGHTS, is_released
@@ -45,7 +45,7 @@ class AveragedDetections:
 def average(
     found: Detections,
     before: AveragedDetections | None,
-    motion_xy: Motion,
+    motion_xy: MotionXY,
     size_hw: tuple[int, int],
     *,
     same_iou: float = 0.5,
@@ -86,7 +86,7 @@ def average(
     return AveragedDetections(kept, sums[best], hits[best], since_xy)
 
 
-def propagate(known: AveragedDetections, motion_xy: Motion, size_hw: tuple[int, int]) -> AveragedDetections:
+def propagate(known: AveragedDetections, motion_xy: MotionXY, size_hw: tuple[int, int]) -> AveragedDetections:
     """What is known of the frame that comes next, before it is seen; scores stay, what leaves the picture goes.
 
     Args:
@@ -220,21 +220,21 @@ class FrameStep:
     position: int
     strip: str
     gap: int
-    motion_xy: Motion
-    expected_xy: Motion
+    motion_xy: MotionXY
+    expected_xy: MotionXY
 
     @property
-    def total_xy(self) -> Motion:
+    def total_xy(self) -> MotionXY:
         """How far the surface moved since the frame before."""
         return self.motion_xy[0] * self.gap, self.motion_xy[1] * self.gap
 
     @property
-    def expected_total_xy(self) -> Motion:
+    def expected_total_xy(self) -> MotionXY:
         """How far it was expected to."""
         return self.expected_xy[0] * self.gap, self.expected_xy[1] * self.gap
 
     @property
-    def remaining_xy(self) -> Motion:
+    def remaining_xy(self) -> MotionXY:
         """What is left of it once frames that never came have been skipped, each by the expected motion."""
         skipped = max(self.gap - 1, 0)
         return self.total_xy[0] - skipped * self.expected_xy[0], self.total_xy[1] - skipped * self.expected_xy[1]
@@ -256,7 +256,7 @@ def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[FrameS
         found = f"{len(stills):,} of {len(images):,} images are frames of no strip, and time is what is judged here"
         fix = "give data with video_id and frame_id (detect sample --frames makes some)"
         raise DataError(found, where=stills[0], fix=fix)
-    found_strips = strips(images)
+    found_strips = frames_by_strip(images)
     if max(len(positions) for _, positions in found_strips) < 2:
         fix = "give strips of several frames (detect sample --frames makes some)"
         raise DataError("no strip has two frames, so nothing moves", where=images.path(0), fix=fix)
@@ -265,12 +265,12 @@ def steps_of(images: DetectionDataset, *, read_motion: bool) -> list[list[FrameS
 
 def _steps(images: DetectionDataset, name: str, positions: Sequence[int], read_motion: bool) -> list[FrameStep]:
     steps = [FrameStep(positions[0], name, 0, (0.0, 0.0), (0.0, 0.0))]
-    speed: Motion = (0.0, 0.0)
+    speed: MotionXY = (0.0, 0.0)
     for before, after in pairwise(positions):
         first, second = _frame(images, before), _frame(images, after)
         gap, total = second.number - first.number, second.motion_since(first)
         if read_motion:
-            total = motion_between(images.pixels(before), images.pixels(after), images.max_value)
+            total = estimate_motion(images.pixels(before), images.pixels(after), images.max_value)
         elif total is None:
             found = "the frame doesn't say where it lies on its strip, so its motion is unknown"
             raise DataError(found, where=images.path(after), fix="give frames origin_xy, or add --motion read")
@@ -316,7 +316,7 @@ def _watch(
         _skip_missing(stream, step)
         if last is not None and known is not None:
             ways[COPIED][step.position] = last
-            ways[MOVED][step.position] = carried_on(last, step.expected_total_xy, size_hw)
+            ways[MOVED][step.position] = shift_detections(last, step.expected_total_xy, size_hw)
             ways[AVERAGED_MOVED][step.position] = propagate(known, step.expected_total_xy, size_hw).found
             if remembers:
                 ways[PREDICTED][step.position] = stream.predict_next(step.expected_xy)
@@ -368,11 +368,16 @@ class KeyFrameStream:
         channels: int = 1,
         max_value: int | None = None,
     ) -> None:
-        between: dict[str, Between] = {LIGHT: "light", NEW_REGION: "incoming"}
+        between: dict[str, NonKeyFrameMode] = {LIGHT: "light", NEW_REGION: "new_region"}
         self.looks = way in between
         self.every = every
         self.stream = Stream(
-            model, categories, every=every, between=between.get(way), channels=channels, max_value=max_value
+            model,
+            categories,
+            key_frame_interval=every,
+            non_key_frames=between.get(way),
+            channels=channels,
+            max_value=max_value,
         )
 
     def __call__(self, pixels: Pixels, step: FrameStep, number: int) -> Detections:

@@ -225,13 +225,13 @@ def report_bit_depth(predictor: Predictor, *, drawn: bool = False) -> None:
         predictor: after it has seen them.
         drawn: pictures were made of them.
     """
-    from ..data.dataset import depth_in_words
+    from ..data.dataset import describe_bit_depth
 
     if predictor.brightest is None:
         return
     before, now = predictor.trained_max_value, predictor.max_value
     setting = "data.max_value=" if now is not None and now == before else f"{_OPTION} "
-    said, warning = depth_in_words(predictor.brightest, now, setting=setting)
+    said, warning = describe_bit_depth(predictor.brightest, now, setting=setting)
     trained = "the detector was trained on 8 bits" if before is None else f"the detector was trained with {before:,}"
     trained = "as in training" if before is not None and now == before else trained
     shown = "; drawn pictures are stretched to 8 bits to be seen" if drawn else ""

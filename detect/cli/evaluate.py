@@ -181,7 +181,7 @@ def resolve_thresholds(chosen: Thresholds | None, asked: float | None) -> Lowest
 
 def above_thresholds(found: Detections, lowest: Lowest) -> Detections:
     """The detections to show."""
-    return found.above(lowest) if isinstance(lowest, float) else lowest.kept(found)
+    return found.above(lowest) if isinstance(lowest, float) else lowest.apply(found)
 
 
 def _in_short(fitted: dict[str, Any]) -> dict[str, Any]:

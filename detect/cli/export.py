@@ -29,17 +29,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", type=Path, metavar="JSON", help="with --int8: training images (default: the run's data.train)"
     )
     parser.add_argument(
-        "--most-lost", type=float, metavar="SHARE", help="with --int8: of a class's defects, 0 to 1 (default: 0.02)"
+        "--max-recall-loss",
+        type=float,
+        metavar="SHARE",
+        help="with --int8: of a class's defects, 0 to 1 (default: 0.02)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: RUN/export/RUNTIME)")
 
 
 def _run(args: argparse.Namespace) -> int:
-    if not args.int8 and (args.calibration is not None or args.most_lost is not None):
-        raise UsageError("--calibration and --most-lost have a meaning with --int8 only", fix="leave them out")
-    if args.most_lost is not None and not 0 <= args.most_lost <= 1:
-        raise UsageError(f"--most-lost is {args.most_lost}", fix="give a share from 0 to 1")
-    from ..export.export import MOST_LOST, export
+    if not args.int8 and (args.calibration is not None or args.max_recall_loss is not None):
+        raise UsageError("--calibration and --max-recall-loss have a meaning with --int8 only", fix="leave them out")
+    if args.max_recall_loss is not None and not 0 <= args.max_recall_loss <= 1:
+        raise UsageError(f"--max-recall-loss is {args.max_recall_loss}", fix="give a share from 0 to 1")
+    from ..export.export import MAX_RECALL_LOSS, export
     from ..inference.thresholds import thresholds_for_weights
     from ..models.checkpoint import find_checkpoint, load_checkpoint
 
@@ -65,14 +68,14 @@ def _run(args: argparse.Namespace) -> int:
         size_hw=_size(args.size, data),
         data=data,
         calibration=calibration,
-        lowest=lowest,
-        most_lost=MOST_LOST if args.most_lost is None else args.most_lost,
+        thresholds=lowest,
+        max_recall_loss=MAX_RECALL_LOSS if args.max_recall_loss is None else args.max_recall_loss,
     )
     rows = [[who, *(f"{each[key]:.4f}" for key in ("AP", "AP50"))] for who, each in made.scores.items()]
     print_table("", ["", "AP", "AP50"], rows)
     if args.int8:
         lost = ", ".join(
-            f"{name} {share:+.1%}" for name, share in made.proof["lost_recall"].items() if share is not None
+            f"{name} {share:+.1%}" for name, share in made.proof["recall_loss"].items() if share is not None
         )
         print(f"share of the defects lost, by class: {lost}")
     else:
@@ -118,7 +121,7 @@ EXPORT = Verb(
     details=(
         "One graph of fixed size takes the camera's array and gives boxes, scores and labels; nothing is left to do\n"
         "outside. Detector and exported model look at the same labelled images. In float32 every detection has to\n"
-        "have its like, in int8 no class may lose more of its defects than --most-lost; or nothing is written.\n"
+        "have its like, in int8 no class may lose more of its defects than --max-recall-loss; or nothing is written.\n"
         "docs/line.md tells what the folder holds."
     ),
     examples=[

@@ -14,7 +14,7 @@ from .common import UsageError, Verb, add_depth_arguments, display_path, newest_
 from .evaluate import DEFAULT_THRESHOLD, score_thresholds_for
 
 if TYPE_CHECKING:
-    from ..serve.service import Model
+    from ..serve.service import ServedModel
 
 TOKEN_VARIABLE = "DETECT_TOKEN"
 _BY = "detect serve RUN"
@@ -85,7 +85,7 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(found, fix="install it with: pip install 'surface-detect[serve]'") from None
     from ..serve.app import create_app
     from ..serve.requests import Limits
-    from ..serve.server import address_of, listen, server_of
+    from ..serve.server import address_of, listen, make_server
 
     limits = Limits(args.max_mb, args.max_pixels, args.timeout, args.queue, args.batch)
     with listen(args.host, args.port) as listening:
@@ -105,12 +105,12 @@ def _run(args: argparse.Namespace) -> int:
             print(f"detect: serving {model.name} at {address}; Ctrl-C stops", flush=True)
 
         app = create_app(model, limits, token=token, prepare=prepare)
-        server_of(app, timeout_s=limits.timeout_s, say=say).run(sockets=[listening])
+        make_server(app, timeout_s=limits.timeout_s, say=say).run(sockets=[listening])
     return 0
 
 
-def _load(args: argparse.Namespace) -> Model:
-    from ..serve.service import is_export, of_export, of_predictor
+def _load(args: argparse.Namespace) -> ServedModel:
+    from ..serve.service import is_export, model_from_export, model_from_predictor
 
     weights = args.weights or newest_weights(by=_BY)
     name = str(weights) if is_released(weights) else weights.resolve().name
@@ -120,7 +120,7 @@ def _load(args: argparse.Namespace) -> Model:
         if args.max_value is not None:
             fix = "leave it out; an exported model takes the white of its contract.json"
             raise UsageError("--max-value has no meaning for an exported model", fix=fix)
-        return of_export(weights, name, args.threshold, default=DEFAULT_THRESHOLD, threads=args.threads or 0)
+        return model_from_export(weights, name, args.threshold, default=DEFAULT_THRESHOLD, threads=args.threads or 0)
     from ..inference.predictor import Predictor
 
     predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
@@ -128,7 +128,7 @@ def _load(args: argparse.Namespace) -> Model:
         report_released_model(predictor.categories, by=_BY)
     lowest = score_thresholds_for(predictor.weights_path, args.threshold)
     each = dict.fromkeys(predictor.categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
-    return of_predictor(predictor, name, each)
+    return model_from_predictor(predictor, name, each)
 
 
 def _token(file: Path | None) -> str | None:

@@ -22,7 +22,7 @@ from .evaluate import above_thresholds
 
 if TYPE_CHECKING:
     from ..inference.predictor import Predictor
-    from ..inference.video import FrameOutput, Source
+    from ..inference.video import FrameOutput, FrameSource
     from ..structures import Detections
     from .evaluate import Lowest
 
@@ -185,31 +185,31 @@ def frame_shape(text: str | None) -> tuple[int, ...] | None:
     return (height, width, 3) if match[3] else (height, width)
 
 
-def run_stream(predictor: Predictor, source: Source, lowest: Lowest, args: argparse.Namespace) -> None:
+def run_stream(predictor: Predictor, source: FrameSource, lowest: Lowest, args: argparse.Namespace) -> None:
     """Look at frames until the source ends, a stop file appears, or Ctrl-C or SIGTERM comes.
 
     Raises:
         DataError: the source fails.
     """
-    from ..inference.video import StreamSummary, watch
+    from ..inference.video import FrameDetector, process_stream
 
     most = args.queue or _DEFAULT_QUEUE
     full = "loses its oldest frame" if source.drops else "lets the source wait"
     print(f"detect: {source.kind} {args.stream}: a queue of {most} frames, which {full} when full", file=sys.stderr)
     look, stop, total, said = (
-        StreamSummary(predictor, tile=args.tile, overlap=args.overlap),
+        FrameDetector(predictor, tile=args.tile, overlap=args.overlap),
         Event(),
         FrameCounts(),
         False,
     )
     try:
         with stopping(stop), JsonLinesWriter(args.out) as lines:
-            for seen in watch(source, look, most=most, stop=stop):
+            for seen in process_stream(source, look, max_frames=most, stop=stop):
                 total.add(seen)
                 lines.write(seen, None if seen.found is None else above_thresholds(seen.found, lowest))
                 if seen.error is not None:
                     print(f"detect: {seen.error}", file=sys.stderr)
-                elif seen.size_wh is not None and not said and not predictor.remembers:
+                elif seen.size_wh is not None and not said and not predictor.stateful:
                     said = True
                     tiling = predictor.tiling_for(*seen.size_wh, tile=args.tile, overlap=args.overlap)
                     if tiling is not None:

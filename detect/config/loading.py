@@ -14,16 +14,16 @@ from ..errors import ConfigError
 from ..fileio import load_yaml, read_yaml
 from .schema import Config, ModelConfig, Section
 
-_IN_SHORT = {"path_type": "a path", "tuple_type": "a list"}
+_TYPE_NAMES = {"path_type": "a path", "tuple_type": "a list"}
 _ALL_KEYS = "detect/config/tree.py lists all keys"
 
 
-def in_words(error: ValidationError, where: str) -> ConfigError:
+def explain_validation_error(error: ValidationError, where: str) -> ConfigError:
     """The first of pydantic's complaints as one sentence."""
     first = error.errors()[0]
     kind, value = first["type"], first["input"]
     shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
-    key, section = _located(first["loc"])
+    key, section = _error_location(first["loc"])
     if kind == "extra_forbidden" and section is not None:  # a key of one kind of several, which has few
         there = list(section.model_fields)
         parent, _, leaf = key.rpartition(".")
@@ -31,7 +31,7 @@ def in_words(error: ValidationError, where: str) -> ConfigError:
         fix = f"did you mean '{parent}.{near[0]}'?" if near else f"it takes {', '.join(there)}"
         return ConfigError(f"unknown key '{key}' of {_kind(section)}", where=where, fix=fix)
     if kind == "extra_forbidden":
-        return ConfigError(f"unknown key '{key}'", where=where, fix=_nearest(key, list(_keys(Config))))
+        return ConfigError(f"unknown key '{key}'", where=where, fix=_closest_key_hint(key, list(_keys(Config))))
     if kind == "union_tag_invalid":
         return _unknown_kind(key, first["ctx"]["tag"], [_kind(each) for each in _sections_at(first["loc"])], where)
     if kind in ("model_type", "model_attributes_type"):
@@ -42,20 +42,20 @@ def in_words(error: ValidationError, where: str) -> ConfigError:
         return ConfigError(f"'{key}' is {shown}", where=where, fix="give as many values as detect/config/tree.py shows")
     # a value that fits none of several types has an error for each
     wanted = [
-        _IN_SHORT.get(each["type"], each["msg"].removeprefix("Input should be "))
+        _TYPE_NAMES.get(each["type"], each["msg"].removeprefix("Input should be "))
         for each in error.errors()
-        if _located(each["loc"])[0] == key
+        if _error_location(each["loc"])[0] == key
     ]
     return ConfigError(f"'{key}' is {shown}", where=where, fix=f"it should be {' or '.join(wanted)}")
 
 
-def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_keys(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted key and value of everything that is no section."""
     if not isinstance(tree, dict):
         yield prefix, tree
         return
     for key, value in tree.items():
-        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        yield from flatten_keys(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _unknown_kind(key: str, name: str, there: Sequence[str], where: str) -> ConfigError:
@@ -64,14 +64,14 @@ def _unknown_kind(key: str, name: str, there: Sequence[str], where: str) -> Conf
     return ConfigError(f"'{key}.name' is {name!r}", where=where, fix=fix)
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
+def _closest_key_hint(key: str, known: Sequence[str]) -> str:
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
     near = difflib.get_close_matches(key, same_leaf or known, n=1, cutoff=0 if same_leaf else 0.5)
     return f"did you mean '{near[0]}'?" if near else _ALL_KEYS
 
 
-def _located(loc: Sequence[int | str]) -> tuple[str, type[Section] | None]:
+def _error_location(loc: Sequence[int | str]) -> tuple[str, type[Section] | None]:
     """The dotted key of an error and, where it lies in a section of several kinds, the kind.
 
     pydantic's path names more than keys: the kind it took, and the type it tried where a value may have several.
@@ -142,11 +142,11 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, model: ModelConfig
     """
     tree = _read_tree(Path(path))
     for override in overrides:
-        _apply(tree, override)
+        _apply_override(tree, override)
     if model is not None:
         above = tree.get("model")
         whole = {"backbone"} if isinstance(above, dict) and "backbone" in above else None  # its size stands for widths
-        tree = _merged({"model": model.model_dump(mode="json", exclude=whole)}, tree)
+        tree = _deep_merge({"model": model.model_dump(mode="json", exclude=whole)}, tree)
     return parse_config(tree, where=str(path))
 
 
@@ -155,10 +155,10 @@ def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Confi
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise in_words(error, where) from None
+        raise explain_validation_error(error, where) from None
 
 
-def read_plain(path: Path, what: str) -> Any:
+def read_yaml_file(path: Path, what: str) -> Any:
     """Plain values of a YAML file that a user wrote; None of an empty one.
 
     Args:
@@ -184,7 +184,7 @@ def to_yaml(config: Config) -> str:
 
 def differing_keys(a: Config, b: Config) -> list[str]:
     """Dotted keys whose values differ, in the order of the tree; those that only one of the two has are among them."""
-    ours, theirs = (dict(leaves(each.model_dump(mode="json"))) for each in (a, b))
+    ours, theirs = (dict(flatten_keys(each.model_dump(mode="json"))) for each in (a, b))
     return [key for key in {**ours, **theirs} if key not in ours or key not in theirs or ours[key] != theirs[key]]
 
 
@@ -198,26 +198,26 @@ def _read_tree(path: Path, builders: tuple[Path, ...] = ()) -> dict[str, Any]:
         return tree
     if not isinstance(base, str):
         raise ConfigError(f"'base' is {base!r}", where=path, fix="name one YAML file, relative to this one")
-    return _merged(_read_tree(path.parent / base, (*builders, path.resolve())), tree)
+    return _deep_merge(_read_tree(path.parent / base, (*builders, path.resolve())), tree)
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
-    tree = read_plain(path, "configuration")
+    tree = read_yaml_file(path, "configuration")
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError("the file is no mapping of sections", where=path, fix="write 'train:' with keys under it")
     return tree
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _deep_merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = {**below, **above}
     for key in below.keys() & above.keys():
         if isinstance(below[key], dict) and isinstance(above[key], dict):
-            merged[key] = _merged(below[key], above[key])
+            merged[key] = _deep_merge(below[key], above[key])
     return merged
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key.strip():
         raise ConfigError(f"'{override}' is no override", fix="write key=value, such as train.epochs=20")

@@ -11,9 +11,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]  # no width, size or number of steps is larger
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Layers = Annotated[int, Field(ge=0, le=1000)]
-Beside = Annotated[float, Field(ge=-10, le=10)]  # pixels: what lies farther from what it marks is another mistake
+Offset = Annotated[float, Field(ge=-10, le=10)]  # pixels: what lies farther from what it marks is another mistake
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Depth = Annotated[int, Field(ge=255, le=65535)]  # the largest gray value of a camera
+MaxValue = Annotated[int, Field(ge=255, le=65535)]  # the largest gray value of a camera
 
 
 class Section(BaseModel):
@@ -114,7 +114,7 @@ BackboneConfig = Annotated[
 
 
 BoxLoss = Literal["giou", "diou", "ciou", "smooth_l1"]
-Suppression = Literal["hard", "soft", "steep"]
+NmsMethod = Literal["hard", "gaussian", "super_gaussian"]
 
 
 class RunConfig(Section):
@@ -131,7 +131,7 @@ class DataConfig(Section):
     allow_empty: bool = False  # train also if no image has a box
     val: Path | None = None  # COCO JSON; None: no validation, no best checkpoint
     channels: Literal[1, 3] = 1  # 1: gray all the way; 3: RGB
-    max_value: Depth | None = None  # white of 16-bit files: 1023 where they hold 10 bits, 4095 for 12; None: 65535
+    max_value: MaxValue | None = None  # white of 16-bit files: 1023 where they hold 10 bits, 4095 for 12; None: 65535
     cache: bool = True  # keep decoded images in memory, in the depth of their files
     cache_gb: Annotated[float, Field(gt=0)] | None = None  # most memory for that; None: half of what is free
     window: Positive | None = None  # side in pixels of the parts that larger images are trained on; None: whole images
@@ -167,16 +167,18 @@ class ScanConfig(Section):
 class MemoryConfig(Section):
     """Memory over the frames of a moving strip; trains on clips."""
 
-    kind: Literal["gru", "still"] = "gru"  # still: the control, as many parameters and no past
+    kind: Literal["gru", "stateless"] = "gru"  # stateless: the control, as many parameters and no past
     light: CspConfig | None = None  # backbone of the frames between key frames; None: all are key frames
     light_proposals: Positive = 40  # that the box head looks at in such a frame
     light_share: Fraction = 0.5  # share of a clip's frames after the first that train the light backbone
-    unseen_share: Fraction = 0.15  # share of them foreseen instead of seen, so that foreseeing is learned
+    predicted_share: Fraction = 0.15  # share of them foreseen instead of seen, so that foreseeing is learned
 
     @model_validator(mode="after")
     def _shares_of_one_whole(self) -> MemoryConfig:
-        if self.light_share + self.unseen_share > 1:
-            raise ValueError(f"light_share {self.light_share} and unseen_share {self.unseen_share} add up to over 1")
+        if self.light_share + self.predicted_share > 1:
+            raise ValueError(
+                f"light_share {self.light_share} and predicted_share {self.predicted_share} add up to over 1"
+            )
         return self
 
 
@@ -221,17 +223,17 @@ class RoiConfig(Section):
     fg_iou: Fraction = 0.5
     batch_per_image: Positive = 64  # proposals that the loss samples
     positive_fraction: Fraction = 0.25
-    noisy_copies: Count = 5  # of every true box, shaken and added to the proposals in training
-    noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # largest shift of each of their edges, as a share of the side
+    num_denoising_boxes: Count = 5  # of every true box, shaken and added to the proposals in training
+    box_noise_scale: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # largest shift of each edge, as a share of the side
     box_loss: BoxLoss = "giou"
     box_loss_weight: Annotated[float, Field(ge=0)] = 10.0
     label_smoothing: Fraction = 0.0
     stages: Annotated[int, Field(ge=1, le=4)] = 1  # looks at a proposal, each at the box that the one before found
-    quality_weight: Fraction = 0.0  # share in a score of the IoU that is foreseen for its box; 0: nothing is foreseen
+    iou_score_weight: Fraction = 0.0  # share in a score of the IoU that is foreseen for its box; 0: nothing is foreseen
     score_threshold: Fraction = 0.01
     nms_iou: Fraction = 0.5
-    suppression: Suppression = "hard"  # soft, steep: overlap lowers a score instead
-    voting: bool = False  # each box moves to the mean of those that overlap it
+    nms: NmsMethod = "hard"  # gaussian, super_gaussian: Soft-NMS, overlap lowers a score instead
+    box_voting: bool = False  # each box moves to the mean of those that overlap it
     max_detections: Positive = 100  # an image
 
 
@@ -278,8 +280,8 @@ class TrainConfig(Section):
     seed: Seed = 0
     deterministic: bool = False  # on a GPU too, where it is slower; on a CPU the same seed always gives the same
     on_bad_step: Literal["stop", "skip"] = "stop"  # at a loss or gradient that is no number, or an absurd loss
-    absurd_loss: Annotated[float, Field(gt=1)] | None = 20.0  # so many times the median of the steps before; None: none
-    skips_in_a_row: Count = 5  # after as many skipped steps, one more stops the training
+    max_loss_ratio: Annotated[float, Field(gt=1)] | None = 20.0  # to the median of the steps before; None: no limit
+    max_consecutive_skips: Count = 5  # after as many skipped steps, one more stops the training
     val_every: Positive = 5  # epochs between validations; the last epoch is always judged
     early_stop: Count = 0  # validations without a better score before stopping; 0: never
     best_metric: Literal["AP", "AP50", "AP75"] = "AP50"
@@ -291,8 +293,8 @@ class AugmentConfig(Section):
 
     flip_h: Fraction = 0.5
     flip_v: Fraction = 0.5
-    turn: Fraction = 0.0  # share of square images mirrored on their diagonal: what lay along the strip lies across it
-    turn_classes: tuple[str, ...] = ()  # of those alone that show these classes and no others; none named: of all
+    transpose: Fraction = 0.0  # share of square images transposed: what was along the strip is across it
+    transpose_classes: tuple[str, ...] = ()  # of those alone that show these classes and no others; none named: of all
     crop: Fraction = 0.5  # share of images cropped; the others keep the grain and scale that the detector will meet
     crop_min: Annotated[float, Field(gt=0, le=1)] = 0.65  # smallest side of a crop, as a share of the image's
     aspect: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the crop's sides differ by up to this share
@@ -302,7 +304,7 @@ class AugmentConfig(Section):
     mosaic: Fraction = 0.0  # share of images made from four
     mosaic_scale: tuple[float, float] = (0.9, 1.6)  # side of the window cut from the four, in image sides
     mosaic_off_epochs: Count = 10  # the last epochs see whole images only
-    label_offset_xy: tuple[Beside, Beside] = (0.0, 0.0)  # how far labels lie right of and below what they mark, pixels
+    label_offset_xy: tuple[Offset, Offset] = (0.0, 0.0)  # how far labels lie right of and below what they mark, pixels
     min_visible: Fraction = 0.3  # a cut box stays if at least this share of it is left
 
     @model_validator(mode="after")

@@ -20,14 +20,14 @@ from ..errors import ConfigError, DataError
 from ..structures import Dataset, Frame, recognisable
 from ..synthetic.strips import degrade, draw_condition, motions, travel
 from .dataset import DetectionDataset, Sample
-from .loader import Item, SeededLoader, with_seeds
-from .motion import motion_between
+from .loader import Item, SeededLoader, add_seeds
+from .motion import estimate_motion
 from .transforms import Augment
 
 _AT_BORDER_PX = 4.0  # a box that ends so near a border is cut by it (annotators stop short), and goes on beyond
 
 
-def pan(sample: Sample, length: int, rng: np.random.Generator) -> list[Sample]:
+def pan_clip(sample: Sample, length: int, rng: np.random.Generator) -> list[Sample]:
     """A clip of ``length`` frames of the image's size, moving as filmed strips do (``sample.travel``).
 
     Windows lie on whole pixels, so every pixel is one of the image's. Boxes are reflected with it; one that ends at a
@@ -39,22 +39,22 @@ def pan(sample: Sample, length: int, rng: np.random.Generator) -> list[Sample]:
     # the clip's middle lies on the image, give or take a quarter of its height
     origins[:, 1] += round(rng.uniform(-0.25, 0.25) * height) - origins[-1, 1] // 2
     return [
-        _seen(sample, (int(x), int(y)), (float(right), float(down)))
+        _window_sample(sample, (int(x), int(y)), (float(right), float(down)))
         for (x, y), (right, down) in zip(origins, motions(origins))
     ]
 
 
-def _seen(sample: Sample, origin_xy: tuple[int, int], motion_xy: tuple[float, float]) -> Sample:
+def _window_sample(sample: Sample, origin_xy: tuple[int, int], motion_xy: tuple[float, float]) -> Sample:
     height, width = sample.pixels.shape[:2]
     x, y = origin_xy
-    pixels = sample.pixels[_reflected(y, height)][:, _reflected(x, width)]
+    pixels = sample.pixels[_reflect_indices(y, height)][:, _reflect_indices(x, width)]
     whole: list[tuple[float, float, float, float]] = []
     labels: list[int] = []
     for (x1, y1, x2, y2), label in zip(sample.boxes_xyxy.tolist(), sample.labels.tolist()):
         boxes = [
             (left, top, right, bottom)
-            for top, bottom in _reflections(y1, y2, height, y)
-            for left, right in _reflections(x1, x2, width, x)
+            for top, bottom in _reflect_interval(y1, y2, height, y)
+            for left, right in _reflect_interval(x1, x2, width, x)
         ]
         whole += boxes
         labels += [label] * len(boxes)
@@ -64,13 +64,13 @@ def _seen(sample: Sample, origin_xy: tuple[int, int], motion_xy: tuple[float, fl
     return Sample(pixels, cut[keep], np.array(labels, np.int64)[keep], motion_xy)
 
 
-def _reflected(start: int, size: int) -> NDArray[np.int64]:
+def _reflect_indices(start: int, size: int) -> NDArray[np.int64]:
     """The image's rows that ``size`` rows from ``start`` on show: 0 1 2 2 1 0 0 1 2 ..."""
     rows = np.arange(start, start + size) % (2 * size)
     return np.asarray(np.where(rows < size, rows, 2 * size - 1 - rows), np.int64)
 
 
-def _reflections(low: float, high: float, size: int, start: int) -> list[tuple[float, float]]:
+def _reflect_interval(low: float, high: float, size: int, start: int) -> list[tuple[float, float]]:
     """An interval's images in a window of ``size`` from ``start`` on, relative to it, each whole."""
     starts, ends = low <= _AT_BORDER_PX, high >= size - _AT_BORDER_PX
     if starts and ends:
@@ -86,19 +86,19 @@ def _reflections(low: float, high: float, size: int, start: int) -> list[tuple[f
     return [(a, b) for a, b in moved if b > 0 and a < size]
 
 
-_CLIP = 2  # a stream of random numbers of its own, beside the loader's
-_FLICKER = 0.03  # standard deviation of the lamps' strength from frame to frame, where a still image is panned over
+_CLIP_STREAM = 2  # a stream of random numbers of its own, beside the loader's
+_LIGHT_STD = 0.03  # standard deviation of the lamps' strength from frame to frame, where a still image is panned over
 
 
-def strips(dataset: Dataset | DetectionDataset) -> list[tuple[str, list[int]]]:
+def frames_by_strip(dataset: Dataset | DetectionDataset) -> list[tuple[str, list[int]]]:
     """Each strip's name and the positions of its images in the order of time; strips as they come in the data.
 
     Raises:
         DataError: an image belongs to no strip.
     """
-    found, stills = _by_strip(dataset)
+    found, stills = _group_frames(dataset)
     if stills:
-        raise _unordered(dataset, stills)
+        raise _no_strip_error(dataset, stills)
     return found
 
 
@@ -117,7 +117,7 @@ class ClipLoader(SeededLoader):
             such; a clip's first frame is never dropped, as nothing could be known of it.
         augment: the chain of random changes; without mosaic, which has no motion.
         batch_size: clips a step, of all processes together.
-        share: (rank, size) of this process among those that share each batch.
+        shard: (rank, size) of this process among those that share each batch.
         seed, workers, pin: as for ``TrainingLoader``.
 
     Raises:
@@ -136,31 +136,31 @@ class ClipLoader(SeededLoader):
         augment: Augment,
         batch_size: int,
         seed: int,
-        share: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
         workers: int,
         pin: bool,
     ) -> None:
         if augment.mosaic > 0:
             raise ConfigError(f"augment.mosaic is {augment.mosaic:g}, but a mosaic has no motion", fix="set it to 0")
-        clips = clips_of(dataset, length, pan=pan)
-        source = _Clips(dataset, clips, length, degraded, augment, seed)
-        super().__init__(source, len(clips), batch_size=batch_size, seed=seed, share=share, workers=workers, pin=pin)
+        clips = clip_candidates(dataset, length, pan=pan)
+        source = _ClipDataset(dataset, clips, length, degraded, augment, seed)
+        super().__init__(source, len(clips), batch_size=batch_size, seed=seed, shard=shard, workers=workers, pin=pin)
 
 
-def clips_of(dataset: DetectionDataset, length: int, *, pan: bool) -> list[list[list[int]]]:
+def clip_candidates(dataset: DetectionDataset, length: int, *, pan: bool) -> list[list[list[int]]]:
     """For each clip of an epoch the clips to choose from, as positions of frames; a single position is panned over.
 
     Raises:
         DataError: as ``ClipLoader``.
     """
-    found, stills = _by_strip(dataset)
+    found, stills = _group_frames(dataset)
     if stills and not pan:
-        raise _unordered(dataset, stills)
+        raise _no_strip_error(dataset, stills)
     clips = [[[i]] for i in stills]
     longest = 0
     for name, positions in found:
         _check_sizes(dataset, name, positions)
-        for run in _runs(dataset, positions):
+        for run in _consecutive_runs(dataset, positions):
             longest = max(longest, len(run))
             for first in range(0, len(run) - length + 1, length):
                 last = min(first + length - 1, len(run) - length)
@@ -173,7 +173,7 @@ def clips_of(dataset: DetectionDataset, length: int, *, pan: bool) -> list[list[
     return clips
 
 
-class _Clips(TorchDataset[Item]):
+class _ClipDataset(TorchDataset[Item]):
     def __init__(
         self,
         dataset: DetectionDataset,
@@ -188,20 +188,20 @@ class _Clips(TorchDataset[Item]):
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
-        rng = np.random.default_rng((self.seed, _CLIP, epoch, index))
+        rng = np.random.default_rng((self.seed, _CLIP_STREAM, epoch, index))
         choice = self.clips[index]
         positions = choice[int(rng.integers(len(choice)))]
         try:
             if self.dataset.images[positions[0]].frame is None:
                 frames = self._panned(positions[0], rng)
-                return with_seeds([(positions[0], frame) for frame in frames], rng)
-            return with_seeds(list(zip(positions, self._filmed(positions, rng))), rng)
+                return add_seeds([(positions[0], frame) for frame in frames], rng)
+            return add_seeds(list(zip(positions, self._filmed(positions, rng))), rng)
         except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
             return error
 
     def _panned(self, position: int, rng: np.random.Generator) -> list[Sample]:
-        frames = self._augmented(pan(self.dataset[position], self.length, rng), rng)
-        lit = [_lit(frame, 1 + _FLICKER * float(rng.standard_normal())) for frame in frames]
+        frames = self._augmented(pan_clip(self.dataset[position], self.length, rng), rng)
+        lit = [_scale_brightness(frame, 1 + _LIGHT_STD * float(rng.standard_normal())) for frame in frames]
         return self._degraded(lit, ["clean"] * self.length, rng)
 
     def _filmed(self, positions: list[int], rng: np.random.Generator) -> list[Sample]:
@@ -213,7 +213,7 @@ class _Clips(TorchDataset[Item]):
     def _augmented(self, frames: list[Sample], rng: np.random.Generator) -> list[Sample]:
         """The same changes for all frames: each gets a generator in the same state."""
         state = int(rng.integers(2**63))
-        return [self.augment(frame, np.random.default_rng(state), _no_other) for frame in frames]
+        return [self.augment(frame, np.random.default_rng(state), _no_mosaic) for frame in frames]
 
     def _degraded(self, frames: list[Sample], recorded: list[str], rng: np.random.Generator) -> list[Sample]:
         changed = []
@@ -228,7 +228,7 @@ class _Clips(TorchDataset[Item]):
         return changed
 
 
-def _by_strip(dataset: Dataset | DetectionDataset) -> tuple[list[tuple[str, list[int]]], list[int]]:
+def _group_frames(dataset: Dataset | DetectionDataset) -> tuple[list[tuple[str, list[int]]], list[int]]:
     """Strips as ``strips`` gives them, and the positions of still images."""
     members: dict[str, list[tuple[int, int]]] = defaultdict(list)
     stills: list[int] = []
@@ -240,7 +240,7 @@ def _by_strip(dataset: Dataset | DetectionDataset) -> tuple[list[tuple[str, list
     return [(name, [i for _, i in sorted(frames)]) for name, frames in members.items()], stills
 
 
-def _unordered(dataset: Dataset | DetectionDataset, stills: Sequence[int]) -> DataError:
+def _no_strip_error(dataset: Dataset | DetectionDataset, stills: Sequence[int]) -> DataError:
     first = dataset.images[stills[0]].path
     found = f"{len(stills):,} of {len(dataset.images):,} images are frames of no strip, and memory needs their order"
     fix = "take data with video_id and frame_id (detect sample --frames makes some), or set clips.pan=true to train"
@@ -254,7 +254,7 @@ def _check_sizes(dataset: DetectionDataset, name: str, positions: Sequence[int])
         raise DataError(found, where=dataset.images[positions[0]].path, fix="give frames of different cameras names")
 
 
-def _runs(dataset: DetectionDataset, positions: Sequence[int]) -> list[list[int]]:
+def _consecutive_runs(dataset: DetectionDataset, positions: Sequence[int]) -> list[list[int]]:
     """A strip's frames, divided where numbers are missing."""
     runs = [[positions[0]]]
     for before, after in pairwise(positions):
@@ -278,15 +278,15 @@ def _motions(dataset: DetectionDataset, positions: Sequence[int]) -> list[tuple[
     moved: list[tuple[float, float]] = []
     for before, after in pairwise(positions):
         told = _frame(dataset, after).motion_since(_frame(dataset, before))
-        read = told or motion_between(dataset.pixels(before), dataset.pixels(after), dataset.max_value)
+        read = told or estimate_motion(dataset.pixels(before), dataset.pixels(after), dataset.max_value)
         moved.append(read or (moved[-1] if moved else (0.0, 0.0)))
     return [*(moved[:1] or [(0.0, 0.0)]), *moved]
 
 
-def _lit(frame: Sample, strength: float) -> Sample:
+def _scale_brightness(frame: Sample, strength: float) -> Sample:
     lit: NDArray[np.float32] = np.clip(frame.pixels * np.float32(strength), 0, 1)
     return replace(frame, pixels=lit)
 
 
-def _no_other() -> Sample:
+def _no_mosaic() -> Sample:
     raise AssertionError("only a mosaic draws other images")

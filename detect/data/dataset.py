@@ -19,13 +19,13 @@ from ..errors import DataError
 from ..images import Pixels, likely_white, read_image, to_gray, to_rgb
 from ..structures import Dataset, Image
 
-MIN_WHITE = 255  # a camera's largest gray value can't be less
-MOST = 65535  # gray value of white in 16-bit pixels, unless data.max_value says otherwise
+MIN_MAX_VALUE = 255  # a camera's largest gray value can't be less
+MAX_UINT16 = 65535  # gray value of white in 16-bit pixels, unless data.max_value says otherwise
 
 
-def white_of(pixels: Pixels, max_value: int | None) -> int:
+def white_level(pixels: Pixels, max_value: int | None) -> int:
     """The gray value of white: 255 of 8-bit pixels, of 16-bit ones ``max_value``, and 65535 where it is None."""
-    return 255 if pixels.dtype == np.uint8 else max_value or MOST
+    return 255 if pixels.dtype == np.uint8 else max_value or MAX_UINT16
 
 
 def unit_range(pixels: Pixels, max_value: int | None = None) -> NDArray[np.float32]:
@@ -35,10 +35,10 @@ def unit_range(pixels: Pixels, max_value: int | None = None) -> NDArray[np.float
         pixels: of any shape.
         max_value: white of 16-bit pixels; None: 65535. Those of 8 bits have their white at 255 in any case.
     """
-    return np.asarray(pixels.astype(np.float32) * np.float32(1 / white_of(pixels, max_value)))
+    return np.asarray(pixels.astype(np.float32) * np.float32(1 / white_level(pixels, max_value)))
 
 
-def check_depth(pixels: Pixels, max_value: int | None, where: str | PathLike[str] | None = None) -> Pixels:
+def check_bit_depth(pixels: Pixels, max_value: int | None, where: str | PathLike[str] | None = None) -> Pixels:
     """The pixels, if none of them is beyond white: clipped, they would lose what the camera saw.
 
     Raises:
@@ -51,7 +51,7 @@ def check_depth(pixels: Pixels, max_value: int | None, where: str | PathLike[str
     return pixels
 
 
-def depth_in_words(
+def describe_bit_depth(
     brightest: int, max_value: int | None, *, setting: str = "data.max_value="
 ) -> tuple[str, str | None]:
     """What 16-bit images are taken for, and a warning where their brightest gray value is that of fewer bits.
@@ -61,10 +61,10 @@ def depth_in_words(
         max_value: white; None: 65535, as nothing else was said.
         setting: what says it, as it is written before the number.
     """
-    white = max_value or MOST
+    white = max_value or MAX_UINT16
     said = f"16-bit images: black is 0 and white {white:,} ({setting.rstrip(' =') if max_value else 'the whole depth'})"
     likely = likely_white(brightest)
-    if max_value is not None or likely == MOST:
+    if max_value is not None or likely == MAX_UINT16:
         return said, None
     bits = likely.bit_length()
     warning = (
@@ -74,7 +74,7 @@ def depth_in_words(
     return said, warning
 
 
-def evenly(labels: Sequence[Collection[str]], count: int, *, seed: int) -> list[int]:
+def balanced_subset(labels: Sequence[Collection[str]], count: int, *, seed: int) -> list[int]:
     """Some of the images, at random, as even over the classes as can be; fewer of them are among more of them.
 
     Args:
@@ -230,16 +230,16 @@ class DetectionDataset:
         depth = self._read(0).itemsize if len(self) else 1
         return int(self.images.sizes_wh.prod(axis=1, dtype=np.int64).sum()) * self.channels * depth
 
-    def preload(self, max_bytes: float | None = None, *, share: tuple[int, int] = (0, 1)) -> int:
+    def preload(self, max_bytes: float | None = None, *, shard: tuple[int, int] = (0, 1)) -> int:
         """Read every image once, which proves that each can be read; how many are kept in memory.
 
         Args:
             max_bytes: of kept images; those that don't fit any more are read anew each time. None: no limit.
-            share: (rank, size) of this process; where images aren't kept, the others have read theirs.
+            shard: (rank, size) of this process; where images aren't kept, the others have read theirs.
         """
         if max_bytes is not None:
             self._room = min(self._room, max(0.0, max_bytes))
-        rank, size = share
+        rank, size = shard
         for index in range(len(self)):
             if self._room > 0 or index % size == rank:
                 self.pixels(index)
@@ -276,7 +276,7 @@ class DetectionDataset:
             pixels = self.pixels(int(index))
             values = unit_range(pixels, self.max_value).reshape(-1, self.channels).astype(np.float64)
             moments.append([values.mean(axis=0), (values**2).mean(axis=0)])
-            white = max(white, white_of(pixels, self.max_value))
+            white = max(white, white_level(pixels, self.max_value))
         mean, square = np.mean(moments, axis=0)
         least, digits = (1e-3, 6) if white == 255 else (0.25 / white, 9)  # a quarter of a gray level
         std = np.sqrt(np.maximum(square - mean**2, least**2))
@@ -284,7 +284,7 @@ class DetectionDataset:
 
     def _read(self, index: int) -> Pixels:
         image = self.images[index]
-        pixels = as_channels(check_depth(read_image(image.path), self.max_value, image.path), self.channels)
+        pixels = as_channels(check_bit_depth(read_image(image.path), self.max_value, image.path), self.channels)
         if pixels.dtype == np.uint16:
             self.brightest = max(self.brightest or 0, int(pixels.max()))
         if pixels.shape[:2] != (image.height, image.width):
@@ -328,4 +328,4 @@ def read_dataset(
         found = f"there are {len(dataset.images):,} images, {role}_images asks for {only:,}"
         raise DataError(found, where=path, fix="ask for fewer")
     labels = [{box.label for box in image.boxes} for image in dataset.images]
-    return replace(dataset, images=tuple(dataset.images[i] for i in evenly(labels, only, seed=0)))
+    return replace(dataset, images=tuple(dataset.images[i] for i in balanced_subset(labels, only, seed=0)))

@@ -20,9 +20,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..errors import DataError, OutOfMemoryError, is_out_of_memory
 from .dataset import DetectionDataset, Sample
-from .transforms import Augment, Windows
+from .transforms import Augment, RandomWindows
 
-_WANTED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
+_ALLOCATION_SIZE = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 _SHARED_FILE = re.compile(r"</torch_[^>]*>.* \((\d+)\)$", re.MULTILINE)  # the memory that a tensor is handed over in
 
 
@@ -35,18 +35,18 @@ def explain_out_of_memory(doing: str, fix: str) -> Iterator[None]:
         fix: what the user can change.
 
     Raises:
-        MemoryShortageError: it ran out, or the system ended a loader process, which mostly has the same reason.
+        OutOfMemoryError: it ran out, or the system ended a loader process, which mostly has the same reason.
     """
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
-        told = _shortage(error, doing, fix)
+        told = _out_of_memory_error(error, doing, fix)
         if told is None:
             raise
         raise told from None
 
 
-def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> OutOfMemoryError | None:
+def _out_of_memory_error(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> OutOfMemoryError | None:
     """The error in words; None if it has another reason."""
     text, cause = str(error), str(error.__cause__)
     if cause.startswith("DataLoader worker"):  # it says which signal ended the process
@@ -67,13 +67,13 @@ def _shortage(error: MemoryError | RuntimeError | OSError, doing: str, fix: str)
     lacking = error.errno == errno.ENOMEM if isinstance(error, OSError) else is_out_of_memory(error)
     if not lacking:
         return None
-    wanted = _WANTED.search(text)
+    wanted = _ALLOCATION_SIZE.search(text)
     more = f", {wanted[1]} more were wanted" if wanted else ""
     return OutOfMemoryError(f"memory ran out in {doing}{more}", fix=fix)
 
 
-_SHUFFLE, _IMAGE = 0, 1  # streams of random numbers that must not meet
-_SEEDS = 2**31
+_SHUFFLE_STREAM, _IMAGE_STREAM = 0, 1  # streams of random numbers that must not meet
+_MAX_SEED = 2**31
 
 
 @dataclass(slots=True)
@@ -118,18 +118,18 @@ class Batch:
 Item = list[tuple[int, Sample]] | DataError
 
 
-class EpochSampler:
+class EpochBatchSampler:
     """Yields (epoch, index) in an order fixed by (seed, epoch); a short last batch is dropped if there is another.
 
-    ``share`` is (rank, size): of each batch, this process gets every ``size``-th image from the ``rank``-th on. With
+    ``shard`` is (rank, size): of each batch, this process gets every ``size``-th image from the ``rank``-th on. With
     fewer images than a batch, a batch is as many as the processes can share evenly.
 
     Raises:
         DataError: fewer images or clips than processes.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
-        rank, size = share
+    def __init__(self, length: int, batch_size: int, seed: int, shard: tuple[int, int] = (0, 1)) -> None:
+        rank, size = shard
         if length < size:
             found = f"too few images or clips per epoch ({length:,}) for {size} processes"
             raise DataError(found, where="train.processes", fix=f"set it to {max(length, 1)}, or give more images")
@@ -140,7 +140,7 @@ class EpochSampler:
         return self.length // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng((self.seed, _SHUFFLE, self.epoch)).permutation(self.length)
+        order = np.random.default_rng((self.seed, _SHUFFLE_STREAM, self.epoch)).permutation(self.length)
         for i in range(len(self)):
             batch = order[i * self.batch_size : (i + 1) * self.batch_size]
             yield [(self.epoch, int(k)) for k in batch[self.share]]
@@ -154,7 +154,7 @@ class SeededLoader:
         length: how many it has.
         batch_size: of them a step, of all processes together.
         seed: of their order.
-        share: (rank, size) of this process among those that share each batch.
+        shard: (rank, size) of this process among those that share each batch.
         workers: loader processes; 0 loads in this one.
         pin: put batches into page-locked memory, for faster copies to a GPU.
     """
@@ -166,11 +166,11 @@ class SeededLoader:
         *,
         batch_size: int,
         seed: int,
-        share: tuple[int, int],
+        shard: tuple[int, int],
         workers: int,
         pin: bool,
     ) -> None:
-        self.sampler = EpochSampler(length, batch_size, seed, share)
+        self.sampler = EpochBatchSampler(length, batch_size, seed, shard)
         keyed: Any = source  # by (epoch, index), not by int as torch has it
         self._loader: DataLoader[Batch | DataError] = DataLoader(
             keyed,
@@ -179,7 +179,7 @@ class SeededLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_init_worker,
             generator=torch.Generator(),  # else starting workers would draw from the training's own random numbers
         )
 
@@ -209,36 +209,36 @@ class TrainingLoader(SeededLoader):
         plain_from: first epoch (1-based) of the plain chain.
         batch_size: images a step, of all processes together.
         seed: of order and augmentation.
-        share, workers, pin: as for ``SeededLoader``.
+        shard, workers, pin: as for ``SeededLoader``.
     """
 
     def __init__(
         self,
-        dataset: DetectionDataset | Windows,
+        dataset: DetectionDataset | RandomWindows,
         *,
         augment: Augment,
         plain: Augment,
         plain_from: int,
         batch_size: int,
         seed: int,
-        share: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
         workers: int,
         pin: bool,
     ) -> None:
-        source = _Augmented(dataset, augment, plain, plain_from, seed)
-        super().__init__(source, len(dataset), batch_size=batch_size, seed=seed, share=share, workers=workers, pin=pin)
+        source = _AugmentedDataset(dataset, augment, plain, plain_from, seed)
+        super().__init__(source, len(dataset), batch_size=batch_size, seed=seed, shard=shard, workers=workers, pin=pin)
 
 
-class _Augmented(TorchDataset[Item]):
+class _AugmentedDataset(TorchDataset[Item]):
     def __init__(
-        self, dataset: DetectionDataset | Windows, augment: Augment, plain: Augment, plain_from: int, seed: int
+        self, dataset: DetectionDataset | RandomWindows, augment: Augment, plain: Augment, plain_from: int, seed: int
     ):
         self.dataset, self.augment, self.plain = dataset, augment, plain
         self.plain_from, self.seed = plain_from, seed
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
-        rng = np.random.default_rng((self.seed, _IMAGE, epoch, index))
+        rng = np.random.default_rng((self.seed, _IMAGE_STREAM, epoch, index))
         chain = self.plain if epoch >= self.plain_from else self.augment
         mixed_in: list[int] = []
 
@@ -252,21 +252,21 @@ class _Augmented(TorchDataset[Item]):
             sample = chain(sample, rng, another)
         except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
             return error
-        return with_seeds([(image, replace(sample, mixed_in=tuple(mixed_in)))], rng)
+        return add_seeds([(image, replace(sample, mixed_in=tuple(mixed_in)))], rng)
 
     def _drawn(self, index: int, rng: np.random.Generator) -> tuple[int, Sample]:
-        if isinstance(self.dataset, Windows):
+        if isinstance(self.dataset, RandomWindows):
             return self.dataset.draw(index, rng)
         return index, self.dataset[index]
 
 
-def with_seeds(frames: list[tuple[int, Sample]], rng: np.random.Generator) -> Item:
+def add_seeds(frames: list[tuple[int, Sample]], rng: np.random.Generator) -> Item:
     """The same with a seed each, drawn last so that nothing before depends on it."""
-    seeds = rng.integers(_SEEDS, size=len(frames)).tolist()
+    seeds = rng.integers(_MAX_SEED, size=len(frames)).tolist()
     return [(index, replace(sample, seed=seed)) for (index, sample), seed in zip(frames, seeds)]
 
 
-def _one_thread(worker: int) -> None:
+def _init_worker(worker: int) -> None:
     gc.freeze()  # else its first collection would write to all that was shared with the process it comes from
     cv2.setNumThreads(0)  # there are as many processes as wanted already; a forked thread pool may also hang
 

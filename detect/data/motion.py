@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from ..images import Pixels
 
-_TRUSTED = 30.0  # correlation times the root of the cells compared; unrelated frames and black ones stay below
-_SURE = 0.75  # a correlation that is trusted in frames too small to reach that
-_MOST = 0.5  # of the frame's sides: with a motion beyond that, the frames share too little
+_MIN_PEAK = 30.0  # correlation times the root of the cells compared; unrelated frames and black ones stay below
+_MIN_CORRELATION = 0.75  # a correlation that is trusted in frames too small to reach that
+_MAX_MOTION = 0.5  # of the frame's sides: with a motion beyond that, the frames share too little
 _GRAIN_PX, _LIGHT_PX = 2.0, 12.0  # details finer than the one are noise, coarser than the other they are light
 
 Plane = NDArray[np.float32]
 
 
-def motion_between(before: Pixels, after: Pixels, max_value: int | None = None) -> tuple[float, float] | None:
+def estimate_motion(before: Pixels, after: Pixels, max_value: int | None = None) -> tuple[float, float] | None:
     """Pixels (right, down) that the surface moved from one frame to the next.
 
     The frames are freed of light and noise and laid over each other in all ways at once; what they then share is
@@ -32,19 +32,19 @@ def motion_between(before: Pixels, after: Pixels, max_value: int | None = None) 
         The motion, or None where the frames share too little to tell (a dropped frame, more than about half a frame
         of motion).
     """
-    a, b = _surface(before, max_value), _surface(after, max_value)
+    a, b = _normalised_detail(before, max_value), _normalised_detail(after, max_value)
     if a.shape != b.shape or min(a.shape) < 8:
         return None
-    correlation, reach_y, reach_x = _correlations(a, b)
+    correlation, reach_y, reach_x = _cross_correlation(a, b)
     i, j = np.unravel_index(int(correlation.argmax()), correlation.shape)
-    if correlation[i, j] < min(_SURE, _TRUSTED / np.sqrt(a.size)):
+    if correlation[i, j] < min(_MIN_CORRELATION, _MIN_PEAK / np.sqrt(a.size)):
         return None
-    down = i - reach_y + _vertex(correlation[max(i - 1, 0) : i + 2, j])
-    right = j - reach_x + _vertex(correlation[i, max(j - 1, 0) : j + 2])
+    down = i - reach_y + _subpixel_peak(correlation[max(i - 1, 0) : i + 2, j])
+    right = j - reach_x + _subpixel_peak(correlation[i, max(j - 1, 0) : j + 2])
     return 2 * float(right), 2 * float(down)
 
 
-def _surface(pixels: Pixels, max_value: int | None) -> Plane:
+def _normalised_detail(pixels: Pixels, max_value: int | None) -> Plane:
     """What lies on the steel, of one strength everywhere, at half the size; 0 where nothing can be seen."""
     import cv2
 
@@ -57,7 +57,7 @@ def _surface(pixels: Pixels, max_value: int | None) -> Plane:
     return np.asarray(detail / (strength + 1), np.float32)
 
 
-def _correlations(a: Plane, b: Plane) -> tuple[NDArray[np.float64], int, int]:
+def _cross_correlation(a: Plane, b: Plane) -> tuple[NDArray[np.float64], int, int]:
     """For each motion from -reach to reach, the correlation of the parts of two planes that then overlap.
 
     It is scaled down by the root of the overlap's share, as little is easily alike by chance.
@@ -65,7 +65,7 @@ def _correlations(a: Plane, b: Plane) -> tuple[NDArray[np.float64], int, int]:
     import cv2
 
     height, width = a.shape
-    reach_y, reach_x = int(height * _MOST), int(width * _MOST)
+    reach_y, reach_x = int(height * _MAX_MOTION), int(width * _MAX_MOTION)
     dy, dx = np.arange(-reach_y, reach_y + 1), np.arange(-reach_x, reach_x + 1)
     size = cv2.getOptimalDFTSize(height + reach_y), cv2.getOptimalDFTSize(width + reach_x)
     product = np.fft.irfft2(np.conj(np.fft.rfft2(a, size)) * np.fft.rfft2(b, size), size)[np.ix_(dy, dx)]
@@ -89,7 +89,7 @@ def _overlap_sums(plane: Plane, dy: NDArray[Any], dx: NDArray[Any]) -> NDArray[n
     return np.asarray(first - second - third + fourth)
 
 
-def _vertex(values: NDArray[np.float64]) -> float:
+def _subpixel_peak(values: NDArray[np.float64]) -> float:
     """Where a parabola through three neighbours has its top, counted from the middle one."""
     if len(values) < 3:
         return 0.0

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ..structures import area, clip, recognisable
 from .dataset import DetectionDataset, Sample, unit_range
 
-Draw = Callable[[], Sample]  # another random sample of the same data set
+DrawSample = Callable[[], Sample]  # another random sample of the same data set
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
     """The chain that a training image runs through; see AugmentConfig for ranges and units.
 
-    ``turn`` is for square images; ``turn_labels`` are the category ids that ``turn_classes`` names, None for any.
+    ``transpose`` is for square images; ``transpose_labels`` are the ids of ``transpose_classes``, None for any.
     Boxes are moved back by ``label_offset_xy`` before the image is changed and forth again afterwards, so that those of
     a mirrored image lie as far from what they mark, and on the same side, as the labels do.
 
@@ -39,18 +39,18 @@ class Augment:
     mosaic_scale: tuple[float, float]
     min_visible: float
     label_offset_xy: tuple[float, float] = (0.0, 0.0)
-    turn: float = 0.0
-    turn_labels: frozenset[int] | None = None
+    transpose: float = 0.0
+    transpose_labels: frozenset[int] | None = None
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator, draw: DrawSample) -> Sample:
         """One augmented copy of the same height and width."""
         right, down = self.label_offset_xy
-        sample = self._placed(_offset(sample, -right, -down), rng, lambda: _offset(draw(), -right, -down))
+        sample = self._geometric(_shift_boxes(sample, -right, -down), rng, lambda: _shift_boxes(draw(), -right, -down))
         if right or down:
-            sample = _inside(_offset(sample, right, down))
+            sample = _clip_boxes(_shift_boxes(sample, right, down))
         return change_light(sample, self.brightness, self.contrast, self.illumination, rng)
 
-    def _placed(self, sample: Sample, rng: np.random.Generator, draw: Draw) -> Sample:
+    def _geometric(self, sample: Sample, rng: np.random.Generator, draw: DrawSample) -> Sample:
         """The image with its parts in other places, in their own light."""
         if rng.random() < self.mosaic:
             sample = mosaic([sample, draw(), draw(), draw()], self.mosaic_scale, self.min_visible, rng)
@@ -60,22 +60,22 @@ class Augment:
             sample = flip(sample, axis=1)
         if rng.random() < self.flip_v:
             sample = flip(sample, axis=0)
-        if self.turn and rng.random() < self.turn and self._may_turn(sample):
+        if self.transpose and rng.random() < self.transpose and self._may_transpose(sample):
             sample = transpose(sample)
         return sample
 
-    def _may_turn(self, sample: Sample) -> bool:
-        if self.turn_labels is None:
+    def _may_transpose(self, sample: Sample) -> bool:
+        if self.transpose_labels is None:
             return True
-        return len(sample.labels) > 0 and self.turn_labels.issuperset(sample.labels.tolist())
+        return len(sample.labels) > 0 and self.transpose_labels.issuperset(sample.labels.tolist())
 
 
-def _offset(sample: Sample, right: float, down: float) -> Sample:
+def _shift_boxes(sample: Sample, right: float, down: float) -> Sample:
     """The same pixels with all boxes moved, in pixels."""
     return replace(sample, boxes_xyxy=sample.boxes_xyxy + np.array([right, down, right, down], np.float32))
 
 
-def _inside(sample: Sample) -> Sample:
+def _clip_boxes(sample: Sample) -> Sample:
     """Boxes cut off at the borders; what lies outside is dropped."""
     height, width = sample.pixels.shape[:2]
     cut = clip(sample.boxes_xyxy, width, height)
@@ -90,7 +90,7 @@ def random_crop(sample: Sample, crop_min: float, aspect: float, min_visible: flo
     stretch = rng.uniform(-aspect, aspect)
     window_w, window_h = min(side * (1 + stretch), 1) * width, min(side * (1 - stretch), 1) * height
     left, top = rng.uniform(0, width - window_w), rng.uniform(0, height - window_h)
-    return _window(sample, (left, top, left + window_w, top + window_h), (width, height), min_visible)
+    return _resized_crop(sample, (left, top, left + window_w, top + window_h), (width, height), min_visible)
 
 
 def mosaic(samples: list[Sample], scale: tuple[float, float], min_visible: float, rng: np.random.Generator) -> Sample:
@@ -100,7 +100,7 @@ def mosaic(samples: list[Sample], scale: tuple[float, float], min_visible: float
     boxes, labels = [], []
     for i, each in enumerate(samples):
         if each.pixels.shape[:2] != (height, width):
-            each = _window(each, (0, 0, each.pixels.shape[1], each.pixels.shape[0]), (width, height), 0)
+            each = _resized_crop(each, (0, 0, each.pixels.shape[1], each.pixels.shape[0]), (width, height), 0)
         x, y = (i % 2) * width, (i // 2) * height
         canvas[y : y + height, x : x + width] = each.pixels
         boxes.append(each.boxes_xyxy + np.array([x, y, x, y], np.float32))
@@ -111,13 +111,13 @@ def mosaic(samples: list[Sample], scale: tuple[float, float], min_visible: float
     # the middle stays inside the window, at least an eighth of an image from its border
     left = rng.uniform(max(0.0, 1.125 * width - window_w), min(0.875 * width, 2 * width - window_w))
     top = rng.uniform(max(0.0, 1.125 * height - window_h), min(0.875 * height, 2 * height - window_h))
-    return _window(whole, (left, top, left + window_w, top + window_h), (width, height), min_visible)
+    return _resized_crop(whole, (left, top, left + window_w, top + window_h), (width, height), min_visible)
 
 
-def resized(sample: Sample, size_wh: tuple[int, int]) -> Sample:
+def resize(sample: Sample, size_wh: tuple[int, int]) -> Sample:
     """The whole sample with another width and height."""
     height, width = sample.pixels.shape[:2]
-    return _window(sample, (0, 0, width, height), size_wh, 0)
+    return _resized_crop(sample, (0, 0, width, height), size_wh, 0)
 
 
 def flip(sample: Sample, *, axis: int) -> Sample:
@@ -157,7 +157,7 @@ def change_light(
     return replace(sample, pixels=np.clip(changed, 0, 1))
 
 
-def _window(
+def _resized_crop(
     sample: Sample, window_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], min_visible: float
 ) -> Sample:
     """The part of a sample inside a window, resampled to ``size_wh``; boxes mostly outside are dropped."""
@@ -180,14 +180,17 @@ def _window(
     return Sample(np.asarray(pixels, np.float32), cut[keep], sample.labels[keep], motion_xy)
 
 
-_AT_RANDOM, _MOST_TRIED = 24, 400  # places tried for each window; the latter, next to boxes, if the former all cut some
+_RANDOM_PLACES, _MAX_PLACES = (
+    24,
+    400,
+)  # places tried for each window; the latter, next to boxes, if the former all cut some
 # Places are drawn so far beyond the borders, in windows, and moved in: else a defect at a border is hardly ever whole.
-_BEYOND = 0.25
+_BORDER_MARGIN = 0.25
 
 Boxes = NDArray[np.float32]
 
 
-class Windows:
+class RandomWindows:
     """As many windows of each image as cover it, each at a random place in its own share of the image.
 
     Args:
@@ -220,19 +223,19 @@ class Windows:
         window_wh = np.maximum(1, np.rint(full_wh * zoom)).astype(np.int64)
         boxes, labels = self.dataset.boxes_of(image)
         place, last_xy = np.array([cell % columns, cell // columns]), size_wh - window_wh
-        beyond = np.where(last_xy > 0, _BEYOND * window_wh, 0)
+        beyond = np.where(last_xy > 0, _BORDER_MARGIN * window_wh, 0)
         low, high = (((last_xy + 2 * beyond) * (place + k) / (columns, rows) - beyond).astype(np.int64) for k in (0, 1))
-        x, y = find_place(boxes, window_wh, low, high, last_xy, rng).tolist()
+        x, y = choose_window(boxes, window_wh, low, high, last_xy, rng).tolist()
         width, height = window_wh.tolist()
         pixels = unit_range(self.dataset.pixels(image)[y : y + height, x : x + width], self.dataset.max_value)
         moved = boxes - np.array([x, y, x, y], np.float32)
         cut = clip(moved, width, height).astype(np.float32)
         keep = recognisable(cut, moved)
         sample = Sample(pixels, cut[keep], labels[keep])
-        return image, sample if zoom == 1 else resized(sample, (int(full_wh[0]), int(full_wh[1])))
+        return image, sample if zoom == 1 else resize(sample, (int(full_wh[0]), int(full_wh[1])))
 
 
-def find_place(
+def choose_window(
     boxes_xyxy: Boxes,
     window_wh: NDArray[np.int64],
     low_xy: NDArray[np.int64],
@@ -249,8 +252,8 @@ def find_place(
         last_xy: where a window at the right and lower border begins.
         rng: what the place is drawn with.
     """
-    tried = np.clip(rng.integers(low_xy, high_xy + 1, (_AT_RANDOM, 2)), 0, last_xy)
-    cut = cuts(boxes_xyxy, tried, window_wh)
+    tried = np.clip(rng.integers(low_xy, high_xy + 1, (_RANDOM_PLACES, 2)), 0, last_xy)
+    cut = count_cut_boxes(boxes_xyxy, tried, window_wh)
     if cut.min(initial=1) > 0 and len(boxes_xyxy):
         x1, y1, x2, y2 = boxes_xyxy.T
         width, height = window_wh.tolist()
@@ -264,13 +267,13 @@ def find_place(
             each[(each >= max(low_xy[k], 0)) & (each <= min(high_xy[k], last_xy[k]))].astype(np.int64)
             for k, each in enumerate((columns, lines))
         )
-        chosen = rng.permutation(len(columns) * len(lines))[:_MOST_TRIED]
+        chosen = rng.permutation(len(columns) * len(lines))[:_MAX_PLACES]
         tried = np.stack([columns[chosen % len(columns)], lines[chosen // len(columns)]], axis=1)
-        cut = cuts(boxes_xyxy, tried, window_wh)
+        cut = count_cut_boxes(boxes_xyxy, tried, window_wh)
     return np.asarray(tried[int(cut.argmin())])
 
 
-def cuts(boxes_xyxy: Boxes, places_xy: NDArray[np.int64], window_wh: NDArray[np.int64]) -> NDArray[np.int64]:
+def count_cut_boxes(boxes_xyxy: Boxes, places_xy: NDArray[np.int64], window_wh: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many boxes a window at each of the places cuts: int64[places]."""
     low, high = places_xy[:, None, :], (places_xy + window_wh)[:, None, :]
     first, last = boxes_xyxy[None, :, :2], boxes_xyxy[None, :, 2:]

@@ -18,7 +18,7 @@ from ..config.schema import Config, DataConfig
 from ..data.clips import ClipLoader
 from ..data.dataset import DetectionDataset, read_dataset
 from ..data.loader import SeededLoader, TrainingLoader, explain_out_of_memory
-from ..data.transforms import Augment, Windows
+from ..data.transforms import Augment, RandomWindows
 from ..datasets import coco
 from ..datasets.audit import SHORT, check_boxes
 from ..datasets.convert import audit_sources
@@ -30,11 +30,11 @@ from ..inference.predictor import detect_labelled
 from ..models.distributed import World
 from ..structures import Dataset, Image
 
-_SHARE = 0.5  # of the free memory, where the configuration gives no limit
+_MEMORY_SHARE = 0.5  # of the free memory, where the configuration gives no limit
 _GB = 1e9
 
 
-def cache_room(cache_gb: float | None, processes: int) -> float | None:
+def cache_budget(cache_gb: float | None, processes: int) -> float | None:
     """Bytes for the images of one process; None where nobody knows how much is free.
 
     Args:
@@ -44,47 +44,49 @@ def cache_room(cache_gb: float | None, processes: int) -> float | None:
     if cache_gb is not None:
         return cache_gb * _GB / processes
     free = free_bytes()
-    return None if free is None else _SHARE * free / processes
+    return None if free is None else _MEMORY_SHARE * free / processes
 
 
-def fill(
-    images: Sequence[DetectionDataset],
-    room: float | None,
+def fill_caches(
+    datasets: Sequence[DetectionDataset],
+    max_bytes: float | None,
     *,
     say: Callable[[str], None],
-    share: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] = (0, 1),
 ) -> None:
     """Read all images once and keep those that there is room for.
 
     Args:
-        images: each with its own cache; the first ones are kept first.
-        room: bytes for all; 0: none is kept, None: no limit.
+        datasets: each with its own cache; the first ones are kept first.
+        max_bytes: bytes for all; 0: none is kept, None: no limit.
         say: gets a line before anything is read, and one if not all are kept.
-        share: (rank, size) of this process among those that read the first of ``images``.
+        shard: (rank, size) of this process among those that read the first of ``datasets``.
     """
-    needed = sum(each.decoded_bytes() for each in images)
-    if room == 0:
-        say(f"decoded images take {_told(needed)}; they are read anew each time (data.cache)")
-    elif room is None or needed <= room:
-        say(f"decoded images take {_told(needed)} of memory{'' if room is None else f', of {_told(room)} for them'}")
+    needed = sum(each.decoded_bytes() for each in datasets)
+    if max_bytes == 0:
+        say(f"decoded images take {_format_bytes(needed)}; they are read anew each time (data.cache)")
+    elif max_bytes is None or needed <= max_bytes:
+        limit = "" if max_bytes is None else f", of {_format_bytes(max_bytes)} for them"
+        say(f"decoded images take {_format_bytes(needed)} of memory{limit}")
     else:
-        say(f"decoded images take {_told(needed)}, more than the {_told(room)} for them (data.cache_gb)")
-    wanted = room != 0
-    for number, each in enumerate(images):
-        kept = each.preload(room, share=share if number == 0 else (0, 1))
-        room = None if room is None else room - each.kept_bytes
+        limit = _format_bytes(max_bytes)
+        say(f"decoded images take {_format_bytes(needed)}, more than the {limit} for them (data.cache_gb)")
+    wanted = max_bytes != 0
+    for number, each in enumerate(datasets):
+        kept = each.preload(max_bytes, shard=shard if number == 0 else (0, 1))
+        max_bytes = None if max_bytes is None else max_bytes - each.kept_bytes
         if wanted and kept < len(each):
             say(f"{kept:,} of {len(each):,} images are kept in memory, the others are read anew each time")
 
 
-def _told(size: float) -> str:
+def _format_bytes(size: float) -> str:
     return f"{size / _GB:.2f} GB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
-_MOST_AUDITED = 20_000  # images; looking for copies among more takes minutes, and so each start would
+_MAX_AUDITED_IMAGES = 20_000  # images; looking for copies among more takes minutes, and so each start would
 
 
-def refuse_errors(dataset: Dataset, path: Path) -> None:
+def check_labels(dataset: Dataset, path: Path) -> None:
     """Refuse labels that nothing right can be learned from: boxes outside their image, empty or inverted ones.
 
     Raises:
@@ -99,40 +101,42 @@ def refuse_errors(dataset: Dataset, path: Path) -> None:
     ]
     if wrong:
         found = f"{len(wrong):,} error{'s' if len(wrong) > 1 else ''} in the labels, the first is: {wrong[0].message}"
-        raise DataError(found, where=path, fix=f"'{_audit_of(path)}' lists all of them")
+        raise DataError(found, where=path, fix=f"'{_audit_command(path)}' lists all of them")
 
 
-def warnings_about(train: Path, val: Path | None, images: int, *, offset_told: bool = False) -> list[str]:
+def audit_warnings(train: Path, val: Path | None, images: int, *, offset_known: bool = False) -> list[str]:
     """What an audit warns of, counted by kind, in at most two lines; none where it has nothing to say.
 
     Args:
         train, val: COCO JSON files, held against each other.
         images: of both.
-        offset_told: the training knows that labels lie beside what they mark, so that needs no word.
+        offset_known: the training knows that labels lie beside what they mark, so that needs no word.
     """
     others: list[str | Path] = [] if val is None else ["--against", val]
-    again = _audit_of(train, *others)
-    if images > _MOST_AUDITED:
+    again = _audit_command(train, *others)
+    if images > _MAX_AUDITED_IMAGES:
         return [f"{images:,} images are too many to compare at every start: '{again}' looks for copies and more"]
     report = audit_sources([train], source="coco", against=[] if val is None else [val])
     kinds = Counter(finding.kind for finding in report.findings if finding.severity == "warning")
-    if offset_told:
+    if offset_known:
         del kinds[SHORT]
     if not kinds:
         return []
-    lines = [f"check this: {kinds.total():,} warnings in the data ({_listed(kinds.most_common())}); see '{again}'"]
+    lines = [
+        f"check this: {kinds.total():,} warnings in the data ({_format_counts(kinds.most_common())}); see '{again}'"
+    ]
     leaks = kinds["duplicate across parts"]
     if leaks:
-        told = "1 scene stands" if leaks == 1 else f"{leaks:,} scenes stand"
-        lines.append(f"check this: {told} in training and validation: scores will look better than they are")
+        scenes = "1 scene stands" if leaks == 1 else f"{leaks:,} scenes stand"
+        lines.append(f"check this: {scenes} in training and validation: scores will look better than they are")
     return lines
 
 
-def _audit_of(*arguments: str | Path) -> str:
+def _audit_command(*arguments: str | Path) -> str:
     return shlex.join(["detect", "audit", *map(str, arguments)])
 
 
-def _listed(kinds: Sequence[tuple[str, int]]) -> str:
+def _format_counts(kinds: Sequence[tuple[str, int]]) -> str:
     return ", ".join(f"{kind}: {number:,}" for kind, number in kinds)
 
 
@@ -157,7 +161,7 @@ class Validator:
         self.world, self.total = world, len(dataset.images)
         self._truth = coco.to_dict(dataset, Path())
         self._ids = dataset.category_ids()
-        self._positions = shares(dataset.images, world.size)[world.rank]
+        self._positions = split_by_process(dataset.images, world.size)[world.rank]
         own = [dataset.images[i] for i in self._positions]
         if any(image.frame is None for image in dataset.images):  # then every image is seen alone, strip or not
             own = [replace(image, frame=None) for image in own]
@@ -177,8 +181,8 @@ class Validator:
         seen = detect_labelled(model, self.images, self.images.categories, trained=side)
         own = {self._positions[i]: found for i, found in seen}
         model.train(training)
-        found = {position: each for shares in self.world.gathered(own) for position, each in shares.items()}
-        judged: dict[str, Any] = self.world.told(
+        found = {position: each for shares in self.world.all_gather(own) for position, each in shares.items()}
+        judged: dict[str, Any] = self.world.broadcast(
             average_precision(self._truth, coco_results([found[i] for i in range(self.total)], self._ids))
             if self.world.is_main_process
             else None
@@ -186,7 +190,7 @@ class Validator:
         return judged
 
 
-def shares(images: Sequence[Image], size: int) -> list[list[int]]:
+def split_by_process(images: Sequence[Image], size: int) -> list[list[int]]:
     """Positions that each of ``size`` processes judges: every image once, strips whole, as evenly as may be."""
     together: dict[object, list[int]] = defaultdict(list)
     in_time = all(image.frame is not None for image in images)
@@ -211,10 +215,10 @@ def read_data(
     Raises:
         DataError: labels or images that can't be used; every image is read once, so that none fails in mid-epoch;
             one that isn't kept in memory by one process of the group.
-        MemoryShortageError: the images don't fit.
+        OutOfMemoryError: the images don't fit.
     """
     records = read_dataset(data.train, role="data.train", only=data.train_images)
-    refuse_errors(records, data.train)
+    check_labels(records, data.train)
     if not data.allow_empty and not any(image.boxes for image in records.images):
         found = f"none of the {len(records.images):,} images of data.train has a box, so there is no object to learn"
         fix = "check that the labels were found when they were converted, or set data.allow_empty=true"
@@ -223,16 +227,16 @@ def read_data(
     validator = None
     if data.val is not None:
         held_out = read_dataset(data.val, role="data.val", categories=records.categories)
-        refuse_errors(held_out, data.val)
+        check_labels(held_out, data.val)
         validator = Validator(held_out, channels=data.channels, cache=data.cache, max_value=data.max_value, world=world)
-    room = cache_room(data.cache_gb, world.size) if data.cache else 0.0
+    room = cache_budget(data.cache_gb, world.size) if data.cache else 0.0
     with explain_out_of_memory("reading the images", "set data.cache=false, which reads them anew in every epoch"):
-        fill([images, *([validator.images] if validator else [])], room, say=say, share=(world.rank, world.size))
-    images.brightest = max((each for each in world.gathered(images.brightest) if each is not None), default=None)
+        fill_caches([images, *([validator.images] if validator else [])], room, say=say, shard=(world.rank, world.size))
+    images.brightest = max((each for each in world.all_gather(images.brightest) if each is not None), default=None)
     return images, validator
 
 
-def check_batches(config: Config, world: World) -> None:
+def check_batch_config(config: Config, world: World) -> None:
     """Refuse a memory that has nothing to learn from, batches of broken clips or uneven shares, windows of clips.
 
     Raises:
@@ -251,7 +255,7 @@ def check_batches(config: Config, world: World) -> None:
     if config.data.window is not None and config.model.input_size is not None:
         found = "windows and whole images would be resized by different factors"
         raise ConfigError(found, where="model.input_size", fix="leave it out where data.window is set")
-    world.check_shares(batch_size // length)
+    world.check_batch_size(batch_size // length)
 
 
 def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.device, world: World) -> SeededLoader:
@@ -269,7 +273,7 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
     """
     spare = min(8, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
     workers = spare if config.data.workers == "auto" else config.data.workers
-    seed, share, pin = config.train.seed, (world.rank, world.size), device.type == "cuda"
+    seed, shard, pin = config.train.seed, (world.rank, world.size), device.type == "cuda"
     clips, augment = config.clips, _augment(config, dataset)
     at_once = config.train.batch_size // clips.length
     if clips.length > 1:
@@ -281,13 +285,13 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
             augment=augment,
             batch_size=at_once,
             seed=seed,
-            share=share,
+            shard=shard,
             workers=workers,
             pin=pin,
         )
-    images: DetectionDataset | Windows = dataset
+    images: DetectionDataset | RandomWindows = dataset
     if config.data.window is not None:  # crops are drawn with the windows, which keep defects whole
-        images = Windows(dataset, config.data.window, crop=config.augment.crop, crop_min=config.augment.crop_min)
+        images = RandomWindows(dataset, config.data.window, crop=config.augment.crop, crop_min=config.augment.crop_min)
         augment = replace(augment, crop=0.0)
     return TrainingLoader(
         images,
@@ -296,13 +300,13 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
         plain_from=config.train.epochs - config.augment.mosaic_off_epochs + 1,
         batch_size=at_once,
         seed=seed,
-        share=share,
+        shard=shard,
         workers=workers,
         pin=pin,
     )
 
 
-def step_needs(config: Config) -> str:
+def memory_hint(config: Config) -> str:
     """The settings that decide how much memory a training step takes, with their values, the strongest first."""
     model = config.model
     size = "the images' own" if model.input_size is None else str(model.input_size)
@@ -314,21 +318,23 @@ def step_needs(config: Config) -> str:
 
 
 def _augment(config: Config, dataset: DetectionDataset) -> Augment:
-    labels = _turn_labels(config, dataset) if config.augment.turn else None
-    return Augment(**config.augment.model_dump(exclude={"mosaic_off_epochs", "turn_classes"}), turn_labels=labels)
+    labels = _transpose_labels(config, dataset) if config.augment.transpose else None
+    return Augment(
+        **config.augment.model_dump(exclude={"mosaic_off_epochs", "transpose_classes"}), transpose_labels=labels
+    )
 
 
-def _turn_labels(config: Config, dataset: DetectionDataset) -> frozenset[int] | None:
+def _transpose_labels(config: Config, dataset: DetectionDataset) -> frozenset[int] | None:
     """Ids of the classes that may be turned, None for all, where these images can be turned at all."""
-    names = config.augment.turn_classes
+    names = config.augment.transpose_classes
     unknown = [name for name in names if name not in dataset.categories]
     if unknown:
         found = f"there is no class {unknown[0]!r} in the data"
         fix = f"choose among {', '.join(dataset.categories)}"
-        raise ConfigError(found, where="augment.turn_classes", fix=fix)
+        raise ConfigError(found, where="augment.transpose_classes", fix=fix)
     if config.clips.length > 1:
         found = "a strip moves in one direction, and its frames can't be turned"
-        raise ConfigError(found, where="augment.turn", fix="set it to 0")
+        raise ConfigError(found, where="augment.transpose", fix="set it to 0")
     sizes_wh = dataset.images.sizes_wh
     if config.data.window is not None:
         sizes_wh = np.minimum(sizes_wh, config.data.window)
@@ -336,5 +342,7 @@ def _turn_labels(config: Config, dataset: DetectionDataset) -> frozenset[int] | 
     if len(oblong):
         width, height = dataset.images.sizes_wh[oblong[0]].tolist()
         found = f"only square images can be turned, and {dataset.path(int(oblong[0]))} has {width} x {height} pixels"
-        raise ConfigError(found, where="augment.turn", fix="set it to 0, or learn from smaller, square data.window")
+        raise ConfigError(
+            found, where="augment.transpose", fix="set it to 0, or learn from smaller, square data.window"
+        )
     return frozenset(dataset.categories.index(name) + 1 for name in names) or None

@@ -14,25 +14,25 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from ..config.schema import Config, ModelConfig
-from ..data.dataset import MOST, DetectionDataset
+from ..data.dataset import MAX_UINT16, DetectionDataset
 from ..errors import ConfigError
-from ..models.anchors import Shapes, best_possible_recall, default_anchors, fit_anchors
+from ..models.anchors import AnchorShapes, best_possible_recall, default_anchors, fit_anchors
 from ..models.backbones import load_pretrained
-from ..models.checkpoint import Checkpoint, Detector, load_checkpoint
+from ..models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint
 from ..models.faster_rcnn import proposal_strides
 
-_WORTH_KEEPING = 0.03  # anchors that weights know may reach this share of boxes less than anchors fitted to these
+_MAX_RECALL_LOSS = 0.03  # anchors that weights know may reach this share of boxes less than anchors fitted to these
 
 
-def design_detector(
+def fit_detector_spec(
     model: ModelConfig,
     dataset: DetectionDataset,
     *,
     seed: int,
     say: Callable[[str], None],
     window: int | None = None,
-    known: Shapes | None = None,
-) -> Detector:
+    known: AnchorShapes | None = None,
+) -> DetectorSpec:
     """Fit a detector's description to the training data.
 
     Args:
@@ -51,7 +51,7 @@ def design_detector(
     else:
         shapes = fit_anchors(boxes_wh, levels, model.anchors.per_level, seed=seed)
         origin = "fitted" if len(boxes_wh) else "by default"
-        if known is not None and _serve(known, shapes, boxes_wh):
+        if known is not None and _covers_boxes(known, shapes, boxes_wh):
             shapes, origin = known, "kept"
     if len(boxes_wh):
         ours, default = (best_possible_recall(boxes_wh, each) for each in (shapes, default_anchors(levels)))
@@ -60,21 +60,21 @@ def design_detector(
         text = "there are no boxes to fit them to"
     say(f"anchors {origin}: {text}")
     mean, std = dataset.normalisation()
-    white = None if dataset.brightest is None else dataset.max_value or MOST
-    side = trained_side(dataset, window, model.input_size)
-    return Detector(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes, white, side)
+    white = None if dataset.brightest is None else dataset.max_value or MAX_UINT16
+    side = training_size(dataset, window, model.input_size)
+    return DetectorSpec(model, dataset.categories, dataset.channels, tuple(mean), tuple(std), shapes, white, side)
 
 
-def _serve(known: Shapes, fitted: Shapes, boxes_wh: NDArray[np.floating[Any]]) -> bool:
+def _covers_boxes(known: AnchorShapes, fitted: AnchorShapes, boxes_wh: NDArray[np.floating[Any]]) -> bool:
     if [len(level) for level in known] != [len(level) for level in fitted]:
         return False
     if not len(boxes_wh):
         return True
     reached, possible = (best_possible_recall(boxes_wh, each) for each in (known, fitted))
-    return reached >= possible - _WORTH_KEEPING
+    return reached >= possible - _MAX_RECALL_LOSS
 
 
-def trained_side(dataset: DetectionDataset, window: int | None, input_size: int | None) -> int:
+def training_size(dataset: DetectionDataset, window: int | None, input_size: int | None) -> int:
     """Side in pixels of the squares in which larger images look like what was trained on.
 
     That is the longer side of the largest image, or a window if that is less. Images whose shorter side is brought to
@@ -86,8 +86,8 @@ def trained_side(dataset: DetectionDataset, window: int | None, input_size: int 
     return int(min(sizes_wh.max(), window or sizes_wh.max()))
 
 
-_LEAST = 0.5  # share of the parameters that have to fit: less is another network, and most likely a mistake
-_BY_CLASS = ("predictor.score.weight", "predictor.score.bias")  # a row for background, then one a class
+_MIN_MATCHED_SHARE = 0.5  # share of the parameters that have to fit: less is another network, and most likely a mistake
+_CLASS_PARAMETERS = ("predictor.score.weight", "predictor.score.bias")  # a row for background, then one a class
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class LoadedWeights:
         return f"weights: {self.share:.1%} of the parameters are those of {where}, which knew {known}"
 
 
-def starting_detector(
+def init_detector(
     config: Config, dataset: DetectionDataset, *, say: Callable[[str], None]
-) -> tuple[Detector, FasterRCNN]:
+) -> tuple[DetectorSpec, FasterRCNN]:
     """The detector that fits the data, and its network with the weights that ``config.train.init`` or chance gives it.
 
     Args:
@@ -119,11 +119,11 @@ def starting_detector(
         say: gets a line on the anchors, and one on the weights that were taken over.
 
     Raises:
-        ConfigError: see ``take_weights``.
+        ConfigError: see ``load_matching_weights``.
     """
     start = config.train.init
     source = None if start is None else load_checkpoint(start)
-    detector = design_detector(
+    detector = fit_detector_spec(
         config.model,
         dataset,
         window=config.data.window,
@@ -134,12 +134,14 @@ def starting_detector(
     model = detector.build()
     load_pretrained(model.backbone.body, config.model.backbone)
     if start is not None and source is not None:
-        say(take_weights(model, detector.categories, source, where=start).in_words(start))
+        say(load_matching_weights(model, detector.categories, source, where=start).in_words(start))
     return detector, model
 
 
 @torch.no_grad()
-def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpoint, *, where: Path) -> LoadedWeights:
+def load_matching_weights(
+    model: FasterRCNN, categories: tuple[str, ...], source: Checkpoint, *, where: Path
+) -> LoadedWeights:
     """Replace weights by those of a trained detector wherever name and shape agree, running statistics included.
 
     The outputs for classes are taken over class by class, by name, that for background always.
@@ -161,8 +163,8 @@ def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpo
         theirs = source.weights.get(name)
         if theirs is None:
             continue
-        if name.endswith(_BY_CLASS) and theirs.shape == (len(known) + 1, *mine.shape[1:]):
-            fitting[name], share = _with_rows(mine, theirs, rows), len(rows) / len(mine)
+        if name.endswith(_CLASS_PARAMETERS) and theirs.shape == (len(known) + 1, *mine.shape[1:]):
+            fitting[name], share = _copy_class_rows(mine, theirs, rows), len(rows) / len(mine)
         elif theirs.shape == mine.shape:
             fitting[name], share = theirs, 1.0
         else:
@@ -170,7 +172,7 @@ def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpo
         if name in parameters:
             taken += round(mine.numel() * share)
     share = taken / sum(parameter.numel() for parameter in model.parameters())
-    if share < _LEAST:
+    if share < _MIN_MATCHED_SHARE:
         found = f"only {share:.0%} of this network's parameters have a counterpart of the same shape there"
         fix = "leave out keys of the model section, which then come from there, or start without train.init"
         raise ConfigError(found, where=where, fix=fix)
@@ -178,7 +180,7 @@ def take_weights(model: FasterRCNN, categories: tuple[str, ...], source: Checkpo
     return LoadedWeights(share, tuple(name for name in categories if name in known))
 
 
-def _with_rows(mine: Tensor, theirs: Tensor, rows: list[tuple[int, int]]) -> Tensor:
+def _copy_class_rows(mine: Tensor, theirs: Tensor, rows: list[tuple[int, int]]) -> Tensor:
     mixed = mine.clone()
     for own, other in rows:
         mixed[own] = theirs[other]

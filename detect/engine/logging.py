@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from ..errors import ConfigError
-from ..models.faster_rcnn import Part
+from ..models.faster_rcnn import ModuleSummary
 
 
-class Board:
+class TensorBoardLogger:
     """Writes each log line to ``folder``; view it with ``tensorboard --logdir``.
 
     Raises:
@@ -42,7 +42,7 @@ class Board:
         self._writer.flush()
 
 
-class TrainingConsole:
+class ConsoleLogger:
     """Writes to standard output, or nothing at all if quiet; the bar appears on terminals only."""
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -52,7 +52,7 @@ class TrainingConsole:
         """One plain line."""
         self.console.print(text, soft_wrap=True, markup=False)
 
-    def parts(self, parts: Iterable[Part]) -> None:
+    def parts(self, parts: Iterable[ModuleSummary]) -> None:
         """Parts of the detector, their parameters, and whether they train."""
         table = Table("part", "what", "parameters", "trains", title="detector", title_justify="left")
         table.columns[2].justify = "right"
@@ -65,7 +65,7 @@ class TrainingConsole:
         self.console.print(table)
 
     @contextmanager
-    def bar(self, *, epochs: int, steps: int, done: int) -> Iterator[EpochBar]:
+    def bar(self, *, epochs: int, steps: int, done: int) -> Iterator[ProgressBar]:
         """A bar over all steps of the training, starting at ``done`` steps."""
         progress = Progress(
             TextColumn("{task.description}"),
@@ -79,10 +79,10 @@ class TrainingConsole:
         )
         with progress:
             task = progress.add_task("training", total=epochs * steps, completed=done, rate="")
-            yield EpochBar(progress, task, epochs)
+            yield ProgressBar(progress, task, epochs)
 
 
-class EpochBar:
+class ProgressBar:
     """Moves the bar by one step at a time."""
 
     def __init__(self, progress: Progress, task: Any, epochs: int) -> None:
@@ -106,7 +106,7 @@ class EpochBar:
         self._progress.update(self._task, description=f"judging {epoch}/{self._epochs}")
 
 
-def epoch_line(line: dict[str, Any]) -> str:
+def format_epoch(line: dict[str, Any]) -> str:
     """A log line in words."""
     text = (
         f"epoch {line['epoch']:>{len(str(line['epochs']))}}/{line['epochs']}  loss {line['loss']:.3f}"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..config.schema import TrainConfig
 
 
-class Ema:
+class ModelEma:
     """Average of parameters and of normalisation statistics.
 
     The decay starts low and rises to ``decay`` as min(decay, (1 + n) / (1 / reach + n)) at update n, so that a short
@@ -48,44 +48,44 @@ class Ema:
         torch._foreach_lerp_(averaged, current, share)
 
 
-_WEIGHTS, _EPOCH = 0, 1
+_WEIGHTS_STREAM, _EPOCH_STREAM = 0, 1
 
 
 def weights_seed(seed: int) -> int:
     """For the random weights that a run starts from."""
-    return _derived(seed, _WEIGHTS)
+    return _derive_seed(seed, _WEIGHTS_STREAM)
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
     """For what an epoch draws, so that it is the same in a resumed run and another on each process of a group."""
-    return _derived(seed, _EPOCH, epoch, *([rank] if rank else []))
+    return _derive_seed(seed, _EPOCH_STREAM, epoch, *([rank] if rank else []))
 
 
-def _derived(*parts: int) -> int:
+def _derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
-_FILLING: Any = torch.utils.deterministic  # a module whose setting has no type
+_DETERMINISTIC: Any = torch.utils.deterministic  # a module whose setting has no type
 
 
 @contextmanager
-def exact_arithmetic(device: torch.device, *, wanted: bool) -> Iterator[None]:
+def deterministic_algorithms(device: torch.device, *, wanted: bool) -> Iterator[None]:
     """Torch's deterministic algorithms while a training lasts; afterwards all is as before.
 
     On a CPU they are always taken, as they cost nothing there; an operation that has none warns. Where they are
     ``wanted`` it is an error, as torch words it.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filling = _FILLING.fill_uninitialized_memory
+    filling = _DETERMINISTIC.fill_uninitialized_memory
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses to multiply on a GPU
-    _FILLING.fill_uninitialized_memory = wanted and filling  # finds mistakes of torch's users, at a price
+    _DETERMINISTIC.fill_uninitialized_memory = wanted and filling  # finds mistakes of torch's users, at a price
     torch.use_deterministic_algorithms(wanted or device.type == "cpu", warn_only=not wanted)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        _FILLING.fill_uninitialized_memory = filling
+        _DETERMINISTIC.fill_uninitialized_memory = filling
 
 
 def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:

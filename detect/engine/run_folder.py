@@ -28,7 +28,12 @@ from ..fileio import PART_SUFFIX, fsync_file, name_os_errors, read_json, read_js
 from ..models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
-_SUMMING = ("torch", "torchvision", "numpy", "opencv-python-headless")  # those whose sums a training consists of
+_NUMERIC_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+)  # those whose sums a training consists of
 
 
 def read_environment(path: Path) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def read_environment(path: Path) -> dict[str, Any]:
     return {key: value for key, value in content.items() if isinstance(value, kinds.get(key, object))}
 
 
-def environment(
+def collect_environment(
     before: Mapping[str, Any], *, device: torch.device, precision: str, processes: int, data: Sequence[Path]
 ) -> dict[str, Any]:
     """What to write now.
@@ -72,9 +77,9 @@ def environment(
     }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What has changed between two environments and may move the last bits of sums, as "torch 2.14.0 -> 2.15.0"."""
-    kept = [("versions", key) for key in _SUMMING]
+    kept = [("versions", key) for key in _NUMERIC_PACKAGES]
     kept += [("machine", key) for key in ("processor", "device", "threads", "processes")]
     pairs = [(key, before.get(section, {}).get(key), now[section][key]) for section, key in kept]
     pairs.append(("precision", before.get("precision"), now["precision"]))
@@ -121,12 +126,16 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-NAME = ".lock"
-_NO_LOCKS = {getattr(errno, name) for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL") if hasattr(errno, name)}
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-_BEYOND = 1 << 30  # Windows locks bytes against reading too: one that no file has, so that others can read who holds it
+LOCK_NAME = ".lock"
+_UNSUPPORTED_ERRNOS = {
+    getattr(errno, name) for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL") if hasattr(errno, name)
+}
+_LOCKED_ERRNOS = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_LOCK_OFFSET = (
+    1 << 30
+)  # Windows locks bytes against reading too: one that no file has, so that others can read who holds it
 
-_held: set[Path] = set()  # by this process, to which the system would give the same lock twice
+_held_locks: set[Path] = set()  # by this process, to which the system would give the same lock twice
 
 
 class RunLock:
@@ -137,14 +146,14 @@ class RunLock:
     behind by a killed process is of no consequence.
 
     Args:
-        folder: the run folder; it is locked by ``take``, not yet here.
+        folder: the run folder; it is locked by ``acquire``, not yet here.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path = folder / LOCK_NAME
         self._file: IO[str] | None = None
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Lock the folder, which exists; again does nothing.
 
         Returns:
@@ -155,12 +164,12 @@ class RunLock:
         """
         if self._file is not None:
             return True
-        if self.path.resolve() in _held:
+        if self.path.resolve() in _held_locks:
             raise self._refusal({"process": os.getpid()})
         try:
             file = self._locked()
         except OSError as error:
-            if error.errno in _NO_LOCKS:
+            if error.errno in _UNSUPPORTED_ERRNOS:
                 return False
             found = f"can't write there ({error.strerror})"
             raise ConfigError(found, where=self.path.parent, fix="choose another run.dir") from None
@@ -172,14 +181,14 @@ class RunLock:
             file.write(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n")
             file.flush()
         self._file = file
-        _held.add(self.path.resolve())
+        _held_locks.add(self.path.resolve())
         return True
 
     def release(self) -> None:
         """Give the folder back."""
         if self._file is None:
             return
-        _held.discard(self.path.resolve())
+        _held_locks.discard(self.path.resolve())
         with suppress(OSError):  # Windows keeps the names of open files
             self.path.unlink()
         self._file.close()
@@ -203,7 +212,7 @@ class RunLock:
                     return file
             except OSError as error:
                 file.close()
-                if error.errno in _TAKEN:
+                if error.errno in _LOCKED_ERRNOS:
                     return None
                 raise
             file.close()  # its holder removed it between the opening and the locking
@@ -232,7 +241,7 @@ class RunLock:
 def _lock(file: IO[str]) -> None:
     """Lock an open file without waiting; OSError with one of ``_TAKEN`` if another process has."""
     if sys.platform == "win32":
-        file.seek(_BEYOND)
+        file.seek(_LOCK_OFFSET)
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         finally:
@@ -241,9 +250,9 @@ def _lock(file: IO[str]) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-_MAY_CHANGE = (
+_MUTABLE_KEYS = (
     *("run.", "data.workers", "data.cache", "train.device", "train.tensorboard"),
-    *("train.on_bad_step", "train.absurd_loss", "train.skips_in_a_row"),  # what a stopped run is resumed with
+    *("train.on_bad_step", "train.max_loss_ratio", "train.max_consecutive_skips"),  # what a stopped run is resumed with
 )
 
 
@@ -277,25 +286,25 @@ class RunFolder:
             fix = "move it away, or choose another folder with run.dir="
             raise ConfigError("the folder holds a best.pt, and no last.pt to go on from", where=self.dir, fix=fix)
 
-    def take(self) -> str | None:
+    def acquire_lock(self) -> str | None:
         """Lock the folder, which exists; gives a sentence if the file system can't.
 
         Raises:
             ConfigError: another training writes there, or nobody can.
         """
-        if self.lock.take():
+        if self.lock.acquire():
             return None
         return f"{self.dir}: this file system has no locks; make sure that no other training writes there"
 
     def start(self, config: Config) -> str | None:
-        """Make and lock the folder and write the configuration into it; gives what ``take`` does.
+        """Make and lock the folder and write the configuration into it; gives what ``acquire_lock`` does.
 
         Raises:
             ConfigError: there is a run already, another training writes there, or the folder can't be made.
         """
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            unguarded = self.take()
+            unguarded = self.acquire_lock()
             self.check_free()
             self._tidy()
             self.environment.unlink(missing_ok=True)
@@ -318,7 +327,7 @@ class RunFolder:
         checkpoint.check_size()
         if checkpoint.training is None:
             raise CheckpointError("the checkpoint is made for inference only", where=self.last, fix="start a new run")
-        changed = [key for key in differing_keys(config, load_config(self.config)) if not key.startswith(_MAY_CHANGE)]
+        changed = [key for key in differing_keys(config, load_config(self.config)) if not key.startswith(_MUTABLE_KEYS)]
         if changed:
             found = f"{', '.join(changed)} differ from what the run was started with"
             raise ConfigError(found, where=self.dir, fix="resume with the same values, or start a new run")
@@ -339,7 +348,7 @@ class RunFolder:
         assert checkpoint.training is not None
         logged = checkpoint.epoch - ("unjudged" in checkpoint.training)
         kept = [line for line in self.read_log() if line["epoch"] <= logged]
-        with _told(self.log):
+        with _explain_os_errors(self.log):
             self._tidy()
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept), lasting=True)
         was_best = checkpoint.training.get("best_epoch") == checkpoint.epoch
@@ -352,7 +361,7 @@ class RunFolder:
         Raises:
             CheckpointError: the disk is full or can't be written.
         """
-        with _told(self.log), name_os_errors(self.log), self.log.open("a", encoding="utf-8") as file:
+        with _explain_os_errors(self.log), name_os_errors(self.log), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             fsync_file(file)  # before the checkpoint, which is nothing without its log
 
@@ -369,10 +378,10 @@ class RunFolder:
             CheckpointError: the disk is full or can't be written.
         """
         before = read_environment(self.environment)
-        now = environment(before, device=device, precision=precision, processes=processes, data=data)
-        with _told(self.environment):
+        now = collect_environment(before, device=device, precision=precision, processes=processes, data=data)
+        with _explain_os_errors(self.environment):
             write_text(self.environment, json.dumps(now, indent=2) + "\n", lasting=True)
-        return differences(before, now)
+        return environment_changes(before, now)
 
     def _epoch_of_best(self) -> int | None:
         try:
@@ -387,7 +396,7 @@ class RunFolder:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _explain_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

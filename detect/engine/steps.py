@@ -26,28 +26,28 @@ from ..models.checkpoint import save_tensors
 from ..models.distributed import World
 from ..models.faster_rcnn import StripDetector
 from ..visualize import StyledBox, class_colours, contact_sheet, draw_styled_boxes
-from .optim import Ema
+from .optim import ModelEma
 
-_REMEMBERED = 100  # steps
-_ENOUGH = 10  # of them, before a median says anything
-_ORDINARY = 1.0  # a guess costs as much: where losses are tiny, one that is wrong for once is still no explosion
+_WINDOW_STEPS = 100  # steps
+_MIN_STEPS = 10  # of them, before a median says anything
+_MIN_MEDIAN = 1.0  # a guess costs as much: where losses are tiny, one that is wrong for once is still no explosion
 
 
-class LossWatch:
+class LossMonitor:
     """Holds each step's loss against the median of the steps before it.
 
     The median doesn't move when a single loss explodes, and follows the slow fall of a training. The gradient's norm
     is no such measure: it is clipped, and differs tenfold between steps that are all right.
 
     Args:
-        absurd: a loss of so many medians is a fault, with a median under 1 counted as 1; None: only what is no
+        max_ratio: a loss of so many medians is a fault, with a median under 1 counted as 1; None: only what is no
             finite number.
         before: losses of the steps before, where a training goes on.
     """
 
-    def __init__(self, absurd: float | None, before: Iterable[float] = ()) -> None:
-        self.absurd = absurd
-        self._recent: deque[float] = deque(before, maxlen=_REMEMBERED)
+    def __init__(self, max_ratio: float | None, before: Iterable[float] = ()) -> None:
+        self.max_ratio = max_ratio
+        self._recent: deque[float] = deque(before, maxlen=_WINDOW_STEPS)
 
     def fault(self, losses: Mapping[str, float]) -> str | None:
         """What is wrong with a step's losses, in words; None if nothing is."""
@@ -55,15 +55,15 @@ class LossWatch:
         if broken:
             return f"{', '.join(broken)} is no finite number"
         total = sum(losses.values())
-        if self.absurd is None or len(self._recent) < _ENOUGH:
+        if self.max_ratio is None or len(self._recent) < _MIN_STEPS:
             return None
-        usual = max(median(self._recent), _ORDINARY)
-        if total <= self.absurd * usual:
+        usual = max(median(self._recent), _MIN_MEDIAN)
+        if total <= self.max_ratio * usual:
             return None
         largest = max(losses, key=lambda name: losses[name])
         return f"the loss is {total:.4g}, {total / usual:.0f} times what is usual (most of it {largest})"
 
-    def learned(self, losses: Mapping[str, float]) -> None:
+    def record(self, losses: Mapping[str, float]) -> None:
         """Remember a step that was taken."""
         self._recent.append(sum(losses.values()))
 
@@ -72,12 +72,12 @@ class LossWatch:
         return list(self._recent)
 
 
-_KEPT = 20  # batches a run, so that skipping doesn't fill the disk
+_MAX_SAVED_BATCHES = 20  # batches a run, so that skipping doesn't fill the disk
 _SHEET_SIDE = 400  # pixels that an image's longer side has on the sheet, at least
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class StepIndex:
     """Where in a training a step stands: both count from 1."""
 
     epoch: int
@@ -87,7 +87,7 @@ class Moment:
         return f"epoch {self.epoch}, step {self.step}"
 
 
-class BadSteps:
+class BadStepHandler:
     """Decides what follows a bad step, and keeps its batch in the folder ``bad_steps`` of the run.
 
     A saved batch is read by ``torch.load("runs/mine/bad_steps/epoch3_step17.pt")``, a dict of
@@ -106,7 +106,7 @@ class BadSteps:
         dataset: the training images.
         world: the processes whose shares make up a batch; all of them meet a bad step together.
         action: "stop" or "skip".
-        in_a_row: so many steps are skipped one after another, the next stops the training.
+        max_consecutive: so many steps are skipped one after another, the next stops the training.
         say: gets a line for each skipped step.
     """
 
@@ -117,20 +117,20 @@ class BadSteps:
         world: World,
         *,
         action: Literal["stop", "skip"],
-        in_a_row: int,
+        max_consecutive: int,
         say: Callable[[str], None],
     ) -> None:
         self.folder, self.dataset, self.world = folder / "bad_steps", dataset, world
-        self.action, self.in_a_row, self._say = action, in_a_row, say
-        self.row = 0  # bad steps since the last good one
+        self.action, self.max_consecutive, self._say = action, max_consecutive, say
+        self.consecutive = 0  # bad steps since the last good one
 
-    def meet(self, reason: str, batch: Batch, moment: Moment) -> None:
+    def handle(self, reason: str, batch: Batch, moment: StepIndex) -> None:
         """Save the batch and go on without it, if that was asked for.
 
         Raises:
             DivergenceError: the training has to stop.
         """
-        shares = self.world.gathered((batch.images, batch.targets, *self._files(batch)))
+        shares = self.world.all_gather((batch.images, batch.targets, *self._files(batch)))
         images, targets, files, others = (list(chain.from_iterable(parts)) for parts in zip(*shares))
         content = {
             "reason": reason,
@@ -143,46 +143,46 @@ class BadSteps:
             "categories": self.dataset.categories,
         }
         place = self._save(content, moment) if self.world.is_main_process else ""
-        names = ", ".join(_named(file, mixed) for file, mixed in zip(files, others))
+        names = ", ".join(_image_names(file, mixed) for file, mixed in zip(files, others))
         found = f"{reason} in {moment} on {names}; the batch is {place}"
-        self.row += 1
-        if self.action == "skip" and self.row <= self.in_a_row:
+        self.consecutive += 1
+        if self.action == "skip" and self.consecutive <= self.max_consecutive:
             self._say(f"skipped a step: {found}")
             return
         if self.action == "skip":
-            found = f"{self.row} steps in a row can't be learned from, the last: {found}"
+            found = f"{self.consecutive} steps in a row can't be learned from, the last: {found}"
         cure = "look at these images and their boxes, run 'detect audit' over the labels, or lower train.lr"
         skip = "" if self.action == "skip" else "; train.on_bad_step=skip goes on without such a batch"
         raise DivergenceError(found, fix=cure + skip)
 
-    def learned(self) -> None:
+    def reset(self) -> None:
         """A step that was taken ends the row of bad ones."""
-        self.row = 0
+        self.consecutive = 0
 
     def _files(self, batch: Batch) -> tuple[list[str], list[list[str]]]:
         path = self.dataset.path
         return [str(path(i)) for i in batch.indices], [[str(path(i)) for i in mixed] for mixed in batch.mixed_in]
 
-    def _save(self, content: dict[str, Any], moment: Moment) -> str:
+    def _save(self, content: dict[str, Any], moment: StepIndex) -> str:
         """Where the batch is now, in words."""
         path = self.folder / f"epoch{moment.epoch}_step{moment.step}.pt"
-        if not path.exists() and len(list(self.folder.glob("*.pt"))) >= _KEPT:
-            return f"not saved, as {self.folder} holds {_KEPT} already"
+        if not path.exists() and len(list(self.folder.glob("*.pt"))) >= _MAX_SAVED_BATCHES:
+            return f"not saved, as {self.folder} holds {_MAX_SAVED_BATCHES} already"
         try:
             with atomic_write(path) as file:
                 save_tensors(content, file)
-            write_image(path.with_suffix(".png"), _sheet(content))
+            write_image(path.with_suffix(".png"), _batch_sheet(content))
         except OSError as error:
             return f"not saved ({error.strerror})"
         return f"in {path}, drawn in {path.with_suffix('.png').name}"
 
 
-def _named(file: str, mixed: list[str]) -> str:
+def _image_names(file: str, mixed: list[str]) -> str:
     name = Path(file).name
     return f"{name} (with {', '.join(Path(other).name for other in mixed)})" if mixed else name
 
 
-def _sheet(content: dict[str, Any]) -> Pixels:
+def _batch_sheet(content: dict[str, Any]) -> Pixels:
     """All images of a batch with their boxes and names."""
     categories = content["categories"]
     colours = class_colours(categories)
@@ -194,11 +194,11 @@ def _sheet(content: dict[str, Any]) -> Pixels:
             name = categories[label - 1]
             marks.append(StyledBox(tuple(xyxy), name, colours[name]))
         scale = -(-_SHEET_SIDE // max(width, height))
-        pictures.append(draw_styled_boxes(_pixels(image), marks, scale=scale))
+        pictures.append(draw_styled_boxes(_to_uint8(image), marks, scale=scale))
     return contact_sheet(pictures, columns=4)
 
 
-def _pixels(image: Tensor) -> Pixels:
+def _to_uint8(image: Tensor) -> Pixels:
     planes = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return np.ascontiguousarray(planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0))
 
@@ -212,7 +212,7 @@ class Stepper:
 
     Args:
         model: the detector that learns, on its device.
-        judged: a detector of the same parts, which ``averaged`` fills and returns.
+        eval_model: a detector of the same parts, which ``averaged_model`` fills and returns.
         optimizer: of ``model``'s parameters.
         settings: of the weight average, of the largest gradient, and of when a loss is absurd.
         precision: "float32", or "bfloat16" for autocast.
@@ -223,7 +223,7 @@ class Stepper:
     def __init__(
         self,
         model: FasterRCNN,
-        judged: FasterRCNN,
+        eval_model: FasterRCNN,
         optimizer: torch.optim.Optimizer,
         *,
         settings: TrainConfig,
@@ -231,11 +231,12 @@ class Stepper:
         device: torch.device,
         world: World,
     ) -> None:
-        self.model, self.judged, self.optimizer = model.train(), judged.eval(), optimizer
-        self.ema = Ema(model, settings.ema_decay, settings.ema_reach)
+        self.model, self.eval_model, self.optimizer = model.train(), eval_model.eval(), optimizer
+        self.ema = ModelEma(model, settings.ema_decay, settings.ema_reach)
         self.clip_norm, self.precision, self.device = settings.clip_norm, precision, device
-        self.watch = LossWatch(settings.absurd_loss)
-        self.world, self._learner = world, world.wrapped(self.model, rests=isinstance(model, StripDetector))
+        self.watch = LossMonitor(settings.max_loss_ratio)
+        self.world = world
+        self._learner = world.wrap_ddp(self.model, find_unused_parameters=isinstance(model, StripDetector))
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """Learn from one batch at a learning rate; returns each loss, averaged over the group.
@@ -249,18 +250,18 @@ class Stepper:
             group["lr"] = rate
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         losses = self._losses(batch.to(self.device))
-        values = self.world.mean({name: float(value.detach()) for name, value in losses.items()})
-        fault = self.watch.fault(values) or self._descend(losses)
+        values = self.world.reduce_mean({name: float(value.detach()) for name, value in losses.items()})
+        fault = self.watch.fault(values) or self._backward(losses)
         if fault is not None:
             self.optimizer.zero_grad(set_to_none=True)
             for buffer, before in zip(self.model.buffers(), statistics):
                 buffer.copy_(before)
             raise BadStepError(fault)
         self.ema.update(self.model)
-        self.watch.learned(values)
+        self.watch.record(values)
         return values
 
-    def _descend(self, losses: dict[str, Tensor]) -> str | None:
+    def _backward(self, losses: dict[str, Tensor]) -> str | None:
         """Move the weights down the gradient, unless something is wrong with it: what, in words."""
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -273,7 +274,9 @@ class Stepper:
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         try:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-                losses: dict[str, Tensor] = self._learner(batch.images, _drawn(batch), **self._time(batch))
+                losses: dict[str, Tensor] = self._learner(
+                    batch.images, _targets_with_seeds(batch), **self._clip_inputs(batch)
+                )
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -282,16 +285,16 @@ class Stepper:
             raise ConfigError(found, where="train.batch_size", fix=fix) from None
         return losses
 
-    def _time(self, batch: Batch) -> dict[str, Any]:
+    def _clip_inputs(self, batch: Batch) -> dict[str, Any]:
         """What a detector with memory has to know of a batch besides its images; others see clips as stills."""
         if batch.clip_length == 1 or not isinstance(self.model, StripDetector):
             return {}
         return {"clip_length": batch.clip_length, "motion_xy": batch.motion_xy}
 
-    def averaged(self) -> FasterRCNN:
+    def averaged_model(self) -> FasterRCNN:
         """The detector with averaged weights, ready to be judged."""
-        self.judged.load_state_dict(self.ema.weights)
-        return self.judged
+        self.eval_model.load_state_dict(self.ema.weights)
+        return self.eval_model
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs besides the averaged weights to go on from here."""
@@ -308,9 +311,9 @@ class Stepper:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.weights = {name: value.to(self.device) for name, value in averaged.items()}
         self.ema.updates = state["ema_updates"]
-        self.watch = LossWatch(self.watch.absurd, state.get("losses_before", ()))
+        self.watch = LossMonitor(self.watch.max_ratio, state.get("losses_before", ()))
 
 
-def _drawn(batch: Batch) -> list[dict[str, Tensor]]:
+def _targets_with_seeds(batch: Batch) -> list[dict[str, Tensor]]:
     """The targets with the seed of what is drawn for each image, which stays on the CPU."""
     return [{**target, "seed": torch.tensor(seed)} for target, seed in zip(batch.targets, batch.seeds)]

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 
 from ..config.schema import Config
-from ..data.dataset import depth_in_words
+from ..data.dataset import describe_bit_depth
 from ..data.loader import SeededLoader, explain_out_of_memory
-from ..data.transforms import Windows
+from ..data.transforms import RandomWindows
 from ..errors import DivergenceError
 from ..inference.detection import resolve_device
 from ..models.checkpoint import Checkpoint, save_checkpoint
-from ..models.distributed import World, joined, local_device, was_restarted
-from ..models.faster_rcnn import parts, proposal_strides
-from .data import check_batches, read_data, step_needs, training_loader, warnings_about
-from .init import starting_detector
-from .logging import Board, EpochBar, TrainingConsole, epoch_line
-from .optim import build_optimizer, epoch_seed, exact_arithmetic, learning_rate, resolve_precision, weights_seed
+from ..models.distributed import World, local_device, process_group, was_restarted
+from ..models.faster_rcnn import proposal_strides, summarize_modules
+from .data import audit_warnings, check_batch_config, memory_hint, read_data, training_loader
+from .init import init_detector
+from .logging import ConsoleLogger, ProgressBar, TensorBoardLogger, format_epoch
+from .optim import build_optimizer, deterministic_algorithms, epoch_seed, learning_rate, resolve_precision, weights_seed
 from .run_folder import RunFolder
-from .steps import BadStepError, BadSteps, Moment, Stepper
+from .steps import BadStepError, BadStepHandler, StepIndex, Stepper
 
 
 def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> Path:
@@ -41,12 +41,16 @@ def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str,
     Raises:
         DetectError: data, configuration or run folder can't be used; says which and why.
         DivergenceError: a loss or the gradient stopped being a number, or the loss exploded.
-        MemoryShortageError: the device or the machine has too little memory.
-        TeamError: another process of the training was lost.
+        OutOfMemoryError: the device or the machine has too little memory.
+        DistributedError: another process of the training was lost.
     """
     device, folder = local_device(resolve_device(config.train.device)), RunFolder(config.run.dir)
-    with exact_arithmetic(device, wanted=config.train.deterministic), joined(device) as world, folder.lock:
-        resume = any(world.gathered(resume or was_restarted()))  # on each machine torchrun counts its own losses only
+    with (
+        deterministic_algorithms(device, wanted=config.train.deterministic),
+        process_group(device) as world,
+        folder.lock,
+    ):
+        resume = any(world.all_gather(resume or was_restarted()))  # on each machine torchrun counts its own losses only
         return _Training(config, device, world, folder, resume=resume).run(on_epoch)
 
 
@@ -55,11 +59,11 @@ class _Training:
 
     def __init__(self, config: Config, device: torch.device, world: World, folder: RunFolder, *, resume: bool) -> None:
         self.config, self.device, self.world, self.folder = config, device, world, folder
-        self.console = TrainingConsole(quiet=not world.is_main_process)
-        check_batches(config, world)
+        self.console = ConsoleLogger(quiet=not world.is_main_process)
+        check_batch_config(config, world)
         self.precision = resolve_precision(config.train.precision, self.device)
         if world.is_main_process and folder.dir.is_dir():
-            self._warn(folder.take())  # before anything in it is read, as who holds it may be changing it
+            self._warn(folder.acquire_lock())  # before anything in it is read, as who holds it may be changing it
         saved = self.folder.resume(config) if resume and self.folder.last.exists() else None
         if saved is None:
             self.folder.check_free()  # before the images are read, which may take minutes
@@ -71,7 +75,7 @@ class _Training:
             self._say_start()
         torch.manual_seed(weights_seed(config.train.seed))
         if saved is None:
-            self.detector, model = starting_detector(config, self.dataset, say=self.console.say)
+            self.detector, model = init_detector(config, self.dataset, say=self.console.say)
         else:
             self.detector, model = saved.detector, saved.detector.build()
         model = model.to(self.device)
@@ -84,12 +88,12 @@ class _Training:
             device=self.device,
             world=world,
         )
-        self.bad_steps = BadSteps(
+        self.bad_steps = BadStepHandler(
             folder.dir,
             self.dataset,
             world,
             action=config.train.on_bad_step,
-            in_a_row=config.train.skips_in_a_row,
+            max_consecutive=config.train.max_consecutive_skips,
             say=self.console.say,
         )
         self.epoch, self.best_score, self.best_epoch, self.stale = 0, -1.0, 0, 0
@@ -105,18 +109,18 @@ class _Training:
             )
             if changes:
                 self._warn(f"{', '.join(changes)}: the run goes on well, but may differ in the last bits of its sums")
-        self.console.parts(parts(model))
+        self.console.parts(summarize_modules(model))
 
     def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> Path:
         """All epochs that are left."""
         config, loader = self.config, self.loader
         board = None
         if config.train.tensorboard and self.world.is_main_process:
-            board = Board(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
+            board = TensorBoardLogger(self.folder.dir / "tensorboard", first_epoch=self.epoch + 1)
         with self.console.bar(epochs=config.train.epochs, steps=len(loader), done=self.epoch * len(loader)) as bar:
             while self.unjudged is not None or (self.epoch < config.train.epochs and not self._is_stale()):
                 if self.unjudged is None:
-                    with explain_out_of_memory(f"a step of epoch {self.epoch + 1}", step_needs(config)):
+                    with explain_out_of_memory(f"a step of epoch {self.epoch + 1}", memory_hint(config)):
                         line = self._train_epoch(loader, self.epoch + 1, bar)
                     self.epoch += 1
                 else:
@@ -128,11 +132,11 @@ class _Training:
                         f"judging epoch {self.epoch}", "lower model.input_size, or cut large images"
                     ):
                         assert self.validator is not None
-                        line["val"] = self.validator(self.stepper.averaged(), side=self.detector.side)
+                        line["val"] = self.validator(self.stepper.averaged_model(), side=self.detector.side)
                 self._keep(line)
                 if board is not None:
                     board.add(line)
-                self.console.say(epoch_line(line))
+                self.console.say(format_epoch(line))
                 if on_epoch is not None:
                     on_epoch(line)
         if self._is_stale():
@@ -145,26 +149,26 @@ class _Training:
 
     def _say_start(self) -> None:
         data, judged_on = self.config.data, self.validator.total if self.validator else 0
-        offset_told = any(self.config.augment.label_offset_xy)
-        for line in warnings_about(data.train, data.val, len(self.dataset) + judged_on, offset_told=offset_told):
+        offset_known = any(self.config.augment.label_offset_xy)
+        for line in audit_warnings(data.train, data.val, len(self.dataset) + judged_on, offset_known=offset_known):
             self.console.say(line)
         boxes = len(self.dataset.boxes_wh())
         judged = f"judged on {self.validator.total:,}" if self.validator else "not judged: data.val is unset"
         self.console.say(f"training on {len(self.dataset):,} images with {boxes:,} boxes, {judged}")
         if data.window is not None:
-            windows = len(Windows(self.dataset, data.window))
+            windows = len(RandomWindows(self.dataset, data.window))
             self.console.say(f"an epoch is {windows:,} windows of {data.window} x {data.window} pixels or less")
         threads = torch.get_num_threads()
         self.console.say(f"{self.device}, {self.precision}, {threads} thread{'s' if threads > 1 else ''}")
         if self.dataset.brightest is not None:
-            said, warning = depth_in_words(self.dataset.brightest, self.config.data.max_value)
+            said, warning = describe_bit_depth(self.dataset.brightest, self.config.data.max_value)
             self.console.say(said)
             if warning is not None:
                 self.console.say(f"check this: {warning}")
         size = self.config.model.input_size
         self.console.say("input size: the images' own" if size is None else f"input size: shorter side {size} px")
 
-    def _train_epoch(self, loader: SeededLoader, epoch: int, bar: EpochBar) -> dict[str, Any]:
+    def _train_epoch(self, loader: SeededLoader, epoch: int, bar: ProgressBar) -> dict[str, Any]:
         config, steps = self.config.train, len(loader)
         torch.manual_seed(epoch_seed(config.seed, epoch, self.world.rank))
         sums: dict[str, float] = {}
@@ -175,10 +179,10 @@ class _Training:
             try:
                 losses = self.stepper.step(batch, rate)
             except BadStepError as error:
-                self.bad_steps.meet(str(error), batch, Moment(epoch, i + 1))
+                self.bad_steps.handle(str(error), batch, StepIndex(epoch, i + 1))
                 bar.skipped()
                 continue
-            self.bad_steps.learned()
+            self.bad_steps.reset()
             learned += 1
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -237,7 +241,7 @@ class _Training:
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "stale": self.stale,
-            "bad_steps_in_a_row": self.bad_steps.row,
+            "bad_steps_in_a_row": self.bad_steps.consecutive,
             **({} if unjudged is None else {"unjudged": unjudged}),
         }
         checkpoint = Checkpoint(self.detector, self.stepper.ema.weights, self.epoch, metrics, state)
@@ -249,7 +253,7 @@ class _Training:
         self.stepper.restore(state, saved.weights)
         self.best_score, self.stale, self.epoch = state["best_score"], state["stale"], saved.epoch
         self.best_epoch = state.get("best_epoch", 0)  # older checkpoints have neither
-        self.bad_steps.row = state.get("bad_steps_in_a_row", 0)
+        self.bad_steps.consecutive = state.get("bad_steps_in_a_row", 0)
         self.unjudged = state.get("unjudged")
         at = "after" if self.unjudged is None else "at the judgement of"
         self.console.say(f"resuming {self.folder.dir} {at} epoch {self.epoch} of {self.config.train.epochs}")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.loading import read_plain
+from ..config.loading import read_yaml_file
 from ..errors import ConfigError
 
 _TOP = ("currency", "confidence", "joint", "tuning_share", "seed", "default", "classes")
@@ -85,7 +85,7 @@ def read_costs(path: Path, categories: Sequence[str]) -> Costs:
         ConfigError: no such file, no YAML mapping, an unknown key or category (the nearest known one is named), a
             category without an entry, a price or limit out of its range.
     """
-    return parse_costs(read_plain(path, "costs"), categories, where=str(path))
+    return parse_costs(read_yaml_file(path, "costs"), categories, where=str(path))
 
 
 def parse_costs(tree: Any, categories: Sequence[str], *, where: str = "costs") -> Costs:

@@ -22,13 +22,13 @@ from ..images import Pixels, read_image, write_image
 from ..inference.detection import coco_results, detect_images
 from ..models.checkpoint import Checkpoint
 from ..structures import Dataset, Detections
-from .onnx import FixedGraph, quantize, write_onnx
-from .runtimes import FILE_NAME, Contract, Runner, load, needed, write_contract
+from .onnx import FixedSizeDetector, quantize, write_onnx
+from .runtimes import FILE_NAME, Contract, Runner, load_exported, require_package, write_contract
 
-SURE = 0.05  # score from which on a detection has to have its like
+MIN_COMPARED_SCORE = 0.05  # score from which on a detection has to have its like
 TOLERANCE_PX = 0.1  # of each edge
 TOLERANCE_SCORE = 0.001
-MOST_LOST = 0.02  # share of a class's defects that int8 may lose
+MAX_RECALL_LOSS = 0.02  # share of a class's defects that int8 may lose
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class Parity:
             "largest_score": round(self.largest_score, 7),
             "tolerance_px": TOLERANCE_PX,
             "tolerance_score": TOLERANCE_SCORE,
-            "from_score": SURE,
+            "from_score": MIN_COMPARED_SCORE,
         }
 
 
-def parity(ours: Sequence[Detections], theirs: Sequence[Detections]) -> Parity:
+def compare_detections(ours: Sequence[Detections], theirs: Sequence[Detections]) -> Parity:
     """Compare two detectors image by image; each detection looks for its like in all that the other found.
 
     Args:
@@ -74,8 +74,8 @@ def parity(ours: Sequence[Detections], theirs: Sequence[Detections]) -> Parity:
     compared, unmatched, px, score = 0, 0, 0.0, 0.0
     for one, other in zip(ours, theirs):
         for asking, asked in ((one, other), (other, one)):
-            sure = asking.scores >= SURE
-            apart_px, apart_score = _nearest(asking, asked)
+            sure = asking.scores >= MIN_COMPARED_SCORE
+            apart_px, apart_score = _nearest_distance(asking, asked)
             alike = (apart_px <= TOLERANCE_PX) & (apart_score <= TOLERANCE_SCORE)
             compared += int(sure.sum())
             unmatched += int((sure & ~alike).sum())
@@ -84,7 +84,7 @@ def parity(ours: Sequence[Detections], theirs: Sequence[Detections]) -> Parity:
     return Parity(compared, unmatched, px, score)
 
 
-def _nearest(asking: Detections, asked: Detections) -> tuple[Any, Any]:
+def _nearest_distance(asking: Detections, asked: Detections) -> tuple[Any, Any]:
     """For each detection the distance, of edges and of score, to the one of its class that lies nearest."""
     if not len(asked) or not len(asking):
         return np.full(len(asking), np.inf), np.full(len(asking), np.inf)
@@ -94,35 +94,37 @@ def _nearest(asking: Detections, asked: Detections) -> tuple[Any, Any]:
     return px.min(axis=1), np.abs(asking.scores - asked.scores[nearest])
 
 
-def lost_recall(before: CocoEvaluation, after: CocoEvaluation, lowest: Mapping[str, float]) -> dict[str, float | None]:
+def recall_loss(
+    before: CocoEvaluation, after: CocoEvaluation, thresholds: Mapping[str, float]
+) -> dict[str, float | None]:
     """By class, the share of its defects found before and not after; below 0 where more are found, None if it has none.
 
     Args:
         before, after: two judgements by the same labels.
-        lowest: class -> score from which on a detection counts.
+        thresholds: class -> score from which on a detection counts.
     """
     lost: dict[str, float | None] = {}
     for number, name in enumerate(before.truth.categories):
         mine = (before.truth.category == number) & ~before.truth.crowd
-        found = [int(_is_found(each, lowest[name])[mine].sum()) for each in (before, after)]
+        found = [int(_is_detected(each, thresholds[name])[mine].sum()) for each in (before, after)]
         lost[name] = (found[0] - found[1]) / int(mine.sum()) if mine.any() else None
     return lost
 
 
-def _is_found(evaluated: CocoEvaluation, lowest: float) -> NDArray[np.bool_]:
+def _is_detected(evaluated: CocoEvaluation, threshold: float) -> NDArray[np.bool_]:
     """Of each label, whether a detection with that score covers it with an IoU of at least 0.5."""
     by = evaluated.matches.matched_detection[0]
     scores = np.append(evaluated.found.scores, -1.0)  # the last one stands for no detection
-    return np.asarray(scores[by] >= max(lowest, 0.0))
+    return np.asarray(scores[by] >= max(threshold, 0.0))
 
 
 _PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
-_GOLDEN = 3
-_CALIBRATION = 200  # images, evenly chosen
+_GOLDEN_IMAGES = 3
+_CALIBRATION_IMAGES = 200  # images, evenly chosen
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportResult:
     """A finished export.
 
     Attributes:
@@ -145,10 +147,10 @@ def export(
     size_hw: tuple[int, int],
     data: Path,
     calibration: Path | None,
-    lowest: Mapping[str, float],
-    most_lost: float = MOST_LOST,
+    thresholds: Mapping[str, float],
+    max_recall_loss: float = MAX_RECALL_LOSS,
     say: Callable[[str], None] = print,
-) -> Exported:
+) -> ExportResult:
     """Write a detector for another runtime, run the same evaluation on it, and keep it only if it finds the same.
 
     Args:
@@ -159,8 +161,8 @@ def export(
         size_hw: height and width in pixels of every image.
         data: COCO labels; those of its images that have this size are looked at by both.
         calibration: COCO labels whose images give int8 its ranges: training data.
-        lowest: class -> score from which on a detection counts, for what int8 may lose and for the golden images.
-        most_lost: share of a class's defects that int8 may lose, 0 to 1.
+        thresholds: class -> score from which on a detection counts, for what int8 may lose and for the golden images.
+        max_recall_loss: share of a class's defects that int8 may lose, 0 to 1.
         say: gets a line now and then.
 
     Raises:
@@ -169,7 +171,7 @@ def export(
     """
     _check_free(out)
     detector = checkpoint.detector
-    dataset, truth, images = _of_size(data, size_hw, detector.channels)
+    dataset, truth, images = _images_of_size(data, size_hw, detector.channels)
     contract = Contract.of(detector, runtime=runtime, precision="int8" if int8 else "fp32", like=images[0])
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -178,21 +180,21 @@ def export(
         ranges = _calibration(calibration, size_hw, detector.channels) if int8 else []
         write_model(checkpoint, contract, part, ranges)
         write_contract(part, contract, {})
-        runner = load(part)
+        runner = load_exported(part)
         say(f"looking at {len(images):,} images with both")
         model = checkpoint.load_model()
         ours = [detect_images(model, [image], detector.categories, max_value=detector.max_value)[0] for image in images]
         theirs = [runner(image) for image in images]
-        judged = [_judged(found, dataset, truth) for found in (ours, theirs)]
-        proof = _proved(ours, theirs, judged, lowest, int8=int8, most_lost=most_lost)
+        judged = [_evaluate(found, dataset, truth) for found in (ours, theirs)]
+        proof = _check_parity(ours, theirs, judged, thresholds, int8=int8, max_recall_loss=max_recall_loss)
         scores = {
             name: {key: each.summary[key] for key in ("AP", "AP50")}
             for name, each in zip(("detector", "exported"), judged)
         }
         told = {
-            "thresholds": dict(lowest),
+            "thresholds": dict(thresholds),
             "proof": {"images": len(images), **proof, **scores},
-            "golden": _write_golden(part, runner, images, lowest),
+            "golden": _write_golden(part, runner, images, thresholds),
             "versions": {"detect": __version__, **{name: version(name) for name in _PACKAGES[runtime]}},
         }
         write_contract(part, contract, told)
@@ -202,7 +204,7 @@ def export(
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Exported(out, proof, scores)
+    return ExportResult(out, proof, scores)
 
 
 def _check_free(out: Path) -> None:
@@ -210,7 +212,9 @@ def _check_free(out: Path) -> None:
         raise DataError("there is something else than an export here", where=out, fix="choose another --out")
 
 
-def _of_size(data: Path, size_hw: tuple[int, int], channels: int) -> tuple[Dataset, dict[str, Any], list[Pixels]]:
+def _images_of_size(
+    data: Path, size_hw: tuple[int, int], channels: int
+) -> tuple[Dataset, dict[str, Any], list[Pixels]]:
     """The data set, its labels and its pixels as the graph takes them, cut down to the images of one size."""
     dataset, truth = coco.read(data), coco.load(data)
     keep = [i for i, image in enumerate(dataset.images) if (image.height, image.width) == size_hw]
@@ -233,8 +237,8 @@ def _calibration(data: Path | None, size_hw: tuple[int, int], channels: int) -> 
     if data is None:
         found = "int8 needs training images to find the ranges of its numbers"
         raise DataError(found, fix="name their COCO labels with --calibration")
-    _, _, images = _of_size(data, size_hw, channels)
-    return images[:: max(len(images) // _CALIBRATION, 1)][:_CALIBRATION]
+    _, _, images = _images_of_size(data, size_hw, channels)
+    return images[:: max(len(images) // _CALIBRATION_IMAGES, 1)][:_CALIBRATION_IMAGES]
 
 
 def write_model(checkpoint: Checkpoint, contract: Contract, folder: Path, calibration: Sequence[Pixels]) -> None:
@@ -247,7 +251,7 @@ def write_model(checkpoint: Checkpoint, contract: Contract, folder: Path, calibr
         calibration: images that give int8 its ranges; none for float32.
     """
     model = checkpoint.load_model()
-    graph = FixedGraph(model, size_hw=contract.size_hw, channels=contract.channels, white=contract.white).eval()
+    graph = FixedSizeDetector(model, size_hw=contract.size_hw, channels=contract.channels, white=contract.white).eval()
     whole, small = folder / "whole.onnx", folder / "small.onnx"
     write_onnx(graph, contract, whole)
     if calibration:
@@ -256,50 +260,50 @@ def write_model(checkpoint: Checkpoint, contract: Contract, folder: Path, calibr
     if contract.runtime == "onnx":
         made.rename(folder / contract.model)
     else:
-        openvino = needed("openvino")
+        openvino = require_package("openvino")
         openvino.save_model(openvino.convert_model(str(made)), str(folder / contract.model), compress_to_fp16=False)
     for each in (whole, small):
         each.unlink(missing_ok=True)
 
 
-def _judged(found: Sequence[Detections], dataset: Dataset, truth: dict[str, Any]) -> Judgement:
+def _evaluate(found: Sequence[Detections], dataset: Dataset, truth: dict[str, Any]) -> Judgement:
     results = coco_results(found, dataset.category_ids())
     return judge(truth, coco.in_ids_of(truth, results, dataset))
 
 
-def _proved(
+def _check_parity(
     ours: Sequence[Detections],
     theirs: Sequence[Detections],
     judged: Sequence[Judgement],
-    lowest: Mapping[str, float],
+    thresholds: Mapping[str, float],
     *,
     int8: bool,
-    most_lost: float,
+    max_recall_loss: float,
 ) -> dict[str, Any]:
     if not int8:
-        agreement = parity(ours, theirs)
+        agreement = compare_detections(ours, theirs)
         if not agreement.holds:
             found = f"{agreement.unmatched} of {agreement.compared} detections have no like in the other's"
             raise DataError(f"the exported model finds something else: {found}", fix="nothing was written; report this")
         return agreement.as_dict()
-    lost = lost_recall(judged[0].evaluated, judged[1].evaluated, lowest)
-    over = [f"{name} {share:.1%}" for name, share in lost.items() if share is not None and share > most_lost]
+    lost = recall_loss(judged[0].evaluated, judged[1].evaluated, thresholds)
+    over = [f"{name} {share:.1%}" for name, share in lost.items() if share is not None and share > max_recall_loss]
     if over:
         before, after = (each.summary["AP"] for each in judged)
-        found = f"in int8, more than {most_lost:.1%} of the defects found before are lost: {', '.join(over)}"
+        found = f"in int8, more than {max_recall_loss:.1%} of the defects found before are lost: {', '.join(over)}"
         found += "" if None in (before, after) else f"; AP is {after:.3f} after {before:.3f}"
-        raise DataError(found, fix="nothing was written; keep fp32, or allow more with --most-lost")
-    return {"lost_recall": lost, "most_lost": most_lost}
+        raise DataError(found, fix="nothing was written; keep fp32, or allow more with --max-recall-loss")
+    return {"recall_loss": lost, "max_recall_loss": max_recall_loss}
 
 
 def _write_golden(
-    folder: Path, runner: Runner, images: Sequence[Pixels], lowest: Mapping[str, float]
+    folder: Path, runner: Runner, images: Sequence[Pixels], thresholds: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """A few images with what the exported model finds in them, so that any program can be tested."""
     golden: list[dict[str, Any]] = []
     for image in images:
-        found = [each for each in runner(image) if each.score >= lowest[each.label]]
-        if found and len(golden) < _GOLDEN:
+        found = [each for each in runner(image) if each.score >= thresholds[each.label]]
+        if found and len(golden) < _GOLDEN_IMAGES:
             name = f"golden_{len(golden) + 1}.png"
             write_image(folder / name, image)
             listed = [[each.label, round(each.score, 4), [round(value, 2) for value in each.xyxy]] for each in found]

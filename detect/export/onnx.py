@@ -19,58 +19,62 @@ from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import StripDetector
 from ..models.nms import rescore_by_overlap
-from .runtimes import Contract, needed
+from .runtimes import Contract, require_package
 
 
-def suppressed(boxes: Tensor, scores: Tensor, iou: float, most: int) -> Tensor:
-    """Int64Tensor[N], the boxes that stay, best first, at most ``most``."""
-    kept: Tensor = _Suppression.apply(boxes[None], scores[None, None], most, iou, None)
+def onnx_nms(boxes: Tensor, scores: Tensor, iou: float, max_output: int) -> Tensor:
+    """Int64Tensor[N], the boxes that stay, best first, at most ``max_output``."""
+    kept: Tensor = _NonMaxSuppression.apply(boxes[None], scores[None, None], max_output, iou, None)
     return kept[:, 2]
 
 
-def suppressed_by_class(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int) -> tuple[Tensor, Tensor]:
+def onnx_batched_nms(
+    boxes: Tensor, scores: Tensor, iou: float, score_thresh: float, max_output: int
+) -> tuple[Tensor, Tensor]:
     """Which box stays as which class, by classes.
 
     Args:
         boxes: FloatTensor[N, 4], xyxy.
         scores: FloatTensor[N, classes].
         iou: of two boxes of one class that overlap by more, the one with the lower score goes.
-        least: scores have to be above it.
-        most: boxes that stay in a class; a number of the graph, not of the image that it is traced with.
+        score_thresh: scores have to be above it.
+        max_output: boxes that stay in a class; a number of the graph, not of the image that it is traced with.
 
     Returns:
         Int64Tensor[M] of boxes, Int64Tensor[M] of classes from 0 on.
     """
-    kept: Tensor = _Suppression.apply(boxes[None], scores.T[None], most, iou, least)
+    kept: Tensor = _NonMaxSuppression.apply(boxes[None], scores.T[None], max_output, iou, score_thresh)
     return kept[:, 2], kept[:, 1]
 
 
-class _Suppression(torch.autograd.Function):
+class _NonMaxSuppression(torch.autograd.Function):
     """FloatTensor[1, N, 4], FloatTensor[1, classes, N] -> Int64Tensor[M, 3] of 0, class and box."""
 
     @staticmethod
-    def forward(ctx: Any, boxes: Tensor, scores: Tensor, most: int, iou: float, least: float | None) -> Tensor:
+    def forward(
+        ctx: Any, boxes: Tensor, scores: Tensor, max_output: int, iou: float, score_thresh: float | None
+    ) -> Tensor:
         flat, of_box = boxes[0], scores[0].T
-        if of_box.shape[1] == 1 and least is None:
-            kept = nms(flat, of_box[:, 0], iou)[:most]
+        if of_box.shape[1] == 1 and score_thresh is None:
+            kept = nms(flat, of_box[:, 0], iou)[:max_output]
             return torch.stack([torch.zeros_like(kept), torch.zeros_like(kept), kept], dim=1)
-        box, category = torch.where(of_box > (0 if least is None else least))
+        box, category = torch.where(of_box > (0 if score_thresh is None else score_thresh))
         kept = batched_nms(flat[box], of_box[box, category], category, iou)
         return torch.stack([torch.zeros_like(kept), category[kept], box[kept]], dim=1)
 
     @staticmethod
-    def symbolic(g: Any, boxes: Any, scores: Any, most: int, iou: float, least: float | None) -> Any:
-        numbers = [torch.tensor([most], dtype=torch.int64), torch.tensor([iou], dtype=torch.float32)]
-        if least is not None:
-            numbers.append(torch.tensor([least], dtype=torch.float32))
+    def symbolic(g: Any, boxes: Any, scores: Any, max_output: int, iou: float, score_thresh: float | None) -> Any:
+        numbers = [torch.tensor([max_output], dtype=torch.int64), torch.tensor([iou], dtype=torch.float32)]
+        if score_thresh is not None:
+            numbers.append(torch.tensor([score_thresh], dtype=torch.float32))
         constants = [g.op("Constant", value_t=number) for number in numbers]
         return g.op("NonMaxSuppression", boxes, scores, *constants)
 
 
-_SMALLEST = 1e-2  # pixels: the side of a box below which it is none
+_MIN_SIDE_PX = 1e-2  # pixels: the side of a box below which it is none
 
 
-class FixedGraph(nn.Module):
+class FixedSizeDetector(nn.Module):
     """The same detections as the detector's own, for images of one size, from operations that every runtime has.
 
     What depends on the image's size alone, such as anchors and paddings, is worked out here once.
@@ -126,12 +130,12 @@ class FixedGraph(nn.Module):
         Returns:
             boxes float32[N, 4], xyxy in pixels; scores float32[N]; labels int64[N], from 1 on.
         """
-        features = self.detector.backbone(self._prepared(image))
+        features = self.detector.backbone(self._preprocess(image))
         proposals = self._proposals(list(features.values()))
-        boxes, scores = self._looked_at(features, proposals)
-        return self._finished(boxes, scores)
+        boxes, scores = self._roi_outputs(features, proposals)
+        return self._postprocess(boxes, scores)
 
-    def _prepared(self, image: Tensor) -> Tensor:
+    def _preprocess(self, image: Tensor) -> Tensor:
         planes = image.float()[None] if self.channels == 1 else image.float().permute(2, 0, 1)
         x = (planes * self.scale + self.shift)[None]
         if self.inner_hw != self.size_hw:
@@ -142,8 +146,8 @@ class FixedGraph(nn.Module):
         """FloatTensor[N, 4], xyxy, pixels of the inner image, best first."""
         rpn = self.detector.rpn
         objectness, offsets = rpn.head(maps)
-        flat = [_by_anchor(level, 1)[:, 0] for level in objectness]
-        moves = torch.cat([_by_anchor(level, 4) for level in offsets])
+        flat = [_permute_and_flatten(level, 1)[:, 0] for level in objectness]
+        deltas = torch.cat([_permute_and_flatten(level, 4) for level in offsets])
         chosen, first = [], 0
         for level, count in zip(flat, self.counts):
             best = level.topk(min(rpn.pre_nms_top_n(), count)).indices
@@ -151,26 +155,26 @@ class FixedGraph(nn.Module):
             first += count
         picked = torch.cat(chosen)
         scores = torch.cat(flat)[picked].sigmoid()
-        boxes = _clipped(_decoded(rpn.box_coder, moves[picked], self.anchors[picked]), self.inner_hw)
+        boxes = _clip_boxes(_decode_boxes(rpn.box_coder, deltas[picked], self.anchors[picked]), self.inner_hw)
         level_of = torch.cat([torch.full((len(c),), float(i)) for i, c in enumerate(chosen)])
         # those of the padding have no area left, and would take the places of others
         inside = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= rpn.min_size).nonzero()[:, 0]
         boxes, scores, level_of = boxes[inside], scores[inside], level_of[inside]
         apart = boxes + (level_of * (max(self.inner_hw) + 1))[:, None]  # levels don't suppress each other
-        kept = suppressed(apart, scores, rpn.nms_thresh, rpn.post_nms_top_n())
+        kept = onnx_nms(apart, scores, rpn.nms_thresh, rpn.post_nms_top_n())
         return boxes[kept]
 
-    def _looked_at(self, features: dict[str, Tensor], proposals: Tensor) -> tuple[Tensor, Tensor]:
+    def _roi_outputs(self, features: dict[str, Tensor], proposals: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes FloatTensor[N, 4] and scores FloatTensor[N, classes] of the proposals."""
         heads = self.detector.roi_heads
         scores = []
-        for look in heads.looks():
-            seen = look(self._pooled(features, proposals))
-            proposals = _clipped(_decoded(heads.box_coder, seen.offsets, proposals), self.inner_hw)
-            scores.append(heads.scores_of(seen))
+        for stage in heads.stages():
+            output = stage(self._roi_align(features, proposals))
+            proposals = _clip_boxes(_decode_boxes(heads.box_coder, output.deltas, proposals), self.inner_hw)
+            scores.append(heads.class_scores(output))
         return proposals, scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
 
-    def _pooled(self, features: dict[str, Tensor], boxes: Tensor) -> Tensor:
+    def _roi_align(self, features: dict[str, Tensor], boxes: Tensor) -> Tensor:
         """FloatTensor[N, channels, pool, pool], each box pooled on the level that suits its size."""
         pool = self.detector.roi_heads.box_roi_pool
         maps = [features[name] for name in pool.featmap_names]
@@ -190,36 +194,36 @@ class FixedGraph(nn.Module):
         back = torch.cat(places).argsort()
         return torch.cat(pooled)[back]
 
-    def _finished(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _postprocess(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.detector.roi_heads
-        whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _SMALLEST
-        scores = torch.where(whole[:, None] & (scores > heads.score_thresh), scores, 0.0)
-        scores, outlines = rescore_by_overlap(boxes, scores, suppression=heads.suppression, voting=heads.voting)
-        if heads.suppression != "hard":
+        is_valid = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _MIN_SIDE_PX
+        scores = torch.where(is_valid[:, None] & (scores > heads.score_thresh), scores, 0.0)
+        scores, class_boxes = rescore_by_overlap(boxes, scores, nms_method=heads.nms_method, voting=heads.voting)
+        if heads.nms_method != "hard":
             proposal, category = (scores > heads.score_thresh).nonzero().unbind(dim=1)
         else:
-            most = self.detector.rpn.post_nms_top_n()
-            proposal, category = suppressed_by_class(boxes, scores, heads.nms_thresh, heads.score_thresh, most)
-        found = scores[proposal, category]
-        order = found.argsort(descending=True)[: heads.detections_per_img]
+            max_output = self.detector.rpn.post_nms_top_n()
+            proposal, category = onnx_batched_nms(boxes, scores, heads.nms_thresh, heads.score_thresh, max_output)
+        kept_scores = scores[proposal, category]
+        order = kept_scores.argsort(descending=True)[: heads.detections_per_img]
         ratio = [mine / inner for mine, inner in zip(self.size_hw, self.inner_hw)]
         back = torch.tensor([ratio[1], ratio[0], ratio[1], ratio[0]])
-        chosen = _clipped(outlines[category[order], proposal[order]] * back, self.size_hw)
-        return chosen, found[order], category[order] + 1
+        chosen = _clip_boxes(class_boxes[category[order], proposal[order]] * back, self.size_hw)
+        return chosen, kept_scores[order], category[order] + 1
 
 
-def _by_anchor(level: Tensor, values: int) -> Tensor:
+def _permute_and_flatten(level: Tensor, values: int) -> Tensor:
     """FloatTensor[1, anchors * values, H, W] -> [H * W * anchors, values], row by row, cell by cell."""
     _, planes, height, width = level.shape
     by_cell = level.view(planes // values, values, height, width).permute(2, 3, 0, 1)
     return by_cell.reshape(-1, values)
 
 
-def _decoded(coder: Any, offsets: Tensor, boxes: Tensor) -> Tensor:
+def _decode_boxes(coder: Any, offsets: Tensor, boxes: Tensor) -> Tensor:
     return torch.as_tensor(coder.decode_single(offsets, boxes))
 
 
-def _clipped(boxes: Tensor, size_hw: Sequence[int]) -> Tensor:
+def _clip_boxes(boxes: Tensor, size_hw: Sequence[int]) -> Tensor:
     height, width = size_hw
     x, y = boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)
     return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
@@ -229,11 +233,11 @@ OPSET = 17
 _OUTPUTS = ("boxes", "scores", "labels")
 
 
-def write_onnx(graph: FixedGraph, contract: Contract, path: Path) -> None:
+def write_onnx(graph: FixedSizeDetector, contract: Contract, path: Path) -> None:
     """Write the graph, its contract's essentials in the file's metadata."""
-    onnx = needed("onnx")
+    onnx = require_package("onnx")
     example = torch.zeros(contract.shape, dtype=torch.uint8)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _silence_exporters():
         torch.onnx.export(
             graph,
             (example,),
@@ -263,20 +267,20 @@ def quantize(source: Path, target: Path, images: Sequence[Pixels]) -> None:
         target: file to write.
         images: as the graph takes them, of the training data.
     """
-    quantization = needed("onnxruntime.quantization")
+    quantization = require_package("onnxruntime.quantization")
     prepared = target.with_suffix(".prepared.onnx")
     try:
-        with _quiet():
-            needed("onnxruntime.quantization.shape_inference").quant_pre_process(
+        with _silence_exporters():
+            require_package("onnxruntime.quantization.shape_inference").quant_pre_process(
                 str(source), str(prepared), skip_symbolic_shape=True
             )
             quantization.quantize_static(
                 str(prepared),
                 str(target),
-                _Calibration(images),
+                _CalibrationReader(images),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-                nodes_to_exclude=_last_layers(str(prepared)),
+                nodes_to_exclude=_output_layers(str(prepared)),
                 per_channel=True,
                 reduce_range=True,  # processors without VNNI saturate in 8 full bits
             )
@@ -284,7 +288,7 @@ def quantize(source: Path, target: Path, images: Sequence[Pixels]) -> None:
         prepared.unlink(missing_ok=True)
 
 
-class _Calibration:
+class _CalibrationReader:
     """Images one by one, as the quantizer asks for them."""
 
     def __init__(self, images: Sequence[Pixels]) -> None:
@@ -295,16 +299,16 @@ class _Calibration:
         return None if image is None else {"image": image}
 
 
-def _last_layers(path: str) -> list[str]:
+def _output_layers(path: str) -> list[str]:
     """Nodes of the layers that give logits and offsets: of the proposals, and of the boxes."""
-    named = ("cls_logits", "bbox_pred", "score", "offset", "quality")
-    nodes = needed("onnx").load(path).graph.node
+    named = ("cls_logits", "bbox_pred", "score", "offset", "iou_score")
+    nodes = require_package("onnx").load(path).graph.node
     weights = ("Conv", "MatMul", "Gemm")
     return [n.name for n in nodes if n.op_type in weights and any(each in n.name.split("/") for each in named)]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_exporters() -> Iterator[None]:
     """Without the tracer's and the quantizer's remarks, which say nothing about this graph."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

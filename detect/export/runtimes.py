@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import MOST, as_channels
+from ..data.dataset import MAX_UINT16, as_channels
 from ..errors import ConfigError, DataError
 from ..fileio import read_json, write_json
 from ..images import Pixels
-from ..models.checkpoint import Detector
+from ..models.checkpoint import DetectorSpec
 from ..structures import Detections
 
 
-def needed(name: str) -> ModuleType:
+def require_package(name: str) -> ModuleType:
     """A package of the extra ``export``.
 
     Raises:
@@ -61,7 +61,7 @@ class Contract:
     categories: tuple[str, ...]
 
     @classmethod
-    def of(cls, detector: Detector, *, runtime: str, precision: str, like: Pixels) -> Contract:
+    def of(cls, detector: DetectorSpec, *, runtime: str, precision: str, like: Pixels) -> Contract:
         """The contract of a detector for images like one, which is given as the graph takes it, gray or RGB."""
         deep = like.dtype == np.uint16
         return cls(
@@ -71,7 +71,7 @@ class Contract:
             (like.shape[0], like.shape[1]),
             detector.channels,
             str(like.dtype),
-            (detector.max_value or MOST) if deep else 255,
+            (detector.max_value or MAX_UINT16) if deep else 255,
             detector.categories,
         )
 
@@ -122,7 +122,7 @@ def read_contract(folder: Path) -> tuple[Contract, dict[str, Any]]:
 
 RUNTIMES = ("onnx", "openvino")
 
-Raw = Callable[[Pixels], Sequence[Any]]  # array -> boxes, scores, labels
+InferFn = Callable[[Pixels], Sequence[Any]]  # array -> boxes, scores, labels
 
 
 class Runner:
@@ -133,7 +133,7 @@ class Runner:
         categories: names of its labels.
     """
 
-    def __init__(self, contract: Contract, raw: Raw) -> None:
+    def __init__(self, contract: Contract, raw: InferFn) -> None:
         self.contract, self.categories = contract, contract.categories
         self._raw = raw
 
@@ -156,7 +156,7 @@ class Runner:
         return Detections(*arrays, self.categories)
 
 
-def load(folder: Path, *, threads: int = 0) -> Runner:
+def load_exported(folder: Path, *, threads: int = 0) -> Runner:
     """The model that ``detect export`` wrote into a folder.
 
     Args:
@@ -181,8 +181,8 @@ def load(folder: Path, *, threads: int = 0) -> Runner:
     return Runner(contract, raw)
 
 
-def _onnx(path: Path, threads: int) -> Raw:
-    runtime = needed("onnxruntime")
+def _onnx(path: Path, threads: int) -> InferFn:
+    runtime = require_package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -193,8 +193,8 @@ def _onnx(path: Path, threads: int) -> Raw:
     return lambda image: list(session.run(["boxes", "scores", "labels"], {"image": image}))
 
 
-def _openvino(path: Path, threads: int) -> Raw:
-    core = needed("openvino").Core()
+def _openvino(path: Path, threads: int) -> InferFn:
+    core = require_package("openvino").Core()
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads

@@ -13,7 +13,7 @@ from ..data.dataset import DetectionDataset, unit_range
 from ..data.loader import explain_out_of_memory, to_tensor
 from ..errors import ConfigError
 from ..images import Pixels
-from ..models.faster_rcnn import detect_stills
+from ..models.faster_rcnn import detect_single_images
 from ..structures import Detections
 
 _BATCH_PIXELS = 16 * 640 * 640
@@ -59,14 +59,14 @@ def detect_images(
         proposals: how many the box head looks at in each image, at most; None: as many as the model was built for.
 
     Raises:
-        MemoryShortageError: the device has too little memory for them.
+        OutOfMemoryError: the device has too little memory for them.
     """
     device = next(model.parameters()).device
     height, width = max((pixels.shape[:2] for pixels in images), default=(0, 0), key=lambda size: size[0] * size[1])
     fix = "see large images in tiles (detect infer --tile), or take a device with more memory"
     with explain_out_of_memory(f"detection on {len(images)} images of up to {width}x{height} px on {device}", fix):
         tensors = [to_tensor(unit_range(pixels, max_value)).to(device) for pixels in images]
-        outputs = model(tensors) if proposals is None else detect_stills(model, tensors, proposals)
+        outputs = model(tensors) if proposals is None else detect_single_images(model, tensors, proposals)
     return [to_detections(output, categories) for output in outputs]
 
 

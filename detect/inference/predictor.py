@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.progress import Progress
 from torchvision.models.detection import FasterRCNN
 
-from ..data.dataset import MIN_WHITE, MOST, DetectionDataset, as_channels, check_depth
+from ..data.dataset import MAX_UINT16, MIN_MAX_VALUE, DetectionDataset, as_channels, check_bit_depth
 from ..errors import ConfigError, DataError
 from ..images import Pixels, as_pixels, read_image
 from ..models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from ..models.faster_rcnn import StripDetector
 from ..structures import Dataset, Detections, Image
 from .detection import coco_results, detect_dataset, detect_images, resolve_device
-from .stream import Between, Stream, detect_in_time
+from .stream import NonKeyFrameMode, Stream, detect_in_frame_order
 from .thresholds import Thresholds, thresholds_for_weights
-from .tiling import Look, StripFiles, Tiling, detect_tiled, strip_tiling, tiling_for
+from .tiling import DetectFn, StripFiles, Tiling, detect_tiled, strip_tiling, tiling_for
 
 
-def looks(model: FasterRCNN, categories: tuple[str, ...], max_value: int | None) -> Look:
+def tile_detector(model: FasterRCNN, categories: tuple[str, ...], max_value: int | None) -> DetectFn:
     """The network as tiles need it: pictures in, detections out."""
     return partial(detect_images, model, categories=categories, max_value=max_value)
 
@@ -45,9 +45,11 @@ def tilings(
     return {position: each for position, each in enumerate(found) if each is not None}
 
 
-def in_time(model: FasterRCNN, images: Iterable[Image], every: int = 1) -> bool:
+def needs_frame_order(model: FasterRCNN, images: Iterable[Image], key_frame_interval: int = 1) -> bool:
     """Whether the images are frames that this detector sees one after another, each of them whole."""
-    return (isinstance(model, StripDetector) or every > 1) and all(image.frame is not None for image in images)
+    return (isinstance(model, StripDetector) or key_frame_interval > 1) and all(
+        image.frame is not None for image in images
+    )
 
 
 def detect_labelled(
@@ -58,7 +60,7 @@ def detect_labelled(
     trained: int | None,
     tile: int | None = None,
     overlap: int | None = None,
-    every: int = 1,
+    key_frame_interval: int = 1,
 ) -> Iterator[tuple[int, Detections]]:
     """Position and detections of each image of a data set, in no order; scores are the network's own.
 
@@ -67,16 +69,16 @@ def detect_labelled(
         dataset: pixels; labels aren't looked at.
         categories: the model's category names.
         trained, tile, overlap: which images are seen in tiles, as for ``tiling_for``.
-        every: each how many frames a key frame is seen, as for ``detect_in_time``.
+        key_frame_interval: each how many frames a key frame is seen, as for ``detect_in_frame_order``.
 
     Raises:
         ConfigError: tiles that can't be, or tiles of frames that are seen in the order of time.
     """
-    if in_time(model, dataset.images, every):
+    if needs_frame_order(model, dataset.images, key_frame_interval):
         if tile:
             reason = "frames that are seen in the order of time are seen whole"
             raise ConfigError(reason, where="tile", fix="leave it out")
-        yield from detect_in_time(model, dataset, categories, every=every)
+        yield from detect_in_frame_order(model, dataset, categories, key_frame_interval=key_frame_interval)
         return
     tiled = tilings(dataset.images.sizes_wh.tolist(), trained=trained, tile=tile, overlap=overlap)
     whole = [position for position in range(len(dataset)) if position not in tiled]
@@ -87,11 +89,11 @@ def detect_labelled(
     for position, tiling in tiled.items():
         pixels = dataset.pixels(position)
         size_wh = (int(pixels.shape[1]), int(pixels.shape[0]))
-        look, nms_iou = looks(model, categories, dataset.max_value), model.roi_heads.nms_thresh
-        yield position, detect_tiled(look, [pixels], size_wh, tiling, categories, nms_iou=nms_iou)
+        detect, nms_iou = tile_detector(model, categories, dataset.max_value), model.roi_heads.nms_thresh
+        yield position, detect_tiled(detect, [pixels], size_wh, tiling, categories, nms_iou=nms_iou)
 
 
-def in_order(found: Iterable[tuple[int, Detections]], total: int, *, progress: bool) -> list[Detections]:
+def collect_in_order(found: Iterable[tuple[int, Detections]], total: int, *, progress: bool) -> list[Detections]:
     """The detections of all ``total`` images by position, with a bar on terminals if ``progress`` asks for one."""
     seen: dict[int, Detections] = {}
     hidden = not (progress and sys.stderr.isatty())
@@ -106,8 +108,8 @@ def in_order(found: Iterable[tuple[int, Detections]], total: int, *, progress: b
 class Predictor:
     """A detector ready for use; make it with ``Predictor.load``.
 
-    All that it gives has calibrated scores where ``thresholds`` hold a calibration: a call, ``together``, ``strip``,
-    ``stream`` and ``detect_dataset``. Loaded with ``calibrated=False`` it gives the network's own scores everywhere.
+    All that it gives has calibrated scores where ``thresholds`` hold a calibration: a call, ``predict_batch``,
+    ``strip``, ``stream`` and ``detect_dataset``. With ``calibrated=False`` all have the network's own scores.
 
     Attributes:
         categories: names that it finds.
@@ -135,7 +137,7 @@ class Predictor:
         self._model: FasterRCNN = checkpoint.load_model().to(resolve_device(device))
 
     @property
-    def remembers(self) -> bool:
+    def stateful(self) -> bool:
         """Whether what it sees depends on the frames before."""
         return isinstance(self._model, StripDetector)
 
@@ -162,9 +164,9 @@ class Predictor:
             CheckpointError: nothing there, or nothing that this library wrote.
             ConfigError: a white that none can be.
         """
-        if max_value is not None and not MIN_WHITE <= max_value <= MOST:
+        if max_value is not None and not MIN_MAX_VALUE <= max_value <= MAX_UINT16:
             found = f"white is {max_value}"
-            raise ConfigError(found, where="max_value", fix=f"give {MIN_WHITE} to {MOST}: 4095 for 12 bits")
+            raise ConfigError(found, where="max_value", fix=f"give {MIN_MAX_VALUE} to {MAX_UINT16}: 4095 for 12 bits")
         file = find_checkpoint(Path(path))
         predictor = cls(load_checkpoint(file), file, device=device or "auto", calibrated=calibrated)
         predictor.max_value = predictor.max_value if max_value is None else max_value
@@ -174,7 +176,7 @@ class Predictor:
     def thresholds(self) -> Thresholds | None:
         """From the thresholds.json beside the weights; None where there is none, or one for other weights.
 
-        ``predictor.thresholds.kept(predictor(image))`` is what ``detect infer`` shows.
+        ``predictor.thresholds.apply(predictor(image))`` is what ``detect infer`` shows.
 
         Raises:
             DataError: a thresholds.json that this version didn't write.
@@ -182,7 +184,7 @@ class Predictor:
         beside = thresholds_for_weights(self.weights_path)
         return beside if beside is not None and beside.match_weights(self.weights_path) else None
 
-    def _scored(self, found: Detections) -> Detections:
+    def _calibrate(self, found: Detections) -> Detections:
         chosen = self.thresholds if self.calibrated else None
         return found if chosen is None else chosen.calibrated(found)
 
@@ -223,17 +225,17 @@ class Predictor:
             ConfigError: tiles that can't be.
         """
         where = image if isinstance(image, (str, Path)) else None
-        pixels = check_depth(as_pixels(image) if where is None else read_image(Path(where)), self.max_value, where)
+        pixels = check_bit_depth(as_pixels(image) if where is None else read_image(Path(where)), self.max_value, where)
         channels = as_channels(self._seen(pixels), self._channels)
         size_wh = (int(channels.shape[1]), int(channels.shape[0]))
         tiling = self.tiling_for(*size_wh, tile=tile, overlap=overlap)
         if tiling is None:
             (found,) = detect_images(self._model, [channels], self.categories, max_value=self.max_value)
         else:
-            found = self._tiled([channels], size_wh, tiling)
-        return self._scored(found).above(threshold)
+            found = self._detect_tiled([channels], size_wh, tiling)
+        return self._calibrate(found).above(threshold)
 
-    def together(self, images: Sequence[Pixels]) -> list[Detections]:
+    def predict_batch(self, images: Sequence[Pixels]) -> list[Detections]:
         """Detections of several images, each as a call would give them; those of one size share a pass.
 
         Args:
@@ -251,10 +253,10 @@ class Predictor:
             else:
                 found[i] = self(image)
         for places in whole.values():
-            pictures = [check_depth(as_pixels(images[i]), self.max_value) for i in places]
+            pictures = [check_bit_depth(as_pixels(images[i]), self.max_value) for i in places]
             channels = [as_channels(self._seen(each), self._channels) for each in pictures]
             each = detect_images(self._model, channels, self.categories, max_value=self.max_value)
-            found |= zip(places, map(self._scored, each))
+            found |= zip(places, map(self._calibrate, each))
         return [found[i] for i in range(len(images))]
 
     def strip(
@@ -283,8 +285,8 @@ class Predictor:
         strip = files if isinstance(files, StripFiles) else StripFiles.of([Path(each) for each in files])
         blocks = (self._seen(pixels) for pixels in strip.blocks(self._channels, self.max_value))
         tiling = self.strip_tiling(tile=tile, overlap=overlap)
-        found = self._tiled(blocks, (strip.width, strip.height), tiling)
-        return self._scored(found).above(threshold)
+        found = self._detect_tiled(blocks, (strip.width, strip.height), tiling)
+        return self._calibrate(found).above(threshold)
 
     def strip_tiling(self, *, tile: int | None = None, overlap: int | None = None) -> Tiling:
         """The tiles that strips are seen in, whatever their size.
@@ -296,18 +298,18 @@ class Predictor:
 
     def tilings(self, dataset: Dataset, *, tile: int | None = None, overlap: int | None = None) -> dict[int, Tiling]:
         """Position of each image that ``detect_dataset`` sees in tiles -> these."""
-        if in_time(self._model, dataset.images):
+        if needs_frame_order(self._model, dataset.images):
             return {}
         sizes_wh = [(image.width, image.height) for image in dataset.images]
         return tilings(sizes_wh, trained=self.side, tile=tile, overlap=overlap)
 
-    def _tiled(self, blocks: Iterable[Pixels], size_wh: tuple[int, int], tiling: Tiling) -> Detections:
-        look, nms_iou = looks(self._model, self.categories, self.max_value), self._model.roi_heads.nms_thresh
-        return detect_tiled(look, blocks, size_wh, tiling, self.categories, nms_iou=nms_iou)
+    def _detect_tiled(self, blocks: Iterable[Pixels], size_wh: tuple[int, int], tiling: Tiling) -> Detections:
+        detect, nms_iou = tile_detector(self._model, self.categories, self.max_value), self._model.roi_heads.nms_thresh
+        return detect_tiled(detect, blocks, size_wh, tiling, self.categories, nms_iou=nms_iou)
 
     def _seen(self, pixels: Pixels) -> Pixels:
         if pixels.dtype == np.uint16:
-            self._saw(int(pixels.max()))
+            self._record_brightest(int(pixels.max()))
         return pixels
 
     def detect_dataset(
@@ -315,7 +317,7 @@ class Predictor:
         dataset: Dataset,
         *,
         progress: bool = False,
-        every: int = 1,
+        key_frame_interval: int = 1,
         tile: int | None = None,
         overlap: int | None = None,
     ) -> list[dict[str, object]]:
@@ -327,7 +329,7 @@ class Predictor:
         Args:
             dataset: images and the categories to match.
             progress: show a bar on terminals.
-            every: each how many frames a key frame is seen by the full network, as in ``stream``.
+            key_frame_interval: each how many frames a key frame is seen by the full network, as in ``stream``.
             tile, overlap: how large images are seen in tiles, as for ``tiling_for``.
 
         Raises:
@@ -341,38 +343,48 @@ class Predictor:
             raise DataError(differ, where=self.weights_path, fix="judge it on data with the categories of its training")
         images = DetectionDataset(dataset, channels=self._channels, cache=False, max_value=self.max_value)
         each = detect_labelled(
-            self._model, images, self.categories, trained=self.side, tile=tile, overlap=overlap, every=every
+            self._model,
+            images,
+            self.categories,
+            trained=self.side,
+            tile=tile,
+            overlap=overlap,
+            key_frame_interval=key_frame_interval,
         )
-        found = in_order(each, len(images), progress=progress)
-        self._saw(images.brightest)
-        return coco_results([self._scored(each) for each in found], ids)
+        found = collect_in_order(each, len(images), progress=progress)
+        self._record_brightest(images.brightest)
+        return coco_results([self._calibrate(each) for each in found], ids)
 
-    def _saw(self, brightest: int | None) -> None:
+    def _record_brightest(self, brightest: int | None) -> None:
         if brightest is not None:
             self.brightest = max(self.brightest or 0, brightest)
 
-    def stream(self, *, every: int = 1, between: Between | None = None) -> Stream:
+    def stream(self, *, key_frame_interval: int = 1, non_key_frames: NonKeyFrameMode | None = None) -> Stream:
         """A camera over moving strips, whose frames are given one by one; see ``detect.streaming.Stream``.
 
         Scores are calibrated or not as the class says; nothing is cut.
 
         Args:
-            every: each how many frames a key frame is seen, all of it, by the full network.
-            between: "incoming": in the others it looks at the surface that has come in; "light": the light network
-                looks at all of it. None: by the light network where the detector has one.
+            key_frame_interval: each how many frames a key frame is seen, all of it, by the full network.
+            non_key_frames: what happens in the others. "new_region": the full network runs on the surface that has come
+                in; "light": the light network runs on the whole frame. None: "light" where the detector has one.
 
         Raises:
-            DataError: ``every`` is below 1, or a damaged thresholds.json.
+            DataError: ``key_frame_interval`` is below 1, or a damaged thresholds.json.
             ConfigError: a light network is asked for, and there is none.
         """
-        if every < 1:
-            raise DataError(f"a key frame every {every} frames was asked for", where="every", fix="give 1 or more")
+        if key_frame_interval < 1:
+            raise DataError(
+                f"a key frame every {key_frame_interval} frames was asked for",
+                where="key_frame_interval",
+                fix="give 1 or more",
+            )
         chosen = self.thresholds if self.calibrated else None
         return Stream(
             self._model,
             self.categories,
-            every=every,
-            between=between,
+            key_frame_interval=key_frame_interval,
+            non_key_frames=non_key_frames,
             channels=self._channels,
             max_value=self.max_value,
             calibrate=None if chosen is None else chosen.calibrated,

@@ -17,7 +17,7 @@ from ..structures import Detections
 
 FILE_NAME = "thresholds.json"
 SCHEMA = 1
-_AGAIN = "choose them again with detect evaluate --costs"
+_REFIT_HINT = "choose them again with detect evaluate --costs"
 _Value = TypeVar("_Value")
 
 
@@ -59,7 +59,7 @@ class Thresholds:
         new = scores[order].astype(np.float32)
         return Detections(found.boxes_xyxy[order], new, found.labels[order], found.categories)
 
-    def kept(self, found: Detections) -> Detections:
+    def apply(self, found: Detections) -> Detections:
         """Those of the detections, calibrated before if there is a calibration, that reach their threshold.
 
         Raises:
@@ -75,7 +75,7 @@ class Thresholds:
 
     def _of(self, values: Mapping[str, _Value], name: str) -> _Value:
         if name not in values:
-            raise DataError(f"there is no threshold for '{name}'", where=self.path, fix=_AGAIN)
+            raise DataError(f"there is no threshold for '{name}'", where=self.path, fix=_REFIT_HINT)
         return values[name]
 
 
@@ -100,11 +100,11 @@ def read_thresholds(path: Path) -> Thresholds:
     except OSError as error:
         raise DataError(f"can't read the thresholds ({error.strerror})", where=path, fix="check the path") from None
     except ValueError as error:
-        raise DataError(f"the file is not valid JSON ({error})", where=path, fix=_AGAIN) from None
+        raise DataError(f"the file is not valid JSON ({error})", where=path, fix=_REFIT_HINT) from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         there = content.get("schema") if isinstance(content, dict) else None
         raise DataError(
-            f"the thresholds have schema {there!r:.40}, this version reads {SCHEMA}", where=path, fix=_AGAIN
+            f"the thresholds have schema {there!r:.40}, this version reads {SCHEMA}", where=path, fix=_REFIT_HINT
         )
     try:
         per_class = {str(name): float(value) for name, value in content["thresholds"].items()}
@@ -113,14 +113,14 @@ def read_thresholds(path: Path) -> Thresholds:
         weights = content["made"].get("weights")
         sha256 = None if weights is None else str(weights["sha256"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise DataError("the file holds no thresholds of this library", where=path, fix=_AGAIN) from None
+        raise DataError("the file holds no thresholds of this library", where=path, fix=_REFIT_HINT) from None
     for name, value in per_class.items():
         if not 0 <= value <= 1:
             raise DataError(f"the threshold of '{name}' is {value}", where=path, fix="give a score from 0 to 1")
     for name, (temperature, shift) in calibration.items():
         if not (0 < temperature < math.inf and math.isfinite(shift)):
             found = f"the calibration of '{name}' is no temperature above 0 and shift"
-            raise DataError(found, where=path, fix=_AGAIN)
+            raise DataError(found, where=path, fix=_REFIT_HINT)
     return Thresholds(path, per_class, calibration, sha256)
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from ..data.dataset import as_channels, check_depth
+from ..data.dataset import as_channels, check_bit_depth
 from ..errors import ConfigError, DataError
 from ..images import Pixels, read_image, read_size
 from ..structures import Detections, iou
@@ -58,7 +58,7 @@ class StripFiles:
         """
         depth = None
         for path, top, bottom in zip(self.paths, self.tops, (*self.tops[1:], self.height)):
-            pixels = as_channels(check_depth(read_image(path), max_value, path), channels)
+            pixels = as_channels(check_bit_depth(read_image(path), max_value, path), channels)
             if pixels.shape[:2] != (bottom - top, self.width):
                 raise DataError("the file has changed while the strip was read", where=path, fix="start again")
             depth = depth or pixels.dtype
@@ -68,10 +68,10 @@ class StripFiles:
             yield pixels
 
 
-_AT_BORDER = 4.0  # pixels: a box that ends so near a tile's inner border may go on beyond it
-_SAME = 0.5  # IoU, where two tiles overlap, from which on what they see there is one object
-_AS_SURE = 0.5  # share of a detection's score that another has at least which is joined with it
-_MEETING = 0.2  # of two boxes that a seam cuts, share of the shorter edge along it that they have in common
+_BORDER_PX = 4.0  # pixels: a box that ends so near a tile's inner border may go on beyond it
+_MERGE_IOU = 0.5  # IoU, where two tiles overlap, from which on what they see there is one object
+_MIN_SCORE_RATIO = 0.5  # share of a detection's score that another has at least which is joined with it
+_MIN_SEAM_OVERLAP = 0.2  # of two boxes that a seam cuts, share of the shorter edge along it that they have in common
 
 Boxes = NDArray[np.float64]  # [N, 4], xyxy, pixels of the image
 Tile = tuple[int, int, int, int]  # xyxy, pixels of the image
@@ -108,31 +108,31 @@ def merge_tiles(
     ends = np.cumsum([0, *map(len, found)])
     areas = np.array(tiles, np.float64).reshape(-1, 4)
     seen_in = np.repeat(areas, np.diff(ends), axis=0)
-    cut = _cut(boxes, seen_in, size_wh)
-    objects = _Objects(len(boxes))
-    shadows: list[tuple[int, int]] = []
-    for a, b in _neighbours(tiles):
+    cut = _touches_inner_border(boxes, seen_in, size_wh)
+    objects = _UnionFind(len(boxes))
+    repeats: list[tuple[int, int]] = []
+    for a, b in _overlapping_tiles(tiles):
         mine, theirs = (np.arange(ends[k], ends[k + 1]) for k in (a, b))
-        for i, j, joined in _pairs(boxes, scores, labels, mine, theirs, areas[a], areas[b]):
+        for i, j, joined in _matching_pairs(boxes, scores, labels, mine, theirs, areas[a], areas[b]):
             if joined:
                 objects.join(i, j)
             else:
-                shadows.append((i, j) if scores[i] < scores[j] else (j, i))
+                repeats.append((i, j) if scores[i] < scores[j] else (j, i))
     parts = objects.parts()
     whole_boxes, best = [], []
     for members in parts:
         order = sorted(members, key=lambda i: (bool(cut[i]), -scores[i]))
         best.append(order[0])
-        whole_boxes.append(_box(boxes[order], seen_in[order], any_whole=not cut[order[0]]))
+        whole_boxes.append(_merged_box(boxes[order], seen_in[order], any_whole=not cut[order[0]]))
     every = np.array(whole_boxes, np.float64).reshape(-1, 4)
-    left = _unexplained(every, parts, shadows, boxes, seen_in)
+    left = _without_repeats(every, parts, repeats, boxes, seen_in)
     outlines, trusted = every[left].astype(np.float32), np.array(best, np.int64)[left]
-    kept = _suppressed(outlines, scores[trusted], labels[trusted], nms_iou)
+    kept = _nms_per_class(outlines, scores[trusted], labels[trusted], nms_iou)
     chosen = trusted[kept]
     return Detections(outlines[kept], scores[chosen], labels[chosen], categories)
 
 
-class _Objects:
+class _UnionFind:
     """Which detections are of one object: a union-find."""
 
     def __init__(self, detections: int) -> None:
@@ -156,15 +156,15 @@ class _Objects:
         return list(members.values())
 
 
-def _cut(boxes: Boxes, seen_in: Boxes, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+def _touches_inner_border(boxes: Boxes, seen_in: Boxes, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
     """Which boxes reach an inner border of their tile: bool[N]."""
     size = np.asarray(size_wh)
-    low = (boxes[:, :2] <= seen_in[:, :2] + _AT_BORDER) & (seen_in[:, :2] > 0)
-    high = (boxes[:, 2:] >= seen_in[:, 2:] - _AT_BORDER) & (seen_in[:, 2:] < size)
+    low = (boxes[:, :2] <= seen_in[:, :2] + _BORDER_PX) & (seen_in[:, :2] > 0)
+    high = (boxes[:, 2:] >= seen_in[:, 2:] - _BORDER_PX) & (seen_in[:, 2:] < size)
     return np.asarray((low | high).any(axis=1))
 
 
-def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[int, int]]:
+def _overlapping_tiles(tiles: Sequence[Tile]) -> Iterator[tuple[int, int]]:
     """Pairs of tiles that overlap."""
     for a, (left, _, right, bottom) in enumerate(tiles):
         for b in range(a + 1, len(tiles)):
@@ -174,7 +174,7 @@ def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[int, int]]:
                 yield a, b
 
 
-def _pairs(
+def _matching_pairs(
     boxes: Boxes,
     scores: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -190,42 +190,42 @@ def _pairs(
         return
     band = np.tile(low, 2), np.tile(high, 2)
     alike = labels[mine][:, None] == labels[theirs][None, :]
-    as_sure = np.minimum.outer(scores[mine], scores[theirs]) >= _AS_SURE * np.maximum.outer(
+    as_sure = np.minimum.outer(scores[mine], scores[theirs]) >= _MIN_SCORE_RATIO * np.maximum.outer(
         scores[mine], scores[theirs]
     )
     agreement = np.where(alike, iou(np.clip(boxes[mine], *band), np.clip(boxes[theirs], *band)), 0)
-    for i, j in np.argwhere((agreement >= _SAME) & ~as_sure).tolist():
+    for i, j in np.argwhere((agreement >= _MERGE_IOU) & ~as_sure).tolist():
         yield int(mine[i]), int(theirs[j]), False
     alike &= as_sure
-    for i, j in _best_first(np.where(as_sure, agreement, 0), _SAME):
+    for i, j in _greedy_matches(np.where(as_sure, agreement, 0), _MERGE_IOU):
         alike[i, :] = alike[:, j] = False
         yield int(mine[i]), int(theirs[j]), True
     for axis in (0, 1):
         if tile_a[1 - axis] == tile_b[1 - axis]:  # side by side along this axis
-            meeting = _meeting(boxes[mine], boxes[theirs], tile_a, tile_b, axis)
-            for i, j in _best_first(np.where(alike, meeting, 0), _MEETING):
+            meeting = _seam_overlap(boxes[mine], boxes[theirs], tile_a, tile_b, axis)
+            for i, j in _greedy_matches(np.where(alike, meeting, 0), _MIN_SEAM_OVERLAP):
                 yield int(mine[i]), int(theirs[j]), True
 
 
-def _best_first(agreement: NDArray[np.float64], least: float) -> Iterator[tuple[int, int]]:
+def _greedy_matches(agreement: NDArray[np.float64], min_agreement: float) -> Iterator[tuple[int, int]]:
     """Row and column of the largest value, then of the largest in other rows and columns, and so on."""
     left = agreement.copy()
     while True:
         i, j = np.unravel_index(int(left.argmax()), left.shape)
-        if left[i, j] < least:
+        if left[i, j] < min_agreement:
             return
         left[i, :] = left[:, j] = 0
         yield int(i), int(j)
 
 
-def _meeting(
+def _seam_overlap(
     boxes_a: Boxes, boxes_b: Boxes, tile_a: NDArray[np.float64], tile_b: NDArray[np.float64], axis: int
 ) -> NDArray[np.float64]:
     """Of boxes that go on into the other tile on both sides, what they share along the seam: [A, B], 0 to 1."""
     if tile_a[axis] > tile_b[axis]:
-        return np.asarray(_meeting(boxes_b, boxes_a, tile_b, tile_a, axis).T)
-    goes_on = boxes_a[:, axis + 2] >= tile_a[axis + 2] - _AT_BORDER
-    comes_in = boxes_b[:, axis] <= tile_b[axis] + _AT_BORDER
+        return np.asarray(_seam_overlap(boxes_b, boxes_a, tile_b, tile_a, axis).T)
+    goes_on = boxes_a[:, axis + 2] >= tile_a[axis + 2] - _BORDER_PX
+    comes_in = boxes_b[:, axis] <= tile_b[axis] + _BORDER_PX
     low, high = 1 - axis, 3 - axis
     first_a, last_a, first_b, last_b = boxes_a[:, low], boxes_a[:, high], boxes_b[:, low], boxes_b[:, high]
     shared = np.minimum.outer(last_a, last_b) - np.maximum.outer(first_a, first_b)
@@ -233,36 +233,36 @@ def _meeting(
     return np.asarray(np.where(np.logical_and.outer(goes_on, comes_in), share, 0))
 
 
-def _box(boxes: Boxes, seen_in: Boxes, *, any_whole: bool) -> Boxes:
+def _merged_box(boxes: Boxes, seen_in: Boxes, *, any_whole: bool) -> Boxes:
     """The box of an object from those of its tiles, the one to trust most first."""
     box = boxes[0]
     for each, tile in zip(boxes[1:], seen_in[1:]):
-        if any_whole and _explains(box, each, tile):
+        if any_whole and _covers(box, each, tile):
             continue
         box = np.concatenate([np.minimum(box[:2], each[:2]), np.maximum(box[2:], each[2:])])
     return np.asarray(box)
 
 
-def _explains(box: NDArray[np.float64], seen: NDArray[np.float64], tile: NDArray[np.float64]) -> bool:
+def _covers(box: NDArray[np.float64], seen: NDArray[np.float64], tile: NDArray[np.float64]) -> bool:
     """Whether what a tile shows of a box is what was seen there."""
     in_view = np.clip(box, np.tile(tile[:2], 2), np.tile(tile[2:], 2))
-    return bool(iou(in_view[None], seen[None])[0, 0] >= _SAME)
+    return bool(iou(in_view[None], seen[None])[0, 0] >= _MERGE_IOU)
 
 
-def _unexplained(
-    outlines: Boxes, parts: list[list[int]], shadows: list[tuple[int, int]], boxes: Boxes, seen_in: Boxes
+def _without_repeats(
+    outlines: Boxes, parts: list[list[int]], repeats: list[tuple[int, int]], boxes: Boxes, seen_in: Boxes
 ) -> NDArray[np.int64]:
     """Objects without those that are a much surer one seen again: a single detection each, in its shadow."""
     part_of = {i: number for number, members in enumerate(parts) for i in members}
     gone = {
         part_of[lesser]
-        for lesser, better in shadows
-        if len(parts[part_of[lesser]]) == 1 and _explains(outlines[part_of[better]], boxes[lesser], seen_in[lesser])
+        for lesser, better in repeats
+        if len(parts[part_of[lesser]]) == 1 and _covers(outlines[part_of[better]], boxes[lesser], seen_in[lesser])
     }
     return np.array([number for number in range(len(parts)) if number not in gone], np.int64)
 
 
-def _suppressed(
+def _nms_per_class(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], nms_iou: float
 ) -> NDArray[np.int64]:
     """Rows by falling score, without those that a better one of their category covers."""
@@ -274,13 +274,13 @@ def _suppressed(
     return np.asarray(together[np.argsort(-scores[together], kind="stable")])
 
 
-LEAST_OVERLAP = 16  # pixels: what a border cuts has to be seen beyond it, too
-_LEAST_SIDE = 2 * LEAST_OVERLAP
-_USUAL_OVERLAP = 4  # it is this part of a tile, unless told
-_MUCH_LARGER = 2  # times the side that was trained on: from there on an image is seen in tiles without being told
-_MOST_AT_ONCE, _MOST_PIXELS = 16, 16 * 640 * 640  # tiles that the network sees together
+MIN_OVERLAP = 16  # pixels: what a border cuts has to be seen beyond it, too
+_MIN_SIDE = 2 * MIN_OVERLAP
+_OVERLAP_DIVISOR = 4  # it is this part of a tile, unless told
+_AUTO_TILE_FACTOR = 2  # times the side that was trained on: from there on an image is seen in tiles without being told
+_MAX_TILES_PER_BATCH, _MAX_BATCH_PIXELS = 16, 16 * 640 * 640  # tiles that the network sees together
 
-Look = Callable[[Sequence[Pixels]], Sequence[Detections]]  # pictures -> detections of each, in its own pixels
+DetectFn = Callable[[Sequence[Pixels]], Sequence[Detections]]  # pictures -> detections of each, in its own pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,12 +299,12 @@ class Tiling:
     overlap: int
 
     def __post_init__(self) -> None:
-        if self.side < _LEAST_SIDE:
+        if self.side < _MIN_SIDE:
             found = f"a tile of {self.side} pixels is asked for"
-            raise ConfigError(found, where="tile", fix=f"give at least {_LEAST_SIDE}")
-        if not LEAST_OVERLAP <= self.overlap <= self.side // 2:
+            raise ConfigError(found, where="tile", fix=f"give at least {_MIN_SIDE}")
+        if not MIN_OVERLAP <= self.overlap <= self.side // 2:
             found = f"tiles of {self.side} pixels that overlap by {self.overlap} are asked for"
-            raise ConfigError(found, where="overlap", fix=f"give {LEAST_OVERLAP} to half of a tile")
+            raise ConfigError(found, where="overlap", fix=f"give {MIN_OVERLAP} to half of a tile")
 
     def starts(self, length: int) -> list[int]:
         """First pixels of the tiles along a side of ``length`` pixels; the last tile ends where the image does."""
@@ -332,11 +332,11 @@ def tiling_for(
     Raises:
         ConfigError: a tile too small, or an overlap that doesn't fit it.
     """
-    side = _side(trained) if tile is None else tile
+    side = _default_side(trained) if tile is None else tile
     if not side:
         return None
-    tiling = _usual(side, overlap)
-    return tiling if max(width, height) > side * (_MUCH_LARGER if tile is None else 1) else None
+    tiling = _make_tiling(side, overlap)
+    return tiling if max(width, height) > side * (_AUTO_TILE_FACTOR if tile is None else 1) else None
 
 
 def strip_tiling(*, trained: int | None, tile: int | None = None, overlap: int | None = None) -> Tiling:
@@ -348,24 +348,24 @@ def strip_tiling(*, trained: int | None, tile: int | None = None, overlap: int |
     Raises:
         ConfigError: as there, or no word on the side of a tile.
     """
-    side = tile or _side(trained)
+    side = tile or _default_side(trained)
     if side is None or tile == 0:
         unknown = ", and the checkpoint doesn't tell what size it was trained on" if tile is None else ""
         raise ConfigError(f"a strip is seen in tiles{unknown}", where="tile", fix="give their side in pixels")
-    return _usual(side, overlap)
+    return _make_tiling(side, overlap)
 
 
-def _side(trained: int | None) -> int | None:
+def _default_side(trained: int | None) -> int | None:
     """What was trained on, if it makes a tile."""
-    return None if trained is None else max(trained, _LEAST_SIDE)
+    return None if trained is None else max(trained, _MIN_SIDE)
 
 
-def _usual(side: int, overlap: int | None) -> Tiling:
-    return Tiling(side, max(LEAST_OVERLAP, side // _USUAL_OVERLAP) if overlap is None else overlap)
+def _make_tiling(side: int, overlap: int | None) -> Tiling:
+    return Tiling(side, max(MIN_OVERLAP, side // _OVERLAP_DIVISOR) if overlap is None else overlap)
 
 
 def detect_tiled(
-    look: Look,
+    detect: DetectFn,
     blocks: Iterable[Pixels],
     size_wh: tuple[int, int],
     tiling: Tiling,
@@ -378,7 +378,7 @@ def detect_tiled(
     Only the rows of the tiles that are looked at are held, and the block that they come from.
 
     Args:
-        look: the detector.
+        detect: the detector.
         blocks: the image's rows from top to bottom, [rows, width] or [rows, width, 3], however many at a time.
         size_wh: width and height of the image in pixels.
         tiling: the tiles.
@@ -388,14 +388,14 @@ def detect_tiled(
     width, height = size_wh
     columns = tiling.starts(width)
     side_wh = min(tiling.side, width), min(tiling.side, height)
-    most = min(_MOST_AT_ONCE, max(1, _MOST_PIXELS // (side_wh[0] * side_wh[1])))
+    batch_size = min(_MAX_TILES_PER_BATCH, max(1, _MAX_BATCH_PIXELS // (side_wh[0] * side_wh[1])))
     tiles, found = [], []
     for top, rows in tile_rows(blocks, height, tiling):
-        for first in range(0, len(columns), most):
-            some = columns[first : first + most]
-            for left, seen in zip(some, look([np.ascontiguousarray(rows[:, x : x + tiling.side]) for x in some])):
+        for first in range(0, len(columns), batch_size):
+            some = columns[first : first + batch_size]
+            for left, seen in zip(some, detect([np.ascontiguousarray(rows[:, x : x + tiling.side]) for x in some])):
                 tiles.append((left, top, left + side_wh[0], top + side_wh[1]))
-                found.append(moved(seen, left, top))
+                found.append(offset_detections(seen, left, top))
     return merge_tiles(tiles, found, size_wh, categories, nms_iou=nms_iou)
 
 
@@ -430,7 +430,7 @@ def _rows(held: Sequence[Pixels], first: int, stop: int) -> Pixels:
     return np.concatenate(parts)
 
 
-def moved(found: Detections, right: float, down: float) -> Detections:
+def offset_detections(found: Detections, right: float, down: float) -> Detections:
     """Detections in the pixels of a larger image that begins so far to the left and above."""
     by = np.array([right, down, right, down], np.float32)
     return Detections(found.boxes_xyxy + by, found.scores, found.labels, found.categories)

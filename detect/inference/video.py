@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 STOP_FILE = "STOP"
 _POLL_S = 0.2  # between two looks into a folder; a file that is the same in both is taken for whole
-_FOLDER_PATIENCE_S = 5.0  # that a file which can't be read is waited for
+_FOLDER_TIMEOUT_S = 5.0  # that a file which can't be read is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class CapturedFrame:
 
 
 def folder_frames(
-    root: Path, stop: Event, *, poll_s: float = _POLL_S, patience_s: float = _FOLDER_PATIENCE_S
+    root: Path, stop: Event, *, poll_s: float = _POLL_S, timeout_s: float = _FOLDER_TIMEOUT_S
 ) -> Generator[CapturedFrame, None, None]:
     """Image files in the order of the numbers in their names, those of a folder below ``root`` as a strip of their own.
 
-    A file is whole once two looks find it the same and it can be read; what still can't after ``patience_s`` is a bad
+    A file is whole once two looks find it the same and it can be read; what still can't after ``timeout_s`` is a bad
     frame, and those after it wait as long. An image of a format that isn't read is a bad frame at once. A file named
     STOP ends the stream once all that lay there is read. Files may be removed when they have been read: only the names
     of those still there are remembered.
@@ -72,7 +72,7 @@ def folder_frames(
         now = time.monotonic()
         before, met = met, {}
         for name in new:
-            state = _state(root / name)
+            state = _file_state(root / name)
             if state is not None:
                 met[name] = before[name] if name in before and before[name][0] == state else (state, now)
         waits = False
@@ -91,7 +91,7 @@ def folder_frames(
                 try:
                     pixels = read_image(root / name)
                 except DataError as problem:
-                    error, waits = str(problem), time.monotonic() - since < patience_s
+                    error, waits = str(problem), time.monotonic() - since < timeout_s
             if waits:
                 break  # those that come later wait, too: the order is that of time
             strip = str(Path(name).parent) if Path(name).parent != Path() else root.resolve().name
@@ -113,7 +113,7 @@ def _images_below(root: Path) -> list[str]:
     return sorted(found, key=lambda name: (natural_key(str(Path(name).parent)), natural_key(name)))
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def _file_state(path: Path) -> tuple[int, int] | None:
     try:
         state = path.stat()
     except OSError:
@@ -131,7 +131,7 @@ def pipe_frames(
     with io.FileIO(descriptor, closefd=False) as pipe:
         while not stop.is_set():
             buffer = bytearray(size)
-            read = _fill(pipe, memoryview(buffer))
+            read = _read_full(pipe, memoryview(buffer))
             name = f"frame {number}"
             if 0 < read < size:
                 found = f"the pipe ended after {read:,} of its {size:,} bytes"
@@ -144,7 +144,7 @@ def pipe_frames(
             number += 1
 
 
-def _fill(pipe: io.FileIO, view: memoryview) -> int:
+def _read_full(pipe: io.FileIO, view: memoryview) -> int:
     read = 0
     while read < len(view):
         more = pipe.readinto(view[read:])
@@ -154,19 +154,19 @@ def _fill(pipe: io.FileIO, view: memoryview) -> int:
     return read
 
 
-_PATIENCE_S = 5.0  # that a camera which gives nothing is waited for
-_MOST_FAILURES = 30  # frames in a row that a video can't give
+_CAMERA_TIMEOUT_S = 5.0  # that a camera which gives nothing is waited for
+_MAX_FAILURES = 30  # frames in a row that a video can't give
 
 
 def video_frames(path: Path, stop: Event) -> Generator[CapturedFrame, None, None]:
     """Frames of a video file, as fast as they are taken; those that can't be decoded are bad frames."""
     import cv2
 
-    capture = _opened(str(path), path, "the file is no video that can be read", "give an AVI, MP4 or MKV file")
+    capture = _open_capture(str(path), path, "the file is no video that can be read", "give an AVI, MP4 or MKV file")
     try:
         told = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         number, failed = 0, 0
-        while not stop.is_set() and failed <= _MOST_FAILURES:
+        while not stop.is_set() and failed <= _MAX_FAILURES:
             there, pixels = capture.read()
             if not there:
                 failed += 1
@@ -176,7 +176,7 @@ def video_frames(path: Path, stop: Event) -> Generator[CapturedFrame, None, None
                 yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), None, error)
                 number += 1
             failed = 0
-            yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), _rgb(pixels))
+            yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), _bgr_to_rgb(pixels))
             number += 1
         if failed and number < told:
             error = f"{path}: the video ends after {number:,} of {told:,} frames; copy it again if it should be longer"
@@ -185,28 +185,28 @@ def video_frames(path: Path, stop: Event) -> Generator[CapturedFrame, None, None
         capture.release()
 
 
-def camera_frames(index: int, stop: Event, *, patience_s: float = _PATIENCE_S) -> Generator[CapturedFrame, None, None]:
+def camera_frames(
+    index: int, stop: Event, *, timeout_s: float = _CAMERA_TIMEOUT_S
+) -> Generator[CapturedFrame, None, None]:
     """Frames of a camera that the system knows by a number, as they come."""
     where = f"camera {index}"
-    capture = _opened(index, where, "there is no such camera", "give the number of one that is plugged in")
+    capture = _open_capture(index, where, "there is no such camera", "give the number of one that is plugged in")
     try:
         number, last = 0, time.monotonic()
         while not stop.is_set():
             there, pixels = capture.read()
             if there:
-                yield CapturedFrame(number, f"camera{index}", f"frame {number}", time.time(), _rgb(pixels))
+                yield CapturedFrame(number, f"camera{index}", f"frame {number}", time.time(), _bgr_to_rgb(pixels))
                 number, last = number + 1, time.monotonic()
-            elif time.monotonic() - last > patience_s:
-                raise DataError(
-                    f"no frame came for {patience_s:g} s", where=where, fix="check the camera and its cable"
-                )
+            elif time.monotonic() - last > timeout_s:
+                raise DataError(f"no frame came for {timeout_s:g} s", where=where, fix="check the camera and its cable")
             else:
                 stop.wait(0.01)
     finally:
         capture.release()
 
 
-def _opened(what: str | int, where: str | Path, found: str, fix: str) -> cv2.VideoCapture:
+def _open_capture(what: str | int, where: str | Path, found: str, fix: str) -> cv2.VideoCapture:
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would say is said here, in a sentence
@@ -216,12 +216,12 @@ def _opened(what: str | int, where: str | Path, found: str, fix: str) -> cv2.Vid
     return capture
 
 
-def _rgb(pixels: Pixels) -> Pixels:
+def _bgr_to_rgb(pixels: Pixels) -> Pixels:
     return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 2::-1])
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FrameSource:
     """What frames can be read from.
 
     Attributes:
@@ -236,7 +236,7 @@ class Source:
     drops: bool
 
 
-def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth: int = 8) -> Source:
+def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth: int = 8) -> FrameSource:
     """The source that a word means: "-" a pipe, a whole number a camera, else a folder or a video file.
 
     Args:
@@ -251,21 +251,21 @@ def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth
         if frame_shape is None:
             raise DataError("a pipe doesn't tell the size of its frames", where="--stream -", fix="give --frame-size")
         shape = frame_shape
-        return Source("pipe", lambda stop: pipe_frames(0, shape, depth, stop), drops=False)
+        return FrameSource("pipe", lambda stop: pipe_frames(0, shape, depth, stop), drops=False)
     if given.isdecimal():
-        return Source("camera", lambda stop: camera_frames(int(given), stop), drops=True)
+        return FrameSource("camera", lambda stop: camera_frames(int(given), stop), drops=True)
     path = Path(given)
     if path.is_dir():
-        return Source("folder", lambda stop: folder_frames(path, stop), drops=False)
+        return FrameSource("folder", lambda stop: folder_frames(path, stop), drops=False)
     if path.is_file() and (path.suffix.lower() not in SUFFIXES or path.suffix.lower() == ".gif"):  # an animation
-        return Source("video", lambda stop: video_frames(path, stop), drops=False)
+        return FrameSource("video", lambda stop: video_frames(path, stop), drops=False)
     found = "one image is no stream" if path.is_file() else "no such folder or video"
     raise DataError(found, where=given, fix="give a folder that is being filled, a video, a camera's number, or -")
 
 
-_WAIT_S = 0.1  # at most, until a wish to stop is heard
+_STOP_POLL_S = 0.1  # at most, until a wish to stop is heard
 
-Look = Callable[[CapturedFrame, int], Detections]  # a frame, and how many are missing since the one before
+FrameDetectFn = Callable[[CapturedFrame, int], Detections]  # a frame, and how many are missing since the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,12 +293,12 @@ class FrameQueue:
     """At most so many frames between a thread that reads and one that looks.
 
     Args:
-        most: frames.
+        max_frames: frames.
         drops: a full queue loses its oldest frame to a new one; else the reader waits.
     """
 
-    def __init__(self, most: int, *, drops: bool) -> None:
-        self.most, self.drops = most, drops
+    def __init__(self, max_frames: int, *, drops: bool) -> None:
+        self.max_frames, self.drops = max_frames, drops
         self._frames: deque[CapturedFrame] = deque()
         self._changed = Condition()
         self._ended = False
@@ -310,11 +310,11 @@ class FrameQueue:
     def put(self, frame: CapturedFrame, stop: Event) -> None:
         """Add a frame; waits for room, until ``stop`` is set, where frames aren't dropped."""
         with self._changed:
-            while len(self._frames) >= self.most and not stop.is_set():
+            while len(self._frames) >= self.max_frames and not stop.is_set():
                 if self.drops:
                     self._frames.popleft()
                 else:
-                    self._changed.wait(_WAIT_S)
+                    self._changed.wait(_STOP_POLL_S)
             self._frames.append(frame)
             self._changed.notify_all()
 
@@ -332,7 +332,7 @@ class FrameQueue:
         """
         with self._changed:
             while not self._frames and not self._ended and not stop.is_set():
-                self._changed.wait(_WAIT_S)
+                self._changed.wait(_STOP_POLL_S)
             if stop.is_set():
                 return None
             if self._frames:
@@ -343,7 +343,7 @@ class FrameQueue:
             return None
 
 
-class StreamSummary:
+class FrameDetector:
     """A detector over frames: one with memory keeps its state from frame to frame, another sees each alone.
 
     Args:
@@ -353,7 +353,7 @@ class StreamSummary:
 
     def __init__(self, predictor: Predictor, *, tile: int | None = None, overlap: int | None = None) -> None:
         self._predictor, self._tile, self._overlap = predictor, tile, overlap
-        self._stream = predictor.stream() if predictor.remembers else None
+        self._stream = predictor.stream() if predictor.stateful else None
 
     def __call__(self, frame: CapturedFrame, missed: int) -> Detections:
         """Detections of a frame, best score first.
@@ -371,20 +371,22 @@ class StreamSummary:
         return self._stream(frame.pixels, strip=frame.strip, missed=missed)
 
 
-def watch(source: Source, look: Look, *, most: int, stop: Event) -> Iterator[FrameOutput]:
+def process_stream(
+    source: FrameSource, detect: FrameDetectFn, *, max_frames: int, stop: Event
+) -> Iterator[FrameOutput]:
     """What becomes of each frame, until the source ends or ``stop`` is set; the frame in work is finished then.
 
     Args:
         source: read by a thread of its own.
-        look: the detector.
-        most: frames that wait to be looked at. A source that can't wait loses the oldest beyond that; any other is
-            read no further.
+        detect: the detector.
+        max_frames: frames that wait for the detector. A source that can't wait loses the oldest beyond that; any other
+            is read no further.
         stop: set it to end; what waits then is not looked at.
 
     Raises:
         DataError: the source itself failed.
     """
-    waiting = FrameQueue(most, drops=source.drops)
+    waiting = FrameQueue(max_frames, drops=source.drops)
 
     def read() -> None:
         error: BaseException | None = None
@@ -407,7 +409,7 @@ def watch(source: Source, look: Look, *, most: int, stop: Event) -> Iterator[Fra
             found, error, size_wh = None, frame.error, None
             if frame.pixels is not None:
                 try:
-                    found = look(frame, missed)
+                    found = detect(frame, missed)
                     size_wh, missed = (int(frame.pixels.shape[1]), int(frame.pixels.shape[0])), 0
                 except DataError as problem:
                     error = f"{frame.name}: {problem}"

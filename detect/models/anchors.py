@@ -12,10 +12,10 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-Shapes = list[list[tuple[float, float]]]  # [level][anchor](width, height) in pixels
+AnchorShapes = list[list[tuple[float, float]]]  # [level][anchor](width, height) in pixels
 
 
-class ShapeAnchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
+class ShapeAnchorGenerator(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
     """Anchors of given widths and heights, any number of shapes a level.
 
     torchvision's generator divides the image's size by the map's to find the stride; where a side isn't a multiple
@@ -27,10 +27,10 @@ class ShapeAnchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no
         strides: pixels a cell of these levels; finer maps than these are passed over.
     """
 
-    def __init__(self, shapes: Shapes, strides: Sequence[int]) -> None:
+    def __init__(self, shapes: AnchorShapes, strides: Sequence[int]) -> None:
         super().__init__(sizes=((1,),) * len(shapes), aspect_ratios=((1.0,),) * len(shapes))
         self.shapes, self.strides = shapes, list(strides)
-        self.cell_anchors = [_centred(level) for level in shapes]
+        self.cell_anchors = [_base_anchors(level) for level in shapes]
 
     def num_anchors_per_location(self) -> list[int]:
         return [len(level) for level in self.shapes]
@@ -39,7 +39,7 @@ class ShapeAnchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no
         """Anchors of each image, FloatTensor[sum over levels of H * W * anchors, 4], xyxy, pixels."""
         like = feature_maps[0]
         levels, maps = [], feature_maps[-len(self.strides) :]
-        for cells, stride, (height, width) in zip(self.cell_anchors, self.strides, _sizes(maps)):
+        for cells, stride, (height, width) in zip(self.cell_anchors, self.strides, _grid_sizes(maps)):
             x = (torch.arange(width, device=like.device) + 0.5) * stride
             y = (torch.arange(height, device=like.device) + 0.5) * stride
             cy, cx = torch.meshgrid(y, x, indexing="ij")
@@ -49,7 +49,7 @@ class ShapeAnchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no
         return [anchors for _ in image_list.image_sizes]
 
 
-def fit_anchors(boxes_wh: NDArray[np.floating[Any]], levels: int, per_level: int, *, seed: int = 0) -> Shapes:
+def fit_anchors(boxes_wh: NDArray[np.floating[Any]], levels: int, per_level: int, *, seed: int = 0) -> AnchorShapes:
     """Cluster box shapes by IoU (k-means of Redmon & Farhadi 2017) and spread them over the levels by area.
 
     Args:
@@ -80,7 +80,7 @@ def fit_anchors(boxes_wh: NDArray[np.floating[Any]], levels: int, per_level: int
     ]
 
 
-def default_anchors(levels: int, per_level: int = 3, boxes_wh: NDArray[np.floating[Any]] | None = None) -> Shapes:
+def default_anchors(levels: int, per_level: int = 3, boxes_wh: NDArray[np.floating[Any]] | None = None) -> AnchorShapes:
     """torchvision's choice: 32 pixels at the finest level, doubled at each next one, ratios about 1.
 
     With boxes, the finest size starts at a quarter of their median side, for data too small to be clustered.
@@ -102,7 +102,7 @@ def shape_iou(a_wh: NDArray[np.floating[Any]], b_wh: NDArray[np.floating[Any]]) 
     return np.asarray(shared / np.maximum(union, 1e-9), np.float64)
 
 
-def best_possible_recall(boxes_wh: NDArray[np.floating[Any]], shapes: Shapes, iou: float = 0.5) -> float:
+def best_possible_recall(boxes_wh: NDArray[np.floating[Any]], shapes: AnchorShapes, iou: float = 0.5) -> float:
     """Share of boxes that some anchor reaches with at least ``iou`` when it sits on their centre."""
     if not len(boxes_wh):
         return float("nan")
@@ -126,10 +126,10 @@ def _k_means(boxes_wh: NDArray[np.float64], k: int, rng: np.random.Generator) ->
     return centres
 
 
-def _centred(level: Sequence[tuple[float, float]]) -> Tensor:
+def _base_anchors(level: Sequence[tuple[float, float]]) -> Tensor:
     half = torch.tensor(level, dtype=torch.float32) / 2
     return torch.cat([-half, half], dim=1)
 
 
-def _sizes(feature_maps: list[Tensor]) -> list[tuple[int, int]]:
+def _grid_sizes(feature_maps: list[Tensor]) -> list[tuple[int, int]]:
     return [(int(f.shape[-2]), int(f.shape[-1])) for f in feature_maps]

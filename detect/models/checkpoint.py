@@ -13,21 +13,21 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from ..config.schema import ModelConfig
-from ..data.dataset import MOST
+from ..data.dataset import MAX_UINT16
 from ..errors import CheckpointError, ConfigError
 from ..fileio import atomic_write
 from ..images import MOST_PIXELS
 from ..released import WEIGHTS, is_released
-from .anchors import Shapes
-from .cost import parameters_of
-from .faster_rcnn import build_detector, keep_depth
-from .saved import load_plain
+from .anchors import AnchorShapes
+from .cost import count_parameters
+from .faster_rcnn import build_detector, use_high_precision_stem
+from .saved import load_tensors
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Detector:
+class DetectorSpec:
     """What a detector is, besides its weights.
 
     Attributes:
@@ -45,7 +45,7 @@ class Detector:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    shapes: Shapes
+    shapes: AnchorShapes
     max_value: int | None = None
     side: int | None = None
 
@@ -60,7 +60,7 @@ class Detector:
             shapes=self.shapes,
         )
         if self.max_value is not None:
-            keep_depth(detector)
+            use_high_precision_stem(detector)
         return detector
 
 
@@ -76,7 +76,7 @@ class Checkpoint:
         training: what resuming needs besides; None in files made for inference only.
     """
 
-    detector: Detector
+    detector: DetectorSpec
     weights: dict[str, Tensor]
     epoch: int
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Checkpoint:
             model = self.detector.build()
             model.load_state_dict(self.weights)
         except (RuntimeError, ConfigError):
-            raise _misfit() from None
+            raise _mismatch_error() from None
         return model.eval()
 
     def check_size(self) -> None:
@@ -104,14 +104,14 @@ class Checkpoint:
         """
         there = sum(weight.numel() for weight in self.weights.values())
         try:
-            asked_for = parameters_of(self.detector.model, self.detector.channels, layers=len(self.weights))
+            asked_for = count_parameters(self.detector.model, self.detector.channels, layers=len(self.weights))
         except (RuntimeError, ConfigError):
-            raise _misfit() from None
+            raise _mismatch_error() from None
         if asked_for > there:
-            raise _misfit()
+            raise _mismatch_error()
 
 
-def _misfit() -> CheckpointError:
+def _mismatch_error() -> CheckpointError:
     found = "the checkpoint's weights don't fit the network that it describes"
     return CheckpointError(found, fix="use the version of detect that wrote it")
 
@@ -161,7 +161,7 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
     """
     path = find_checkpoint(path)
     try:
-        content = load_plain(path, map_location=map_location)
+        content = load_tensors(path, map_location=map_location)
     except OSError as error:
         raise CheckpointError(f"can't read it ({error.strerror})", where=path, fix="check its permissions") from None
     try:
@@ -173,7 +173,7 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
             found = f"the checkpoint has schema {content['schema']}, this version reads {SCHEMA}"
             raise CheckpointError(found, where=path, fix="use the version of detect that wrote it")
         made = content["detector"]
-        detector = Detector(
+        detector = DetectorSpec(
             model=ModelConfig.model_validate(made["model"]),
             categories=tuple(made["categories"]),
             channels=int(made["channels"]),
@@ -184,7 +184,7 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
             side=None if made.get("side") is None else int(made["side"]),
         )
         weights, metrics, training = (content[key] for key in ("weights", "metrics", "training"))
-        if not _is_whole(detector, weights) or not isinstance(metrics, dict):
+        if not _is_valid(detector, weights) or not isinstance(metrics, dict):
             raise TypeError
         return Checkpoint(detector, weights, int(content["epoch"]), metrics, training)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, ValidationError):
@@ -192,7 +192,7 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
         raise CheckpointError(found, where=path, fix="give a run folder or a file written by 'detect train'") from None
 
 
-def _is_whole(detector: Detector, weights: Any) -> bool:
+def _is_valid(detector: DetectorSpec, weights: Any) -> bool:
     """Whether what other parts rely on is of its kind: names, numbers in range, tensors by name."""
     numbers = [*detector.mean, *detector.std, *(side for level in detector.shapes for shape in level for side in shape)]
     return (
@@ -201,7 +201,7 @@ def _is_whole(detector: Detector, weights: Any) -> bool:
         and all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers)
         and all(isinstance(name, str) and name.strip() for name in detector.categories)
         and len(set(detector.categories)) == len(detector.categories)
-        and (detector.max_value is None or 0 < detector.max_value <= MOST)
+        and (detector.max_value is None or 0 < detector.max_value <= MAX_UINT16)
         and (detector.side is None or 0 < detector.side <= MOST_PIXELS)
         and isinstance(weights, dict)
         and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())

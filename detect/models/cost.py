@@ -16,7 +16,7 @@ from .fpn import build_pyramid
 from .roi_heads import BoxHead
 
 
-def parameters_of(model: ModelConfig, channels: int, *, layers: int) -> float:
+def count_parameters(model: ModelConfig, channels: int, *, layers: int) -> float:
     """Parameters of the parts whose size a configuration sets: backbones, pyramids and the box heads.
 
     Args:
@@ -27,7 +27,7 @@ def parameters_of(model: ModelConfig, channels: int, *, layers: int) -> float:
     Raises:
         ConfigError: parts that don't fit together.
     """
-    if _deepest(model) > layers:
+    if _max_depth(model) > layers:
         return math.inf
     light = model.memory.light if isinstance(model.memory, MemoryConfig) else None
     with torch.device("meta"):  # which takes no memory
@@ -41,7 +41,7 @@ def parameters_of(model: ModelConfig, channels: int, *, layers: int) -> float:
     return sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 
-def _deepest(model: ModelConfig) -> int:
+def _max_depth(model: ModelConfig) -> int:
     """The largest number of layers that one key asks for."""
     backbones: list[Any] = [model.backbone, *([model.memory.light] if model.memory and model.memory.light else [])]
     depths: list[int] = [depth for each in backbones for depth in getattr(each, "depths", ())]
@@ -49,7 +49,7 @@ def _deepest(model: ModelConfig) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class ModelCost:
     """Size and work of a detector.
 
     Attributes:
@@ -63,7 +63,7 @@ class Cost:
 
 
 @torch.no_grad()
-def cost(detector: FasterRCNN, size_wh: tuple[int, int]) -> Cost:
+def model_cost(detector: FasterRCNN, size_wh: tuple[int, int]) -> ModelCost:
     """Count parameters and multiply-adds of a detector on one image.
 
     The box head is counted for as many proposals as may reach it, so that the figure depends on the network and the
@@ -85,8 +85,8 @@ def cost(detector: FasterRCNN, size_wh: tuple[int, int]) -> Cost:
         levels = list(detector.backbone(batch.tensors).values())
         detector.rpn.head(levels)
         pooled = blank.new_zeros(detector.rpn.post_nms_top_n(), levels[0].shape[1], *pool.output_size)
-        for look in heads.looks():
-            look(pooled)
+        for stage in heads.stages():
+            stage(pooled)
     detector.train(training)
     multiply_adds = counter.get_total_flops() // 2  # a multiplication and an addition count as two operations
-    return Cost(sum(p.numel() for p in parameters), multiply_adds)
+    return ModelCost(sum(p.numel() for p in parameters), multiply_adds)

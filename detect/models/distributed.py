@@ -48,9 +48,9 @@ def reduce_mean_count(count: int, device: torch.device) -> Tensor:
 
 
 # The leader audits its data before the first step, and shares of images are read in unequal times.
-_PATIENCE = timedelta(hours=1)
+_TIMEOUT = timedelta(hours=1)
 _POLL_S = 0.05
-_LOST = ("gloo", "nccl", "processgroup", "process group", "tcpstore")  # in what torch says then
+_CONNECTION_ERRORS = ("gloo", "nccl", "processgroup", "process group", "tcpstore")  # in what torch says then
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class World:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
-    def check_shares(self, batch_size: int) -> None:
+    def check_batch_size(self, batch_size: int) -> None:
         """Refuse a batch, of images or clips, that the group can't share evenly.
 
         Raises:
@@ -80,16 +80,16 @@ class World:
             found = f"{batch_size} images or clips a step can't be shared evenly by {self.size} processes"
             raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {self.size}")
 
-    def wrapped(self, model: nn.Module, *, rests: bool = False) -> nn.Module:
+    def wrap_ddp(self, model: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
         """The model, its gradients averaged over the group in each backward pass.
 
         Args:
             model: on its device.
-            rests: whether some of its parts have nothing to do in some steps.
+            find_unused_parameters: whether some of its parts have nothing to do in some steps.
         """
-        return DistributedDataParallel(model, find_unused_parameters=rests) if self.size > 1 else model
+        return DistributedDataParallel(model, find_unused_parameters=find_unused_parameters) if self.size > 1 else model
 
-    def mean(self, values: dict[str, float]) -> dict[str, float]:
+    def reduce_mean(self, values: dict[str, float]) -> dict[str, float]:
         """Each value averaged over the group; a value that is no finite number anywhere is none everywhere."""
         if self.size == 1:
             return values
@@ -99,7 +99,7 @@ class World:
         dist.all_reduce(total)
         return dict(zip(values, (total / self.size).tolist()))
 
-    def gathered(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Each process's value, a plain Python one or a CPU tensor, by rank, on every process."""
         if self.size == 1:
             return [value]
@@ -107,24 +107,24 @@ class World:
         dist.all_gather_object(gathered, value)
         return gathered
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The leader's value, a plain Python one, on every process."""
         if self.size == 1:
             return value
-        told = [value]
-        dist.broadcast_object_list(told, src=0)
-        return told[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
+def process_group(device: torch.device) -> Iterator[World]:
     """This process's group, by the variables that torchrun sets; alone without them.
 
     Args:
         device: what the group trains on; GPUs talk over NCCL, CPUs over Gloo.
 
     Raises:
-        TeamError: the processes don't find each other, or one was lost.
+        DistributedError: the processes don't find each other, or one was lost.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -133,10 +133,10 @@ def joined(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
-        store = PrefixStore(_name_of_team(store, rank, size), store)
+        store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
+        store = PrefixStore(_unique_group_name(store, rank, size), store)
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         found = f"{size} processes are to train together and don't find each other ({_first_line(error)})"
         fix = "start them with torchrun, all with the same address and port"
@@ -144,7 +144,7 @@ def joined(device: torch.device) -> Iterator[World]:
     try:
         yield World(dist.get_rank(), size)
     except RuntimeError as error:
-        if is_out_of_memory(error) or not any(word in str(error).lower() for word in _LOST):
+        if is_out_of_memory(error) or not any(word in str(error).lower() for word in _CONNECTION_ERRORS):
             raise
         found = f"another process of this training was lost ({_first_line(error)})"
         fix = "--resume goes on after the last whole epoch, which torchrun --max-restarts does by itself"
@@ -153,7 +153,7 @@ def joined(device: torch.device) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _name_of_team(store: Store, rank: int, size: int) -> str:
+def _unique_group_name(store: Store, rank: int, size: int) -> str:
     """A name that all processes of this group know, and none of a group before it.
 
     torchrun keeps one store for a group and all that it starts in its place, where a new process may read the address

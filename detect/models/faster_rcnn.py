@@ -16,15 +16,15 @@ from torchvision.ops import clip_boxes_to_image
 
 from ..config.schema import MemoryConfig, ModelConfig, RoiConfig
 from ..errors import ConfigError
-from .anchors import ShapeAnchors, Shapes
+from .anchors import AnchorShapes, ShapeAnchorGenerator
 from .fpn import FeaturePyramid, build_pyramid
-from .layers import renormalise
-from .recurrent import Memory, State, levels_of
+from .layers import convert_norm
+from .recurrent import Memory, MemoryState, state_features
 from .roi_heads import BoxHead, BoxPredictor, CascadeRoIHeads, CascadeStage, LightRPNHead, PyramidRoIAlign
 from .rpn import SparseRegionProposalNetwork, detect_from_features
 
 
-class Resized(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
+class ClippingRCNNTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
     """torchvision's input transform, whose boxes end where the images end: rounding may lead out by 1e-4 pixels."""
 
     def postprocess(
@@ -40,7 +40,7 @@ class Resized(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision ha
         return found
 
 
-class NativeSizeTransform(Resized):
+class NativeSizeTransform(ClippingRCNNTransform):
     """That without its resizing, which by default makes any image 800 pixels."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
@@ -48,7 +48,9 @@ class NativeSizeTransform(Resized):
         return image, target
 
 
-Found = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], scores FloatTensor[N]
+DetectionDict = dict[
+    str, Tensor
+]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], scores FloatTensor[N]
 
 
 class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no types
@@ -63,7 +65,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
             2019); None: every frame is a key frame.
         light_proposals: how many proposals the box head looks at in a light frame.
         light_share: share of frames after a clip's first one that train the light pyramid.
-        unseen_share: share of frames after a clip's first one that are foreseen in training instead of seen.
+        predicted_share: share of frames after a clip's first one that are foreseen in training instead of seen.
         parts: what FasterRCNN takes.
     """
 
@@ -75,12 +77,12 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         light: FeaturePyramid | None,
         light_proposals: int,
         light_share: float,
-        unseen_share: float,
+        predicted_share: float,
         **parts: Any,
     ) -> None:
         super().__init__(pyramid, **parts)
         self.memory, self.light = memory, light
-        self.light_proposals, self.light_share, self.unseen_share = light_proposals, light_share, unseen_share
+        self.light_proposals, self.light_share, self.predicted_share = light_proposals, light_share, predicted_share
 
     def forward(
         self,
@@ -89,7 +91,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         *,
         clip_length: int = 1,
         motion_xy: Tensor | None = None,
-    ) -> dict[str, Tensor] | list[Found]:
+    ) -> dict[str, Tensor] | list[DetectionDict]:
         """Losses in training, detections otherwise.
 
         Args:
@@ -101,7 +103,7 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         """
         sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
         batch, targets = self.transform(images, targets)
-        features = self._remembered(batch.tensors, clip_length, motion_xy)
+        features = self._clip_features(batch.tensors, clip_length, motion_xy)
         proposals, proposal_losses = self.rpn(batch, features, targets)
         found, losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
         if self.training:
@@ -109,8 +111,8 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         return list(self.transform.postprocess(found, batch.image_sizes, sizes))
 
     def step(
-        self, image: Tensor, state: State | None, motion_xy: Tensor, *, light: bool = False
-    ) -> tuple[Found, State]:
+        self, image: Tensor, state: MemoryState | None, motion_xy: Tensor, *, light: bool = False
+    ) -> tuple[DetectionDict, MemoryState]:
         """Detections of the next frame, and the state after it.
 
         Args:
@@ -122,11 +124,13 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         batch, _ = self.transform([image])
         lighter = self.light if light and state is not None else None
         pyramid = self.backbone if lighter is None else lighter
-        after = self.memory(pyramid(batch.tensors), state, _resized(motion_xy, batch, image.shape[-2:]))
-        found = self._found(after, batch, tuple(image.shape[-2:]), None if lighter is None else self.light_proposals)
+        after = self.memory(pyramid(batch.tensors), state, _scale_motion(motion_xy, batch, image.shape[-2:]))
+        found = self._detect(after, batch, tuple(image.shape[-2:]), None if lighter is None else self.light_proposals)
         return found, after
 
-    def predict_next(self, state: State, motion_xy: Tensor, size_hw: tuple[int, int]) -> tuple[Found, State]:
+    def predict_next(
+        self, state: MemoryState, motion_xy: Tensor, size_hw: tuple[int, int]
+    ) -> tuple[DetectionDict, MemoryState]:
         """Detections of a frame that nobody has seen, and the state moved to it.
 
         Args:
@@ -136,57 +140,59 @@ class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no typ
         """
         first = state[self.memory.names[0]]
         blank, _ = self.transform([first.new_zeros(self._channels, *size_hw)])
-        ahead = self.memory.predict_next(state, _resized(motion_xy, blank, size_hw))
-        return self._found(ahead, blank, size_hw, None), ahead
+        ahead = self.memory.predict_next(state, _scale_motion(motion_xy, blank, size_hw))
+        return self._detect(ahead, blank, size_hw, None), ahead
 
     @property
     def _channels(self) -> int:
         return len(self.transform.image_mean)
 
-    def _found(self, state: State, batch: ImageList, size_hw: tuple[int, ...], proposals_kept: int | None) -> Found:
-        (only,) = detect_from_features(self, levels_of(state), batch, [(size_hw[0], size_hw[1])], proposals_kept)
+    def _detect(
+        self, state: MemoryState, batch: ImageList, size_hw: tuple[int, ...], proposals_kept: int | None
+    ) -> DetectionDict:
+        (only,) = detect_from_features(self, state_features(state), batch, [(size_hw[0], size_hw[1])], proposals_kept)
         return only
 
-    def _remembered(self, tensors: Tensor, clip_length: int, motion_xy: Tensor | None) -> dict[str, Tensor]:
+    def _clip_features(self, tensors: Tensor, clip_length: int, motion_xy: Tensor | None) -> dict[str, Tensor]:
         """Features of all frames after memory, in the images' order."""
-        full = _by_frame(self.backbone(tensors), clip_length)
+        full = _split_frames(self.backbone(tensors), clip_length)
         if clip_length == 1:
-            return levels_of(self.memory(full[0], None, tensors.new_zeros(len(tensors), 2)))
+            return state_features(self.memory(full[0], None, tensors.new_zeros(len(tensors), 2)))
         assert motion_xy is not None, "clips come with the motion between their frames"
         motions = motion_xy.to(tensors).reshape(-1, clip_length, 2).unbind(1)
-        light = _by_frame(self.light(tensors), clip_length) if self.light is not None and self.training else None
+        light = _split_frames(self.light(tensors), clip_length) if self.light is not None and self.training else None
         state, frames = None, []
         for number, motion in enumerate(motions):
             way = float(torch.rand(())) if self.training and number > 0 else 1.0
-            if state is not None and way < self.unseen_share:
+            if state is not None and way < self.predicted_share:
                 state = self.memory.predict_next(state, motion)
-            elif light is not None and way < self.unseen_share + self.light_share:
+            elif light is not None and way < self.predicted_share + self.light_share:
                 state = self.memory(light[number], state, motion)
             else:
                 state = self.memory(full[number], state, motion)
-            frames.append(levels_of(state))
+            frames.append(state_features(state))
         return {name: torch.stack([frame[name] for frame in frames], dim=1).flatten(0, 1) for name in frames[0]}
 
 
-def detect_stills(model: FasterRCNN, images: list[Tensor], proposals: int) -> list[Found]:
+def detect_single_images(model: FasterRCNN, images: list[Tensor], proposals: int) -> list[DetectionDict]:
     """What ``model(images)`` gives in evaluation mode, from no more than so many proposals of each image."""
     batch, _ = model.transform(images)
     if isinstance(model, StripDetector):
-        features = model._remembered(batch.tensors, 1, None)
+        features = model._clip_features(batch.tensors, 1, None)
     else:
         features = model.backbone(batch.tensors)
     sizes_hw = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
     return detect_from_features(model, features, batch, sizes_hw, proposals)
 
 
-def _resized(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Tensor:
+def _scale_motion(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Tensor:
     """A frame's motion, FloatTensor[2] in its own pixels, as FloatTensor[1, 2] in those that the network sees."""
     (height, width), seen = size_hw, batch.image_sizes[0]
     factors = torch.tensor([seen[1] / width, seen[0] / height]).to(batch.tensors)
     return (motion_xy.to(batch.tensors) * factors)[None]
 
 
-def memory_parts(model: ModelConfig, pyramid: FeaturePyramid, in_channels: int) -> dict[str, Any]:
+def build_memory(model: ModelConfig, pyramid: FeaturePyramid, in_channels: int) -> dict[str, Any]:
     """What a StripDetector takes besides the parts of a FasterRCNN, with random weights.
 
     Raises:
@@ -200,26 +206,26 @@ def memory_parts(model: ModelConfig, pyramid: FeaturePyramid, in_channels: int) 
             found = f"the light backbone has strides {light.strides}, the full one {pyramid.strides}"
             raise ConfigError(found, where="model.memory.light", fix="give both as many stages")
     return {
-        "memory": Memory(pyramid.out_channels, pyramid.strides, pyramid.names, remembers=config.kind == "gru"),
+        "memory": Memory(pyramid.out_channels, pyramid.strides, pyramid.names, stateful=config.kind == "gru"),
         "light": light,
         "light_proposals": config.light_proposals,
         "light_share": config.light_share,
-        "unseen_share": config.unseen_share,
+        "predicted_share": config.predicted_share,
     }
 
 
-def _by_frame(features: dict[str, Tensor], clip_length: int) -> Sequence[dict[str, Tensor]]:
+def _split_frames(features: dict[str, Tensor], clip_length: int) -> Sequence[dict[str, Tensor]]:
     """{name: [clips * frames, ...]} -> one {name: [clips, ...]} a frame."""
     clips = {name: level.reshape(-1, clip_length, *level.shape[1:]) for name, level in features.items()}
     return [{name: level[:, number] for name, level in clips.items()} for number in range(clip_length)]
 
 
-_NO_LIMIT = 10**9  # pixels of the longer side: long strips keep the size that was asked for
-_PADDED_TO = 8  # pixels; NEU's 200 need no padding, 32 would add a quarter to the work
+_MAX_SIZE = 10**9  # pixels of the longer side: long strips keep the size that was asked for
+_SIZE_DIVISIBLE = 8  # pixels; NEU's 200 need no padding, 32 would add a quarter to the work
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModuleSummary:
     """One row of the table of parts."""
 
     name: str
@@ -235,7 +241,7 @@ def build_detector(
     channels: int,
     mean: Sequence[float],
     std: Sequence[float],
-    shapes: Shapes,
+    shapes: AnchorShapes,
 ) -> FasterRCNN:
     """Assemble a detector with random weights and run it once on a blank image.
 
@@ -254,7 +260,7 @@ def build_detector(
     """
     pyramid = build_pyramid(model, channels)
     roi, rpn = model.roi, model.rpn
-    proposing = _proposing(pyramid.strides, rpn.finest_stride)
+    proposing = _rpn_strides(pyramid.strides, rpn.finest_stride)
     check_anchors(shapes, proposing)
     pool = PyramidRoIAlign(
         pyramid.names,
@@ -263,11 +269,11 @@ def build_detector(
         sampling_ratio=roi.sampling,
         canonical_side=roi.canonical_side,
     )
-    first, *refinement = [_look(roi, pyramid.out_channels, classes) for _ in range(roi.stages)]
+    first, *refinement = [_build_stage(roi, pyramid.out_channels, classes) for _ in range(roi.stages)]
     assemble: Callable[..., FasterRCNN] = FasterRCNN
     if model.memory is not None:
-        assemble = partial(StripDetector, **memory_parts(model, pyramid, channels))
-    anchors = ShapeAnchors(shapes, proposing)
+        assemble = partial(StripDetector, **build_memory(model, pyramid, channels))
+    anchors = ShapeAnchorGenerator(shapes, proposing)
     proposal_head = LightRPNHead(
         pyramid.out_channels,
         len(shapes[0]),
@@ -294,9 +300,9 @@ def build_detector(
         {"training": rpn.proposals_train, "testing": rpn.proposals_test},  # in all, after it
         rpn.nms_iou,
     )
-    sized = NativeSizeTransform if model.input_size is None else Resized
-    side = model.input_size or 1  # NativeSize doesn't look at it
-    detector.transform = sized(side, _NO_LIMIT, list(mean), list(std), size_divisible=_PADDED_TO)
+    sized = NativeSizeTransform if model.input_size is None else ClippingRCNNTransform
+    side = model.input_size or 1  # NativeSizeTransform ignores it
+    detector.transform = sized(side, _MAX_SIZE, list(mean), list(std), size_divisible=_SIZE_DIVISIBLE)
     detector.roi_heads = CascadeRoIHeads(
         pool,
         first.head,
@@ -310,26 +316,26 @@ def build_detector(
         nms_thresh=roi.nms_iou,
         detections_per_img=roi.max_detections,
         refinement=refinement,
-        noisy_copies=roi.noisy_copies,
-        noise=roi.noise,
+        num_denoising_boxes=roi.num_denoising_boxes,
+        box_noise_scale=roi.box_noise_scale,
         box_loss=roi.box_loss,
         box_loss_weight=roi.box_loss_weight,
         label_smoothing=roi.label_smoothing,
-        quality_weight=roi.quality_weight,
-        suppression=roi.suppression,
-        voting=roi.voting,
+        iou_score_weight=roi.iou_score_weight,
+        nms_method=roi.nms,
+        voting=roi.box_voting,
     )
-    renormalise(detector, model.norm)
+    convert_norm(detector, model.norm)
     detector.to(memory_format=torch.channels_last)  # convolutions and norms run a quarter faster on a CPU
     check_detector(detector, channels)
     return detector
 
 
-def _look(roi: RoiConfig, channels: int, classes: int) -> CascadeStage:
+def _build_stage(roi: RoiConfig, channels: int, classes: int) -> CascadeStage:
     head = BoxHead(
         channels, roi.pool, convs=roi.convs, conv_width=roi.conv_width, fc_width=roi.fc_width, dropout=roi.dropout
     )
-    return CascadeStage(head, BoxPredictor(roi.fc_width, classes, quality=roi.quality_weight > 0))
+    return CascadeStage(head, BoxPredictor(roi.fc_width, classes, predict_iou=roi.iou_score_weight > 0))
 
 
 def proposal_strides(model: ModelConfig, channels: int) -> list[int]:
@@ -339,10 +345,10 @@ def proposal_strides(model: ModelConfig, channels: int) -> list[int]:
         ConfigError: a backbone, pyramid or scan that can't be built, or no level that proposes.
     """
     with torch.device("meta"):
-        return _proposing(build_pyramid(model, channels).strides, model.rpn.finest_stride)
+        return _rpn_strides(build_pyramid(model, channels).strides, model.rpn.finest_stride)
 
 
-def _proposing(strides: Sequence[int], finest: int | None) -> list[int]:
+def _rpn_strides(strides: Sequence[int], finest: int | None) -> list[int]:
     kept = [stride for stride in strides if stride >= (finest or 0)]
     if not kept:
         found = f"no level would propose: the detector has them at strides {', '.join(map(str, strides))}"
@@ -350,7 +356,7 @@ def _proposing(strides: Sequence[int], finest: int | None) -> list[int]:
     return kept
 
 
-def check_anchors(shapes: Shapes, strides: Sequence[int]) -> None:
+def check_anchors(shapes: AnchorShapes, strides: Sequence[int]) -> None:
     """One list of anchors a level, all of one length, all of positive size."""
     key = "model.anchors.shapes"
     if len(shapes) != len(strides):
@@ -387,7 +393,7 @@ def check_detector(detector: FasterRCNN, channels: int, side: int = 200) -> None
     detector.train(training)
 
 
-def parts(detector: FasterRCNN) -> list[Part]:
+def summarize_modules(detector: FasterRCNN) -> list[ModuleSummary]:
     """The parts with their size and whether they train; 'detect train' prints them."""
     pyramid, head = detector.backbone, detector.roi_heads
     levels = ", ".join(f"{s}" for s in pyramid.strides)
@@ -407,7 +413,7 @@ def parts(detector: FasterRCNN) -> list[Part]:
         if detector.light is not None:
             rows.append(("light pyramid", f"{detector.light.body.label}, between key frames", [detector.light]))
     return [
-        Part(
+        ModuleSummary(
             name,
             description,
             sum(p.numel() for m in modules for p in m.parameters()),
@@ -417,29 +423,29 @@ def parts(detector: FasterRCNN) -> list[Part]:
     ]
 
 
-class DeepConv2d(nn.Conv2d):
+class HighPrecisionConv2d(nn.Conv2d):
     """A convolution to which 16 bits of its input count, also where autocast or a GPU rounds them to 8 or 11.
 
-    ``keep_depth`` mixes it into the class of a convolution, which goes on computing in its own way; the result has to
-    be affine in the images.
+    ``use_high_precision_stem`` mixes it into the class of a convolution, which goes on computing in its own way; the
+    result has to be affine in the images.
     """
 
     def forward(self, images: Tensor) -> Tensor:
         """FloatTensor[N, in_channels, H, W] -> float32[N, out_channels, h, w]."""
         with torch.autocast(images.device.type, enabled=False):
             if images.is_cuda:
-                return self.in_two(images.float())
+                return self.split_forward(images.float())
             return torch.as_tensor(super().forward(images.float()))
 
-    def in_two(self, images: Tensor) -> Tensor:
+    def split_forward(self, images: Tensor) -> Tensor:
         """The same as a sum: of what 8 bits of the input give, which TF32 keeps, and of what is left."""
         coarse = images.to(torch.bfloat16).float()
         of_nothing = super().forward(torch.zeros_like(images[:1]))  # the bias, which both parts add
         return torch.as_tensor(super().forward(coarse) + (super().forward(images - coarse) - of_nothing))
 
 
-def keep_depth(detector: FasterRCNN) -> None:
-    """Make the first convolution of each of a detector's backbones a ``DeepConv2d``; weights stay as they are.
+def use_high_precision_stem(detector: FasterRCNN) -> None:
+    """Make the first convolution of each of a detector's backbones a ``HighPrecisionConv2d``; weights stay as they are.
 
     Normalised, gray values of 12 or 16 bits lie closer together than bfloat16 and TF32 can tell apart; what comes out
     of the first layer is of the size of what it found.
@@ -449,7 +455,11 @@ def keep_depth(detector: FasterRCNN) -> None:
         pyramids.append(detector.light)
     for pyramid in pyramids:
         first = next(part for part in pyramid.body.modules() if isinstance(part, nn.Conv2d))
-        if not isinstance(first, DeepConv2d):
+        if not isinstance(first, HighPrecisionConv2d):
             own = type(first)
-            mixed = DeepConv2d if own is nn.Conv2d else type(f"Deep{own.__name__}", (DeepConv2d, own), {})
+            mixed = (
+                HighPrecisionConv2d
+                if own is nn.Conv2d
+                else type(f"HighPrecision{own.__name__}", (HighPrecisionConv2d, own), {})
+            )
             first.__class__ = mixed  # as torch.nn.utils.parametrize does: weights, hooks and names stay

@@ -15,7 +15,7 @@ from .backbones.base import Backbone
 from .layers import SeparableConv
 from .recurrent import Scan, ScanControl
 
-_SCANNED_FROM = 8  # pixels a cell: a finer map has four times the cells, and its lines are as many steps longer
+_MIN_SCAN_STRIDE = 8  # pixels a cell: a finer map has four times the cells, and its lines are as many steps longer
 
 
 class FeaturePyramid(nn.Module):
@@ -82,15 +82,19 @@ def build_pyramid(model: ModelConfig, in_channels: int) -> FeaturePyramid:
     channels, separable = model.fpn.channels, model.fpn.smoothing == "separable"
     if model.scan is None:
         return FeaturePyramid(backbone, channels, separable=separable)
-    strides = _scanned(model.scan.strides, backbone.strides)
+    strides = _scan_strides(model.scan.strides, backbone.strides)
     scan = _build_scan(model.scan, channels)
     return FeaturePyramid(backbone, channels, separable=separable, scan=scan, scanned_strides=strides)
 
 
-def _scanned(wanted: Sequence[int] | None, there: Sequence[int]) -> list[int]:
-    names = ", ".join(map(str, there))
-    chosen = [stride for stride in there if stride >= _SCANNED_FROM] if wanted is None else list(dict.fromkeys(wanted))
-    missing = [stride for stride in chosen if stride not in there]
+def _scan_strides(requested: Sequence[int] | None, available: Sequence[int]) -> list[int]:
+    names = ", ".join(map(str, available))
+    chosen = (
+        [stride for stride in available if stride >= _MIN_SCAN_STRIDE]
+        if requested is None
+        else list(dict.fromkeys(requested))
+    )
+    missing = [stride for stride in chosen if stride not in available]
     if missing:
         found = f"there is no level at stride {missing[0]}: the detector has them at {names}"
         raise ConfigError(found, where="model.scan.strides", fix="choose among these")

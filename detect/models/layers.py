@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .distributed import all_reduce_sum, world_size
 
-_LEAST_CHANNELS = 16  # of a group (Wu & He 2018, who found as many to do as well as 32 groups)
+_MIN_GROUP_CHANNELS = 16  # of a group (Wu & He 2018, who found as many to do as well as 32 groups)
 
 
 class AllReduceBatchNorm(_BatchNorm):
@@ -32,7 +32,7 @@ class AllReduceBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
             return super().forward(input)
-        normalised, mean, variance, count = _Normalised.apply(input, self.weight, self.bias, self.eps)
+        normalised, mean, variance, count = _AllReduceBatchNormFunction.apply(input, self.weight, self.bias, self.eps)
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -44,13 +44,13 @@ class AllReduceBatchNorm(_BatchNorm):
         return torch.as_tensor(normalised)
 
 
-class _Normalised(torch.autograd.Function):
+class _AllReduceBatchNormFunction(torch.autograd.Function):
     """(x - mean) / sqrt(variance + eps) * weight + bias over all processes, and what the running statistics take."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         channels, count = x.shape[1], x.numel() // x.shape[1]
-        variance, mean = torch.var_mean(x.float(), _without_channels(x), correction=0)
+        variance, mean = torch.var_mean(x.float(), _reduction_dims(x), correction=0)
         if count == 0:
             variance, mean = torch.zeros_like(mean), torch.zeros_like(mean)
         own = torch.cat([mean, variance + mean.double() ** 2]).double() * count
@@ -66,7 +66,7 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
-        over, each = _without_channels(x), (1, -1, *[1] * (x.dim() - 2))
+        over, each = _reduction_dims(x), (1, -1, *[1] * (x.dim() - 2))
         slope_float = slope.float()
         standard = (x.float() - mean.view(each)) * scale.view(each)
         of_bias, of_weight = slope_float.sum(over), (slope_float * standard).sum(over)
@@ -76,38 +76,38 @@ class _Normalised(torch.autograd.Function):
         return of_x.to(x.dtype), of_weight, of_bias, None
 
 
-def _without_channels(x: Tensor) -> list[int]:
+def _reduction_dims(x: Tensor) -> list[int]:
     return [0, *range(2, x.dim())]
 
 
-def _over_team(norm: _BatchNorm) -> nn.Module:
+def _to_sync_norm(norm: _BatchNorm) -> nn.Module:
     return AllReduceBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
 
 
-def _over_groups(norm: _BatchNorm) -> nn.Module:
+def _to_group_norm(norm: _BatchNorm) -> nn.Module:
     channels = norm.num_features
-    most = max(channels // _LEAST_CHANNELS, 1)
+    most = max(channels // _MIN_GROUP_CHANNELS, 1)
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels, eps=norm.eps)
 
 
-_INSTEAD: dict[str, Callable[[_BatchNorm], nn.Module]] = {"sync": _over_team, "group": _over_groups}
+_NORM_CONVERTERS: dict[str, Callable[[_BatchNorm], nn.Module]] = {"sync": _to_sync_norm, "group": _to_group_norm}
 
 
-def renormalise(network: nn.Module, norm: Literal["batch", "sync", "group"]) -> None:
+def convert_norm(network: nn.Module, norm: Literal["batch", "sync", "group"]) -> None:
     """Put another normalisation in the place of each batch normalisation; its weight and bias are kept.
 
     Args:
         network: changed in place; of random weights, as running statistics are lost.
-        norm: "batch" leaves all as it is; "sync" is ``TeamNorm``; "group" normalises each image by itself, over groups
-            of at least 16 channels (Wu & He 2018, Group Normalization).
+        norm: "batch" leaves all as it is; "sync" is ``AllReduceBatchNorm``; "group" normalises each image by itself,
+            over groups of at least 16 channels (Wu & He 2018, Group Normalization).
     """
     if norm == "batch":
         return
     for parent in list(network.modules()):
         for name, part in list(parent.named_children()):
             if isinstance(part, _BatchNorm):
-                other = _INSTEAD[norm](part)
+                other = _NORM_CONVERTERS[norm](part)
                 other.load_state_dict({"weight": part.weight, "bias": part.bias}, strict=False)
                 setattr(parent, name, other)
 

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from ..config.schema import Suppression
+from ..config.schema import NmsMethod
 
 _MIN_SIDE_PX = 1e-2  # pixels: the side of a box below which it is none
-_LOSSES = {"soft": (2, 0.5), "steep": (4, 0.12)}  # power of the IoU in a score's loss, and what it is divided by
+_SOFT_NMS_DECAY = {
+    "gaussian": (2, 0.5),
+    "super_gaussian": (4, 0.12),
+}  # power of the IoU in a score's loss, and what it is divided by
 _MAX_PICKS = (
     40  # in each class; more change nothing that counts, and a graph for other runtimes holds every one of them
 )
-_VOTERS_IOU, _VOTERS_SPREAD = 0.5, 0.1
+_VOTING_IOU, _VOTING_SIGMA = 0.5, 0.1
 
 
 def postprocess_detections(
@@ -23,10 +26,10 @@ def postprocess_detections(
     scores: Tensor,
     size_hw: tuple[int, int],
     *,
-    least: float,
-    nms_iou: float,
-    most: int,
-    suppression: Suppression = "hard",
+    score_thresh: float,
+    nms_thresh: float,
+    detections_per_img: int,
+    nms_method: NmsMethod = "hard",
     voting: bool = False,
 ) -> dict[str, Tensor]:
     """What is left of an image's boxes after thresholding and non-maximum suppression a class.
@@ -35,62 +38,64 @@ def postprocess_detections(
         boxes: FloatTensor[N, 4], xyxy, pixels, one a proposal whatever its class.
         scores: FloatTensor[N, classes], 0 to 1, background left out.
         size_hw: height and width of the image, to which boxes are cut.
-        least: scores have to be above it.
-        nms_iou: of two boxes of one class that overlap by more, the one with the lower score goes, if ``hard``.
-        most: number of boxes that are kept, the best.
-        suppression: "hard", or "soft" or "steep": overlap lowers scores instead, see ``softly_suppressed``.
-        voting: boxes are moved to where those that overlap them say, see ``voted``.
+        score_thresh: scores have to be above it.
+        nms_thresh: of two boxes of one class that overlap by more, the one with the lower score goes, if ``hard``.
+        detections_per_img: number of boxes that are kept, the best.
+        nms_method: "hard", or "gaussian" or "super_gaussian": overlap lowers scores instead, see ``soft_nms``.
+        voting: boxes are moved to where those that overlap them say, see ``box_voting``.
 
     Returns:
         boxes FloatTensor[M, 4], labels Int64Tensor[M] from 1 on, scores FloatTensor[M], best first.
     """
     boxes = clip_boxes_to_image(boxes, size_hw)
-    whole = (boxes[:, 2:] - boxes[:, :2] >= _MIN_SIDE_PX).all(dim=1) & (scores > least).any(dim=1)
-    boxes, scores = boxes[whole], torch.where(scores > least, scores, 0.0)[whole]
-    scores, outlines = rescore_by_overlap(boxes, scores, suppression=suppression, voting=voting, least=least)
-    if suppression != "hard":
-        proposal, category = torch.where(scores > least)
-        found = scores[proposal, category]
-        kept = found.argsort(descending=True, stable=True)[:most]
+    is_valid = (boxes[:, 2:] - boxes[:, :2] >= _MIN_SIDE_PX).all(dim=1) & (scores > score_thresh).any(dim=1)
+    boxes, scores = boxes[is_valid], torch.where(scores > score_thresh, scores, 0.0)[is_valid]
+    scores, class_boxes = rescore_by_overlap(
+        boxes, scores, nms_method=nms_method, voting=voting, score_thresh=score_thresh
+    )
+    if nms_method != "hard":
+        proposal, category = torch.where(scores > score_thresh)
+        kept_scores = scores[proposal, category]
+        keep = kept_scores.argsort(descending=True, stable=True)[:detections_per_img]
     else:
         proposal, category = torch.where(scores > 0)
-        found = scores[proposal, category]
-        kept = batched_nms(boxes[proposal], found, category, nms_iou)[:most]
+        kept_scores = scores[proposal, category]
+        keep = batched_nms(boxes[proposal], kept_scores, category, nms_thresh)[:detections_per_img]
     return {
-        "boxes": outlines[category[kept], proposal[kept]],
-        "labels": category[kept] + 1,
-        "scores": found[kept],
+        "boxes": class_boxes[category[keep], proposal[keep]],
+        "labels": category[keep] + 1,
+        "scores": kept_scores[keep],
     }
 
 
 def rescore_by_overlap(
-    boxes: Tensor, scores: Tensor, *, suppression: Suppression, voting: bool, least: float | None = None
+    boxes: Tensor, scores: Tensor, *, nms_method: NmsMethod, voting: bool, score_thresh: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """What overlap makes of the scores, FloatTensor[N, classes], and of the boxes, FloatTensor[classes, N, 4].
 
     Args:
         boxes: FloatTensor[N, 4], xyxy.
         scores: FloatTensor[N, classes], 0 to 1.
-        suppression, voting: see ``softly_suppressed`` and ``voted``; with "hard" and without voting all stays as it is.
-        least: as for ``softly_suppressed``.
+        nms_method, voting: see ``soft_nms`` and ``box_voting``; with "hard" and without voting all stays as it is.
+        score_thresh: as for ``soft_nms``.
     """
-    outlines = boxes[None].expand(scores.shape[1], -1, -1)
-    if suppression == "hard" and not voting:
-        return scores, outlines
-    overlap = class_overlaps(boxes)
+    class_boxes = boxes[None].expand(scores.shape[1], -1, -1)
+    if nms_method == "hard" and not voting:
+        return scores, class_boxes
+    overlap = pairwise_iou(boxes)
     return (
-        scores if suppression == "hard" else soft_nms(overlap, scores, suppression, least=least),
-        box_voting(boxes, overlap, scores) if voting else outlines,
+        scores if nms_method == "hard" else soft_nms(overlap, scores, nms_method, score_thresh=score_thresh),
+        box_voting(boxes, overlap, scores) if voting else class_boxes,
     )
 
 
 def soft_nms(
     overlap: Tensor,
     scores: Tensor,
-    suppression: Literal["soft", "steep"] = "soft",
+    method: Literal["gaussian", "super_gaussian"] = "gaussian",
     *,
-    least: float | None = None,
-    picks: int = _MAX_PICKS,
+    score_thresh: float | None = None,
+    max_picks: int = _MAX_PICKS,
 ) -> Tensor:
     """Scores after Soft-NMS (Bodla et al. 2017), FloatTensor[N, classes], for all classes at once.
 
@@ -101,25 +106,26 @@ def soft_nms(
     Args:
         overlap: FloatTensor[N, N], IoU of each box with each.
         scores: FloatTensor[N, classes], 0 to 1.
-        suppression: what is left of a score: "soft", exp(-IoU ** 2 / 0.5) as in the paper, or "steep",
-            exp(-IoU ** 4 / 0.12). Both leave 0.6 of it at an IoU of 0.5; at 0.3, "soft" leaves 0.84 and "steep" 0.93,
-            at 0.7, 0.38 and 0.14: what touches a better box is spared, what repeats it is not.
-        least: scores up to it need not be exact, so the picking ends there; None: all picks are made, as in a graph,
-            whose length can't depend on the image.
-        picks: in each class.
+        method: what is left of a score: "gaussian", exp(-IoU ** 2 / 0.5) as in the paper, or "super_gaussian",
+            exp(-IoU ** 4 / 0.12). Both leave 0.6 of it at an IoU of 0.5; at 0.3, "gaussian" leaves 0.84 and
+            "super_gaussian" 0.93, at 0.7, 0.38 and 0.14: a box that only touches a better one keeps its score, a
+            duplicate does not.
+        score_thresh: scores up to it need not be exact, so the picking ends there; None: all picks are made, as in a
+            graph, whose length can't depend on the image.
+        max_picks: in each class.
     """
     if len(scores) == 0:
         return scores
-    place = torch.arange(len(scores), device=scores.device)
-    power, scale = _LOSSES[suppression]
-    kept_share = torch.exp(-(overlap**power) / scale)
-    kept_share = torch.where(place[:, None] == place[None, :], -1.0, kept_share)
+    row = torch.arange(len(scores), device=scores.device)
+    exponent, sigma = _SOFT_NMS_DECAY[method]
+    decay = torch.exp(-(overlap**exponent) / sigma)
+    decay = torch.where(row[:, None] == row[None, :], -1.0, decay)
     by_class = scores.T
-    for _ in range(picks):
-        if least is not None and not bool((by_class > least).any()):
+    for _ in range(max_picks):
+        if score_thresh is not None and not bool((by_class > score_thresh).any()):
             break
         best = by_class.argmax(dim=1)  # what was picked is below 0
-        by_class = by_class * torch.where(by_class > 0, kept_share[best], 1.0)
+        by_class = by_class * torch.where(by_class > 0, decay[best], 1.0)
     return by_class.abs().T
 
 
@@ -134,12 +140,12 @@ def box_voting(boxes: Tensor, overlap: Tensor, scores: Tensor) -> Tensor:
         overlap: FloatTensor[N, N], IoU of each box with each.
         scores: FloatTensor[N, classes], 0 to 1.
     """
-    near = torch.where(overlap > _VOTERS_IOU, torch.exp(-((1 - overlap) ** 2) / _VOTERS_SPREAD), 0.0)
-    weights = scores.T[:, None, :] * near
+    iou_weights = torch.where(overlap > _VOTING_IOU, torch.exp(-((1 - overlap) ** 2) / _VOTING_SIGMA), 0.0)
+    weights = scores.T[:, None, :] * iou_weights
     return (weights @ boxes) / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)
 
 
-def class_overlaps(boxes: Tensor) -> Tensor:
+def pairwise_iou(boxes: Tensor) -> Tensor:
     """IoU of each box with each, FloatTensor[N, N]; edge by edge, as runtimes are slow at a last axis of 2."""
     x1, y1, x2, y2 = boxes.unbind(dim=1)
     wide = (torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)).clamp(min=0)

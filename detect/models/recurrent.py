@@ -40,7 +40,7 @@ class Scan(nn.Module):
         self.window, self.overlap = window, overlap
         self.rows = nn.GRU(channels, hidden, batch_first=True, bidirectional=True)
         self.columns = nn.GRU(2 * hidden, hidden, batch_first=True, bidirectional=True)
-        self.project = _zero_projection(2 * hidden, channels)
+        self.project = _zero_init_conv(2 * hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -98,22 +98,24 @@ class ScanControl(nn.Module):
         super().__init__()
         width = max(round((parameters - channels) / (10 * channels + 2)), 1)
         self.mix = ConvNormAct(channels, width)
-        self.project = _zero_projection(width, channels)
+        self.project = _zero_init_conv(width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.as_tensor(self.project(self.mix(x)))
 
 
-def _zero_projection(in_channels: int, out_channels: int) -> nn.Conv2d:
+def _zero_init_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     conv = nn.Conv2d(in_channels, out_channels, 1)
     for parameter in conv.parameters():
         nn.init.zeros_(parameter)
     return conv
 
 
-_SEEN_BIAS = 3.0  # sigmoid(3) = 0.95: an untrained memory leaves the features nearly as they came
+_UPDATE_GATE_BIAS = 3.0  # sigmoid(3) = 0.95: an untrained memory leaves the features nearly as they came
 
-State = dict[str, Tensor]  # one level each: FloatTensor[B, channels + 1, H, W], the last channel telling what is known
+MemoryState = dict[
+    str, Tensor
+]  # one level each: FloatTensor[B, channels + 1, H, W], the last channel telling what is known
 
 
 class ConvGruCell(nn.Module):
@@ -129,25 +131,25 @@ class ConvGruCell(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gates = _separable(2 * channels + 1, 2 * channels)
-        self.correction = _separable(2 * channels, channels)
+        self.gates = _separable_conv(2 * channels + 1, 2 * channels)
+        self.correction = _separable_conv(2 * channels, channels)
         for parameter in self.correction[-1].parameters():
             nn.init.zeros_(parameter)
         with torch.no_grad():
-            self.gates[-1].get_parameter("bias")[:channels] = _SEEN_BIAS
+            self.gates[-1].get_parameter("bias")[:channels] = _UPDATE_GATE_BIAS
 
-    def forward(self, seen: Tensor, remembered: Tensor, known: Tensor) -> Tensor:
+    def forward(self, features: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
         """New state.
 
         Args:
-            seen: FloatTensor[B, channels, H, W], features of this frame.
-            remembered: the same shape, the state moved to where the surface is now.
-            known: FloatTensor[B, 1, H, W], 1 where the state holds something, 0 where the surface has just come in.
+            features: FloatTensor[B, channels, H, W], features of this frame.
+            hidden: the same shape, the state moved to where the surface is now.
+            valid: FloatTensor[B, 1, H, W], 1 where the state holds something, 0 where the surface has just come in.
         """
-        update, reset = self.gates(torch.cat([seen, remembered, known], dim=1)).sigmoid().chunk(2, dim=1)
-        update = 1 - known * (1 - update)  # nothing to remember: all from what is seen
-        candidate = seen + self.correction(torch.cat([seen, reset * remembered], dim=1))
-        return torch.as_tensor(update * candidate + (1 - update) * remembered)
+        update, reset = self.gates(torch.cat([features, hidden, valid], dim=1)).sigmoid().chunk(2, dim=1)
+        update = 1 - valid * (1 - update)  # nothing to remember: all from what is seen
+        candidate = features + self.correction(torch.cat([features, reset * hidden], dim=1))
+        return torch.as_tensor(update * candidate + (1 - update) * hidden)
 
 
 class Memory(nn.Module):
@@ -157,20 +159,20 @@ class Memory(nn.Module):
         channels: of the pyramid.
         strides: pixels a cell, level by level.
         names: keys of the levels.
-        remembers: False for the control, which has the same parameters and starts anew with every frame.
+        stateful: False for the control, which has the same parameters and starts anew with every frame.
     """
 
-    def __init__(self, channels: int, strides: Sequence[int], names: Sequence[str], *, remembers: bool = True) -> None:
+    def __init__(self, channels: int, strides: Sequence[int], names: Sequence[str], *, stateful: bool = True) -> None:
         super().__init__()
         self.cell = ConvGruCell(channels)
-        self.strides, self.names, self.remembers = list(strides), list(names), remembers
+        self.strides, self.names, self.stateful = list(strides), list(names), stateful
 
     @property
     def label(self) -> str:
         """What a table of parts calls it."""
-        return "ConvGRU over frames" if self.remembers else "the same cell without a past"
+        return "ConvGRU over frames" if self.stateful else "the same cell without a past"
 
-    def forward(self, features: Mapping[str, Tensor], state: State | None, motion_xy: Tensor) -> State:
+    def forward(self, features: Mapping[str, Tensor], state: MemoryState | None, motion_xy: Tensor) -> MemoryState:
         """The state after a frame has been seen.
 
         Args:
@@ -178,28 +180,28 @@ class Memory(nn.Module):
             state: after the frame before; None at the start of a strip.
             motion_xy: FloatTensor[B, 2], pixels (right, down) that the surface moved since then.
         """
-        before = self.predict_next(state, motion_xy) if state is not None and self.remembers else None
-        after: State = {}
+        before = self.predict_next(state, motion_xy) if state is not None and self.stateful else None
+        after: MemoryState = {}
         for name in self.names:
-            seen = features[name]
-            remembered = (
-                seen.new_zeros(len(seen), seen.shape[1] + 1, *seen.shape[2:]) if before is None else before[name]
+            level = features[name]
+            hidden = (
+                level.new_zeros(len(level), level.shape[1] + 1, *level.shape[2:]) if before is None else before[name]
             )
-            new = self.cell(seen, remembered[:, :-1], remembered[:, -1:])
+            new = self.cell(level, hidden[:, :-1], hidden[:, -1:])
             after[name] = torch.cat([new, torch.ones_like(new[:, :1])], dim=1)
         return after
 
-    def predict_next(self, state: State, motion_xy: Tensor) -> State:
+    def predict_next(self, state: MemoryState, motion_xy: Tensor) -> MemoryState:
         """The state where the surface will be after ``motion_xy``; what comes into view is unknown."""
-        return {name: moved(state[name], motion_xy / stride) for name, stride in zip(self.names, self.strides)}
+        return {name: shift_features(state[name], motion_xy / stride) for name, stride in zip(self.names, self.strides)}
 
 
-def levels_of(state: State) -> dict[str, Tensor]:
+def state_features(state: MemoryState) -> dict[str, Tensor]:
     """A state without the channel that tells what is known: features for the detection heads."""
     return {name: level[:, :-1] for name, level in state.items()}
 
 
-def moved(level: Tensor, motion_xy: Tensor) -> Tensor:
+def shift_features(level: Tensor, motion_xy: Tensor) -> Tensor:
     """A map moved right and down by ``motion_xy`` cells, FloatTensor[B, 2], between cells bilinearly; zeros come in.
 
     Args:
@@ -214,7 +216,7 @@ def moved(level: Tensor, motion_xy: Tensor) -> Tensor:
     return F.grid_sample(level, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _separable(in_channels: int, out_channels: int) -> nn.Sequential:
+def _separable_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
         nn.Conv2d(in_channels, out_channels, 1),

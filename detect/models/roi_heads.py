@@ -21,7 +21,7 @@ from torchvision.ops import (
 )
 from torchvision.ops.poolers import LevelMapper
 
-from ..config.schema import BoxLoss, Suppression
+from ..config.schema import BoxLoss, NmsMethod
 from .distributed import reduce_mean_count
 from .layers import ConvNormAct, SeparableConv
 from .nms import postprocess_detections
@@ -84,8 +84,8 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         scaled = torch.cat(boxes) * torch.tensor(self.scales)[levels, None]
         start, size = scaled[:, :2], (scaled[:, 2:] - scaled[:, :2]).clamp(min=1)
         heights, widths = extents[levels].unbind(dim=1)
-        columns, across = _corners(start[:, 0], size[:, 0], widths, side, samples)
-        rows, down = _corners(start[:, 1], size[:, 1], heights, side, samples)
+        columns, across = _bilinear_corners(start[:, 0], size[:, 0], widths, side, samples)
+        rows, down = _bilinear_corners(start[:, 1], size[:, 1], heights, side, samples)
 
         origin = (first_row[levels] + image * cells[levels])[:, None, None, None, None]
         index = origin + (rows * widths[:, None, None])[:, :, None, :, None] + columns[:, None, :, None, :]
@@ -97,7 +97,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         return pooled.view(-1, side, side, channels).permute(0, 3, 1, 2)
 
 
-def _corners(start: Tensor, size: Tensor, extent: Tensor, side: int, samples: int) -> tuple[Tensor, Tensor]:
+def _bilinear_corners(start: Tensor, size: Tensor, extent: Tensor, side: int, samples: int) -> tuple[Tensor, Tensor]:
     """Along one axis: the cells that each output cell reads and their weights, both [N, side, 2 * samples]."""
     steps = (torch.arange(side * samples) + 0.5) / (samples * side)
     position = start[:, None] + steps * size[:, None]
@@ -112,10 +112,10 @@ def _corners(start: Tensor, size: Tensor, extent: Tensor, side: int, samples: in
     return corners.reshape(shape), weights.reshape(shape)
 
 
-_STREAMS = {"anchors": 0, "proposals": 1}
+_SEED_OFFSETS = {"anchors": 0, "proposals": 1}
 
 
-def image_generators(
+def image_generator(
     target: Mapping[str, Tensor], stream: Literal["anchors", "proposals"], device: torch.device
 ) -> torch.Generator | None:
     """The random numbers of one image in one step, whatever process it is on and whatever stands beside it.
@@ -128,30 +128,30 @@ def image_generators(
     """
     if "seed" not in target:
         return None
-    return torch.Generator(device).manual_seed(2 * int(target["seed"]) + _STREAMS[stream])
+    return torch.Generator(device).manual_seed(2 * int(target["seed"]) + _SEED_OFFSETS[stream])
 
 
 def sample_pos_neg(
-    labels: Tensor, most: int, positive_fraction: float, draws: torch.Generator | None
+    labels: Tensor, batch_size_per_image: int, positive_fraction: float, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """A random choice of boxes to learn from, as torchvision's BalancedPositiveNegativeSampler makes it.
 
     Args:
         labels: Tensor[N], 1 and more for objects, 0 for background, -1 for neither.
-        most: boxes to choose.
-        positive_fraction: largest share of objects among ``most``.
-        draws: where random numbers come from; None: torch's common stream.
+        batch_size_per_image: boxes to choose.
+        positive_fraction: largest share of objects among ``batch_size_per_image``.
+        generator: where random numbers come from; None: torch's common stream.
 
     Returns:
         BoolTensor[N] twice: the chosen objects, and the chosen background.
     """
     objects, background = torch.where(labels >= 1)[0], torch.where(labels == 0)[0]
-    positives = min(len(objects), int(most * positive_fraction))
+    positives = min(len(objects), int(batch_size_per_image * positive_fraction))
     chosen = []
-    for places, count in ((objects, positives), (background, most - positives)):
-        order = torch.randperm(len(places), generator=draws, device=labels.device)[:count]
+    for candidates, count in ((objects, positives), (background, batch_size_per_image - positives)):
+        order = torch.randperm(len(candidates), generator=generator, device=labels.device)[:count]
         chosen.append(torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
-        chosen[-1][places[order]] = True
+        chosen[-1][candidates[order]] = True
     return chosen[0], chosen[1]
 
 
@@ -207,13 +207,13 @@ class RoIOutput(NamedTuple):
 
     Attributes:
         logits: float32[N, classes + 1], 0 being background.
-        offsets: float32[N, 4], from each proposal to the box it stands for, as torchvision's BoxCoder has them.
-        quality: float32[N], the logit of the IoU that this box is thought to have; None: nothing is said of it.
+        deltas: float32[N, 4], from each proposal to the box it stands for, as torchvision's BoxCoder has them.
+        iou_logits: float32[N], the logit of the IoU that this box is thought to have; None: nothing is said of it.
     """
 
     logits: Tensor
-    offsets: Tensor
-    quality: Tensor | None
+    deltas: Tensor
+    iou_logits: Tensor | None
 
 
 class BoxPredictor(nn.Module):
@@ -222,44 +222,44 @@ class BoxPredictor(nn.Module):
     Args:
         width: of what is known of a proposal, FloatTensor[N, width].
         classes: background not counted.
-        quality: whether the IoU of each box is foreseen as well.
+        predict_iou: whether the IoU of each box is foreseen as well.
     """
 
-    def __init__(self, width: int, classes: int, *, quality: bool = False) -> None:
+    def __init__(self, width: int, classes: int, *, predict_iou: bool = False) -> None:
         super().__init__()
         self.score = nn.Linear(width, classes + 1)
         self.offset = nn.Linear(width, 4)
-        self.quality = nn.Linear(width, 1) if quality else None
+        self.iou_score = nn.Linear(width, 1) if predict_iou else None
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.normal_(self.offset.weight, std=0.001)
         nn.init.zeros_(self.score.bias)
         nn.init.zeros_(self.offset.bias)
 
     def forward(self, x: Tensor) -> RoIOutput:
-        quality = None if self.quality is None else self.quality(x).float()[:, 0]
-        return RoIOutput(self.score(x).float(), self.offset(x).float(), quality)
+        iou_logits = None if self.iou_score is None else self.iou_score(x).float()[:, 0]
+        return RoIOutput(self.score(x).float(), self.offset(x).float(), iou_logits)
 
 
 class CascadeStage(nn.Module):
-    """One look at the proposals: FloatTensor[N, channels, pool, pool] -> Seen."""
+    """One look at the proposals: FloatTensor[N, channels, pool, pool] -> RoIOutput."""
 
     def __init__(self, head: BoxHead, predictor: BoxPredictor) -> None:
         super().__init__()
         self.head, self.predictor = head, predictor
 
     def forward(self, pooled: Tensor) -> RoIOutput:
-        seen: RoIOutput = self.predictor(self.head(pooled))
-        return seen
+        output: RoIOutput = self.predictor(self.head(pooled))
+        return output
 
 
-_OF_BOXES = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
+_BOX_IOU_LOSSES = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
 
 
 def stage_losses(
-    seen: RoIOutput,
+    output: RoIOutput,
     proposals: Tensor,
     labels: Tensor,
-    wanted: Tensor,
+    regression_targets: Tensor,
     *,
     decode: Callable[[Tensor, Tensor], Tensor],
     box_loss: BoxLoss,
@@ -269,10 +269,10 @@ def stage_losses(
     """Losses of N proposals of all images together; of several processes, what averages to the losses of all of theirs.
 
     Args:
-        seen: what is said of them.
+        output: what is said of them.
         proposals: FloatTensor[N, 4], xyxy, pixels.
         labels: Int64Tensor[N], 0 for background.
-        wanted: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
+        regression_targets: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
         decode: offsets and proposals -> boxes, all FloatTensor[N, 4].
         box_loss: on decoded boxes "giou" (Rezatofighi et al. 2019), "diou" or "ciou" (Zheng et al. 2020), or
             torchvision's "smooth_l1" on offsets; summed over the proposals that are objects and divided by N.
@@ -280,35 +280,35 @@ def stage_losses(
         label_smoothing: share of the probability spread over the other classes.
 
     Returns:
-        loss_classifier, loss_box_reg, and, where an IoU is foreseen, loss_quality: its binary cross-entropy with the
+        loss_classifier, loss_box_reg, and, where an IoU is foreseen, loss_iou: its binary cross-entropy with the
         IoU that the found boxes of objects have, which the boxes learn nothing from.
     """
     positive = labels > 0
-    offsets, wanted = seen.offsets[positive], wanted[positive]
+    offsets, regression_targets = output.deltas[positive], regression_targets[positive]
     pred_xyxy = decode(offsets, proposals[positive])
-    wanted_xyxy = decode(wanted, proposals[positive])
+    target_xyxy = decode(regression_targets, proposals[positive])
     if box_loss == "smooth_l1":
-        box = F.smooth_l1_loss(offsets, wanted, beta=1 / 9, reduction="sum")
+        box = F.smooth_l1_loss(offsets, regression_targets, beta=1 / 9, reduction="sum")
     else:
-        box = _OF_BOXES[box_loss](pred_xyxy, wanted_xyxy, reduction="sum")
+        box = _BOX_IOU_LOSSES[box_loss](pred_xyxy, target_xyxy, reduction="sum")
     count = reduce_mean_count(labels.numel(), labels.device)
-    classes = F.cross_entropy(seen.logits, labels, label_smoothing=label_smoothing, reduction="sum")
+    classes = F.cross_entropy(output.logits, labels, label_smoothing=label_smoothing, reduction="sum")
     losses = {"loss_classifier": classes / count, "loss_box_reg": box_loss_weight * box / count}
-    if seen.quality is not None:
-        overlap = _paired_iou(pred_xyxy.detach(), wanted_xyxy)
-        foreseen = F.binary_cross_entropy_with_logits(seen.quality[positive], overlap, reduction="sum")
-        losses["loss_quality"] = foreseen / reduce_mean_count(len(overlap), overlap.device)
+    if output.iou_logits is not None:
+        overlap = _elementwise_iou(pred_xyxy.detach(), target_xyxy)
+        iou_loss = F.binary_cross_entropy_with_logits(output.iou_logits[positive], overlap, reduction="sum")
+        losses["loss_iou"] = iou_loss / reduce_mean_count(len(overlap), overlap.device)
     return losses
 
 
-def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
+def _elementwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of the first with the first, the second with the second, ...: FloatTensor[N, 4] twice -> FloatTensor[N]."""
     shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
     areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
     return shared / (areas - shared).clamp(min=1e-9)
 
 
-Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see draws_of)
+Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see image_generator)
 
 
 class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
@@ -321,36 +321,36 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
     Args:
         refinement: stages that look at the boxes of the one before again, each asking for 0.1 more IoU of an object
             (Cascade R-CNN, Cai and Vasconcelos 2018); scores are the mean over all stages.
-        noisy_copies: how many of each true box join the proposals in training.
-        noise: largest shift of each of their edges, as a share of the box's side.
+        num_denoising_boxes: how many of each true box join the proposals in training.
+        box_noise_scale: largest shift of each of their edges, as a share of the box's side.
         box_loss: see ``stage_losses``, likewise the next two.
         box_loss_weight: factor of the box loss.
         label_smoothing: share of the probability spread over the other classes.
-        quality_weight: how much the foreseen IoU counts in a score: score ** (1 - weight) * IoU ** weight (IoU-aware
+        iou_score_weight: how much the foreseen IoU counts in a score: score ** (1 - weight) * IoU ** weight (IoU-aware
             detector, Wu et al. 2020); 0: nothing is foreseen.
-        suppression, voting: see ``final_boxes``.
+        nms_method, voting: see ``postprocess_detections``.
     """
 
     def __init__(
         self,
         *args: Any,
         refinement: Sequence[CascadeStage] = (),
-        noisy_copies: int,
-        noise: float,
+        num_denoising_boxes: int,
+        box_noise_scale: float,
         box_loss: BoxLoss,
         box_loss_weight: float,
         label_smoothing: float,
-        quality_weight: float,
-        suppression: Suppression = "hard",
+        iou_score_weight: float,
+        nms_method: NmsMethod = "hard",
         voting: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.refinement = nn.ModuleList(refinement)
-        self.noisy_copies, self.noise = noisy_copies, noise
+        self.num_denoising_boxes, self.box_noise_scale = num_denoising_boxes, box_noise_scale
         self.box_loss, self.box_loss_weight, self.label_smoothing = box_loss, box_loss_weight, label_smoothing
-        self.quality_weight = quality_weight
-        self.suppression, self.voting = suppression, voting
+        self.iou_score_weight = iou_score_weight
+        self.nms_method, self.voting = nms_method, voting
 
     def forward(
         self,
@@ -362,28 +362,28 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         """Losses in training, detections (boxes, labels, scores an image) otherwise."""
         if self.training:
             assert targets is not None
-            return [], self._learned(features, proposals, image_shapes, targets)
+            return [], self._training_losses(features, proposals, image_shapes, targets)
         scores = []
-        for look in self.looks():
-            seen = look(self.box_roi_pool(features, proposals, image_shapes))
-            proposals = self._moved(proposals, seen, image_shapes)
-            scores.append(self.scores_of(seen))
-        of_images = torch.stack(scores).mean(dim=0).split_with_sizes([len(boxes) for boxes in proposals])
-        return [self._final(*each) for each in zip(proposals, of_images, image_shapes)], {}
+        for stage in self.stages():
+            output = stage(self.box_roi_pool(features, proposals, image_shapes))
+            proposals = self._refine_boxes(proposals, output, image_shapes)
+            scores.append(self.class_scores(output))
+        scores_per_image = torch.stack(scores).mean(dim=0).split_with_sizes([len(boxes) for boxes in proposals])
+        return [self._postprocess(*each) for each in zip(proposals, scores_per_image, image_shapes)], {}
 
-    def _final(self, boxes: Tensor, scores: Tensor, size_hw: tuple[int, int]) -> dict[str, Tensor]:
+    def _postprocess(self, boxes: Tensor, scores: Tensor, size_hw: tuple[int, int]) -> dict[str, Tensor]:
         return postprocess_detections(
             boxes,
             scores,
             size_hw,
-            least=self.score_thresh,
-            nms_iou=self.nms_thresh,
-            most=self.detections_per_img,
-            suppression=self.suppression,
+            score_thresh=self.score_thresh,
+            nms_thresh=self.nms_thresh,
+            detections_per_img=self.detections_per_img,
+            nms_method=self.nms_method,
             voting=self.voting,
         )
 
-    def _learned(
+    def _training_losses(
         self,
         features: dict[str, Tensor],
         proposals: list[Tensor],
@@ -391,83 +391,89 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         targets: list[Target],
     ) -> dict[str, Tensor]:
         """The losses of all stages; a later one's names end in its number."""
-        proposals = [self._sampled(*each) for each in zip(proposals, targets)]
+        proposals = [self._select_training_samples(*each) for each in zip(proposals, targets)]
         losses = {}
-        for number, look in enumerate(self.looks()):
-            least = self.proposal_matcher.high_threshold + 0.1 * number
-            labels, wanted = self._assigned(proposals, targets, least=least)
-            seen = look(self.box_roi_pool(features, proposals, image_shapes))
-            of_stage = self.losses(seen, proposals, torch.cat(labels), torch.cat(wanted))
-            ending = f"_{number + 1}" if number > 0 else ""
-            losses.update({name + ending: loss for name, loss in of_stage.items()})
+        for number, stage in enumerate(self.stages()):
+            iou_thresh = self.proposal_matcher.high_threshold + 0.1 * number
+            labels, regression_targets = self._assign_targets(proposals, targets, iou_thresh=iou_thresh)
+            output = stage(self.box_roi_pool(features, proposals, image_shapes))
+            stage_loss = self.losses(output, proposals, torch.cat(labels), torch.cat(regression_targets))
+            suffix = f"_{number + 1}" if number > 0 else ""
+            losses.update({name + suffix: loss for name, loss in stage_loss.items()})
             if number < len(self.refinement):
-                proposals = self._moved(proposals, seen, image_shapes)
+                proposals = self._refine_boxes(proposals, output, image_shapes)
         return losses
 
-    def _sampled(self, proposals: Tensor, target: Target) -> Tensor:
+    def _select_training_samples(self, proposals: Tensor, target: Target) -> Tensor:
         """The boxes of one image to learn from, FloatTensor[N, 4]: a random choice, with a share of objects."""
-        draws = image_generators(target, "proposals", proposals.device)
-        boxes = self.with_copies(proposals, target["boxes"].to(proposals.dtype), draws)
-        (labels,), _ = self._assigned([boxes], [target], least=self.proposal_matcher.high_threshold)
+        generator = image_generator(target, "proposals", proposals.device)
+        boxes = self.add_denoising_boxes(proposals, target["boxes"].to(proposals.dtype), generator)
+        (labels,), _ = self._assign_targets([boxes], [target], iou_thresh=self.proposal_matcher.high_threshold)
         sampler = self.fg_bg_sampler
-        objects, background = sample_pos_neg(labels, sampler.batch_size_per_image, sampler.positive_fraction, draws)
+        objects, background = sample_pos_neg(labels, sampler.batch_size_per_image, sampler.positive_fraction, generator)
         return boxes[objects | background]
 
-    def with_copies(self, proposals: Tensor, gt_xyxy: Tensor, draws: torch.Generator | None = None) -> Tensor:
+    def add_denoising_boxes(
+        self, proposals: Tensor, gt_xyxy: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Proposals of one image with its true boxes and their noisy copies, FloatTensor[N, 4], xyxy, pixels."""
-        copies = gt_xyxy.repeat(self.noisy_copies, 1)
+        copies = gt_xyxy.repeat(self.num_denoising_boxes, 1)
         sides = (copies[:, 2:] - copies[:, :2]).repeat(1, 2)
-        chance = torch.rand(copies.shape, generator=draws, dtype=copies.dtype, device=copies.device)
-        return torch.cat([proposals, gt_xyxy, copies + (2 * chance - 1) * self.noise * sides])
+        noise = torch.rand(copies.shape, generator=generator, dtype=copies.dtype, device=copies.device)
+        return torch.cat([proposals, gt_xyxy, copies + (2 * noise - 1) * self.box_noise_scale * sides])
 
-    def losses(self, seen: RoIOutput, proposals: list[Tensor], labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, output: RoIOutput, proposals: list[Tensor], labels: Tensor, regression_targets: Tensor
+    ) -> dict[str, Tensor]:
         """Losses of one stage.
 
         Args:
-            seen: what it says of N proposals.
+            output: what it says of N proposals.
             proposals: FloatTensor[N_i, 4] an image, xyxy, pixels.
             labels: Int64Tensor[N], 0 for background.
-            wanted: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
+            regression_targets: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
         """
         return stage_losses(
-            seen,
+            output,
             torch.cat(proposals),
             labels,
-            wanted,
+            regression_targets,
             decode=self.box_coder.decode_single,
             box_loss=self.box_loss,
             box_loss_weight=self.box_loss_weight,
             label_smoothing=self.label_smoothing,
         )
 
-    def looks(self) -> list[CascadeStage]:
-        """The stages in the order in which they look."""
+    def stages(self) -> list[CascadeStage]:
+        """The stages in order."""
         return [CascadeStage(self.box_head, self.box_predictor), *self.refinement]  # the first by torchvision's names
 
-    def _moved(self, proposals: list[Tensor], seen: RoIOutput, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
+    def _refine_boxes(
+        self, proposals: list[Tensor], output: RoIOutput, image_shapes: list[tuple[int, int]]
+    ) -> list[Tensor]:
         """The boxes that proposals stand for, FloatTensor[N_i, 4] an image; nothing is learned through them."""
-        boxes = self.box_coder.decode_single(seen.offsets.detach(), torch.cat(proposals))
+        boxes = self.box_coder.decode_single(output.deltas.detach(), torch.cat(proposals))
         each = boxes.split_with_sizes([len(of_image) for of_image in proposals])
         return [clip_boxes_to_image(of_image, shape) for of_image, shape in zip(each, image_shapes)]
 
-    def _assigned(
-        self, proposals: list[Tensor], targets: list[Target], *, least: float
+    def _assign_targets(
+        self, proposals: list[Tensor], targets: list[Target], *, iou_thresh: float
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Label of each box, 0 if it meets no object with that IoU, and the offsets to the object it meets best."""
-        labels, wanted = [], []
+        labels, regression_targets = [], []
         for boxes, target in zip(proposals, targets):
             if len(target["boxes"]) == 0:
                 labels.append(target["labels"].new_zeros(len(boxes)))
-                wanted.append(torch.zeros_like(boxes))
+                regression_targets.append(torch.zeros_like(boxes))
                 continue
             overlap, nearest = box_iou(boxes, target["boxes"]).max(dim=1)
-            labels.append(torch.where(overlap >= least, target["labels"][nearest], 0))
-            wanted.append(self.box_coder.encode_single(target["boxes"][nearest].to(boxes.dtype), boxes))
-        return labels, wanted
+            labels.append(torch.where(overlap >= iou_thresh, target["labels"][nearest], 0))
+            regression_targets.append(self.box_coder.encode_single(target["boxes"][nearest].to(boxes.dtype), boxes))
+        return labels, regression_targets
 
-    def scores_of(self, seen: RoIOutput) -> Tensor:
+    def class_scores(self, output: RoIOutput) -> Tensor:
         """FloatTensor[N, classes] without background, 0 to 1, weighed with the foreseen IoU if there is one."""
-        scores = seen.logits.softmax(dim=1)[:, 1:]
-        if seen.quality is None:
+        scores = output.logits.softmax(dim=1)[:, 1:]
+        if output.iou_logits is None:
             return scores
-        return scores ** (1 - self.quality_weight) * seen.quality.sigmoid()[:, None] ** self.quality_weight
+        return scores ** (1 - self.iou_score_weight) * output.iou_logits.sigmoid()[:, None] ** self.iou_score_weight

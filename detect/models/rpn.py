@@ -14,9 +14,9 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from .distributed import reduce_mean_count
-from .roi_heads import image_generators, sample_pos_neg
+from .roi_heads import image_generator, sample_pos_neg
 
-_SMALLEST = 1e-3  # pixels: the side of a box below which it is none
+_MIN_SIZE = 1e-3  # pixels: the side of a box below which it is none
 
 
 def detect_from_features(
@@ -24,7 +24,7 @@ def detect_from_features(
     features: dict[str, Tensor],
     batch: ImageList,
     sizes_hw: Sequence[tuple[int, int]],
-    proposals: int | None = None,
+    max_proposals: int | None = None,
 ) -> list[dict[str, Tensor]]:
     """Detections from the features of a batch; the model is only read, so threads may share it.
 
@@ -33,15 +33,15 @@ def detect_from_features(
         features: of the pyramid, {name: FloatTensor[B, channels, H, W]}.
         batch: the images as ``model.transform`` gives them.
         sizes_hw: height and width in pixels of each image before that.
-        proposals: how many of each image, the best ones, the box head looks at; None: all that the model proposes.
+        max_proposals: how many of each image, the best ones, the box head looks at; None: all that the model proposes.
 
     Returns:
         Of each image ``boxes`` FloatTensor[N, 4] (xyxy, pixels), ``labels`` Int64Tensor[N] and ``scores``
         FloatTensor[N].
     """
-    proposed, _ = model.rpn(batch, features)
-    found, _ = model.roi_heads(features, [of_image[:proposals] for of_image in proposed], batch.image_sizes)
-    return list(model.transform.postprocess(found, batch.image_sizes, list(sizes_hw)))
+    proposals, _ = model.rpn(batch, features)
+    detections, _ = model.roi_heads(features, [of_image[:max_proposals] for of_image in proposals], batch.image_sizes)
+    return list(model.transform.postprocess(detections, batch.image_sizes, list(sizes_hw)))
 
 
 class SparseRegionProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
@@ -57,14 +57,14 @@ class SparseRegionProposalNetwork(RegionProposalNetwork):  # type: ignore[misc] 
         """Proposals of each image, FloatTensor[N, 4], xyxy, pixels, best first; in training the losses as well."""
         maps = list(features.values())
         objectness, offsets = (
-            [_by_anchor(level, values) for level in levels] for levels, values in zip(self.head(maps), (1, 4))
+            [_permute_and_flatten(level, values) for level in levels] for levels, values in zip(self.head(maps), (1, 4))
         )
         anchors = self.anchor_generator(images, maps)[0]  # the same for all images
         proposals = self._proposals(objectness, offsets, anchors, images.image_sizes)
         if not self.training:
             return proposals, {}
         assert targets is not None
-        return proposals, self._losses(torch.cat(objectness, dim=1), torch.cat(offsets, dim=1), anchors, targets)
+        return proposals, self._compute_loss(torch.cat(objectness, dim=1), torch.cat(offsets, dim=1), anchors, targets)
 
     @torch.no_grad()
     def _proposals(
@@ -73,24 +73,27 @@ class SparseRegionProposalNetwork(RegionProposalNetwork):  # type: ignore[misc] 
         """From each level its best, then of each image the best that don't overlap within a level."""
         boxes, logits, levels = [], [], []
         per_level = anchors.split_with_sizes([level.shape[1] for level in objectness])
-        for number, (scores, moves, there) in enumerate(zip(objectness, offsets, per_level)):
-            best, chosen = scores[..., 0].topk(min(self.pre_nms_top_n(), len(there)), dim=1)
-            moved = moves.gather(1, chosen[..., None].expand(-1, -1, 4))
-            found = self.box_coder.decode_single(moved.reshape(-1, 4), there[chosen.flatten()])
-            boxes.append(found.reshape(moved.shape))
+        for number, (scores, deltas, level_anchors) in enumerate(zip(objectness, offsets, per_level)):
+            best, chosen = scores[..., 0].topk(min(self.pre_nms_top_n(), len(level_anchors)), dim=1)
+            top_deltas = deltas.gather(1, chosen[..., None].expand(-1, -1, 4))
+            decoded = self.box_coder.decode_single(top_deltas.reshape(-1, 4), level_anchors[chosen.flatten()])
+            boxes.append(decoded.reshape(top_deltas.shape))
             logits.append(best)
             levels.append(torch.full_like(chosen[0], number))
         level = torch.cat(levels)
         each = zip(torch.cat(boxes, dim=1), torch.cat(logits, dim=1).sigmoid(), sizes)
-        return [self._kept(clip_boxes_to_image(of_image, size), scores, level) for of_image, scores, size in each]
+        return [
+            self._filter_proposals(clip_boxes_to_image(of_image, size), scores, level)
+            for of_image, scores, size in each
+        ]
 
-    def _kept(self, boxes: Tensor, scores: Tensor, level: Tensor) -> Tensor:
-        whole = ((boxes[:, 2:] - boxes[:, :2]) >= _SMALLEST).all(dim=1) & (scores >= self.score_thresh)
-        boxes, scores, level = boxes[whole], scores[whole], level[whole]
+    def _filter_proposals(self, boxes: Tensor, scores: Tensor, level: Tensor) -> Tensor:
+        is_valid = ((boxes[:, 2:] - boxes[:, :2]) >= _MIN_SIZE).all(dim=1) & (scores >= self.score_thresh)
+        boxes, scores, level = boxes[is_valid], scores[is_valid], level[is_valid]
         kept: Tensor = batched_nms(boxes, scores, level, self.nms_thresh)[: self.post_nms_top_n()]
         return boxes[kept]
 
-    def _losses(
+    def _compute_loss(
         self, objectness: Tensor, offsets: Tensor, anchors: Tensor, targets: list[dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """Of the sampled anchors: cross-entropy of being an object, and smooth L1 of the offsets of those that are.
@@ -99,26 +102,29 @@ class SparseRegionProposalNetwork(RegionProposalNetwork):  # type: ignore[misc] 
             objectness: FloatTensor[B, anchors, 1], logits.
             offsets: FloatTensor[B, anchors, 4].
             anchors: FloatTensor[anchors, 4], xyxy, pixels.
-            targets: of each image its boxes, and the seed of what is drawn for it if that matters (``draws_of``).
+            targets: of each image its boxes, and the seed of its random sampling if that matters (``image_generator``).
         """
         labels, objects = self.assign_targets_to_anchors([anchors] * len(targets), targets)
         sampler, device = self.fg_bg_sampler, anchors.device
-        most, share = sampler.batch_size_per_image, sampler.positive_fraction
+        batch_size, positive_fraction = sampler.batch_size_per_image, sampler.positive_fraction
         chosen = [
-            sample_pos_neg(of, most, share, image_generators(t, "anchors", device)) for of, t in zip(labels, targets)
+            sample_pos_neg(of, batch_size, positive_fraction, image_generator(t, "anchors", device))
+            for of, t in zip(labels, targets)
         ]
         positive, negative = (torch.stack(each) for each in zip(*chosen))
         image, place = positive.nonzero(as_tuple=True)
-        wanted = self.box_coder.encode_single(torch.stack(objects)[image, place], anchors[place])
+        regression_targets = self.box_coder.encode_single(torch.stack(objects)[image, place], anchors[place])
         sampled = torch.cat([positive.flatten().nonzero()[:, 0], negative.flatten().nonzero()[:, 0]])
-        truth = torch.stack(labels).flatten()[sampled]
-        box: Any = F.smooth_l1_loss(offsets[image, place], wanted, beta=1 / 9, reduction="sum")
-        surprise = F.binary_cross_entropy_with_logits(objectness.flatten()[sampled], truth, reduction="sum")
+        objectness_labels = torch.stack(labels).flatten()[sampled]
+        box_loss: Any = F.smooth_l1_loss(offsets[image, place], regression_targets, beta=1 / 9, reduction="sum")
+        objectness_loss = F.binary_cross_entropy_with_logits(
+            objectness.flatten()[sampled], objectness_labels, reduction="sum"
+        )
         count = reduce_mean_count(len(sampled), device)
-        return {"loss_objectness": surprise / count, "loss_rpn_box_reg": box / count}
+        return {"loss_objectness": objectness_loss / count, "loss_rpn_box_reg": box_loss / count}
 
 
-def _by_anchor(level: Tensor, values: int) -> Tensor:
+def _permute_and_flatten(level: Tensor, values: int) -> Tensor:
     """FloatTensor[B, anchors * values, H, W] -> [B, H * W * anchors, values], row by row, cell by cell."""
     batch, _, height, width = level.shape
     return level.view(batch, -1, values, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, values)

@@ -15,8 +15,17 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .. import __version__
 from ..report.page import text_of
-from .requests import UPLOAD, Answer, Health, Limits, ModelAnswer, Refusal, install, problems
-from .service import TEXT, Counted, Model, Service
+from .requests import (
+    UPLOAD,
+    DetectResponse,
+    Health,
+    Limits,
+    ModelResponse,
+    RequestError,
+    error_responses,
+    install_error_handlers,
+)
+from .service import METRICS_CONTENT_TYPE, MetricsMiddleware, ServedModel, Service
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("asking", "drawing", "keeping", "listing", "main")
@@ -49,7 +58,7 @@ def _add(app: FastAPI, path: str, text: str, kind: str) -> None:
     app.add_api_route(path, page, include_in_schema=False)
 
 
-_ABOUT = (
+_DESCRIPTION = (
     "Defects in images of steel. Every refusal is JSON with one sentence: what was found, where, and what to do. "
     "docs/line.md has examples and a table of limits."
 )
@@ -66,13 +75,13 @@ _Shape = Annotated[
     ),
 ]
 _Dtype = Annotated[Literal["uint8", "uint16"], Query(description="Of the values of an array without a header.")]
-_Given = Annotated[
+_Credentials = Annotated[
     HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False, description="The server's token."))
 ]
 
 
 def create_app(
-    model: Model, limits: Limits, *, token: str | None = None, prepare: Callable[[], None] = lambda: None
+    model: ServedModel, limits: Limits, *, token: str | None = None, prepare: Callable[[], None] = lambda: None
 ) -> FastAPI:
     """A server's app; closing it finishes what waits.
 
@@ -93,28 +102,28 @@ def create_app(
     app = FastAPI(
         title="detect",
         version=__version__,
-        description=_ABOUT,
+        description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # it and the next one load their scripts from the network
         redoc_url=None,
         redirect_slashes=False,
     )
-    install(app)
+    install_error_handlers(app)
     add_page(app)
-    _add_work(app, service, token)
-    _add_watching(app, service, token)
+    _add_detection_routes(app, service, token)
+    _add_monitoring_routes(app, service, token)
     known = {"/", "/openapi.json", *app.openapi()["paths"]}
-    app.add_middleware(Counted, metrics=service.metrics, paths=known)
+    app.add_middleware(MetricsMiddleware, metrics=service.metrics, paths=known)
     return app
 
 
-def _add_work(app: FastAPI, service: Service, token: str | None) -> None:
-    locked = _locked(token, *_UPLOAD_REFUSED)
+def _add_detection_routes(app: FastAPI, service: Service, token: str | None) -> None:
+    locked = _route_options(token, *_UPLOAD_REFUSED)
 
     @app.post("/v1/detect", summary="Find defects", openapi_extra=UPLOAD, **locked)
     async def detect(
         request: Request, threshold: _Threshold = None, shape: _Shape = None, dtype: _Dtype = "uint8"
-    ) -> Answer:
+    ) -> DetectResponse:
         return await service.detect(request, threshold=threshold, shape=shape, dtype=dtype)
 
     summary = "The image as an 8-bit PNG that a browser can show"
@@ -125,10 +134,10 @@ def _add_work(app: FastAPI, service: Service, token: str | None) -> None:
         return Response(await service.preview(request, shape=shape, dtype=dtype), media_type="image/png")
 
 
-def _add_watching(app: FastAPI, service: Service, token: str | None) -> None:
-    @app.get("/v1/model", summary="What is served", **_locked(token))
-    async def model() -> ModelAnswer:
-        return service.told()
+def _add_monitoring_routes(app: FastAPI, service: Service, token: str | None) -> None:
+    @app.get("/v1/model", summary="What is served", **_route_options(token))
+    async def model() -> ModelResponse:
+        return service.model_info()
 
     unready: dict[int | str, dict[str, Any]] = {
         503: {"model": Health, "description": "It lives, and takes nothing on just now."}
@@ -139,23 +148,23 @@ def _add_watching(app: FastAPI, service: Service, token: str | None) -> None:
         state = service.health()
         return JSONResponse(state.model_dump(), 200 if state.ready else 503)
 
-    @app.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse, **_locked(token))
+    @app.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse, **_route_options(token))
     async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type=TEXT)
+        return Response(service.metrics.text(), media_type=METRICS_CONTENT_TYPE)
 
 
-def _locked(token: str | None, *refused: int) -> dict[str, Any]:
+def _route_options(token: str | None, *refused: int) -> dict[str, Any]:
     """What a route says of the token and its refusals."""
     if token is None:
-        return {"responses": problems(*refused)}
-    return {"responses": problems(401, *refused), "dependencies": [Depends(_checks(token))]}
+        return {"responses": error_responses(*refused)}
+    return {"responses": error_responses(401, *refused), "dependencies": [Depends(_token_check(token))]}
 
 
-def _checks(token: str) -> Callable[..., None]:
-    def check(given: _Given) -> None:
+def _token_check(token: str) -> Callable[..., None]:
+    def check(given: _Credentials) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             found = "no token came with the request" if given is None else "the token is not this server's"
             headers = {"WWW-Authenticate": "Bearer"}
-            raise Refusal(401, found, fix="send the header Authorization: Bearer TOKEN", headers=headers)
+            raise RequestError(401, found, fix="send the header Authorization: Bearer TOKEN", headers=headers)
 
     return check

@@ -63,9 +63,9 @@ class Limits:
         return int(self.max_mb * MEBIBYTE)
 
 
-BUSY_S = 1  # after which it is worth asking again
+RETRY_AFTER_S = 1  # after which it is worth asking again
 
-MEANINGS: dict[int, str] = {
+STATUS_DESCRIPTIONS: dict[int, str] = {
     400: "The request is malformed.",
     401: "The token is missing or wrong.",
     408: "The upload took too long.",
@@ -78,7 +78,7 @@ MEANINGS: dict[int, str] = {
 }
 
 
-class Refusal(DetectError):
+class RequestError(DetectError):
     """A request that gets no result.
 
     Args:
@@ -100,50 +100,54 @@ class Refusal(DetectError):
         self.status, self.headers = status, dict(headers or {})
 
 
-def busy(found: str) -> Refusal:
+def busy_error(found: str) -> RequestError:
     """503: it would work a moment later."""
-    return Refusal(503, found, fix=f"ask again after {BUSY_S} s", headers={"Retry-After": str(BUSY_S)})
+    return RequestError(
+        503, found, fix=f"ask again after {RETRY_AFTER_S} s", headers={"Retry-After": str(RETRY_AFTER_S)}
+    )
 
 
-def answer(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def error_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A refusal as it is sent."""
     return JSONResponse({"error": sentence}, status, dict(headers or {}))
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Let every refusal of an app, its framework's own included, be one sentence in JSON."""
 
     async def refused(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, Refusal)
-        return answer(error.status, str(error), error.headers)
+        assert isinstance(error, RequestError)
+        return error_response(error.status, str(error), error.headers)
 
     async def unusable(_: Request, error: Exception) -> JSONResponse:
-        return answer(422, str(error))
+        return error_response(422, str(error))
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return answer(422, "; ".join(map(_in_words, error.errors())))
+        return error_response(422, "; ".join(map(_validation_message, error.errors())))
 
     async def malformed(_: Request, error: Exception) -> JSONResponse:
         reason = str(getattr(error, "detail", error)).rstrip(".")
         fix = "send one part named image, as in curl -F image=@plate.png"
-        return answer(400, str(Refusal(400, f"the form is malformed ({reason})", fix=fix)))
+        return error_response(400, str(RequestError(400, f"the form is malformed ({reason})", fix=fix)))
 
     async def unknown(request: Request, _: Exception) -> JSONResponse:
         known = ", ".join(sorted(app.openapi()["paths"]))
-        error = Refusal(404, "there is nothing here", where=request.url.path[:200], fix=f"the paths are {known}")
-        return answer(404, str(error))
+        error = RequestError(404, "there is nothing here", where=request.url.path[:200], fix=f"the paths are {known}")
+        return error_response(404, str(error))
 
     async def unfit(request: Request, error: Exception) -> JSONResponse:
         headers = getattr(error, "headers", None) or {}
         allowed = headers.get("Allow", "GET")
         found = f"{request.method} is not possible here"
-        return answer(405, str(Refusal(405, found, where=request.url.path[:200], fix=f"use {allowed}")), headers)
+        return error_response(
+            405, str(RequestError(405, found, where=request.url.path[:200], fix=f"use {allowed}")), headers
+        )
 
     async def mistaken(_: Request, __: Exception) -> JSONResponse:  # the server prints its traceback
-        return answer(500, "a mistake in this program; its output on the server tells more")
+        return error_response(500, "a mistake in this program; its output on the server tells more")
 
-    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RequestError, refused)
     app.add_exception_handler(DetectError, unusable)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(400, malformed)
@@ -152,7 +156,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, mistaken)
 
 
-def _in_words(error: Mapping[str, Any]) -> str:
+def _validation_message(error: Mapping[str, Any]) -> str:
     """ "threshold is '7': input should be less than or equal to 1"."""
     name = ".".join(str(part) for part in error["loc"][1:]) or "the request"
     given = repr(error.get("input"))
@@ -173,7 +177,7 @@ ALIASES = {
 }
 NPY_TYPE, RAW_TYPE = "application/x-npy", "application/octet-stream"
 _NPY_MAGIC = b"\x93NUMPY"
-_LONGEST_HEADER = 4096  # bytes of an .npy header; an image's has 80
+_MAX_NPY_HEADER = 4096  # bytes of an .npy header; an image's has 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,7 @@ def decode(upload: Upload, max_pixels: int) -> Pixels:
         DataError: damaged, or no image.
     """
     if not upload.content:
-        raise Refusal(422, "the body is empty", where=upload.name, fix="send the bytes of an image or an array")
+        raise RequestError(422, "the body is empty", where=upload.name, fix="send the bytes of an image or an array")
     if upload.shape is not None:
         dtype = np.dtype(upload.dtype).newbyteorder("<")
         return _array(upload, upload.shape, dtype, upload.content, max_pixels)
@@ -222,7 +226,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
     """
     parts = text.split(",")
     if len(parts) not in (2, 3) or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
-        raise Refusal(422, f"shape is {text!r:.60}", fix="give height,width or height,width,3, such as 200,200")
+        raise RequestError(422, f"shape is {text!r:.60}", fix="give height,width or height,width,3, such as 200,200")
     return tuple(map(int, parts))
 
 
@@ -254,7 +258,7 @@ def _npy(upload: Upload, max_pixels: int) -> Pixels:
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"version {version[0]}.{version[1]}")
         read: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
+        shape, fortran, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
     except Exception as error:  # whatever the damage led to
         reason = " ".join(str(error).split())[:120] or repr(error)
         raise DataError(f"the .npy header can't be read ({reason})", where=upload.name, fix=fix) from None
@@ -287,34 +291,36 @@ def _array(
 def _check_pixels(upload: Upload, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         found = f"{width} x {height} are more than the {max_pixels:,} pixels that this server takes"
-        raise Refusal(413, found, where=upload.name, fix="send it in parts, or start the server with more --max-pixels")
+        raise RequestError(
+            413, found, where=upload.name, fix="send it in parts, or start the server with more --max-pixels"
+        )
 
 
 _FORM_TYPE = "multipart/form-data"
-_LONGEST_NAME = 100  # characters of a file's name in messages
-_TAKEN = (*IMAGE_TYPES, NPY_TYPE, RAW_TYPE, _FORM_TYPE)
+_MAX_NAME_LENGTH = 100  # characters of a file's name in messages
+_CONTENT_TYPES = (*IMAGE_TYPES, NPY_TYPE, RAW_TYPE, _FORM_TYPE)
 
 
-class Intake:
+class RequestLimiter:
     """How many requests are at work, and the most that are taken on."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.now = most, 0
+    def __init__(self, max_requests: int) -> None:
+        self.max_requests, self.active = max_requests, 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Hold one while a request is at work.
 
         Raises:
             Refusal: none is left.
         """
-        if self.now >= self.most:
-            raise busy(f"{self.now} requests are at work, as many as are taken on")
-        self.now += 1
+        if self.active >= self.max_requests:
+            raise busy_error(f"{self.active} requests are at work, as many as are taken on")
+        self.active += 1
         try:
             yield
         finally:
-            self.now -= 1
+            self.active -= 1
 
 
 async def read_upload(request: Request, limits: Limits, *, shape: str | None, dtype: str) -> Upload:
@@ -330,13 +336,13 @@ async def read_upload(request: Request, limits: Limits, *, shape: str | None, dt
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     kind = ALIASES.get(kind, kind)
-    if kind not in _TAKEN:
+    if kind not in _CONTENT_TYPES:
         found = f"the content type is {kind!r:.60}" if kind else "no content type is told"
-        raise Refusal(415, found, fix=f"send one of {', '.join(_TAKEN)}")
+        raise RequestError(415, found, fix=f"send one of {', '.join(_CONTENT_TYPES)}")
     if shape is not None and kind != RAW_TYPE:
-        raise Refusal(422, f"shape is told for {kind}", fix=f"leave it out, or send the bare values as {RAW_TYPE}")
+        raise RequestError(422, f"shape is told for {kind}", fix=f"leave it out, or send the bare values as {RAW_TYPE}")
     _check_length(request, limits)
-    limited = Request(request.scope, _limited(request, limits))
+    limited = Request(request.scope, _limited_receive(request, limits))
     try:
         if kind == _FORM_TYPE:
             upload = await asyncio.wait_for(_from_form(limited), limits.timeout_s)
@@ -346,22 +352,24 @@ async def read_upload(request: Request, limits: Limits, *, shape: str | None, dt
     except asyncio.TimeoutError:
         found = f"the upload took more than {limits.timeout_s:g} s"
         headers = {"Connection": "close"}
-        raise Refusal(408, found, fix="send a smaller file, or over a faster connection", headers=headers) from None
+        raise RequestError(
+            408, found, fix="send a smaller file, or over a faster connection", headers=headers
+        ) from None
     return upload
 
 
 def _check_length(request: Request, limits: Limits) -> None:
     told = request.headers.get("content-length")
     if told is not None and told.isdecimal() and int(told) > limits.max_bytes:
-        raise _too_long(int(told), limits)
+        raise _body_too_large(int(told), limits)
 
 
-def _too_long(length: int, limits: Limits) -> Refusal:
+def _body_too_large(length: int, limits: Limits) -> RequestError:
     found = f"the body has {length:,} bytes or more, and {limits.max_mb:g} MiB ({limits.max_bytes:,}) are taken"
-    return Refusal(413, found, fix="send a smaller file, or start the server with more --max-mb")
+    return RequestError(413, found, fix="send a smaller file, or start the server with more --max-mb")
 
 
-def _limited(request: Request, limits: Limits) -> Any:
+def _limited_receive(request: Request, limits: Limits) -> Any:
     """The request's messages, as long as they stay within the limit."""
     came = 0
 
@@ -369,10 +377,10 @@ def _limited(request: Request, limits: Limits) -> Any:
         nonlocal came
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise Refusal(400, "the client has gone before its upload was whole", fix="send it again")
+            raise RequestError(400, "the client has gone before its upload was whole", fix="send it again")
         came += len(message.get("body", b""))
         if came > limits.max_bytes:
-            raise _too_long(came, limits)
+            raise _body_too_large(came, limits)
         return message
 
     return receive
@@ -384,21 +392,21 @@ async def _from_form(request: Request) -> Upload:
         part = form.get("image")
         if part is None or isinstance(part, str):
             fix = "send one part named image, with a file in it: curl -F image=@plate.png"
-            raise Refusal(422, "the form holds no file named image", fix=fix)
-        name = (part.filename or "")[:_LONGEST_NAME]
+            raise RequestError(422, "the form holds no file named image", fix=fix)
+        name = (part.filename or "")[:_MAX_NAME_LENGTH]
         return Upload(await part.read(), name or "the image")
 
 
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
-class Problem(BaseModel):
+class ErrorResponse(BaseModel):
     """Why there is no result."""
 
     error: str = Field(description="One sentence: what was found, where, and what to do.")
 
 
-class DetectionAnswer(BaseModel):
+class DetectionResponse(BaseModel):
     """One detection."""
 
     label: str = Field(description="Its class.")
@@ -408,7 +416,7 @@ class DetectionAnswer(BaseModel):
     )
 
 
-class ImageRead(BaseModel):
+class ImageInfo(BaseModel):
     """The image as it was read."""
 
     width: int = Field(description="In pixels.")
@@ -417,7 +425,7 @@ class ImageRead(BaseModel):
     bits: int = Field(description="Of a value, 8 or 16.")
 
 
-class Milliseconds(BaseModel):
+class Timings(BaseModel):
     """Where the time went."""
 
     decode: float = Field(description="Until the image was read.")
@@ -425,18 +433,18 @@ class Milliseconds(BaseModel):
     detect: float = Field(description="In the network, together with the batch.")
 
 
-class Answer(BaseModel):
+class DetectResponse(BaseModel):
     """What was found in an image."""
 
     model: str = Field(description="The detector's name.")
-    image: ImageRead
+    image: ImageInfo
     thresholds: dict[str, Score] = Field(description="The lowest score shown, by class.")
-    detections: list[DetectionAnswer] = Field(description="Best score first.")
+    detections: list[DetectionResponse] = Field(description="Best score first.")
     batch: int = Field(description="Images that the network looked at together.")
-    ms: Milliseconds
+    ms: Timings
 
 
-class LimitsAnswer(BaseModel):
+class LimitsResponse(BaseModel):
     """What the server takes on."""
 
     max_bytes: int
@@ -446,7 +454,7 @@ class LimitsAnswer(BaseModel):
     batch: int
 
 
-class ModelAnswer(BaseModel):
+class ModelResponse(BaseModel):
     """The detector and the server's limits."""
 
     model: str
@@ -454,7 +462,7 @@ class ModelAnswer(BaseModel):
     categories: list[str]
     thresholds: dict[str, Score] = Field(description="The lowest score shown unless a request asks otherwise.")
     colours: dict[str, str] = Field(description="Of each class in pictures, #rrggbb.")
-    limits: LimitsAnswer
+    limits: LimitsResponse
 
 
 class Health(BaseModel):
@@ -465,9 +473,9 @@ class Health(BaseModel):
     waiting: int = Field(description="Images that wait for the detector.")
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route, for its documentation."""
-    return {status: {"model": Problem, "description": MEANINGS[status]} for status in statuses}
+    return {status: {"model": ErrorResponse, "description": STATUS_DESCRIPTIONS[status]} for status in statuses}
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

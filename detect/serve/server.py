@@ -21,13 +21,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ConfigError
 
-HEAD_S = 10.0  # that the head of a request may take, from its connection or its first byte on
-STALL_S = 20.0  # that a client may take nothing of its answer
+HEADER_TIMEOUT_S = 10.0  # that the head of a request may take, from its connection or its first byte on
+WRITE_TIMEOUT_S = 20.0  # that a client may take nothing of its answer
 LINGER_S = 2.0  # that a refused upload is read on, so that its sender sees why
-MOST_CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 
 
-class PatientProtocol(H11Protocol):
+class TimeoutProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 with an end to all waiting for the client."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -37,11 +37,11 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Wait for a head, if there is room for one more client."""
         super().connection_made(transport)
-        self.transport = _Lingering(transport, self)  # type: ignore[assignment]
-        if len(self.connections) > MOST_CONNECTIONS:
-            self._refuse(503, f"{MOST_CONNECTIONS:,} connections are open, as many as are taken on; ask again later")
+        self.transport = _LingeringTransport(transport, self)  # type: ignore[assignment]
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._refuse(503, f"{MAX_CONNECTIONS:,} connections are open, as many as are taken on; ask again later")
         else:
-            self._start("head", HEAD_S)
+            self._start("head", HEADER_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         """Start the clock with the first byte of a request, and stop it with its head."""
@@ -52,7 +52,7 @@ class PatientProtocol(H11Protocol):
         if not self._idle():
             self._stop("head")
         elif "head" not in self._timers and idle and self.conn.trailing_data[0]:
-            self._start("head", HEAD_S)
+            self._start("head", HEADER_TIMEOUT_S)
 
     def on_response_complete(self) -> None:
         """A connection whose request was refused before its body was whole serves no other one."""
@@ -73,7 +73,7 @@ class PatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client takes nothing."""
         super().pause_writing()
-        self._start("stall", STALL_S)
+        self._start("stall", WRITE_TIMEOUT_S)
 
     def resume_writing(self) -> None:
         """It takes something."""
@@ -111,13 +111,13 @@ class PatientProtocol(H11Protocol):
             timer.cancel()
 
 
-class _Lingering:
+class _LingeringTransport:
     """A transport that reads on for a moment when it is closed before all was read.
 
     Closed at once, it would throw the answer away together with what came in and wasn't read.
     """
 
-    def __init__(self, transport: Transport, protocol: PatientProtocol) -> None:
+    def __init__(self, transport: Transport, protocol: TimeoutProtocol) -> None:
         self._transport, self._protocol, self._closing = transport, protocol, False
 
     def __getattr__(self, name: str) -> Any:
@@ -139,7 +139,7 @@ class _Lingering:
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_GRACE_S = 5.0  # beyond what a request may take, that a stop waits
+_SHUTDOWN_GRACE_S = 5.0  # beyond what a request may take, that a stop waits
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -170,7 +170,7 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def server_of(app: FastAPI, *, timeout_s: float, say: Callable[[], None] = lambda: None) -> uvicorn.Server:
+def make_server(app: FastAPI, *, timeout_s: float, say: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """A server to ``run(sockets=[listen(...)])`` until SIGINT or SIGTERM, or until its ``should_exit`` is set.
 
     Then nothing new is taken, and what is at work is finished. A second signal ends the process at once. In a thread
@@ -183,7 +183,7 @@ def server_of(app: FastAPI, *, timeout_s: float, say: Callable[[], None] = lambd
     """
     config = uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=TimeoutProtocol,
         ws="none",
         log_config=None,
         log_level="error",
@@ -192,7 +192,7 @@ def server_of(app: FastAPI, *, timeout_s: float, say: Callable[[], None] = lambd
         server_header=False,
         headers=[("X-Content-Type-Options", "nosniff")],
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=int(2 * timeout_s + _GRACE_S),
+        timeout_graceful_shutdown=int(2 * timeout_s + _SHUTDOWN_GRACE_S),
     )
     return _Server(config, say)
 

@@ -20,60 +20,60 @@ from PIL import Image as Pillow
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from .. import __version__
-from ..data.dataset import check_depth
+from ..data.dataset import check_bit_depth
 from ..errors import OutOfMemoryError
-from ..export.runtimes import FILE_NAME, load, read_contract
+from ..export.runtimes import FILE_NAME, load_exported, read_contract
 from ..images import Pixels
 from ..inference.predictor import Predictor
 from ..structures import Detections, Xyxy
 from ..visualize import class_colours, to_uint8
 from .requests import (
-    Answer,
-    DetectionAnswer,
+    DetectionResponse,
+    DetectResponse,
     Health,
-    ImageRead,
-    Intake,
+    ImageInfo,
     Limits,
-    LimitsAnswer,
-    Milliseconds,
-    ModelAnswer,
-    Refusal,
+    LimitsResponse,
+    ModelResponse,
+    RequestError,
+    RequestLimiter,
+    Timings,
     Upload,
-    busy,
+    busy_error,
     decode,
     read_upload,
 )
 
-_LONGEST_SIDE = 2048  # pixels
+_MAX_SIDE_PX = 2048  # pixels
 
 
 def as_png(pixels: Pixels) -> bytes:
     """An 8-bit PNG: 16 bits stretched as in drawn pictures, the longer side at most 2048 pixels."""
     picture = Pillow.fromarray(to_uint8(pixels))
-    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    picture.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX))
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ServedModel:
     """A detector as a server needs it.
 
     Attributes:
         name: what answers call it.
         categories: names that it finds.
         thresholds: category -> score from which on a detection is shown, unless a request asks for another.
-        look: images in, detections of each out, all that the detector reports, best first. Those that the server looks
-            at together have one size and depth. Raises DataError for what the detector can't take.
+        detect: images in, detections of each out, all that the detector reports, best first. Images of one call have
+            one size and depth. Raises DataError for what the detector can't take.
     """
 
     name: str
     categories: tuple[str, ...]
     thresholds: Mapping[str, float]
-    look: Callable[[Sequence[Pixels]], Sequence[Detections]]
+    detect: Callable[[Sequence[Pixels]], Sequence[Detections]]
 
-    def kept(self, found: Detections, threshold: float | None) -> Detections:
+    def apply_thresholds(self, found: Detections, threshold: float | None) -> Detections:
         """Those to show: from one score on, or from each class's own."""
         if threshold is not None:
             return found.above(threshold)
@@ -82,9 +82,9 @@ class Model:
         return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep], found.categories)
 
 
-def of_predictor(predictor: Predictor, name: str, thresholds: Mapping[str, float]) -> Model:
+def model_from_predictor(predictor: Predictor, name: str, thresholds: Mapping[str, float]) -> ServedModel:
     """A detector of this library, thresholds by category; its scores are calibrated where the predictor's are."""
-    return Model(name, predictor.categories, dict(thresholds), predictor.together)
+    return ServedModel(name, predictor.categories, dict(thresholds), predictor.predict_batch)
 
 
 def is_export(folder: Path) -> bool:
@@ -92,7 +92,7 @@ def is_export(folder: Path) -> bool:
     return (folder / FILE_NAME).is_file()
 
 
-def of_export(folder: Path, name: str, threshold: float | None, *, default: float, threads: int) -> Model:
+def model_from_export(folder: Path, name: str, threshold: float | None, *, default: float, threads: int) -> ServedModel:
     """An exported model, which takes images of one size and gives the network's own scores.
 
     Args:
@@ -106,19 +106,19 @@ def of_export(folder: Path, name: str, threshold: float | None, *, default: floa
         DataError: no export, or a model that its runtime refuses.
         ConfigError: the runtime isn't installed.
     """
-    runner = load(folder, threads=threads)
+    runner = load_exported(folder, threads=threads)
     contract, content = read_contract(folder)
     told = content.get("thresholds")
     chosen = told if isinstance(told, dict) else {}
     of = {each: float(chosen.get(each, default)) if threshold is None else threshold for each in runner.categories}
 
     def look(images: Sequence[Pixels]) -> list[Detections]:
-        return [runner(check_depth(each, contract.white)) for each in images]
+        return [runner(check_bit_depth(each, contract.white)) for each in images]
 
-    return Model(name, runner.categories, of, look)
+    return ServedModel(name, runner.categories, of, look)
 
 
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -150,15 +150,15 @@ class Metrics:
         queue = Gauge("detect_waiting_images", "Images that wait for the detector", registry=self._registry)
         queue.set_function(waiting)
 
-    def saw_batch(self, images: int) -> None:
+    def observe_batch(self, images: int) -> None:
         """A batch was looked at."""
         self._batches.observe(images)
 
-    def showed(self, label: str) -> None:
+    def count_detection(self, label: str) -> None:
         """A detection was sent."""
         self._detections.labels(label).inc()
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def count_request(self, path: str, status: int, seconds: float) -> None:
         """A request was answered."""
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
@@ -168,7 +168,7 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class Counted:
+class MetricsMiddleware:
     """An app whose requests are counted; paths that aren't known are counted as one.
 
     Args:
@@ -197,17 +197,17 @@ class Counted:
             await self._app(scope, receive, noting)
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
-            self._metrics.answered(path, status, time.monotonic() - start)
+            self._metrics.count_request(path, status, time.monotonic() - start)
 
 
-_MOST_BYTES = 512 * 2**20  # of images that wait
-_MOST_TOGETHER = 16 * 640 * 640  # pixels of a batch, as in a validation
+_MAX_WAITING_BYTES = 512 * 2**20  # of images that wait
+_MAX_BATCH_PIXELS = 16 * 640 * 640  # pixels of a batch, as in a validation
 
-Look = Callable[[Sequence[Pixels]], Sequence[Detections]]
+DetectFn = Callable[[Sequence[Pixels]], Sequence[Detections]]
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class BatchResult:
     """What became of one image.
 
     Attributes:
@@ -227,15 +227,15 @@ class Looked:
 class _Job:
     pixels: Pixels
     since: float
-    future: Future[Looked]
+    future: Future[BatchResult]
 
 
 class Batcher:
     """Detects in a thread of its own, in the order of asking; nobody waits for a batch to fill up.
 
     Args:
-        look: the detector; called from that thread alone.
-        most: images that may wait.
+        detect: the detector; called from that thread alone.
+        max_waiting: images that may wait.
         batch: images that it looks at together.
         prepare: called in the thread before the first image.
         on_batch: told the size of every batch.
@@ -243,14 +243,14 @@ class Batcher:
 
     def __init__(
         self,
-        look: Look,
+        detect: DetectFn,
         *,
-        most: int,
+        max_waiting: int,
         batch: int,
         prepare: Callable[[], None] = lambda: None,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._look, self._most, self._batch, self._on_batch = look, most, batch, on_batch
+        self._detect, self._max_waiting, self._batch, self._on_batch = detect, max_waiting, batch, on_batch
         self._prepare = prepare
         self._waiting: deque[_Job] = deque()
         self._changed = Condition()
@@ -266,9 +266,9 @@ class Batcher:
     @property
     def ready(self) -> bool:
         """Whether an image would be taken."""
-        return self._thread.is_alive() and not self._closed and self.waiting < self._most
+        return self._thread.is_alive() and not self._closed and self.waiting < self._max_waiting
 
-    def submit(self, pixels: Pixels) -> Future[Looked]:
+    def submit(self, pixels: Pixels) -> Future[BatchResult]:
         """Ask for the detections of an image; a future that is cancelled before its turn is not looked at.
 
         Raises:
@@ -276,10 +276,10 @@ class Batcher:
         """
         with self._changed:
             if self._closed:
-                raise busy("the server is being stopped")
+                raise busy_error("the server is being stopped")
             held = sum(job.pixels.nbytes for job in self._waiting)
-            if len(self._waiting) >= self._most or (self._waiting and held + pixels.nbytes > _MOST_BYTES):
-                raise busy(f"{len(self._waiting)} images are waiting, as many as are taken on")
+            if len(self._waiting) >= self._max_waiting or (self._waiting and held + pixels.nbytes > _MAX_WAITING_BYTES):
+                raise busy_error(f"{len(self._waiting)} images are waiting, as many as are taken on")
             job = _Job(pixels, time.monotonic(), Future())
             self._waiting.append(job)
             self._changed.notify()
@@ -306,7 +306,7 @@ class Batcher:
                 if not self._waiting:
                     return []
                 first = self._waiting[0].pixels
-                most = min(self._batch, max(1, _MOST_TOGETHER // (first.shape[0] * first.shape[1])))
+                most = min(self._batch, max(1, _MAX_BATCH_PIXELS // (first.shape[0] * first.shape[1])))
                 jobs: list[_Job] = []
                 left: deque[_Job] = deque()
                 for job in self._waiting:
@@ -322,7 +322,7 @@ class Batcher:
     def _do(self, jobs: Sequence[_Job]) -> None:
         start = time.monotonic()
         try:
-            results = self._look([job.pixels for job in jobs])
+            results = self._detect([job.pixels for job in jobs])
         except Exception as error:  # whatever it is, it is raised where the result is waited for
             if len(jobs) == 1:
                 jobs[0].future.set_exception(error)
@@ -333,7 +333,7 @@ class Batcher:
         took = time.monotonic() - start
         self._on_batch(len(jobs))
         for job, found in zip(jobs, results):
-            looked = Looked(found, 1e3 * (start - job.since), 1e3 * took, len(jobs))
+            looked = BatchResult(found, 1e3 * (start - job.since), 1e3 * took, len(jobs))
             job.future.set_result(looked)
 
 
@@ -352,15 +352,21 @@ class Service:
         metrics: what is counted.
     """
 
-    def __init__(self, model: Model, limits: Limits, *, prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, model: ServedModel, limits: Limits, *, prepare: Callable[[], None] = lambda: None) -> None:
         self.metrics = Metrics(lambda: self._batcher.waiting)
-        self._model, self._limits, self._intake = model, limits, Intake(limits.queue)
+        self._model, self._limits, self._limiter = model, limits, RequestLimiter(limits.queue)
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")  # memory for one image on its way
         self._batcher = Batcher(
-            model.look, most=limits.queue, batch=limits.batch, prepare=prepare, on_batch=self.metrics.saw_batch
+            model.detect,
+            max_waiting=limits.queue,
+            batch=limits.batch,
+            prepare=prepare,
+            on_batch=self.metrics.observe_batch,
         )
 
-    async def detect(self, request: Request, *, threshold: float | None, shape: str | None, dtype: str) -> Answer:
+    async def detect(
+        self, request: Request, *, threshold: float | None, shape: str | None, dtype: str
+    ) -> DetectResponse:
         """Detections of what a request sends.
 
         Args:
@@ -372,42 +378,40 @@ class Service:
             Refusal: too much, too late, or not to be read.
             DataError: an image or array that can't be used.
         """
-        with self._intake.place():
+        with self._limiter.slot():
             upload = await read_upload(request, self._limits, shape=shape, dtype=dtype)
-            work = self._look(upload)
-            pixels, decode_ms, looked = await _answered(request, work, self._limits.timeout_s)
-        shown = self._model.kept(looked.found, threshold)
+            work = self._detect(upload)
+            pixels, decode_ms, looked = await _run_with_timeout(request, work, self._limits.timeout_s)
+        shown = self._model.apply_thresholds(looked.found, threshold)
         for each in shown:
-            self.metrics.showed(each.label)
+            self.metrics.count_detection(each.label)
         own = self._model.thresholds
-        return Answer(
+        return DetectResponse(
             model=self._model.name,
-            image=_described(pixels),
+            image=_image_info(pixels),
             thresholds=dict(own) if threshold is None else dict.fromkeys(own, threshold),
-            detections=_listed(shown),
+            detections=_detection_responses(shown),
             batch=looked.batch,
-            ms=Milliseconds(
-                decode=round(decode_ms, 2), wait=round(looked.waited_ms, 2), detect=round(looked.detect_ms, 2)
-            ),
+            ms=Timings(decode=round(decode_ms, 2), wait=round(looked.waited_ms, 2), detect=round(looked.detect_ms, 2)),
         )
 
     async def preview(self, request: Request, *, shape: str | None, dtype: str) -> bytes:
         """What a request sends, as a PNG for the eye; otherwise as ``detect``."""
-        with self._intake.place():
+        with self._limiter.slot():
             upload = await read_upload(request, self._limits, shape=shape, dtype=dtype)
-            return await _answered(request, self._decoded(upload, as_png), self._limits.timeout_s)
+            return await _run_with_timeout(request, self._decoded(upload, as_png), self._limits.timeout_s)
 
-    def told(self) -> ModelAnswer:
+    def model_info(self) -> ModelResponse:
         """What is served, and within which limits."""
         model, limits = self._model, self._limits
         colours = class_colours(model.categories)
-        return ModelAnswer(
+        return ModelResponse(
             model=model.name,
             version=__version__,
             categories=list(model.categories),
             thresholds=dict(model.thresholds),
             colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in colours.items()},
-            limits=LimitsAnswer(
+            limits=LimitsResponse(
                 max_bytes=limits.max_bytes,
                 max_pixels=limits.max_pixels,
                 timeout_s=limits.timeout_s,
@@ -418,7 +422,7 @@ class Service:
 
     def health(self) -> Health:
         """Whether an image would be taken on."""
-        ready = self._batcher.ready and self._intake.now < self._intake.most
+        ready = self._batcher.ready and self._limiter.active < self._limiter.max_requests
         return Health(live=True, ready=ready, waiting=self._batcher.waiting)
 
     def close(self) -> None:
@@ -430,25 +434,27 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoder, lambda: then(decode(upload, self._limits.max_pixels)))
 
-    async def _look(self, upload: Upload) -> tuple[Pixels, float, Looked]:
+    async def _detect(self, upload: Upload) -> tuple[Pixels, float, BatchResult]:
         start = monotonic()
         pixels = await self._decoded(upload, lambda each: each)
         decode_ms = 1e3 * (monotonic() - start)
         return pixels, decode_ms, await asyncio.wrap_future(self._batcher.submit(pixels))
 
 
-async def _answered(request: Request, work: Coroutine[Any, Any, _Result], timeout_s: float) -> _Result:
+async def _run_with_timeout(request: Request, work: Coroutine[Any, Any, _Result], timeout_s: float) -> _Result:
     """What the work gives, given up when its time is over or nobody waits for it any more."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(request))
     try:
         done, _ = await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if task in done:
             return task.result()
         if gone in done:
-            raise Refusal(400, "the client has gone", fix="ask again")
-        raise Refusal(504, f"the answer took more than {timeout_s:g} s", fix="send less at once, or smaller images")
+            raise RequestError(400, "the client has gone", fix="ask again")
+        raise RequestError(
+            504, f"the answer took more than {timeout_s:g} s", fix="send less at once, or smaller images"
+        )
     except OutOfMemoryError as error:
-        raise busy(error.found) from None
+        raise busy_error(error.found) from None
     finally:
         for each in (task, gone):
             each.cancel()
@@ -456,23 +462,24 @@ async def _answered(request: Request, work: Coroutine[Any, Any, _Result], timeou
             await task
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _described(pixels: Pixels) -> ImageRead:
+def _image_info(pixels: Pixels) -> ImageInfo:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
-    return ImageRead(width=width, height=height, channels=channels, bits=8 * pixels.dtype.itemsize)
+    return ImageInfo(width=width, height=height, channels=channels, bits=8 * pixels.dtype.itemsize)
 
 
-def _listed(found: Detections) -> list[DetectionAnswer]:
+def _detection_responses(found: Detections) -> list[DetectionResponse]:
     return [
-        DetectionAnswer(label=each.label, score=round(each.score, 6), box_xyxy=_rounded(each.xyxy)) for each in found
+        DetectionResponse(label=each.label, score=round(each.score, 6), box_xyxy=_round_box(each.xyxy))
+        for each in found
     ]
 
 
-def _rounded(xyxy: Xyxy) -> Xyxy:
+def _round_box(xyxy: Xyxy) -> Xyxy:
     x1, y1, x2, y2 = (round(value, 3) for value in xyxy)
     return x1, y1, x2, y2

@@ -31,7 +31,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "recurrent_conv": RecurrentConv,
     "torchvision": Torchvision,
 }
-_NOT_FOR_THE_NETWORK = {"name", "size", "weights"}
+_NON_MODEL_KEYS = {"name", "size", "weights"}
 
 
 def build_backbone(config: BackboneConfig, in_channels: int, *, single_stride: int | None = None) -> Backbone:
@@ -45,7 +45,7 @@ def build_backbone(config: BackboneConfig, in_channels: int, *, single_stride: i
     Raises:
         ConfigError: torchvision has no such network, or there is no map at this stride.
     """
-    backbone = BACKBONES[config.name](in_channels, **config.model_dump(exclude=_NOT_FOR_THE_NETWORK))
+    backbone = BACKBONES[config.name](in_channels, **config.model_dump(exclude=_NON_MODEL_KEYS))
     if single_stride is not None:
         backbone.keep_only(single_stride)
     return backbone

@@ -87,12 +87,12 @@ def widths_without_recurrence(widths: Sequence[int], stem: int, steps: int) -> t
     Args:
         widths, stem, steps: of the recurrent network.
     """
-    wanted = _parameters(widths, stem, steps)
+    wanted = _count_parameters(widths, stem, steps)
     candidates = (tuple(round(width * (1 + i / 1000)) for width in widths) for i in range(2000))
-    return min(candidates, key=lambda wider: abs(_parameters(wider, stem, 0) - wanted))
+    return min(candidates, key=lambda wider: abs(_count_parameters(wider, stem, 0) - wanted))
 
 
-def _parameters(widths: Sequence[int], stem: int, steps: int) -> int:
+def _count_parameters(widths: Sequence[int], stem: int, steps: int) -> int:
     """Of the stages: two 3x3 convolutions, or one without recurrence, and scale and shift of each normalisation."""
     return sum(
         9 * below * width + 2 * width * (steps + 1) + (9 * width * width if steps else 0)

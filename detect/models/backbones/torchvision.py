@@ -17,11 +17,11 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from ...errors import CheckpointError, ConfigError
-from ..saved import load_plain
+from ..saved import load_tensors
 from .base import Backbone
 
 _ARCH_KEY, _WEIGHTS_KEY = "model.backbone.arch", "model.backbone.weights"
-_INSTEAD = "take another one, such as resnet18, mobilenet_v3_large or convnext_tiny"
+_ARCH_HINT = "take another one, such as resnet18, mobilenet_v3_large or convnext_tiny"
 _STRIDES = (4, 8, 16, 32)
 
 
@@ -43,9 +43,9 @@ class Torchvision(Backbone):
     def __init__(self, in_channels: int, arch: str) -> None:
         super().__init__()
         self.in_channels, self.arch = in_channels, arch
-        self.anatomy = dissect(arch)
-        self.strides = [stage.stride for stage in self.anatomy.stages]
-        self.out_channels = [stage.channels for stage in self.anatomy.stages]
+        self.feature_info = find_feature_stages(arch)
+        self.strides = [stage.stride for stage in self.feature_info.stages]
+        self.out_channels = [stage.channels for stage in self.feature_info.stages]
         self._extract()
 
     @property
@@ -54,7 +54,7 @@ class Torchvision(Backbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
-        side = 1 if self.anatomy.rounds_up else max(self.strides)
+        side = 1 if self.feature_info.rounds_up else max(self.strides)
         maps = self.body(F.pad(images, (0, -width % side, 0, -height % side)))
         return [maps[str(stride)][..., : -(-height // stride), : -(-width // stride)] for stride in self.strides]
 
@@ -69,7 +69,7 @@ class Torchvision(Backbone):
             CheckpointError: the file can't be read, or holds another network's weights.
             ConfigError: nothing could be fetched.
         """
-        given = _fetched(self.arch) if source == "hub" else _read(Path(source))
+        given = _download_weights(self.arch) if source == "hub" else _read_state_dict(Path(source))
         first = f"{self._first_conv}.weight"
         if self.in_channels == 1 and first in given:
             given[first] = given[first].sum(dim=1, keepdim=True)
@@ -83,7 +83,7 @@ class Torchvision(Backbone):
         self.body.load_state_dict({name: given.get(name, value) for name, value in wanted.items()})
 
     def _extract(self) -> None:
-        kept = {stage.node: str(stage.stride) for stage in self.anatomy.stages if stage.stride in self.strides}
+        kept = {stage.node: str(stage.stride) for stage in self.feature_info.stages if stage.stride in self.strides}
         self.body = create_feature_extractor(_random_network(self.arch), kept, suppress_diff_warning=True)
         self._first_conv, conv = next(
             (name, part) for name, part in self.body.named_modules() if isinstance(part, nn.Conv2d)
@@ -104,7 +104,7 @@ class FeatureStage(NamedTuple):
     channels: int
 
 
-class Anatomy(NamedTuple):
+class FeatureInfo(NamedTuple):
     """What a detector has to know of a classification network."""
 
     stages: tuple[FeatureStage, ...]
@@ -112,7 +112,7 @@ class Anatomy(NamedTuple):
 
 
 @lru_cache
-def dissect(arch: str) -> Anatomy:
+def find_feature_stages(arch: str) -> FeatureInfo:
     """Find a network's stages by running its graph, without weights, on images of two sizes.
 
     The map of a stride is the last one of its size that all further computation flows through: a stage's output, and
@@ -130,9 +130,9 @@ def dissect(arch: str) -> Anatomy:
             maps = extractor(torch.zeros(2, 3, 256, 320, device="meta"))
     except (AssertionError, RuntimeError, TypeError, ValueError):
         found = f"'{arch}' works on images of one size only, or has no graph of a fixed form"
-        raise ConfigError(found, where=_ARCH_KEY, fix=_INSTEAD) from None
+        raise ConfigError(found, where=_ARCH_KEY, fix=_ARCH_HINT) from None
     stages = {}
-    for name in _bottlenecks(extractor.graph):
+    for name in _dominator_nodes(extractor.graph):
         shape = tuple(maps[name].shape) if isinstance(maps[name], Tensor) else ()
         for stride in _STRIDES:
             if shape[2:] == (256 // stride, 320 // stride):
@@ -140,15 +140,15 @@ def dissect(arch: str) -> Anatomy:
     if tuple(stages) != _STRIDES:
         missing = ", ".join(f"1/{stride}" for stride in _STRIDES if stride not in stages)
         raise ConfigError(
-            f"'{arch}' has no feature map of {missing} of the image's size", where=_ARCH_KEY, fix=_INSTEAD
+            f"'{arch}' has no feature map of {missing} of the image's size", where=_ARCH_KEY, fix=_ARCH_HINT
         )
     # one pixel more and one less than a multiple of 32 are where rounding up and down differ most
     odd = extractor(torch.zeros(2, 3, 257, 287, device="meta"))
     sides = [tuple(odd[stage.node].shape[2:]) for stage in stages.values()]
-    return Anatomy(tuple(stages.values()), sides == [(-(-257 // s), -(-287 // s)) for s in stages])
+    return FeatureInfo(tuple(stages.values()), sides == [(-(-257 // s), -(-287 // s)) for s in stages])
 
 
-def _bottlenecks(graph: fx.Graph) -> list[str]:
+def _dominator_nodes(graph: fx.Graph) -> list[str]:
     """Names of the nodes that every path from the input to the output goes through, in order."""
     order = {node: i for i, node in enumerate(graph.nodes)}
     output = next(node for node in graph.nodes if node.op == "output")
@@ -176,7 +176,7 @@ def _random_network(arch: str) -> nn.Module:
     return network
 
 
-def _fetched(arch: str) -> dict[str, Tensor]:
+def _download_weights(arch: str) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = torchvision.models.get_model(arch, weights="DEFAULT", progress=False).state_dict()
     except (OSError, RuntimeError) as error:
@@ -186,10 +186,10 @@ def _fetched(arch: str) -> dict[str, Tensor]:
     return state
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
     fix = "give a file written by torch.save(network.state_dict(), path)"
     try:
-        state = load_plain(path, foreign=True)
+        state = load_tensors(path, third_party=True)
     except OSError as error:
         found = f"can't read the weights ({error.strerror})"
         raise CheckpointError(found, where=path, fix=f"check {_WEIGHTS_KEY}") from None
