@@ -20,7 +20,7 @@ from fuzz_mutations import Mutation, damaged_bytes, damaged_checkpoint, damaged_
 from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
-from detect.datasets.audit import TOLERANCE
+from detect.datasets.reading import TOLERANCE
 from detect.errors import DetectError
 from detect.images import read_image, read_size
 from detect.structures import Image

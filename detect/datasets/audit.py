@@ -15,11 +15,10 @@ from ..structures import Box, Finding, Image, Xyxy
 from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
 from .missing_labels import MissingLabel
 from .part_shift import Shift, fisher_exact_p, sign_test_p
+from .reading import TOLERANCE
 
 if TYPE_CHECKING:
     from rich.console import Group
-
-TOLERANCE = 0.1  # pixels that a box may stick out: the rounding of formats that store fractions
 
 
 def check_boxes(image: Image, label_file: Path, known: Collection[str] | None) -> list[tuple[int, Finding]]:

@@ -30,6 +30,7 @@ from .reading import (
     clipped,
     enclosing,
     enclosing_rotated,
+    first_few,
     score_of,
     sentence,
     size_mismatch,
@@ -136,7 +137,7 @@ def _files_left_out(folders: Sequence[Path], label_files: Sequence[Path]) -> Ite
                 message = "the JSON is empty or cut short; write it anew, or remove it"
                 yield Finding("unreadable label file", "error", path, message)
     if farther:
-        some = ", ".join(map(str, farther[:3])) + (", ..." if len(farther) > 3 else "")
+        some = first_few(farther)
         number = "1 more COCO file" if len(farther) == 1 else f"{len(farther):,} more COCO files"
         message = f"{number} farther down, not read: {some}; name each to read it, too"
         yield Finding("label file left out", "warning", farther[0], message, farther[1:])

@@ -20,7 +20,7 @@ from .audit import AuditReport, LeftOut, PartCounts
 from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
 from .formats import FORMATS, WRITERS, recognise_all
 from .paths import remember, stem, unique_names
-from .reading import DEFAULTS, IN_NO_PART, Entry, Reading, ReadOptions, clip_to_image, upright
+from .reading import DEFAULTS, IN_NO_PART, Entry, Reading, ReadOptions, clip_to_image, first_few, upright
 from .split import (
     Fractions,
     Ranges,
@@ -81,7 +81,7 @@ def _copied_images(parts: Mapping[str, Dataset], target: str, out: Path, images:
         paths = [image.path for dataset in group for image in dataset.images]
         renamed += [(path, name) for path, name in zip(paths, unique_names(paths)) if path.name != name]
     if renamed:
-        told = ", ".join(f"{path} is {name}" for path, name in renamed[:3]) + (", ..." if len(renamed) > 3 else "")
+        told = first_few(f"{path} is {name}" for path, name in renamed)
         message = f"{len(renamed):,} copies got a longer name, since another image has theirs: {told}"
         findings.append(Finding("images renamed", "note", out, message, [path for path, _ in renamed]))
     return findings
@@ -688,7 +688,7 @@ def _divide(
 def _unplaced(paths: Sequence[Path]) -> list[Finding]:
     if not paths:
         return []
-    some = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    some = first_few(path.name for path in paths)
     message = f"{len(paths):,} images have a number that the split gives to no part: {some}; widen a range to use them"
     return [Finding(IN_NO_PART, "warning", paths[0], message, paths[1:])]
 

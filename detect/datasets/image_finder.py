@@ -15,7 +15,7 @@ from ..images import SUFFIXES
 from ..structures import Finding
 from . import paths as roots
 from .paths import walk, without_derived
-from .reading import IN_NO_PART
+from .reading import IN_NO_PART, first_few
 
 # What Label Studio puts before the name of a file that was uploaded to it.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
@@ -189,7 +189,7 @@ def not_named(images: Sequence[Path], folders: Sequence[Path]) -> list[Finding]:
     found, _ = without_derived([path for path in found if not path.name.startswith(".")], folders)
     if not found:
         return []
-    some = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
+    some = first_few(path.name for path in found)
     number = "1 image is" if len(found) == 1 else f"{len(found):,} images are"
     message = f"{number} named by no label file, though others in the same folder are, and left out: {some}"
     return [Finding(IN_NO_PART, "warning", found[0], message, found[1:])]

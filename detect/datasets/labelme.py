@@ -27,7 +27,6 @@ from .reading import (
     clip_rounded,
     enclosing,
     part_of,
-    replace_xyxy,
     score_of,
     sentence,
     size_mismatch,
@@ -227,7 +226,7 @@ def _boxes(
             continue
         if form:
             converted.shapes[form] += 1
-            box = replace_xyxy(box, clip_rounded(box.xyxy, form, image.width, image.height))
+            box = replace(box, xyxy=clip_rounded(box.xyxy, form, image.width, image.height))
         boxes.append(box)
     return tuple(boxes)
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
@@ -19,7 +19,7 @@ from defusedxml.ElementTree import XMLParser
 from ..errors import DataError
 from ..fileio import decode, encoding_of, read_bytes
 from ..images import read_orientation, read_size
-from ..structures import Box, Dataset, Finding, Image, Xyxy
+from ..structures import Dataset, Finding, Image, Xyxy
 
 _ROUNDED = ("circle", "cuboid", "ellipse", "rotated box")
 _SWAPS = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -207,18 +207,13 @@ def clip_to_image(image: Image, *, any_distance: bool = False) -> tuple[Image, i
         by_x, by_y = max(-x1, x2 - width), max(-y1, y2 - height)
         near = by_x <= max(1.0, 0.01 * width) and by_y <= max(1.0, 0.01 * height)
         cut = clipped(box.xyxy, width, height)
-        if max(by_x, by_y) > ROUNDING and (near or any_distance) and cut[0] < cut[2] and cut[1] < cut[3]:
-            box, number = replace_xyxy(box, cut), number + 1
+        if max(by_x, by_y) > TOLERANCE and (near or any_distance) and cut[0] < cut[2] and cut[1] < cut[3]:
+            box, number = replace(box, xyxy=cut), number + 1
         boxes.append(box)
     return (Image(image.path, width, height, tuple(boxes), image.frame), number) if number else (image, 0)
 
 
-ROUNDING = 0.1  # pixels
-
-
-def replace_xyxy(box: Box, xyxy: Xyxy) -> Box:
-    """The same object with other corners."""
-    return Box(box.label, xyxy, box.difficult, box.crowd, box.score)
+TOLERANCE = 0.1  # pixels that a box may stick out: the rounding of formats that store fractions
 
 
 def clean_name(text: str) -> str:
@@ -300,7 +295,7 @@ def upright(image: Image) -> Image:
             x1, x2 = width - x2, width - x1
         if orientation in (3, 4, 6, 7):
             y1, y2 = height - y2, height - y1
-        boxes.append(replace_xyxy(box, (y1, x1, y2, x2) if orientation in _SWAPS else (x1, y1, x2, y2)))
+        boxes.append(replace(box, xyxy=(y1, x1, y2, x2) if orientation in _SWAPS else (x1, y1, x2, y2)))
     size = (height, width) if orientation in _SWAPS else (width, height)
     return Image(image.path, *size, tuple(boxes), image.frame)
 
@@ -326,11 +321,17 @@ def size_mismatch(label_file: Path, image: Image, told: tuple[float, float]) -> 
     return Finding("size mismatch", "warning", label_file, message, (image.path,))
 
 
+def first_few(names: Iterable[object], most: int = 3) -> str:
+    """The first names of a list, "..." for the others."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+
+
 def in_no_part(paths: Sequence[Path], named_by: str) -> list[Finding]:
     """A warning about images that none of the parts of a source has."""
     if not paths:
         return []
-    some = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    some = first_few(path.name for path in paths)
     number = "1 image is" if len(paths) == 1 else f"{len(paths):,} images are"
     message = f"{number} in no part that {named_by} names and left out: {some}"
     return [Finding(IN_NO_PART, "warning", paths[0], message, paths[1:])]

@@ -35,7 +35,6 @@ from .reading import (
     parse,
     part_of,
     read_label_text,
-    replace_xyxy,
     score_of,
     sentence,
     size_mismatch,
@@ -152,9 +151,9 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     entries = []
     for image, label_file, annotation in read_files:
         boxes = tuple(
-            replace_xyxy(
+            replace(
                 box,
-                clip_rounded(box.xyxy, shape, image.width, image.height)
+                xyxy=clip_rounded(box.xyxy, shape, image.width, image.height)
                 if (shape := annotation.shapes.get(i))
                 else origin.xyxy(box.xyxy),
             )

@@ -41,6 +41,7 @@ from .reading import (
     clean_name,
     clip_rounded,
     enclosing,
+    first_few,
     in_no_part,
     number,
     part_of,
@@ -206,7 +207,7 @@ def _nameless(folders: Sequence[Path]) -> DataError:
     """The refusal of folders without one file of class names for all below each."""
     inner = [file for folder in folders for file in _names_files_below(folder)]
     if len(inner) > 1:
-        some = ", ".join(map(str, inner[:3])) + (", ..." if len(inner) > 3 else "")
+        some = first_few(inner)
         fix = "name the folder of each of them instead, so that each is read with its own"
         return DataError(f"{len(inner)} folders in it have class names ({some})", where=folders[0], fix=fix)
     fix = "write data.yaml with a list `names:`, or classes.txt with a class per line, or give --classes"
@@ -541,7 +542,7 @@ def _parts(
             found = _images_of(place, part, about, find, known, findings) if place is not None else []
             twice += [path for path in found if parts.setdefault(path, part) != part]
     if twice:
-        some = ", ".join(path.name for path in twice[:3]) + (", ..." if len(twice) > 3 else "")
+        some = first_few(path.name for path in twice)
         number = "1 image is" if len(twice) == 1 else f"{len(twice):,} images are"
         message = f"{number} named by two parts and counted in the first: {some}"
         findings.append(Finding("image in two parts", "warning", about.file, message, twice))
@@ -586,7 +587,7 @@ def _images_of(
         else:
             found.append(path)
     if missing:
-        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        some = first_few(missing)
         message = f"{len(missing):,} of its {len(lines):,} images are not there: {some}; add them or remove their lines"
         findings.append(Finding("missing image", "error", place, message))
     return found
