@@ -10,6 +10,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 
 from detect.config.schema import Config
 from detect.engine.trainer import train
@@ -52,3 +53,11 @@ def _one(
         told.put((rank, work(*arguments)))
     except BaseException as error:  # whatever it is, the test shows it
         told.put((rank, error))
+
+
+def in_team(work: Any, *arguments: Any) -> Any:
+    dist.init_process_group("gloo")
+    try:
+        return work(dist.get_rank(), *arguments)
+    finally:
+        dist.destroy_process_group()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from tiny import TINY_MODEL
+from tiny import CATEGORIES, TINY_MODEL
 from torchvision.models.detection import FasterRCNN
 
 from detect.config.schema import ModelConfig
-from detect.models.anchors import default_anchors
+from detect.inference.predictor import Predictor
+from detect.models.anchors import default_anchors, fit_anchors
+from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
 from detect.models.faster_rcnn import build_detector, proposal_strides
 
 
@@ -41,3 +45,20 @@ def train_one_step(detector: FasterRCNN) -> None:
     without = [name for name, p in detector.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
     torch.optim.SGD(detector.parameters(), lr=1e-3).step()
+
+
+def untrained(folder: Path, *, channels: int = 1, categories: tuple[str, ...] = CATEGORIES) -> Predictor:
+    """A detector with random weights that reports something everywhere."""
+    torch.manual_seed(0)
+    roi = {**TINY_MODEL["roi"], "score_threshold": 0.0}
+    shapes = fit_anchors(np.random.default_rng(0).uniform(8, 40, (100, 2)), 4, 2)
+    detector = DetectorSpec(
+        ModelConfig.model_validate({**TINY_MODEL, "roi": roi}),
+        categories,
+        channels,
+        (0.5,) * channels,
+        (0.2,) * channels,
+        shapes,
+    )
+    save_checkpoint(folder / "random.pt", Checkpoint(detector, detector.build().state_dict(), epoch=0))
+    return Predictor.load(folder / "random.pt", device="cpu")

@@ -1,0 +1,154 @@
+"""How the processes of a group find each other, and what is told when they don't, or when one is lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from datetime import timedelta
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from team import free_port, in_team, needs_fork, together
+from tiny import write_tiny
+
+from detect.config.schema import DataConfig
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.engine.data import read_data
+from detect.errors import DistributedError
+from detect.models import distributed
+from detect.models.distributed import World, process_group, was_restarted
+
+CPU = torch.device("cpu")
+
+
+def names(store: Any, size: int) -> list[str]:
+    """The name that each process finds, the leader last to come."""
+    found: dict[int, str] = {}
+
+    def meet(rank: int) -> None:
+        found[rank] = distributed._unique_group_name(store, rank, size)
+
+    world = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in reversed(range(size))]
+    for process in world:
+        process.start()
+        process.join(timeout=0.1)
+    for process in world:
+        process.join(timeout=20)
+    return [found[rank] for rank in range(size)]
+
+
+def test_a_team_is_not_misled_by_what_the_one_before_it_left_in_the_store() -> None:
+    store = dist.HashStore()
+    teams = [names(store, 3), names(store, 3), names(store, 2), names(store, 4)]
+    assert [len(set(world)) for world in teams] == [1] * 4
+    assert len({world[0] for world in teams}) == 4
+
+
+def test_processes_that_do_not_meet_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_TIMEOUT", timedelta(seconds=1))
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with (
+        pytest.raises(DistributedError, match=r"2 processes are to train together and don't find each other \(.+\)"),
+        process_group(CPU),
+    ):
+        pass
+    monkeypatch.delenv("RANK")
+    with pytest.raises(DistributedError, match="RANK expected") as caught, process_group(CPU):
+        pass
+    assert "\n" not in str(caught.value)
+    assert not dist.is_initialized()
+
+
+def lose(words: str) -> str:
+    try:
+        with process_group(CPU):
+            raise RuntimeError(words)
+    except DistributedError as error:
+        return str(error)
+    except RuntimeError as error:
+        return f"as it was: {error}"
+    return ""
+
+
+@needs_fork
+def test_a_lost_process_is_told_and_a_mistake_of_ours_is_not_hidden() -> None:
+    gloo = "[/src/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711. This is typical\nand more"
+    for told in together(2, lose, gloo):
+        assert told.startswith("another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)")
+        assert told.endswith("torchrun --max-restarts does by itself")
+    assert together(2, lose, "shapes differ") == ["as it was: shapes differ"] * 2
+
+
+def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -> None:
+    """Two processes of which one is killed while the other waits for it."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        with process_group(CPU) as world:
+            world.all_gather("both are there")
+            if rank == dead:
+                os.kill(os.getpid(), signal.SIGKILL)
+            world.all_gather("one is not")
+    except BaseException as error:  # whatever it is, the test shows it
+        said.put(f"{type(error).__name__}: {error}")
+    else:
+        said.put("nothing was noticed")
+
+
+@needs_fork
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_process_that_is_really_killed_is_known_by_torchs_words(dead: int) -> None:
+    """Fails when torch words the loss in another way: then ``joined`` has to learn it. The first keeps the store."""
+    context = multiprocessing.get_context("fork")
+    said, port = context.SimpleQueue(), free_port()
+    world = [context.Process(target=_hear_of_the_dead, args=(rank, dead, port, said)) for rank in range(2)]
+    for process in world:
+        process.start()
+    for process in world:
+        process.join(timeout=60)
+    assert world[dead].exitcode == -signal.SIGKILL
+    assert world[1 - dead].exitcode == 0
+    assert not said.empty()
+    assert said.get().startswith("DistributedError: another process of this training was lost (")
+
+
+def test_only_torchrun_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+    assert not was_restarted()
+    for count, restarted in (("0", False), ("2", True)):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+        assert was_restarted() is restarted
+
+
+def _read(rank: int, data: DataConfig) -> list[str]:
+    read, pixels = [], DetectionDataset._read
+
+    def watched(self: DetectionDataset, index: int) -> Any:
+        read.append(self.path(index).name)
+        return pixels(self, index)
+
+    DetectionDataset._read = watched  # type: ignore[method-assign]  # in a forked process
+    read_data(data, world=World(rank, 2), say=lambda _: None)
+    return read
+
+
+@needs_fork
+@pytest.mark.parametrize("cache", [False, True])
+def test_images_that_are_not_kept_are_read_by_one_process_each(tmp_path: Path, cache: bool) -> None:
+    train, val = write_tiny(tmp_path, "train", images=7, seed=0), write_tiny(tmp_path, "val", images=3, seed=1)
+    first, second = (
+        {name for name in share if name != "train_00.bmp"}  # looked at for its depth
+        for share in together(2, in_team, _read, DataConfig(train=train, val=val, cache=cache))
+    )
+    of_train = {path.name for path in (each.path for each in read_dataset(train, role="data.train").images)}
+    assert (first | second) >= of_train - {"train_00.bmp"}
+    assert {"val_00.bmp", "val_01.bmp", "val_02.bmp"} <= first | second
+    common = {name for name in first & second if name.startswith("train")}
+    assert common == (of_train - {"train_00.bmp"} if cache else set())

@@ -1,0 +1,121 @@
+"""No two trainings write into one folder: the lock names who holds it, and vanishes with its process."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import tiny_config, write_tiny
+
+from detect.engine import run_folder as lock
+from detect.engine.run_folder import RunLock
+from detect.engine.trainer import train
+from detect.errors import ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Takes the lock, has a child as a training has its loader processes, and waits to be killed.
+_HOLDER = """
+import os, pathlib, sys, time
+from detect.engine.run_folder import RunLock
+lock = RunLock(pathlib.Path(sys.argv[1]))  # lost with its last reference, as files are
+lock.acquire()
+child = os.fork() if hasattr(os, "fork") else None
+if child != 0:
+    print(child, flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills and forks the POSIX way")
+def test_a_killed_process_leaves_no_lock_and_its_children_keep_none(tmp_path: Path) -> None:
+    data, run = write_tiny(tmp_path, "train", images=4, seed=0), tmp_path / "run"
+    run.mkdir()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(run)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        config = tiny_config(data.parent, run, data={"val": None}, train={"epochs": 1})
+        for resume in (False, True):
+            with pytest.raises(ConfigError) as caught:
+                train(config, resume=resume)
+            found = rf"run: another training writes there \(process {holder.pid} on \S+, since 20\S+\); wait for it"
+            assert caught.match(found)
+        assert [path.name for path in run.iterdir()] == [".lock"]
+        holder.kill()
+        holder.wait()
+        assert train(config, resume=True) == run  # at once, though the child lives
+    finally:
+        os.kill(child, 9)
+        holder.kill()
+        holder.communicate()
+    assert not (run / ".lock").exists()
+
+
+def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    with RunLock(tmp_path) as first:
+        assert first.acquire()
+        assert first.acquire()  # its own
+        told = json.loads((tmp_path / ".lock").read_text())
+        assert told["process"] == os.getpid()
+        assert set(told) == {"process", "host", "since"}
+        with pytest.raises(ConfigError, match=rf"another training writes there \(process {os.getpid()}\)"):
+            RunLock(tmp_path).acquire()
+    assert not (tmp_path / ".lock").exists()
+    with RunLock(tmp_path) as second:
+        assert second.acquire()
+
+
+def test_a_file_that_was_left_behind_is_of_no_consequence(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text('{"process": 1, "host": "elsewhere", "since": "long ago", "and": "more"}')
+    with RunLock(tmp_path) as found:
+        assert found.acquire()
+        assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="looks behind POSIX locks")
+def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder may remove it between the opening and the locking, and another make it anew."""
+    locking, calls = lock._lock, []
+
+    def slow(file: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            (tmp_path / ".lock").unlink()
+        locking(file)
+
+    monkeypatch.setattr(lock, "_lock", slow)
+    with RunLock(tmp_path) as found:
+        assert found.acquire()
+        assert len(calls) == 2
+        assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(file: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock", none)
+    write_tiny(tmp_path, "train", images=4, seed=0)
+    for resume in (False, True):  # a new folder, then one that is there
+        train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, train={"epochs": 1}), resume=resume)
+        assert "run: this file system has no locks; make sure that no other training" in capsys.readouterr().out
+
+
+def test_a_training_that_fails_gives_its_folder_back(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(DataError, match="names no file"):
+        train(tiny_config(tmp_path, tmp_path / "run"))
+    assert list((tmp_path / "run").iterdir()) == []
+    with RunLock(tmp_path / "run") as again:
+        assert again.acquire()
