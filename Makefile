@@ -6,11 +6,12 @@ DETECT := $(PY) -m detect
 INSTALLED := $(VENV)/.installed
 export MPLBACKEND := Agg
 
-.PHONY: help install demo test lint format constraints clean
+.PHONY: help install demo test test-all lint format constraints clean
 
 help:
 	@echo "make demo         sample data, a detector trained on it, its report and a drawn picture; a few minutes"
-	@echo "make test         all tests"
+	@echo "make test         the tests, without those marked slow; some minutes"
+	@echo "make test-all     all tests"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff format the code"
 	@echo "make constraints  renew the pinned versions"
@@ -39,8 +40,12 @@ demo: $(INSTALLED)
 	$(DETECT) infer data/demo/steel/IMAGES/inclusion_41.bmp --draw --weights runs/demo --out runs/demo/detections
 	@$(PY) tools/demo_summary.py runs/demo
 
+# One thread per test process, one process per core.
 test: $(INSTALLED)
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 -m "not slow"
+
+test-all: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

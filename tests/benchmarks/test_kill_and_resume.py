@@ -12,6 +12,8 @@ import pytest
 
 TOOL = Path(__file__).resolve().parents[2] / "benchmarks" / "kill_and_resume.py"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(os.name != "posix", reason="kills the POSIX way")
 def test_killed_runs_end_as_one_that_never_was() -> None:

@@ -27,6 +27,8 @@ from detect.models.distributed import World
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
     alone = EpochBatchSampler(22, 8, seed=5)

@@ -18,6 +18,8 @@ from detect.models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 # As ``detect`` on its command line, but that the second process dies in its tenth step, the second of epoch 3.
 _DYING = """
 import faulthandler, os, signal, sys
