@@ -260,84 +260,6 @@ _TRAIN = Verb(
 )
 
 
-def _distances(text: str) -> list[int]:
-    try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers such as 1,2,4") from None
-
-
-def _add_strips_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or of a system of 'bench train'"
-    )
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="COCO JSON of strips to judge on")
-    parser.add_argument(
-        "--every",
-        type=_distances,
-        default=[1, 2, 3, 4],
-        metavar="K,K",
-        help="each how many frames a key frame is seen by the full network (default: 1,2,3,4)",
-    )
-    parser.add_argument(
-        "--motion",
-        choices=["recorded", "read"],
-        default="recorded",
-        help="how far the surface moves: as the frames' recorded places say, or read from the frames "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench_strips"), metavar="DIR", help="for tables (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=2, metavar="N", help="that speed is measured with (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="to detect and measure on (default: cpu)")
-
-
-def _run_strips(args: argparse.Namespace) -> int:
-    for option, least in (("threads", args.threads), ("every", min(args.every))):
-        if least < 1:
-            raise UsageError(f"--{option} is {least}", fix="give 1 or more")
-    from ..benchmark.strips import judge_strips, to_markdown
-    from ..fileio import write_json, write_text
-
-    results = judge_strips(
-        args.runs,
-        args.data,
-        every=args.every,
-        read_motion=args.motion == "read",
-        threads=args.threads,
-        device=args.device,
-        say=_say,
-    )
-    tables = to_markdown(results)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_json(args.out / "strips.json", results, indent=1)
-    write_text(args.out / "strips.md", tables)
-    print(f"\n{tables}")
-    for name in ("strips.md", "strips.json"):
-        print(f"wrote {display_path(args.out / name)}")
-    return 0
-
-
-_STRIPS = Verb(
-    summary="Judge trained systems on moving strips: bad frames, speed, predicted frames, each against its controls.",
-    details=(
-        "Each system sees the frames of each strip in the order of time. The first is what the others are compared\n"
-        "with. A folder of 'bench train' with seed0, seed1, ... in it is one system, its scores the means over seeds.\n"
-        "Writes strips.md and strips.json."
-    ),
-    examples=[
-        "bench strips runs/strips_control runs/strips_still runs/strips --data data/strips/val.json",
-        "bench strips runs/compared/strips_control runs/compared/strips --data data/strips/val.json --every 1,2,4",
-        "bench strips runs/strips_control runs/strips --data data/strips/val.json --motion read",
-    ],
-    add_arguments=_add_strips_arguments,
-    run=_run_strips,
-)
-
-
 def _add_join_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="BENCH.json", help="what 'bench train' wrote")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there, too")
@@ -370,5 +292,5 @@ _JOIN = Verb(
 
 BENCH = VerbGroup(
     "Compare systems on equal terms: their accuracy with the spread of seeds and images, and their speed.",
-    {"train": _TRAIN, "join": _JOIN, "strips": _STRIPS, "infer": BENCH_INFER},
+    {"train": _TRAIN, "join": _JOIN, "infer": BENCH_INFER},
 )

@@ -1,7 +1,17 @@
-"""What a memory is worth on moving strips, each claim against its controls: bad frames, speed, prediction of frames."""
+"""Judge trained systems on moving strips: bad frames, speed, predicted frames, each against its controls.
+
+    python benchmarks/judge_strips.py runs/strips_control runs/strips_still runs/strips --data data/strips/val.json
+    python benchmarks/judge_strips.py runs/strips_control runs/strips --data data/strips/val.json --motion read
+
+Each system sees the frames of each strip in the order of time. The first is what the others are compared with. A folder
+of 'detect bench train' with seed0, seed1, ... in it is one system, its scores the means over seeds. Writes strips.md
+and strips.json.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,20 +22,7 @@ from statistics import median, stdev
 from typing import Any
 
 import numpy as np
-from torchvision.models.detection import FasterRCNN
-
-from ..data.dataset import DetectionDataset, read_dataset
-from ..data.motion import estimate_motion
-from ..datasets import coco
-from ..errors import ConfigError
-from ..evaluation.bootstrap import BootstrapSamples, confidence_intervals, paired_difference_intervals, resample
-from ..evaluation.coco_eval import average_precisions, run_coco_eval
-from ..evaluation.records import check_detections, check_truth
-from ..inference.detection import coco_results, resolve_device
-from ..models.faster_rcnn import StripDetector
-from ..structures import Dataset, Detections, area, clip
-from .gather import CONFIDENCE, in_turn, limited_to, measured_on
-from .strips_watching import (
+from strip_systems import (
     AVERAGED,
     AVERAGED_MOVED,
     COPIED,
@@ -46,7 +43,21 @@ from .strips_watching import (
     watch_every,
     ways_between,
 )
-from .tables import difference_cell, markdown_table_padded, mean_cell
+from torchvision.models.detection import FasterRCNN
+
+from detect.benchmark.gather import CONFIDENCE, in_turn, limited_to, measured_on
+from detect.benchmark.tables import difference_cell, markdown_table_padded, mean_cell
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.data.motion import estimate_motion
+from detect.datasets import coco
+from detect.errors import ConfigError, DetectError
+from detect.evaluation.bootstrap import BootstrapSamples, confidence_intervals, paired_difference_intervals, resample
+from detect.evaluation.coco_eval import average_precisions, run_coco_eval
+from detect.evaluation.records import check_detections, check_truth
+from detect.fileio import write_json, write_text
+from detect.inference.detection import coco_results, resolve_device
+from detect.models.faster_rcnn import StripDetector
+from detect.structures import Dataset, Detections, area, clip
 
 CocoTruth = dict[str, Any]  # a COCO data set; image ids are positions + 1
 
@@ -624,3 +635,73 @@ def _strip_numbers(strips: Sequence[Sequence[FrameStep]], frames: int) -> list[i
         for step in strip:
             numbers[step.position] = number
     return numbers
+
+
+def _distances(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers such as 1,2,4") from None
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or of a system of 'detect bench train'"
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="COCO JSON of strips to judge on")
+    parser.add_argument(
+        "--every",
+        type=_distances,
+        default=[1, 2, 3, 4],
+        metavar="K,K",
+        help="distances in frames between key frames, which the full network sees (default: 1,2,3,4)",
+    )
+    parser.add_argument(
+        "--motion",
+        choices=["recorded", "read"],
+        default="recorded",
+        help="motion of the surface: from the frames' recorded positions, or estimated from the frames "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench_strips"), metavar="DIR", help="for tables (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="threads of the speed measurement (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="to detect and measure on (default: cpu)")
+    args = parser.parse_args(argv)
+    for option, smallest in (("threads", args.threads), ("every", min(args.every))):
+        if smallest < 1:
+            parser.error(f"--{option} is {smallest}; give 1 or more")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parse(argv)
+    try:
+        results = judge_strips(
+            args.runs,
+            args.data,
+            every=args.every,
+            read_motion=args.motion == "read",
+            threads=args.threads,
+            device=args.device,
+            say=lambda text: print(text, flush=True),
+        )
+    except DetectError as error:
+        print(f"judge_strips: {error}", file=sys.stderr)
+        return 2
+    tables = to_markdown(results)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json(args.out / "strips.json", results, indent=1)
+    write_text(args.out / "strips.md", tables)
+    print(f"\n{tables}")
+    for name in ("strips.md", "strips.json"):
+        print(f"wrote {args.out / name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

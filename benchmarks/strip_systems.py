@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.models.detection import FasterRCNN
 
-from ..data.clips import frames_by_strip
-from ..data.dataset import DetectionDataset
-from ..data.motion import estimate_motion
-from ..errors import CheckpointError, ConfigError, DataError
-from ..images import Pixels
-from ..inference.stream import MotionXY, NonKeyFrameMode, Stream, shift_detections
-from ..models.checkpoint import Checkpoint, load_checkpoint
-from ..models.faster_rcnn import StripDetector
-from ..released import WEIGHTS, is_released
-from ..structures import Dataset, Detections, Frame, iou, shift_and_clip
+from detect.data.clips import frames_by_strip
+from detect.data.dataset import DetectionDataset
+from detect.data.motion import estimate_motion
+from detect.errors import CheckpointError, ConfigError, DataError
+from detect.images import Pixels
+from detect.inference.stream import MotionXY, NonKeyFrameMode, Stream, shift_detections
+from detect.models.checkpoint import Checkpoint, load_checkpoint
+from detect.models.faster_rcnn import StripDetector
+from detect.released import WEIGHTS, is_released
+from detect.structures import Dataset, Detections, Frame, iou, shift_and_clip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

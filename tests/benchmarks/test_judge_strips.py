@@ -12,20 +12,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import Outcome
-from tiny import TINY_MODEL
-from torch import nn
-
-from detect.benchmark.strips import (
+from judge_strips import (
     FrameTimes,
     by_condition,
     frame_times,
     judge_strips,
+    main,
     only,
     score_detections,
     score_difference,
     seen_before,
 )
-from detect.benchmark.strips_watching import (
+from strip_systems import (
     AVERAGED_MOVED,
     COPIED,
     MOVED,
@@ -38,6 +36,9 @@ from detect.benchmark.strips_watching import (
     watch_all,
     watch_every,
 )
+from tiny import TINY_MODEL
+from torch import nn
+
 from detect.config.schema import ModelConfig
 from detect.data.dataset import DetectionDataset, read_dataset
 from detect.datasets import coco
@@ -48,6 +49,23 @@ from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
 from detect.structures import Box, Dataset, Detections, Frame, Image
 
 Detect = Callable[..., Outcome]
+
+
+@pytest.fixture
+def judge(capfd: pytest.CaptureFixture[str]) -> Detect:
+    """Run the script with these arguments in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as refused:  # argparse's way
+            code = int(refused.code or 0)
+        return Outcome(code, *capfd.readouterr())
+
+    return run
+
+
 SIZE = (100, 100)
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
 
@@ -292,8 +310,8 @@ def test_deep_frames_are_seen_on_the_scale_of_the_training(
     for module, name in (
         ("detect.inference.stream", "unit_range"),
         ("detect.inference.detection", "unit_range"),
-        ("detect.benchmark.strips_watching", "estimate_motion"),
-        ("detect.benchmark.strips", "estimate_motion"),
+        ("strip_systems", "estimate_motion"),
+        ("judge_strips", "estimate_motion"),
     ):
         use = getattr(import_module(module), name)
 
@@ -353,12 +371,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from detect.cli import main
-
     out = tmp_path_factory.mktemp("out")
     runs = [str(bench / "plain"), str(bench / "memory")]
     data = ["--data", str(bench / "val.json"), "--every", "2", "--threads", "1"]
-    assert main(["bench", "strips", *runs, *data, "--out", str(out)]) == 0
+    assert main([*runs, *data, "--out", str(out)]) == 0
     return out
 
 
@@ -414,44 +430,44 @@ class TestCommand:
         assert text.count("\n| memory, foreseen ") == 6
         assert "nothing is known of other seeds" in text
 
-    def test_motion_is_read_where_no_place_is_recorded(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+    def test_motion_is_read_where_no_place_is_recorded(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
         labels = json.loads((bench / "val.json").read_text())
         for image in labels["images"]:
             del image["origin_xy"]
             image["file_name"] = str(bench / image["file_name"])
         path = tmp_path / "unplaced.json"
         path.write_text(json.dumps(labels))
-        arguments = ["bench", "strips", bench / "plain" / "seed0", "--data", path, "--every", "2", "--out", tmp_path]
-        refused = detect(*arguments)
+        arguments = [bench / "plain" / "seed0", "--data", path, "--every", "2", "--out", tmp_path]
+        refused = judge(*arguments)
         assert refused.code == 2
         assert "doesn't say where it lies on its strip, so its motion is unknown; give frames origin_xy" in refused.err
-        assert detect(*arguments, "--motion", "read", "--threads", "1").code == 0
+        assert judge(*arguments, "--motion", "read", "--threads", "1").code == 0
         assert "The motion between frames is read from them" in (tmp_path / "strips.md").read_text()
 
 
 class TestRefusals:
-    def refused(self, detect: Detect, bench: Path, tmp_path: Path, *arguments: object) -> str:
-        outcome = detect("bench", "strips", "--data", bench / "val.json", "--out", tmp_path / "out", *arguments)
+    def refused(self, judge: Detect, bench: Path, tmp_path: Path, *arguments: object) -> str:
+        outcome = judge("--data", bench / "val.json", "--out", tmp_path / "out", *arguments)
         assert outcome.code == 2
         assert not (tmp_path / "out").exists()
         return outcome.err
 
-    def test_settings(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+    def test_settings(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
         run = bench / "memory"
-        assert "--every is 0; give 1 or more" in self.refused(detect, bench, tmp_path, run, "--every", "2,0")
-        assert "no list of numbers" in self.refused(detect, bench, tmp_path, run, "--every", "two")
-        assert "--threads is 0; give 1 or more" in self.refused(detect, bench, tmp_path, run, "--threads", "0")
+        assert "--every is 0; give 1 or more" in self.refused(judge, bench, tmp_path, run, "--every", "2,0")
+        assert "no list of numbers" in self.refused(judge, bench, tmp_path, run, "--every", "two")
+        assert "--threads is 0; give 1 or more" in self.refused(judge, bench, tmp_path, run, "--threads", "0")
 
-    def test_runs(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+    def test_runs(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
         run = bench / "memory"
-        assert "given twice; name each once" in self.refused(detect, bench, tmp_path, run, run)
-        assert "neither last.pt nor a folder seed0" in self.refused(detect, bench, tmp_path, bench)
+        assert "given twice; name each once" in self.refused(judge, bench, tmp_path, run, run)
+        assert "neither last.pt nor a folder seed0" in self.refused(judge, bench, tmp_path, bench)
         (tmp_path / "half" / "seed0").mkdir(parents=True)
-        assert "the run has no last.pt yet" in self.refused(detect, bench, tmp_path, tmp_path / "half")
+        assert "the run has no last.pt yet" in self.refused(judge, bench, tmp_path, tmp_path / "half")
         other = write_run(tmp_path / "other", 0, categories=("a", "c"))
-        assert "the detector finds a, c, the data have a, b" in self.refused(detect, bench, tmp_path, run, other)
+        assert "the detector finds a, c, the data have a, b" in self.refused(judge, bench, tmp_path, run, other)
 
-    def test_data_without_strips(self, bench: Path, tmp_path: Path, detect: Detect) -> None:
+    def test_data_without_strips(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
         for name, kept, sentence in (
             ("stills", ("id", "file_name", "width", "height"), "12 of 12 images are frames of no strip"),
             ("single", (), "no strip has two frames, so nothing moves"),
@@ -465,6 +481,6 @@ class TestRefusals:
                 labels["images"] = labels["images"][:1]
                 labels["annotations"] = [a for a in labels["annotations"] if a["image_id"] == 1]
             (tmp_path / f"{name}.json").write_text(json.dumps(labels))
-            outcome = detect("bench", "strips", bench / "memory", "--data", tmp_path / f"{name}.json")
+            outcome = judge(bench / "memory", "--data", tmp_path / f"{name}.json")
             assert outcome.code == 2
             assert sentence in outcome.err
