@@ -18,6 +18,7 @@ from .common import (
     detections_to_json,
     display_path,
     expand_home,
+    find_images,
     json_text,
     newest_weights,
     print_table,
@@ -146,8 +147,6 @@ def _run(args: argparse.Namespace) -> int:
         return _run_stream(args)
     if not args.images:
         raise UsageError("no image is named", fix="give image files, folders or globs, or --stream with a source")
-    from .inputs import find_images
-
     paths, missing = find_images(args.images)
     if args.strip and missing:
         raise missing[0]  # without one of its files it would be another strip

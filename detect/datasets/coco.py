@@ -16,8 +16,19 @@ import numpy as np
 from ..errors import DataError
 from ..fileio import holds_keys, is_cut_short, kind, load_json, write_json
 from ..structures import Box, Dataset, Finding, Frame, Image, Xyxy
-from .image_finder import OUTSIDE, ImageFinder, UnusableNameError, about_names, none_found, not_named
-from .paths import files_below, is_inside, natural_key, references, roots_of
+from .paths import (
+    OUTSIDE,
+    ImageFinder,
+    UnusableNameError,
+    about_names,
+    files_below,
+    is_inside,
+    natural_key,
+    none_found,
+    not_named,
+    references,
+    roots_of,
+)
 from .reading import (
     DEFAULTS,
     PARTS,

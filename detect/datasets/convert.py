@@ -15,11 +15,11 @@ from ..errors import DataError
 from ..fileio import write_json
 from ..images import SUFFIXES
 from ..structures import Dataset, Finding, Image
-from . import audit, coco, duplicates, missing_labels, part_shift
+from . import audit, duplicates, part_shift
 from .audit import AuditReport, LeftOut, PartCounts
 from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
-from .formats import FORMATS, WRITERS, recognise_all
-from .paths import remember, stem, unique_names
+from .formats import FORMATS, WRITERS, lossy_fields, recognise_all
+from .paths import remember, stem
 from .reading import DEFAULTS, IN_NO_PART, Entry, Reading, ReadOptions, clip_to_image, first_few, upright
 from .split import (
     Fractions,
@@ -31,60 +31,6 @@ from .split import (
     split_by_number,
     split_into_folds,
 )
-
-_NAMES = {"voc": "VOC", "yolo": "YOLO", "labelme": "LabelMe", "csv": "CSV"}
-
-
-def lossy_fields(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool = False) -> list[Finding]:
-    """Findings about what changes when ``parts`` are written.
-
-    Args:
-        parts: data sets by name.
-        target: "voc", "coco", "yolo", "labelme" or "csv".
-        out: where to.
-        scores: YOLO's text files get a column for scores.
-    """
-    if target == "coco":
-        older = [path for path in coco.files_in(out) if path.stem not in parts]
-        names = ", ".join(path.name for path in older)
-        message = f"{names}: left by an earlier conversion, not part of this one; remove what is no longer wanted"
-        return [Finding("older part", "warning", out, message, older)] if older else []
-    images = [image for dataset in parts.values() for image in dataset.images]
-    boxes = [box for image in images for box in image.boxes]
-    name = _NAMES[target]
-    findings = [] if target == "csv" else _copied_images(parts, target, out, len(images))
-    crowd, hard = sum(box.crowd for box in boxes), sum(box.difficult for box in boxes)
-    if target in ("yolo", "csv") and crowd + hard:
-        message = (
-            f"{name} can't tell {hard} difficult and {crowd} crowd objects from others; they count as ordinary now"
-        )
-        findings.append(Finding("flags lost", "warning", out, message))
-    scored = sum(box.score is not None for box in boxes)
-    if target == "yolo" and scored and not scores:
-        message = f"the scores of {scored:,} boxes are not told, as YOLO's label files have no place for them"
-        findings.append(Finding("scores lost", "note", out, message))
-    frames = sum(image.frame is not None for image in images)
-    if frames:
-        message = f"{name} can't tell of which strip an image is and when; {frames:,} frames are stills now"
-        findings.append(Finding("strips lost", "warning", out, message))
-    between = sum(any(value != int(value) for value in box.xyxy) for box in boxes)
-    if target == "voc" and between:
-        message = f"{between} boxes with borders between pixels were rounded, as Pascal-VOC knows whole pixels only"
-        findings.append(Finding("boxes rounded", "note", out, message))
-    return findings
-
-
-def _copied_images(parts: Mapping[str, Dataset], target: str, out: Path, images: int) -> list[Finding]:
-    findings = [Finding("images copied", "note", out, f"{images:,} images were copied beside their labels")]
-    renamed: list[tuple[Path, str]] = []
-    for group in [[*parts.values()]] if target == "voc" else [[dataset] for dataset in parts.values()]:
-        paths = [image.path for dataset in group for image in dataset.images]
-        renamed += [(path, name) for path, name in zip(paths, unique_names(paths)) if path.name != name]
-    if renamed:
-        told = first_few(f"{path} is {name}" for path, name in renamed)
-        message = f"{len(renamed):,} copies got a longer name, since another image has theirs: {told}"
-        findings.append(Finding("images renamed", "note", out, message, [path for path, _ in renamed]))
-    return findings
 
 
 def frames_by_strip(images: Sequence[Image]) -> dict[str, list[int]]:
@@ -398,8 +344,8 @@ def report_on(
     part_of = {i: name for name, ids in homes.items() for i in ids}
     strips = frames_by_strip(images)
     missing = [
-        *missing_labels.missing_in_duplicates(images, checked.duplicate_groups),
-        *missing_labels.missing_in_strips(images),
+        *audit.missing_in_duplicates(images, checked.duplicate_groups),
+        *audit.missing_in_strips(images),
     ]
     units = duplicates.group_ids(len(images), (), strips.values())
     compared = homes if compare else {}
@@ -410,10 +356,10 @@ def report_on(
         *audit.check_duplicates(checked.duplicate_groups, [image.path for image in images], part_of),
         *split_strip_findings(images, homes),
         *_without_boxes(counts, places),
-        *missing_labels.check_missing_labels(missing, images, label_files),
+        *audit.check_missing_labels(missing, images, label_files),
         *_at_borders(checked, duplicates.group_ids(len(images), checked.duplicate_groups, strips.values())),
-        *missing_labels.check_unusual_images(images, label_files, checked.categories),
-        *missing_labels.check_shifts(shifts, places),
+        *audit.check_unusual_images(images, label_files, checked.categories),
+        *audit.check_shifts(shifts, places),
     ]
     return AuditReport(
         parts=counts,
@@ -576,7 +522,7 @@ def convert(
         folds: number of folds for cross-validation.
         seed: of a split by fraction or into folds.
         group_pattern: of such a split: images whose paths share what this regular expression finds stay together, as
-            ``conversion.grouping.named_groups`` says.
+            ``datasets.split.named_groups`` says.
         difficult: keep objects flagged as difficult, let the judge ignore them (COCO's iscrowd), or drop them.
         categories: the classes in the order of their ids; None takes all, in alphabetical order.
         skip_bad: leave out every image with an error, in itself or in one of its objects, and go on.

@@ -9,8 +9,7 @@ from xml.etree.ElementTree import Element
 
 from ..errors import DataError
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .image_finder import ImageFinder, UnusableNameError, about_names, none_found, not_named
-from .paths import walk
+from .paths import ImageFinder, UnusableNameError, about_names, none_found, not_named, walk
 from .reading import (
     DEFAULTS,
     Converted,

@@ -15,8 +15,17 @@ from ..errors import DataError
 from ..fileio import copy, holds_keys, is_cut_short, kind, load_json, new_folder, write_json
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image
-from .image_finder import is_there
-from .paths import is_inside, outside_data_error, roots_around, roots_of, stem, unique_names, walk, without_derived
+from .paths import (
+    is_inside,
+    is_there,
+    outside_data_error,
+    roots_around,
+    roots_of,
+    stem,
+    unique_names,
+    walk,
+    without_derived,
+)
 from .reading import (
     DEFAULTS,
     Converted,

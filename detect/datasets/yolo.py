@@ -19,11 +19,11 @@ from ..errors import DataError
 from ..fileio import copy, new_folder, read_yaml, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .image_finder import is_there
 from .paths import (
     NamedImages,
     files_below,
     is_inside,
+    is_there,
     outside_data_error,
     pair,
     roots_around,
