@@ -6,14 +6,13 @@ import difflib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
 from ..images import likely_white
 from ..structures import Array, Box, Finding, Image, Xyxy, area, intersection, iou, shift_and_clip
 from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
@@ -508,17 +507,7 @@ class AuditReport:
         """Plain JSON values: ``schema``, ``parts``, ``counts`` of findings by kind, and lists of all the others."""
         return {
             "schema": SCHEMA,
-            "parts": {
-                name: {
-                    "images": part.images,
-                    "images_without_objects": part.images_without_objects,
-                    "boxes": part.boxes,
-                    "difficult": part.difficult,
-                    "crowd": part.crowd,
-                    "per_class": {label: dict(counts) for label, counts in part.per_class.items()},
-                }
-                for name, part in self.parts.items()
-            },
+            "parts": {name: asdict(part) for name, part in self.parts.items()},
             "counts": dict(Counter(finding.kind for finding in self.findings)),
             "findings": [finding.as_dict() for finding in self.findings],
             "left_out": [item.as_dict() for item in self.left_out],
@@ -706,9 +695,3 @@ def check_orientation(images: Sequence[Image], prints: Sequence[Fingerprint]) ->
         f"them: {listed}; check that their boxes were drawn on the upright image, not on the stored pixels"
     )
     return [Finding("rotated by its orientation tag", "warning", first, message, tuple(rest))]
-
-
-def unreadable(path: Path, error: DataError) -> Finding:
-    """The finding for an image that can't be decoded."""
-    message = f"{error.found}; {error.fix}" if error.fix else error.found
-    return Finding("unreadable image", "error", path, message)

@@ -20,11 +20,21 @@ from .audit import AuditReport, LeftOut, PartCounts
 from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
 from .formats import FORMATS, WRITERS, lossy_fields, recognise_all
 from .paths import remember, stem
-from .reading import DEFAULTS, IN_NO_PART, Entry, Reading, ReadOptions, clip_to_image, first_few, upright
+from .reading import (
+    DEFAULTS,
+    IN_NO_PART,
+    Entry,
+    Reading,
+    ReadOptions,
+    clip_to_image,
+    counted,
+    first_few,
+    sentence,
+    upright,
+)
 from .split import (
     Fractions,
     Ranges,
-    grouping_note,
     named_groups,
     parse_split,
     split_by_fraction,
@@ -201,7 +211,7 @@ def _look(
     cut: list[Path] = []
     for entry, seen in zip(reading.entries, duplicates.fingerprints([e.image.path for e in reading.entries])):
         if isinstance(seen, DataError):
-            findings.append(audit.unreadable(entry.image.path, seen))
+            findings.append(Finding("unreadable image", "error", entry.image.path, sentence(seen)))
             left_out.append(LeftOut("image", entry.image.path, seen.found))
             continue
         image = upright(entry.image) if options.ignores_orientation else entry.image
@@ -214,8 +224,8 @@ def _look(
         faults = len(wrong) + broken[image.path]
         if faults:
             # Kept without these objects, the image would teach that there is no defect where one is.
-            are = "1 of its objects has an error" if faults == 1 else f"{faults} of its objects have errors"
-            left_out.append(LeftOut("image", image.path, are))
+            reason = counted(faults, "of its objects has an error", "of its objects have errors")
+            left_out.append(LeftOut("image", image.path, reason))
             continue
         findings += audit.check_no_objects(image, entry.label_file)
         boxes = list(image.boxes)
@@ -269,9 +279,8 @@ def _about_clipped(paths: Sequence[Path]) -> list[Finding]:
     if not paths:
         return []
     images = list(dict.fromkeys(paths))
-    boxes, were = ("1 box", "was") if len(paths) == 1 else (f"{len(paths):,} boxes", "were")
     of = images[0].name if len(images) == 1 else f"{len(images):,} images"
-    message = f"{boxes} of {of} reached out of the image and {were} clipped at its border"
+    message = f"{counted(len(paths), 'box', 'boxes')} of {of} reached out of the image, clipped at its border"
     return [Finding("boxes clipped", "note", images[0], message, images[1:])]
 
 
@@ -568,7 +577,12 @@ def convert(
     }
     findings = [*checked.findings, *_unplaced(rest), *lossy_fields(parts, target, out)]
     if group_pattern is not None:
-        findings.append(grouping_note(images, named, group_pattern))
+        largest = max(named, key=len)
+        message = (
+            f"{len(images):,} images are {len(named):,} groups by the pattern '{group_pattern}', of at most "
+            f"{len(largest):,} images; none was divided"
+        )
+        findings.append(Finding("grouped by name", "note", images[largest[0]].path, message))
     report = report_on(checked, positions, findings, left_out, compare=not drawn)
     files = WRITERS[target](parts, out)
     if target == "coco":

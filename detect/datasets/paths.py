@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ..errors import DataError
 from ..images import SUFFIXES
 from ..structures import Finding
-from .reading import IN_NO_PART, first_few
+from .reading import IN_NO_PART, counted, first_few
 
 VARIABLE = "DETECT_DATA_ROOTS"  # folders that are trusted besides; a machine's matter, not a file's
 
@@ -283,10 +283,10 @@ def without_derived(images: Sequence[Path], roots: Sequence[Path]) -> tuple[list
     findings = []
     if masks:
         folders = ", ".join(dict.fromkeys(path.parent.name for path in masks))
-        message = f"{_number(masks)} in {folders}, named like images, left out as masks or visualisations"
+        message = f"{_pictures(masks)} in {folders}, named like images, left out as masks or visualisations"
         findings.append(Finding("picture left out", "note", masks[0].parent, message))
     if drawings:
-        message = f"{_number(drawings)} named *{DRAWING_SUFFIX} left out, as detect infer has drawn them"
+        message = f"{_pictures(drawings)} named *{DRAWING_SUFFIX} left out, drawn by detect infer"
         findings.append(Finding("picture left out", "note", drawings[0], message))
     out = {*masks, *drawings}
     return [path for path in images if path not in out], findings
@@ -494,13 +494,13 @@ def _name(path: Path) -> str:
     return unicodedata.normalize("NFC", path.name)
 
 
+def _pictures(paths: Sequence[Path]) -> str:
+    return counted(len(paths), "picture", "pictures")
+
+
 def _depth(path: Path, roots: Sequence[Path], depths: Sequence[int]) -> int:
     """How many parts of a path belong to the deepest root that holds it."""
     return max((n for root, n in zip(roots, depths) if path.is_relative_to(root)), default=0)
-
-
-def _number(paths: Sequence[Path]) -> str:
-    return "1 picture" if len(paths) == 1 else f"{len(paths):,} pictures"
 
 
 # What Label Studio puts before the name of a file that was uploaded to it.
@@ -652,7 +652,7 @@ def about_names(json_file: Path, finder: ImageFinder) -> list[Finding]:
             findings.append(Finding("same name twice", "error", json_file, message, (path,)))
     if entries:
         name, path = next(iter(finder.loosely.items()))
-        count = "1 image is" if len(finder.loosely) == 1 else f"{len(finder.loosely):,} images are"
+        count = counted(len(finder.loosely), "image is", "images are")
         message = f"{count} not where the file says and taken by name: {path} for {name}; check that they are the ones"
         findings.append(Finding("image taken by name", "note", json_file, message))
     return findings
@@ -675,8 +675,7 @@ def not_named(images: Sequence[Path], folders: Sequence[Path]) -> list[Finding]:
     found, _ = without_derived([path for path in found if not path.name.startswith(".")], folders)
     if not found:
         return []
-    some = first_few(path.name for path in found)
-    number = "1 image is" if len(found) == 1 else f"{len(found):,} images are"
+    number, some = counted(len(found), "image is", "images are"), first_few(path.name for path in found)
     message = f"{number} named by no label file, though others in the same folder are, and left out: {some}"
     return [Finding(IN_NO_PART, "warning", found[0], message, found[1:])]
 

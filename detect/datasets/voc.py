@@ -26,6 +26,7 @@ from .reading import (
     ReadOptions,
     clean_name,
     clip_rounded,
+    counted,
     enclosing,
     enclosing_rotated,
     has_root,
@@ -42,9 +43,6 @@ from .reading import (
     text_of,
     without_labels,
 )
-
-# to write; reading goes through defusedxml
-
 
 IMAGES, ANNOTATIONS = "IMAGES", "ANNOTATIONS"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -346,8 +344,7 @@ def _origin(files: Sequence[_ReadFile], chosen: Literal[0, 1] | None) -> tuple[O
     """
     begins = _Begins.of(files)
     first = begins.first() if chosen is None else chosen
-    begin = "1 box begins" if begins.zeros == 1 else f"{begins.zeros:,} boxes begin"
-    counts = f"{begin} at 0 and {begins.ones:,} at 1"
+    counts = f"{counted(begins.zeros, 'box begins', 'boxes begin')} at 0 and {begins.ones:,} at 1"
     if chosen is not None:
         why = "as chosen"
     elif begins.zeros:
@@ -522,10 +519,7 @@ def _size_of(root: Element) -> tuple[float, float] | None:
 
 def _said_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Finding]:
     """What the file says of its image that the image itself contradicts."""
-    findings: list[Finding] = []
-    mismatch = size_mismatch(path, image, annotation.size) if annotation.size else None
-    if mismatch:
-        findings.append(mismatch)
+    findings = size_mismatch(path, image, annotation.size)
     told = PurePosixPath(unicodedata.normalize("NFC", annotation.filename).replace("\\", "/"))
     name = unicodedata.normalize("NFC", image.path.name)
     if not annotation.filename:

@@ -40,6 +40,7 @@ from .reading import (
     ReadOptions,
     clean_name,
     clip_rounded,
+    counted,
     enclosing,
     first_few,
     in_no_part,
@@ -259,7 +260,7 @@ def _other_names(about: Description) -> list[Finding]:
     """Warnings about files that give a class number of the data set another name."""
     findings = []
     if about.expected is not None and about.expected != len(about.names):
-        named = "1 class is" if len(about.names) == 1 else f"{len(about.names)} classes are"
+        named = counted(len(about.names), "class is", "classes are")
         message = f"it says {about.expected} classes, but {named} named; check that none is missing"
         findings.append(Finding("class names differ", "warning", about.file, message))
     files = _names_files_in(about.root) if about.file.is_file() else iter(())
@@ -542,9 +543,9 @@ def _parts(
             found = _images_of(place, part, about, find, known, findings) if place is not None else []
             twice += [path for path in found if parts.setdefault(path, part) != part]
     if twice:
+        images_are = counted(len(twice), "image is", "images are")
         some = first_few(path.name for path in twice)
-        number = "1 image is" if len(twice) == 1 else f"{len(twice):,} images are"
-        message = f"{number} named by two parts and counted in the first: {some}"
+        message = f"{images_are} named by two parts and counted in the first: {some}"
         findings.append(Finding("image in two parts", "warning", about.file, message, twice))
     return parts
 
