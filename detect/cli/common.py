@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import json
 import shlex
 import shutil
 import sys
@@ -149,16 +148,6 @@ def print_rich(renderable: RenderableType) -> None:
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH
     Console(file=sys.stdout, markup=False, highlight=False, width=width).print(renderable)
-
-
-def json_text(value: Any, encoding: str | None, *, indent: int | None = None) -> str:
-    """Plain values as a line of JSON; characters that the encoding lacks are escaped, as JSON allows in any text."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
-    try:
-        text.encode(encoding or "utf-8")
-    except UnicodeEncodeError:  # also a file name that is no Unicode, as Linux allows
-        return json.dumps(value, allow_nan=False, indent=indent) + "\n"
-    return text
 
 
 def detections_to_json(found: Detections) -> list[dict[str, Any]]:

@@ -19,7 +19,6 @@ from .common import (
     display_path,
     expand_home,
     find_images,
-    json_text,
     newest_weights,
     print_table,
     report_bit_depth,
@@ -281,10 +280,10 @@ def _document(
 
 
 def _emit_json(document: dict[str, Any], out: Path | None) -> None:
-    from ..fileio import write_text
+    from ..fileio import json_text, write_json
 
     if out is not None:
-        write_text(out / "detections.json", json_text(document, "utf-8", indent=2))
+        write_json(out / "detections.json", document, indent=2)
     sys.stdout.write(json_text(document, sys.stdout.encoding, indent=2))
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -101,12 +99,10 @@ class Checked:
     """Entries without what is wrong in them, and everything that was found.
 
     Attributes:
-        source: name of the format.
         divided: whether the parts of the entries are the source's own division.
         data_sets: number of the data set of each entry.
     """
 
-    source: str
     divided: bool
     entries: list[Entry]
     categories: tuple[str, ...]
@@ -145,43 +141,35 @@ def check(
         others: further data sets, each read by itself, in whatever format.
     """
     known = _known(categories)
-    options = dataclasses.replace(options, categories=known)
-    looks = [_look(sources, source, known, difficult, options, clip)]
-    looks += [_look([other], None, known, difficult, options, clip) for other in others]
-    entries, findings, left_out, prints = (list(chain(*each)) for each in zip(*(look[2:6] for look in looks)))
-    used = {box.label for entry in entries for box in entry.image.boxes}
-    names = known or tuple(sorted({*chain(*(look.categories for look in looks)), *used}))
+    options = replace(options, categories=known)
+    sets = [_check_one(sources, source, known, difficult, options, clip)]
+    sets += [_check_one([other], None, known, difficult, options, clip) for other in others]
+    entries = [entry for each in sets for entry in each.entries]
+    findings = [finding for each in sets for finding in each.findings]
+    prints = [fingerprint for each in sets for fingerprint in each.prints]
+    images = [entry.image for entry in entries]
+    used = {box.label for image in images for box in image.boxes}
+    names = known or tuple(sorted(used.union(*(each.categories for each in sets))))
     if entries:
         findings += audit.check_names(names, entries[0].label_file)
         findings += audit.check_pre_annotations([(entry.image, entry.label_file) for entry in entries])
-    images = [entry.image for entry in entries]
-    duplicate_groups, similar_pairs = duplicates.find_duplicates_and_similar(
-        prints, max_similar_pairs=_MAX_SIMILAR_PAIRS
-    )
-    duplicate_groups, similar_pairs = (
-        drop_strip_overlaps(duplicate_groups, images),
-        [link for link in similar_pairs if is_real_duplicate(link, images)],
-    )
-    data_sets = [number for number, look in enumerate(looks) for _ in look.entries]
-    first = looks[0]
+    groups, pairs = duplicates.find_duplicates_and_similar(prints, max_similar_pairs=_MAX_SIMILAR_PAIRS)
     return Checked(
-        first.source,
-        first.divided,
-        entries,
-        names,
-        findings,
-        left_out,
-        prints,
-        data_sets,
-        duplicate_groups,
-        similar_pairs,
+        divided=sets[0].divided,
+        entries=entries,
+        categories=names,
+        findings=findings,
+        left_out=[item for each in sets for item in each.left_out],
+        prints=prints,
+        data_sets=[number for number, each in enumerate(sets) for _ in each.entries],
+        duplicate_groups=drop_strip_overlaps(groups, images),
+        similar_pairs=[link for link in pairs if is_real_duplicate(link, images)],
     )
 
 
-class _Look(NamedTuple):
-    """One data set."""
+class _DataSet(NamedTuple):
+    """What ``Checked`` has, of one data set."""
 
-    source: str
     divided: bool
     entries: list[Entry]
     findings: list[Finding]
@@ -190,14 +178,14 @@ class _Look(NamedTuple):
     categories: tuple[str, ...]
 
 
-def _look(
+def _check_one(
     sources: Sequence[Path],
     source: str | None,
     known: tuple[str, ...] | None,
     difficult: Difficult,
     options: ReadOptions,
     clip: bool,
-) -> _Look:
+) -> _DataSet:
     name, other_labels = (source, []) if source is not None else recognise_all(sources)
     if name not in FORMATS:
         raise DataError(f"there is no format {name!r} to read", fix=f"choose one of {', '.join(FORMATS)}")
@@ -207,7 +195,7 @@ def _look(
     broken = Counter(f.image for f in reading.findings if f.severity == "error" and f.image is not None)
 
     entries: list[Entry] = []
-    prints: list[duplicates.Fingerprint] = []
+    prints: list[Fingerprint] = []
     cut: list[Path] = []
     for entry, seen in zip(reading.entries, duplicates.fingerprints([e.image.path for e in reading.entries])):
         if isinstance(seen, DataError):
@@ -234,15 +222,15 @@ def _look(
             left_out += [LeftOut("box", entry.label_file, f"flagged as difficult in {image.path.name}")] * hard
             boxes = [box for box in boxes if not box.difficult]
         elif difficult == "ignore":
-            boxes = [dataclasses.replace(box, crowd=box.crowd or box.difficult) for box in boxes]
-        kept = dataclasses.replace(image, boxes=tuple(boxes))
-        entries.append(dataclasses.replace(entry, image=kept))
+            boxes = [replace(box, crowd=box.crowd or box.difficult) for box in boxes]
+        kept = replace(image, boxes=tuple(boxes))
+        entries.append(replace(entry, image=kept))
         prints.append(seen)
     findings += [*_about_clipped(cut), *audit.check_depth([entry.image for entry in entries], prints)]
     findings += audit.check_orientation([entry.image for entry in entries], prints)
     if not options.allow_empty:
         findings += _no_box(sources, reading)
-    return _Look(name, reading.divided, entries, findings, left_out, prints, reading.categories)
+    return _DataSet(reading.divided, entries, findings, left_out, prints, reading.categories)
 
 
 def _each_once(reading: Reading) -> tuple[Reading, list[Finding]]:
@@ -272,7 +260,7 @@ def _each_once(reading: Reading) -> tuple[Reading, list[Finding]]:
     if not out:
         return reading, findings
     left = tuple(entry for entry in reading.entries if id(entry) not in out)
-    return dataclasses.replace(reading, entries=left), findings
+    return replace(reading, entries=left), findings
 
 
 def _about_clipped(paths: Sequence[Path]) -> list[Finding]:

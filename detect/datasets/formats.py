@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import DataError
-from ..fileio import holds_keys, write_json, write_text
+from ..fileio import holds_keys, is_taken, write_json, write_text
 from ..structures import Box, Dataset, Detections, Finding, Image, Xyxy
 from . import coco, cvat, labelme, voc, yolo
 from .paths import common_folder, files_below, references, relative, remember, roots_of, unique_names
@@ -282,7 +282,7 @@ def check_not_overwriting(target: str, out: Path) -> None:
         "yolo": [out / "data.yaml", out / "images", out / "labels"],
     }.get(target, [out / PRE_ANNOTATIONS])
     for place in places:
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        if is_taken(place):
             raise DataError(
                 "something is there already, and pre-annotations replace nothing",
                 where=place,

@@ -17,7 +17,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 
 from ..errors import DataError
-from ..fileio import decode, encoding_of, read_bytes
+from ..fileio import decode, encoding_of, read_bytes, read_errors
 from ..images import read_orientation, read_size
 from ..structures import Dataset, Finding, Image, Xyxy
 
@@ -251,13 +251,9 @@ def read_label_text(path: Path, max_bytes: int, converted: Converted | None = No
     Raises:
         DataError: it can't be read, is too large, or its encoding is unknown.
     """
-    try:
+    with read_errors(path, "the text", fix="save it as UTF-8"):
         data = read_bytes(path, max_bytes)
         text = decode(data)
-    except OSError as error:
-        raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None
-    except ValueError as error:
-        raise DataError(f"the text can't be read ({error})", where=path, fix="save it as UTF-8") from None
     if converted is not None:
         converted.note_encoding(path, data)
     return text
@@ -362,7 +358,7 @@ def sentence(error: DataError) -> str:
 _DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
 _NO_TEXT = {"idna", "punycode", "raw_unicode_escape", "unicode_escape"}  # Python's own, some of them slow without bound
-_MOST_BYTES = 10_000_000  # some 30,000 objects; parsed, the worst of it takes 0.4 GB
+_MAX_BYTES = 10_000_000  # some 30,000 objects; parsed, the worst of it takes 0.4 GB
 _HEAD = 4096  # bytes in which the outermost element begins
 _DEEPEST = 100  # levels; an annotation has four
 
@@ -377,12 +373,8 @@ def parse(path: Path, converted: Converted | None = None) -> Element:
     Raises:
         DataError: missing, empty, no XML, in an encoding nobody knows, or with entities, which only an attack needs.
     """
-    try:
-        data = read_bytes(path, _MOST_BYTES)
-    except OSError as error:
-        raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None
-    except ValueError as error:
-        raise DataError(f"the file can't be read ({error})", where=path, fix="write the labels again") from None
+    with read_errors(path, "the file", fix="write the labels again"):
+        data = read_bytes(path, _MAX_BYTES)
     if not data.strip():
         raise DataError("the file is empty", where=path, fix="write the labels again or remove it")
     try:

@@ -8,7 +8,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..fileio import copy, new_folder, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .paths import FilePairs, NamedImages, pair, stem, unique_names, walk, without_derived
+from .paths import FilePairs, NamedImages, leads_out, pair, stem, unique_names, walk, without_derived
 from .reading import (
     DEFAULTS,
     Converted,
@@ -390,8 +390,12 @@ def _read_annotation(path: Path, image: Path, findings: list[Finding], converted
             found = f"its outermost element is <{root.tag}>, not <annotation>"
             raise DataError(found, where=path, fix="remove the file if it is no Pascal-VOC label")
         filename = text_of(root, "filename")
-        if _leads_away(filename):
-            findings.append(Finding("file name leads away", "error", path, _away(filename), (image,)))
+        if leads_out(filename):
+            message = (
+                f"<filename> is {filename!r}, a path to somewhere else; write the image's bare name, "
+                "as files pair by their own names"
+            )
+            findings.append(Finding("file name leads away", "error", path, message, (image,)))
             return None
     except DataError as error:
         findings.append(Finding("unreadable label file", "error", path, sentence(error), (image,)))
@@ -532,19 +536,6 @@ def _said_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Fi
         message = f"<filename> is {annotation.filename}, but files pair by their own names and the image is {name}"
         findings.append(Finding("file name at odds", severity, path, message, (image.path,)))
     return findings
-
-
-def _leads_away(filename: str) -> bool:
-    """Whether a name is no name but an absolute path, of whatever system, or climbs out of its folder."""
-    told = filename.replace("\\", "/")
-    return told.startswith("/") or PureWindowsPath(told).drive != "" or ".." in told.split("/")
-
-
-def _away(filename: str) -> str:
-    return (
-        f"<filename> is {filename!r}, a path to somewhere else; write the image's bare name, "
-        "as files pair by their own names"
-    )
 
 
 def to_xml(image: Image, filename: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from ..errors import DataError
-from ..fileio import copy, new_folder, read_yaml, write_text
+from ..fileio import copy, new_folder, read_errors, read_yaml, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
 from .paths import (
@@ -297,11 +297,11 @@ def _description(file: Path, root: Path) -> Description:
     if suffix not in _YAML_SUFFIXES:
         return Description(file, _checked(_lines(file), file), root)
     try:
-        content = read_yaml(file, as_written=True)
-    except OSError as error:
-        raise DataError(f"the file can't be read ({error.strerror})", where=file, fix="check it") from None
+        with read_errors(file, "the YAML", fix="correct it"):
+            content = read_yaml(file, as_written=True)
     except yaml.YAMLError as error:
-        raise DataError(f"the YAML can't be read ({_in_short(error)})", where=file, fix="correct it") from None
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"the YAML can't be read ({reason})", where=file, fix="correct it") from None
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise DataError("it has no list of class names", where=file, fix="write the classes under `names:`")
@@ -415,10 +415,6 @@ def _checked(names: Sequence[str], file: Path) -> list[str]:
     if "" in clean or len(set(clean)) < len(clean):
         raise DataError("a class name is empty or stands there twice", where=file, fix="give each class its own name")
     return clean
-
-
-def _in_short(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 # Images, parts and objects -------------------------------------------------------------------------------------------
