@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from PIL import Image as Pillow
 
+from detect.datasets.audit import MissingLabel, missing_in_duplicates, missing_in_strips
 from detect.datasets.duplicates import Fingerprint, find_duplicates, fingerprints
-from detect.datasets.missing_labels import MissingLabel, missing_in_duplicates, missing_in_strips
 from detect.datasets.part_shift import find_shifts
 from detect.images import write_image
 from detect.structures import Box, Image, area, intersection

@@ -192,7 +192,7 @@ def read_yaml(path: Path, *, as_written: bool = False) -> Any:
     """Plain values of a file with one YAML document; None of an empty one.
 
     Args:
-        path: the file, in UTF-8 or another encoding that ``encoding.decode`` is sure of.
+        path: the file, in UTF-8 or another encoding that ``decode`` recognises.
         as_written: numbers, truth values and nulls are the text that stands there.
 
     Raises:
@@ -319,14 +319,19 @@ def write_text(path: Path, text: str, *, lasting: bool = False) -> None:
         file.write(content)
 
 
-def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Write plain values as JSON, readable in any script; names that are no Unicode are escaped."""
+def json_text(value: Any, encoding: str | None = None, *, indent: int | None = None) -> str:
+    """Plain values as JSON and a line break; characters that the encoding (None: UTF-8) lacks are escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name in another encoding, as Linux allows
-        text = json.dumps(value, allow_nan=False, indent=indent) + "\n"
-    write_text(path, text)
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:  # also a file name that is no Unicode, as Linux allows
+        return json.dumps(value, allow_nan=False, indent=indent) + "\n"
+    return text
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Write plain values as JSON in UTF-8."""
+    write_text(path, json_text(value, indent=indent))
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
@@ -393,6 +398,11 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return values
 
 
+def is_taken(place: Path) -> bool:
+    """Whether a path is a file, or a folder that is not empty."""
+    return place.exists() and (not place.is_dir() or any(place.iterdir()))
+
+
 def new_folder(out: Path, names: Sequence[str]) -> None:
     """Make ``out`` and refuse if one of ``names`` in it already holds something.
 
@@ -401,7 +411,7 @@ def new_folder(out: Path, names: Sequence[str]) -> None:
     """
     for name in names:
         place = out / name
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        if is_taken(place):
             raise DataError("the folder to write to is not empty", where=place, fix="choose another or empty it first")
     out.mkdir(parents=True, exist_ok=True)
 
@@ -419,14 +429,27 @@ def load_json(path: Path, *, fix: str, finite: bool = True) -> Any:
         DataError: missing, unreadable, no JSON, nested too deeply, too large, or with a number that JSON does not
             know.
     """
-    try:
+    with read_errors(path, "the JSON", fix=fix):  # broken, NaN, a number of thousands of digits, a bomb
         return read_json(path, finite=finite)
+
+
+@contextmanager
+def read_errors(path: Path, what: str, *, fix: str) -> Iterator[None]:
+    """Raise DataError for errors of reading a file.
+
+    Args:
+        path: the file.
+        what: is read, such as "the JSON", and can't be used where there is a ValueError.
+        fix: what to do then.
+    """
+    try:
+        yield
     except FileNotFoundError:
         raise DataError("no such file", where=path, fix="check the path") from None
     except OSError as error:
         raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None
-    except ValueError as error:  # broken JSON, broken encoding, NaN, a number of thousands of digits, a bomb
-        raise DataError(f"the JSON can't be read ({error})", where=path, fix=fix) from None
+    except ValueError as error:
+        raise DataError(f"{what} can't be read ({error})", where=path, fix=fix) from None
 
 
 def kind(value: Any) -> str:

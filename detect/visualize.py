@@ -52,16 +52,15 @@ def ink(paper: Rgb) -> Rgb:
     return (0, 0, 0) if light > 0.179 else (255, 255, 255)
 
 
-Rect = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the picture
 _SMALLEST_FONT_PX = 9
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def draw_labels(picture: Pillow.Image, labels: Sequence[tuple[str, Rgb, Rect]], font_px: int) -> None:
+def draw_labels(picture: Pillow.Image, labels: Sequence[tuple[str, Rgb, Xyxy]], font_px: int) -> None:
     """Write (text, colour, box) beside their boxes, the first choosing its place first; empty texts are left out."""
     draw = ImageDraw.Draw(picture)
     boxes = [box for _, _, box in labels]
-    taken: list[Rect] = []
+    taken: list[Xyxy] = []
     for text, colour, box in labels:
         if not text:
             continue
@@ -95,7 +94,7 @@ def _fit(text: str, font_px: int, width: int, height: int) -> tuple[str, _Font, 
 
 
 def _place(
-    box: Rect, size_wh: tuple[int, int], picture_wh: tuple[int, int], taken: Sequence[Rect], boxes: Sequence[Rect]
+    box: Xyxy, size_wh: tuple[int, int], picture_wh: tuple[int, int], taken: Sequence[Xyxy], boxes: Sequence[Xyxy]
 ) -> tuple[int, int]:
     """Left and top of the spot that hides least: along the box's edges, outside first; always in the picture."""
     w, h = size_wh
@@ -115,7 +114,7 @@ def _place(
     return best
 
 
-def _shared(a: Rect, b: Rect) -> float:
+def _shared(a: Xyxy, b: Xyxy) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
@@ -256,7 +255,7 @@ def _enlarge(rgb: Picture, scale: int) -> Picture:
     return np.array(Pillow.fromarray(rgb).resize(size, Pillow.Resampling.BICUBIC))
 
 
-def _inside(xyxy: Xyxy, scale: int, width: int, height: int, line_px: float) -> Rect:
+def _inside(xyxy: Xyxy, scale: int, width: int, height: int, line_px: float) -> Xyxy:
     """The outline's outer rectangle: just around the box, moved in where it would leave the picture."""
     if not all(isfinite(v) for v in xyxy):
         raise DataError(f"a box has the corners {xyxy}", fix="check what made it")
@@ -271,7 +270,7 @@ def _span(low: float, high: float, size: int, line_px: float) -> tuple[float, fl
     return start, min(max(high + line_px, start + room), size)
 
 
-def _outline(canvas: NDArray[np.float32], rect: Rect, line_px: float, mark: StyledBox) -> None:
+def _outline(canvas: NDArray[np.float32], rect: Xyxy, line_px: float, mark: StyledBox) -> None:
     """Blend an anti-aliased frame, with a dark casing that keeps it apart from bright steel, into ``canvas``."""
     x1, y1, x2, y2 = rect
     casing = 0.5 * line_px
@@ -287,12 +286,12 @@ def _outline(canvas: NDArray[np.float32], rect: Rect, line_px: float, mark: Styl
         window += alpha[..., None] * (np.array(colour, np.float32) - window)
 
 
-def _frame(size_hw: tuple[int, ...], rect: Rect, outwards: float, inwards: float) -> NDArray[np.float32]:
+def _frame(size_hw: tuple[int, ...], rect: Xyxy, outwards: float, inwards: float) -> NDArray[np.float32]:
     """Share of every pixel covered by the ring between the rectangle grown by one and shrunk by the other."""
     return _covered(size_hw, rect, -outwards) - _covered(size_hw, rect, inwards)
 
 
-def _covered(size_hw: tuple[int, ...], rect: Rect, inset: float) -> NDArray[np.float32]:
+def _covered(size_hw: tuple[int, ...], rect: Xyxy, inset: float) -> NDArray[np.float32]:
     x1, y1, x2, y2 = rect[0] + inset, rect[1] + inset, rect[2] - inset, rect[3] - inset
     ys, xs = np.arange(size_hw[0], dtype=np.float32), np.arange(size_hw[1], dtype=np.float32)
     rows = np.clip(np.minimum(ys + 1, y2) - np.maximum(ys, y1), 0, 1)

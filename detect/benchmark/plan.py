@@ -36,7 +36,7 @@ def check_equal_terms(configs: Mapping[str, Config], vary: Sequence[str] = ()) -
     known = [key for key, _ in flatten_keys(Config().model_dump(mode="json"))]
     for key in vary:
         if not any(_within(each, key) for each in known):
-            raise ConfigError(f"there is no key '{key}' that could vary", fix="detect/config/tree.py lists all keys")
+            raise ConfigError(f"there is no key '{key}' that could vary", fix="detect/config/schema.py lists all keys")
     (first, reference), *others = configs.items()
     for name, config in others:
         keys = [key for key in differing_keys(config, reference) if any(_within(key, part) for part in _SHARED)]

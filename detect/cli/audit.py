@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import Verb, display_path, json_text, parse_names, print_rich
+from .common import Verb, display_path, parse_names, print_rich
 
 if TYPE_CHECKING:
     from ..datasets.reading import ReadOptions
@@ -87,6 +87,8 @@ def _run(args: argparse.Namespace) -> int:
         options=read_options(args),
     )
     if args.json:
+        from ..fileio import json_text
+
         print(json_text(report.as_dict(), sys.stdout.encoding, indent=1), end="")
     elif args.all:
         print_rich(audit_table(report, each=len(report.findings), every_error=len(report.findings)))

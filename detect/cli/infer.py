@@ -18,7 +18,7 @@ from .common import (
     detections_to_json,
     display_path,
     expand_home,
-    json_text,
+    find_images,
     newest_weights,
     print_table,
     report_bit_depth,
@@ -146,8 +146,6 @@ def _run(args: argparse.Namespace) -> int:
         return _run_stream(args)
     if not args.images:
         raise UsageError("no image is named", fix="give image files, folders or globs, or --stream with a source")
-    from .inputs import find_images
-
     paths, missing = find_images(args.images)
     if args.strip and missing:
         raise missing[0]  # without one of its files it would be another strip
@@ -282,10 +280,10 @@ def _document(
 
 
 def _emit_json(document: dict[str, Any], out: Path | None) -> None:
-    from ..fileio import write_text
+    from ..fileio import json_text, write_json
 
     if out is not None:
-        write_text(out / "detections.json", json_text(document, "utf-8", indent=2))
+        write_json(out / "detections.json", document, indent=2)
     sys.stdout.write(json_text(document, sys.stdout.encoding, indent=2))
 
 

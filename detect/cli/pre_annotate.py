@@ -41,7 +41,7 @@ def check_pre_annotation_arguments(args: argparse.Namespace) -> None:
         return
     if args.out is None:
         raise UsageError(f"--to {args.target} needs a folder", fix="name one with --out")
-    from ..datasets.pre_annotations import check_not_overwriting
+    from ..datasets.formats import check_not_overwriting
 
     check_not_overwriting(args.target, args.out)
 
@@ -55,7 +55,7 @@ class PreAnnotationWriter:
 
     def add(self, path: Path, width: int, height: int, found: Detections) -> None:
         """One image, and those of its detections that become pre-annotations."""
-        from ..datasets.pre_annotations import pre_annotate
+        from ..datasets.formats import pre_annotate
 
         image = pre_annotate(path, width, height, found)
         self.images.append(image)
@@ -73,7 +73,7 @@ class PreAnnotationWriter:
             source: where the detections come from, in a word or a path.
             to: where it is said.
         """
-        from ..datasets.pre_annotations import write_pre_annotations
+        from ..datasets.formats import write_pre_annotations
 
         scores = f"scores from {lowest:g} on" if isinstance(lowest, float) else "scores from each class's threshold on"
         description = f"Pre-annotations: detections of {source}, {scores}"

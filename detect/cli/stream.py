@@ -17,7 +17,7 @@ from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .common import UsageError, detections_to_json, json_text, report_tiling
+from .common import UsageError, detections_to_json, report_tiling
 from .evaluate import above_thresholds
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class JsonLinesWriter:
 
     def _line(self, values: Mapping[str, Any]) -> None:
         assert self._file is not None
+        from ..fileio import json_text
+
         self._file.write(json_text({"schema": LINE_SCHEMA, "strip": self._strip, **values}, self._file.encoding))
         self._file.flush()
 

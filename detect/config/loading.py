@@ -15,7 +15,7 @@ from ..fileio import load_yaml, read_yaml
 from .schema import Config, ModelConfig, Section
 
 _TYPE_NAMES = {"path_type": "a path", "tuple_type": "a list"}
-_ALL_KEYS = "detect/config/tree.py lists all keys"
+_ALL_KEYS = "detect/config/schema.py lists all keys"
 
 
 def explain_validation_error(error: ValidationError, where: str) -> ConfigError:
@@ -23,7 +23,7 @@ def explain_validation_error(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
     kind, value = first["type"], first["input"]
     shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
-    key, section = _error_location(first["loc"])
+    key, section, kinds = _error_location(first["loc"])
     if kind == "extra_forbidden" and section is not None:  # a key of one kind of several, which has few
         there = list(section.model_fields)
         parent, _, leaf = key.rpartition(".")
@@ -33,13 +33,15 @@ def explain_validation_error(error: ValidationError, where: str) -> ConfigError:
     if kind == "extra_forbidden":
         return ConfigError(f"unknown key '{key}'", where=where, fix=_closest_key_hint(key, list(_keys(Config))))
     if kind == "union_tag_invalid":
-        return _unknown_kind(key, first["ctx"]["tag"], [_kind(each) for each in _sections_at(first["loc"])], where)
+        return _unknown_kind(key, first["ctx"]["tag"], [_kind(each) for each in kinds], where)
     if kind in ("model_type", "model_attributes_type"):
         return ConfigError(f"'{key}' is a section, got {shown}", where=where, fix=f"set a key under it ({key}.…=)")
     if kind == "value_error":
         return ConfigError(f"'{key}': {first['msg'].removeprefix('Value error, ')}", where=where)
     if kind in ("missing", "too_long"):
-        return ConfigError(f"'{key}' is {shown}", where=where, fix="give as many values as detect/config/tree.py shows")
+        return ConfigError(
+            f"'{key}' is {shown}", where=where, fix="give as many values as detect/config/schema.py shows"
+        )
     # a value that fits none of several types has an error for each
     wanted = [
         _TYPE_NAMES.get(each["type"], each["msg"].removeprefix("Input should be "))
@@ -71,8 +73,8 @@ def _closest_key_hint(key: str, known: Sequence[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else _ALL_KEYS
 
 
-def _error_location(loc: Sequence[int | str]) -> tuple[str, type[Section] | None]:
-    """The dotted key of an error and, where it lies in a section of several kinds, the kind.
+def _error_location(loc: Sequence[int | str]) -> tuple[str, type[Section] | None, list[type[Section]]]:
+    """The dotted key of an error; the kind of its section, where that has several; the sections the key may hold.
 
     pydantic's path names more than keys: the kind it took, and the type it tried where a value may have several.
     """
@@ -90,15 +92,7 @@ def _error_location(loc: Sequence[int | str]) -> tuple[str, type[Section] | None
             key.append(part)
         else:
             break
-    return ".".join(map(str, key)), chosen
-
-
-def _sections_at(loc: Sequence[int | str]) -> list[type[Section]]:
-    """The sections that may stand at a path without kinds."""
-    sections: list[type[Section]] = [Config]
-    for part in loc:
-        sections = _sections_below(sections[0], part)
-    return sections
+    return ".".join(map(str, key)), chosen, sections
 
 
 def _sections_below(section: type[Section], name: int | str) -> list[type[Section]]:

@@ -16,8 +16,19 @@ import numpy as np
 from ..errors import DataError
 from ..fileio import holds_keys, is_cut_short, kind, load_json, write_json
 from ..structures import Box, Dataset, Finding, Frame, Image, Xyxy
-from .image_finder import OUTSIDE, ImageFinder, UnusableNameError, about_names, none_found, not_named
-from .paths import files_below, is_inside, natural_key, references, roots_of
+from .paths import (
+    OUTSIDE,
+    ImageFinder,
+    UnusableNameError,
+    about_names,
+    files_below,
+    is_inside,
+    natural_key,
+    none_found,
+    not_named,
+    references,
+    roots_of,
+)
 from .reading import (
     DEFAULTS,
     PARTS,
@@ -28,6 +39,7 @@ from .reading import (
     clean_name,
     clip_rounded,
     clipped,
+    counted,
     enclosing,
     enclosing_rotated,
     first_few,
@@ -137,9 +149,8 @@ def _files_left_out(folders: Sequence[Path], label_files: Sequence[Path]) -> Ite
                 message = "the JSON is empty or cut short; write it anew, or remove it"
                 yield Finding("unreadable label file", "error", path, message)
     if farther:
-        some = first_few(farther)
-        number = "1 more COCO file" if len(farther) == 1 else f"{len(farther):,} more COCO files"
-        message = f"{number} farther down, not read: {some}; name each to read it, too"
+        number = counted(len(farther), "more COCO file", "more COCO files")
+        message = f"{number} farther down, not read: {first_few(farther)}; name each to read it, too"
         yield Finding("label file left out", "warning", farther[0], message, farther[1:])
 
 
@@ -180,14 +191,14 @@ class Content:
         faults: image id (None if there is no such image) and what is wrong with an annotation that is left out.
         shapes: position in ``data["annotations"]`` -> the shape that its ``bbox`` encloses.
         notes: what was passed over, in words.
-        doubts: what is odd, though it changes no box, in words.
+        warnings: what is unusual, though it changes no box, in words.
     """
 
     data: dict[str, Any]
     faults: list[tuple[Id | None, str]] = field(default_factory=list)
     shapes: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def load(path: Path, *, read_images: bool = True) -> dict[str, Any]:
@@ -305,8 +316,8 @@ def _in_one_form(data: Any, *, read_images: bool) -> Content:
                 content.shapes[len(content.data["annotations"])] = shape
         content.data["annotations"].append(item)
     if twice:
-        number = "1 annotation has" if twice == 1 else f"{twice:,} annotations have"
-        content.doubts.append(f"{number} the id of an earlier one; all are used, check that none was copied")
+        number = counted(twice, "annotation has", "annotations have")
+        content.warnings.append(f"{number} the id of an earlier one; all are used, check that none was copied")
     _drop_unused(content, placeholders=read_images)
     _refuse_twice(content.data["categories"], "categories")
     return content
@@ -624,15 +635,14 @@ def _scan_file(path: Path, folders: Sequence[Path], part: str, options: ReadOpti
         )
         entries.append(Entry(replace(image, boxes=boxes, frame=_frame(item, strips)), path, part))
         paths[item["id"]] = image_path
-        mismatch = size_mismatch(path, image, _size_of(item, image))
-        findings += [mismatch] if mismatch else []
+        findings += size_mismatch(path, image, _size_of(item, image))
     findings += none_found(path, find, missing) or missing
     for image_id, fault in content.faults:
         image_of = None if image_id is None else paths.get(image_id)
         findings.append(Finding("broken object", "error", path, f"{fault}; {FIX}", image=image_of))
     findings += [*about_names(path, find), *_about_shapes(path, content)]
     findings += [Finding("category left out", "note", path, note) for note in content.notes]
-    findings += [Finding("annotation id twice", "warning", path, doubt) for doubt in content.doubts]
+    findings += [Finding("annotation id twice", "warning", path, text) for text in content.warnings]
     return Reading(tuple(entries), tuple(names.values()), tuple(findings))
 
 
@@ -642,17 +652,17 @@ def _about_shapes(path: Path, content: Content) -> Iterator[Finding]:
     shapes = Counter(content.shapes.values())
     rotated = shapes.pop("rotated box", 0)
     if rotated:
-        are = "1 rectangle is" if rotated == 1 else f"{rotated:,} rectangles are"
+        are = counted(rotated, "rectangle is", "rectangles are")
         message = f"{are} rotated; the upright box around each is used, which holds more than the object"
         yield Finding("rotated boxes", "warning", path, message)
     yield from Converted(shapes).findings(path)
     outlines = sum(bool(item.get("segmentation")) for item in annotations) - sum(shapes.values())
     if outlines:
-        has = "1 object has" if outlines == 1 else f"{outlines:,} objects have"
+        has = counted(outlines, "object has", "objects have")
         yield Finding("outlines left out", "note", path, f"{has} an outline or a mask; only boxes are used")
     crowds = sum(isinstance(item.get("segmentation"), dict) and item.get("iscrowd") == 1 for item in annotations)
     if crowds:
-        are = "1 object is a mask" if crowds == 1 else f"{crowds:,} objects are masks"
+        are = counted(crowds, "object is a mask", "objects are masks")
         message = (
             f"{are} with iscrowd set, which an evaluation counts neither as hit nor as miss; CVAT sets it on all that "
             "is drawn with its brush, so draw rectangles or polygons if these are defects"

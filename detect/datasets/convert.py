@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,76 +13,32 @@ from ..errors import DataError
 from ..fileio import write_json
 from ..images import SUFFIXES
 from ..structures import Dataset, Finding, Image
-from . import audit, coco, duplicates, missing_labels, part_shift
+from . import audit, duplicates, part_shift
 from .audit import AuditReport, LeftOut, PartCounts
 from .duplicates import DuplicateGroup, Fingerprint, SimilarPair
-from .formats import FORMATS, WRITERS, recognise_all
-from .paths import remember, stem, unique_names
-from .reading import DEFAULTS, IN_NO_PART, Entry, Reading, ReadOptions, clip_to_image, first_few, upright
+from .formats import FORMATS, WRITERS, lossy_fields, recognise_all
+from .paths import remember, stem
+from .reading import (
+    DEFAULTS,
+    IN_NO_PART,
+    Entry,
+    Reading,
+    ReadOptions,
+    clip_to_image,
+    counted,
+    first_few,
+    sentence,
+    upright,
+)
 from .split import (
     Fractions,
     Ranges,
-    grouping_note,
     named_groups,
     parse_split,
     split_by_fraction,
     split_by_number,
     split_into_folds,
 )
-
-_NAMES = {"voc": "VOC", "yolo": "YOLO", "labelme": "LabelMe", "csv": "CSV"}
-
-
-def lossy_fields(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool = False) -> list[Finding]:
-    """Findings about what changes when ``parts`` are written.
-
-    Args:
-        parts: data sets by name.
-        target: "voc", "coco", "yolo", "labelme" or "csv".
-        out: where to.
-        scores: YOLO's text files get a column for scores.
-    """
-    if target == "coco":
-        older = [path for path in coco.files_in(out) if path.stem not in parts]
-        names = ", ".join(path.name for path in older)
-        message = f"{names}: left by an earlier conversion, not part of this one; remove what is no longer wanted"
-        return [Finding("older part", "warning", out, message, older)] if older else []
-    images = [image for dataset in parts.values() for image in dataset.images]
-    boxes = [box for image in images for box in image.boxes]
-    name = _NAMES[target]
-    findings = [] if target == "csv" else _copied_images(parts, target, out, len(images))
-    crowd, hard = sum(box.crowd for box in boxes), sum(box.difficult for box in boxes)
-    if target in ("yolo", "csv") and crowd + hard:
-        message = (
-            f"{name} can't tell {hard} difficult and {crowd} crowd objects from others; they count as ordinary now"
-        )
-        findings.append(Finding("flags lost", "warning", out, message))
-    scored = sum(box.score is not None for box in boxes)
-    if target == "yolo" and scored and not scores:
-        message = f"the scores of {scored:,} boxes are not told, as YOLO's label files have no place for them"
-        findings.append(Finding("scores lost", "note", out, message))
-    frames = sum(image.frame is not None for image in images)
-    if frames:
-        message = f"{name} can't tell of which strip an image is and when; {frames:,} frames are stills now"
-        findings.append(Finding("strips lost", "warning", out, message))
-    between = sum(any(value != int(value) for value in box.xyxy) for box in boxes)
-    if target == "voc" and between:
-        message = f"{between} boxes with borders between pixels were rounded, as Pascal-VOC knows whole pixels only"
-        findings.append(Finding("boxes rounded", "note", out, message))
-    return findings
-
-
-def _copied_images(parts: Mapping[str, Dataset], target: str, out: Path, images: int) -> list[Finding]:
-    findings = [Finding("images copied", "note", out, f"{images:,} images were copied beside their labels")]
-    renamed: list[tuple[Path, str]] = []
-    for group in [[*parts.values()]] if target == "voc" else [[dataset] for dataset in parts.values()]:
-        paths = [image.path for dataset in group for image in dataset.images]
-        renamed += [(path, name) for path, name in zip(paths, unique_names(paths)) if path.name != name]
-    if renamed:
-        told = first_few(f"{path} is {name}" for path, name in renamed)
-        message = f"{len(renamed):,} copies got a longer name, since another image has theirs: {told}"
-        findings.append(Finding("images renamed", "note", out, message, [path for path, _ in renamed]))
-    return findings
 
 
 def frames_by_strip(images: Sequence[Image]) -> dict[str, list[int]]:
@@ -145,12 +99,10 @@ class Checked:
     """Entries without what is wrong in them, and everything that was found.
 
     Attributes:
-        source: name of the format.
         divided: whether the parts of the entries are the source's own division.
         data_sets: number of the data set of each entry.
     """
 
-    source: str
     divided: bool
     entries: list[Entry]
     categories: tuple[str, ...]
@@ -189,43 +141,35 @@ def check(
         others: further data sets, each read by itself, in whatever format.
     """
     known = _known(categories)
-    options = dataclasses.replace(options, categories=known)
-    looks = [_look(sources, source, known, difficult, options, clip)]
-    looks += [_look([other], None, known, difficult, options, clip) for other in others]
-    entries, findings, left_out, prints = (list(chain(*each)) for each in zip(*(look[2:6] for look in looks)))
-    used = {box.label for entry in entries for box in entry.image.boxes}
-    names = known or tuple(sorted({*chain(*(look.categories for look in looks)), *used}))
+    options = replace(options, categories=known)
+    sets = [_check_one(sources, source, known, difficult, options, clip)]
+    sets += [_check_one([other], None, known, difficult, options, clip) for other in others]
+    entries = [entry for each in sets for entry in each.entries]
+    findings = [finding for each in sets for finding in each.findings]
+    prints = [fingerprint for each in sets for fingerprint in each.prints]
+    images = [entry.image for entry in entries]
+    used = {box.label for image in images for box in image.boxes}
+    names = known or tuple(sorted(used.union(*(each.categories for each in sets))))
     if entries:
         findings += audit.check_names(names, entries[0].label_file)
         findings += audit.check_pre_annotations([(entry.image, entry.label_file) for entry in entries])
-    images = [entry.image for entry in entries]
-    duplicate_groups, similar_pairs = duplicates.find_duplicates_and_similar(
-        prints, max_similar_pairs=_MAX_SIMILAR_PAIRS
-    )
-    duplicate_groups, similar_pairs = (
-        drop_strip_overlaps(duplicate_groups, images),
-        [link for link in similar_pairs if is_real_duplicate(link, images)],
-    )
-    data_sets = [number for number, look in enumerate(looks) for _ in look.entries]
-    first = looks[0]
+    groups, pairs = duplicates.find_duplicates_and_similar(prints, max_similar_pairs=_MAX_SIMILAR_PAIRS)
     return Checked(
-        first.source,
-        first.divided,
-        entries,
-        names,
-        findings,
-        left_out,
-        prints,
-        data_sets,
-        duplicate_groups,
-        similar_pairs,
+        divided=sets[0].divided,
+        entries=entries,
+        categories=names,
+        findings=findings,
+        left_out=[item for each in sets for item in each.left_out],
+        prints=prints,
+        data_sets=[number for number, each in enumerate(sets) for _ in each.entries],
+        duplicate_groups=drop_strip_overlaps(groups, images),
+        similar_pairs=[link for link in pairs if is_real_duplicate(link, images)],
     )
 
 
-class _Look(NamedTuple):
-    """One data set."""
+class _DataSet(NamedTuple):
+    """What ``Checked`` has, of one data set."""
 
-    source: str
     divided: bool
     entries: list[Entry]
     findings: list[Finding]
@@ -234,14 +178,14 @@ class _Look(NamedTuple):
     categories: tuple[str, ...]
 
 
-def _look(
+def _check_one(
     sources: Sequence[Path],
     source: str | None,
     known: tuple[str, ...] | None,
     difficult: Difficult,
     options: ReadOptions,
     clip: bool,
-) -> _Look:
+) -> _DataSet:
     name, other_labels = (source, []) if source is not None else recognise_all(sources)
     if name not in FORMATS:
         raise DataError(f"there is no format {name!r} to read", fix=f"choose one of {', '.join(FORMATS)}")
@@ -251,11 +195,11 @@ def _look(
     broken = Counter(f.image for f in reading.findings if f.severity == "error" and f.image is not None)
 
     entries: list[Entry] = []
-    prints: list[duplicates.Fingerprint] = []
+    prints: list[Fingerprint] = []
     cut: list[Path] = []
     for entry, seen in zip(reading.entries, duplicates.fingerprints([e.image.path for e in reading.entries])):
         if isinstance(seen, DataError):
-            findings.append(audit.unreadable(entry.image.path, seen))
+            findings.append(Finding("unreadable image", "error", entry.image.path, sentence(seen)))
             left_out.append(LeftOut("image", entry.image.path, seen.found))
             continue
         image = upright(entry.image) if options.ignores_orientation else entry.image
@@ -268,8 +212,8 @@ def _look(
         faults = len(wrong) + broken[image.path]
         if faults:
             # Kept without these objects, the image would teach that there is no defect where one is.
-            are = "1 of its objects has an error" if faults == 1 else f"{faults} of its objects have errors"
-            left_out.append(LeftOut("image", image.path, are))
+            reason = counted(faults, "of its objects has an error", "of its objects have errors")
+            left_out.append(LeftOut("image", image.path, reason))
             continue
         findings += audit.check_no_objects(image, entry.label_file)
         boxes = list(image.boxes)
@@ -278,15 +222,15 @@ def _look(
             left_out += [LeftOut("box", entry.label_file, f"flagged as difficult in {image.path.name}")] * hard
             boxes = [box for box in boxes if not box.difficult]
         elif difficult == "ignore":
-            boxes = [dataclasses.replace(box, crowd=box.crowd or box.difficult) for box in boxes]
-        kept = dataclasses.replace(image, boxes=tuple(boxes))
-        entries.append(dataclasses.replace(entry, image=kept))
+            boxes = [replace(box, crowd=box.crowd or box.difficult) for box in boxes]
+        kept = replace(image, boxes=tuple(boxes))
+        entries.append(replace(entry, image=kept))
         prints.append(seen)
     findings += [*_about_clipped(cut), *audit.check_depth([entry.image for entry in entries], prints)]
     findings += audit.check_orientation([entry.image for entry in entries], prints)
     if not options.allow_empty:
         findings += _no_box(sources, reading)
-    return _Look(name, reading.divided, entries, findings, left_out, prints, reading.categories)
+    return _DataSet(reading.divided, entries, findings, left_out, prints, reading.categories)
 
 
 def _each_once(reading: Reading) -> tuple[Reading, list[Finding]]:
@@ -316,16 +260,15 @@ def _each_once(reading: Reading) -> tuple[Reading, list[Finding]]:
     if not out:
         return reading, findings
     left = tuple(entry for entry in reading.entries if id(entry) not in out)
-    return dataclasses.replace(reading, entries=left), findings
+    return replace(reading, entries=left), findings
 
 
 def _about_clipped(paths: Sequence[Path]) -> list[Finding]:
     if not paths:
         return []
     images = list(dict.fromkeys(paths))
-    boxes, were = ("1 box", "was") if len(paths) == 1 else (f"{len(paths):,} boxes", "were")
     of = images[0].name if len(images) == 1 else f"{len(images):,} images"
-    message = f"{boxes} of {of} reached out of the image and {were} clipped at its border"
+    message = f"{counted(len(paths), 'box', 'boxes')} of {of} reached out of the image, clipped at its border"
     return [Finding("boxes clipped", "note", images[0], message, images[1:])]
 
 
@@ -398,8 +341,8 @@ def report_on(
     part_of = {i: name for name, ids in homes.items() for i in ids}
     strips = frames_by_strip(images)
     missing = [
-        *missing_labels.missing_in_duplicates(images, checked.duplicate_groups),
-        *missing_labels.missing_in_strips(images),
+        *audit.missing_in_duplicates(images, checked.duplicate_groups),
+        *audit.missing_in_strips(images),
     ]
     units = duplicates.group_ids(len(images), (), strips.values())
     compared = homes if compare else {}
@@ -410,10 +353,10 @@ def report_on(
         *audit.check_duplicates(checked.duplicate_groups, [image.path for image in images], part_of),
         *split_strip_findings(images, homes),
         *_without_boxes(counts, places),
-        *missing_labels.check_missing_labels(missing, images, label_files),
+        *audit.check_missing_labels(missing, images, label_files),
         *_at_borders(checked, duplicates.group_ids(len(images), checked.duplicate_groups, strips.values())),
-        *missing_labels.check_unusual_images(images, label_files, checked.categories),
-        *missing_labels.check_shifts(shifts, places),
+        *audit.check_unusual_images(images, label_files, checked.categories),
+        *audit.check_shifts(shifts, places),
     ]
     return AuditReport(
         parts=counts,
@@ -576,7 +519,7 @@ def convert(
         folds: number of folds for cross-validation.
         seed: of a split by fraction or into folds.
         group_pattern: of such a split: images whose paths share what this regular expression finds stay together, as
-            ``conversion.grouping.named_groups`` says.
+            ``datasets.split.named_groups`` says.
         difficult: keep objects flagged as difficult, let the judge ignore them (COCO's iscrowd), or drop them.
         categories: the classes in the order of their ids; None takes all, in alphabetical order.
         skip_bad: leave out every image with an error, in itself or in one of its objects, and go on.
@@ -622,7 +565,12 @@ def convert(
     }
     findings = [*checked.findings, *_unplaced(rest), *lossy_fields(parts, target, out)]
     if group_pattern is not None:
-        findings.append(grouping_note(images, named, group_pattern))
+        largest = max(named, key=len)
+        message = (
+            f"{len(images):,} images are {len(named):,} groups by the pattern '{group_pattern}', of at most "
+            f"{len(largest):,} images; none was divided"
+        )
+        findings.append(Finding("grouped by name", "note", images[largest[0]].path, message))
     report = report_on(checked, positions, findings, left_out, compare=not drawn)
     files = WRITERS[target](parts, out)
     if target == "coco":

@@ -9,8 +9,7 @@ from xml.etree.ElementTree import Element
 
 from ..errors import DataError
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .image_finder import ImageFinder, UnusableNameError, about_names, none_found, not_named
-from .paths import walk
+from .paths import ImageFinder, UnusableNameError, about_names, none_found, not_named, walk
 from .reading import (
     DEFAULTS,
     Converted,
@@ -120,8 +119,7 @@ def _scan_root(
         boxes = _boxes(item, image, file, findings, converted)
         tags += len(item.findall("tag"))
         entries.append(Entry(Image(path, image.width, image.height, boxes), file, subset))
-        mismatch = size_mismatch(file, image, _size_of(item, image))
-        findings += [mismatch] if mismatch else []
+        findings += size_mismatch(file, image, _size_of(item, image))
     findings += none_found(file, finder, missing) or missing
     findings += [*about_names(file, finder), *converted.findings(file)]
     if tags:

@@ -172,11 +172,8 @@ def group_ids(
     Duplicates share one, and so do the members of each of ``others``, the frames of a strip, say, and all that is a
     duplicate of one of them; the rest have their own.
     """
-    together = _UnionFind(count)
-    for members in [*(group.members for group in duplicate_groups), *others]:
-        for member in members:
-            together.join(members[0], member)
-    return [together.root(i) for i in range(count)]
+    groups = [*(group.members for group in duplicate_groups), *others]
+    return _components(count, [(members[0], member) for members in groups for member in members])
 
 
 def _most_similar(links: Iterable[SimilarPair], count: int) -> list[SimilarPair]:
@@ -244,30 +241,22 @@ def _flat(edges: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
     return np.concatenate([part.reshape(len(part), -1) for part in edges], axis=1)
 
 
-class _UnionFind:
-    """Sets of numbers that grow together, each known by its smallest member (union-find)."""
+def _components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """For each of ``count`` numbers the set it belongs to, when each edge joins the sets of two; from 0 on."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def __init__(self, count: int) -> None:
-        self.parent = list(range(count))
-
-    def root(self, i: int) -> int:
-        while self.parent[i] != i:
-            self.parent[i] = self.parent[self.parent[i]]
-            i = self.parent[i]
-        return i
-
-    def join(self, i: int, j: int) -> None:
-        low, high = sorted((self.root(i), self.root(j)))
-        self.parent[high] = low
+    if not edges:
+        return list(range(count))
+    graph = coo_array((np.ones(len(edges)), np.array(edges).T), shape=(count, count))
+    return [int(component) for component in connected_components(graph, directed=False)[1]]
 
 
 def _groups(links: Sequence[SimilarPair], count: int) -> list[DuplicateGroup]:
-    together = _UnionFind(count)
-    for link in links:
-        together.join(link.first, link.second)
+    component_of = _components(count, [(link.first, link.second) for link in links])
     inside: dict[int, list[SimilarPair]] = defaultdict(list)
     for link in links:
-        inside[together.root(link.first)].append(link)
+        inside[component_of[link.first]].append(link)
     return [
         DuplicateGroup(
             members=tuple(sorted({i for link in group for i in (link.first, link.second)})),

@@ -1,21 +1,20 @@
-"""Label files <-> records: Pascal-VOC, COCO, YOLO and LabelMe; CVAT's XML is read only, CSV written only."""
+"""Label files <-> records in all formats: which one a folder is in, readers, writers, CSV and pre-annotations."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import DataError
-from ..fileio import holds_keys
-from ..structures import Dataset, Finding
+from ..fileio import holds_keys, is_taken, write_json, write_text
+from ..structures import Box, Dataset, Detections, Finding, Image, Xyxy
 from . import coco, cvat, labelme, voc, yolo
-from . import csv as csv_table
-from .paths import files_below, roots_of
-from .reading import Entry, Reading, ReadOptions
-
-__all__ = ["FORMATS", "WRITERS", "Entry", "Format", "ReadOptions", "Reading", "Write", "recognise", "recognise_all"]
+from .paths import common_folder, files_below, references, relative, remember, roots_of, unique_names
+from .reading import Reading, ReadOptions, first_few
 
 Write = Callable[[Mapping[str, Dataset], Path], dict[str, Path]]
 
@@ -47,13 +46,54 @@ FORMATS: dict[str, Format] = {
     "cvat": Format(cvat.read, cvat.scan),
 }
 
+CSV_COLUMNS = ("image", "width", "height", "class", "score", "x1", "y1", "x2", "y2")
+
+
+def write_csv(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
+    """Write ``out/<part>.csv``; images stay where they are and are named relative to the file.
+
+    Raises:
+        DataError: a file name that is no Unicode.
+    """
+    written = {part: out / f"{part}.csv" for part in parts}
+    for part, dataset in parts.items():
+        try:
+            write_text(written[part], csv_text(dataset, out))
+        except UnicodeEncodeError as error:
+            found = f"the file name {error.object[error.start :][:40]!r} is no Unicode"
+            raise DataError(found, where=written[part], fix="rename the image") from None
+    return written
+
+
+def csv_text(dataset: Dataset, root: Path) -> str:
+    """The table, in the data set's order; x2 and y2 are exclusive, the score is empty where there is none.
+
+    An image without boxes has one row, empty from ``class`` on, so that it is not forgotten.
+
+    Args:
+        dataset: images and their boxes.
+        root: folder that image paths are told relative to, with forward slashes.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(CSV_COLUMNS)
+    for name, image in zip(references([image.path for image in dataset.images], root), dataset.images):
+        first = (name, image.width, image.height)
+        if not image.boxes:
+            table.writerow((*first, *("" for _ in CSV_COLUMNS[3:])))
+        for box in image.boxes:
+            score = "" if box.score is None else f"{box.score:g}"
+            table.writerow((*first, box.label, score, *(f"{value:.10g}" for value in box.xyxy)))
+    return text.getvalue()
+
+
 # Data sets by name of part -> the file or folder that now holds each part.
 WRITERS: dict[str, Write] = {
     "voc": voc.write,
     "coco": coco.write,
     "yolo": yolo.write,
     "labelme": labelme.write,
-    "csv": csv_table.write,
+    "csv": write_csv,
 }
 
 # Keys of JSON files that other tools write, and what these tools can export instead.
@@ -153,3 +193,141 @@ def _refuse_by_name(sources: Sequence[Path]) -> None:
         layout = _unread(path)
         if layout is not None:
             raise DataError(f"it is {layout[0]}, which is not read", where=path, fix=layout[1])
+
+
+_NAMES = {"voc": "VOC", "yolo": "YOLO", "labelme": "LabelMe", "csv": "CSV"}
+
+
+def lossy_fields(parts: Mapping[str, Dataset], target: str, out: Path, *, scores: bool = False) -> list[Finding]:
+    """Findings about what changes when ``parts`` are written.
+
+    Args:
+        parts: data sets by name.
+        target: "voc", "coco", "yolo", "labelme" or "csv".
+        out: where to.
+        scores: YOLO's text files get a column for scores.
+    """
+    if target == "coco":
+        older = [path for path in coco.files_in(out) if path.stem not in parts]
+        names = ", ".join(path.name for path in older)
+        message = f"{names}: left by an earlier conversion, not part of this one; remove what is no longer wanted"
+        return [Finding("older part", "warning", out, message, older)] if older else []
+    images = [image for dataset in parts.values() for image in dataset.images]
+    boxes = [box for image in images for box in image.boxes]
+    name = _NAMES[target]
+    findings = [] if target == "csv" else _copied_images(parts, target, out, len(images))
+    crowd, hard = sum(box.crowd for box in boxes), sum(box.difficult for box in boxes)
+    if target in ("yolo", "csv") and crowd + hard:
+        message = (
+            f"{name} can't tell {hard} difficult and {crowd} crowd objects from others; they count as ordinary now"
+        )
+        findings.append(Finding("flags lost", "warning", out, message))
+    scored = sum(box.score is not None for box in boxes)
+    if target == "yolo" and scored and not scores:
+        message = f"the scores of {scored:,} boxes are not told, as YOLO's label files have no place for them"
+        findings.append(Finding("scores lost", "note", out, message))
+    frames = sum(image.frame is not None for image in images)
+    if frames:
+        message = f"{name} can't tell of which strip an image is and when; {frames:,} frames are stills now"
+        findings.append(Finding("strips lost", "warning", out, message))
+    between = sum(any(value != int(value) for value in box.xyxy) for box in boxes)
+    if target == "voc" and between:
+        message = f"{between} boxes with borders between pixels were rounded, as Pascal-VOC knows whole pixels only"
+        findings.append(Finding("boxes rounded", "note", out, message))
+    return findings
+
+
+def _copied_images(parts: Mapping[str, Dataset], target: str, out: Path, images: int) -> list[Finding]:
+    findings = [Finding("images copied", "note", out, f"{images:,} images were copied beside their labels")]
+    renamed: list[tuple[Path, str]] = []
+    for group in [[*parts.values()]] if target == "voc" else [[dataset] for dataset in parts.values()]:
+        paths = [image.path for dataset in group for image in dataset.images]
+        renamed += [(path, name) for path, name in zip(paths, unique_names(paths)) if path.name != name]
+    if renamed:
+        told = first_few(f"{path} is {name}" for path, name in renamed)
+        message = f"{len(renamed):,} copies got a longer name, since another image has theirs: {told}"
+        findings.append(Finding("images renamed", "note", out, message, [path for path, _ in renamed]))
+    return findings
+
+
+PRE_ANNOTATIONS = "pre_annotations"
+_PIXEL_DECIMALS, _SCORE_DECIMALS = 2, 4
+
+
+def pre_annotate(path: Path, width: int, height: int, found: Detections) -> Image:
+    """An image with its detections as boxes, in their order.
+
+    Boxes are cut at the image's borders and rounded to hundredths of a pixel; what has no area then is left out.
+
+    Args:
+        path: the image file.
+        width, height: its size in pixels.
+        found: its detections, those that are wanted.
+    """
+    boxes: list[Box] = []
+    for each in found:
+        x1, x2 = (round(min(max(value, 0.0), float(width)), _PIXEL_DECIMALS) for value in each.xyxy[0::2])
+        y1, y2 = (round(min(max(value, 0.0), float(height)), _PIXEL_DECIMALS) for value in each.xyxy[1::2])
+        xyxy: Xyxy = (x1, y1, x2, y2)
+        if x1 < x2 and y1 < y2:
+            boxes.append(Box(each.label, xyxy, score=round(each.score, _SCORE_DECIMALS)))
+    return Image(path, width, height, tuple(boxes))
+
+
+def check_not_overwriting(target: str, out: Path) -> None:
+    """Raise DataError if pre-annotations written to ``out`` would replace or mix with something: known early."""
+    places = {
+        "coco": [out / f"{PRE_ANNOTATIONS}.json"],
+        "csv": [out / f"{PRE_ANNOTATIONS}.csv"],
+        "yolo": [out / "data.yaml", out / "images", out / "labels"],
+    }.get(target, [out / PRE_ANNOTATIONS])
+    for place in places:
+        if is_taken(place):
+            raise DataError(
+                "something is there already, and pre-annotations replace nothing",
+                where=place,
+                fix="choose another folder",
+            )
+
+
+def write_pre_annotations(
+    images: Sequence[Image],
+    categories: tuple[str, ...],
+    target: str,
+    out: Path,
+    *,
+    description: str,
+    scores: bool = False,
+) -> tuple[Path, list[Finding]]:
+    """Write pre-annotations: ``out/pre_annotations.json``, ``.csv`` or folder; YOLO takes ``out``.
+
+    COCO and CSV leave the images where they are. COCO names them from the folder on that holds them all, as annotation
+    tools know them, and tells that folder as ``image_root`` in ``info``, so that this library finds them again.
+
+    Args:
+        images: as ``pre_annotate`` makes them; those without boxes are written, too.
+        categories: all names that the detector knows.
+        target: a key of ``WRITERS``.
+        out: folder to write to.
+        description: what these pre-annotations are, for COCO's ``info``.
+        scores: YOLO gets a sixth column.
+
+    Returns:
+        What was written, and what was lost or changed on the way.
+
+    Raises:
+        DataError: something is there already, or the format can't hold a name.
+    """
+    check_not_overwriting(target, out)
+    dataset = Dataset(tuple(images), categories)
+    if target == "coco":
+        root = common_folder([image.path for image in images])
+        data = coco.to_dict(dataset, root or out)
+        told = {coco.IMAGE_ROOT: relative(root, out).as_posix()} if root else {}
+        write_json(out / f"{PRE_ANNOTATIONS}.json", {**data, "info": {"description": description, **told}})
+        remember((image.path for image in images), out)
+        return out / f"{PRE_ANNOTATIONS}.json", []
+    parts = {PRE_ANNOTATIONS: dataset}
+    written = yolo.write(parts, out, scores=scores) if target == "yolo" else WRITERS[target](parts, out)
+    findings = lossy_fields(parts, target, out, scores=scores)
+    return (out if target == "yolo" else written[PRE_ANNOTATIONS]), findings

@@ -15,8 +15,17 @@ from ..errors import DataError
 from ..fileio import copy, holds_keys, is_cut_short, kind, load_json, new_folder, write_json
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image
-from .image_finder import is_there
-from .paths import is_inside, outside_data_error, roots_around, roots_of, stem, unique_names, walk, without_derived
+from .paths import (
+    is_inside,
+    is_there,
+    outside_data_error,
+    roots_around,
+    roots_of,
+    stem,
+    unique_names,
+    walk,
+    without_derived,
+)
 from .reading import (
     DEFAULTS,
     Converted,
@@ -92,9 +101,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
             continue
         boxes = _boxes(label_file, data["shapes"], image, findings, converted)
         entries.append(Entry(replace(image, boxes=boxes), label_file, part_of(label_file, sources)))
-        told = _told_size(data)
-        mismatch = size_mismatch(label_file, image, told) if told else None
-        findings += [mismatch] if mismatch else []
+        findings += size_mismatch(label_file, image, _size_of(data))
     entries = [entry for entry in entries if entry.image.path.resolve() not in unread]
     unlabelled = []
     for path in images:
@@ -208,7 +215,7 @@ def _image_of(label_file: Path, name: str, named: Mapping[str, Sequence[Path]], 
     return others[0] if others else at
 
 
-def _told_size(data: Mapping[str, Any]) -> tuple[float, float] | None:
+def _size_of(data: Mapping[str, Any]) -> tuple[float, float] | None:
     width, height = data.get("imageWidth"), data.get("imageHeight")
     return (width, height) if _is_number(width) and _is_number(height) else None
 

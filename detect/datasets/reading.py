@@ -17,7 +17,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 
 from ..errors import DataError
-from ..fileio import decode, encoding_of, read_bytes
+from ..fileio import decode, encoding_of, read_bytes, read_errors
 from ..images import read_orientation, read_size
 from ..structures import Dataset, Finding, Image, Xyxy
 
@@ -135,11 +135,11 @@ class Converted:
             message = f"{_listed(self.shapes)} became {became}"
             found.append(Finding("shapes converted", "note", place, message))
         if self.keypoints:
-            have = "1 object has" if self.keypoints == 1 else f"{self.keypoints:,} objects have"
-            message = f"{have} keypoints, which are left out; only their boxes are used"
+            objects = counted(self.keypoints, "object has", "objects have")
+            message = f"{objects} keypoints, which are left out; only their boxes are used"
             found.append(Finding("keypoints left out", "note", place, message))
         for encoding, files in self.encodings.items():
-            number = "1 file was" if len(files) == 1 else f"{len(files):,} files were"
+            number = counted(len(files), "file was", "files were")
             message = f"{number} decoded from {encoding}; check the class names, or save as UTF-8"
             found.append(Finding("text decoded", "note", files[0], message, files[1:]))
         return found
@@ -149,8 +149,7 @@ def _listed(counts: Mapping[str, int]) -> str:
     """As in "3 polygons and 1 circle"."""
     words = []
     for name, number in sorted(counts.items()):
-        plural = name + ("es" if name.endswith("x") else "s")
-        words.append(f"{number:,} {name if number == 1 else plural}")
+        words.append(counted(number, name, name + ("es" if name.endswith("x") else "s")))
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -252,15 +251,9 @@ def read_label_text(path: Path, max_bytes: int, converted: Converted | None = No
     Raises:
         DataError: it can't be read, is too large, or its encoding is unknown.
     """
-    from ..fileio import decode
-
-    try:
+    with read_errors(path, "the text", fix="save it as UTF-8"):
         data = read_bytes(path, max_bytes)
         text = decode(data)
-    except OSError as error:
-        raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None
-    except ValueError as error:
-        raise DataError(f"the text can't be read ({error})", where=path, fix="save it as UTF-8") from None
     if converted is not None:
         converted.note_encoding(path, data)
     return text
@@ -300,40 +293,47 @@ def upright(image: Image) -> Image:
     return Image(image.path, *size, tuple(boxes), image.frame)
 
 
-def size_mismatch(label_file: Path, image: Image, told: tuple[float, float]) -> Finding | None:
-    """A warning if a label file gives another size than the image's header.
+def size_mismatch(label_file: Path, image: Image, size: tuple[float, float] | None) -> list[Finding]:
+    """A warning if a label file gives another (width, height) than the image's header; None: it gives none.
 
     Only a warning: the size given is never used, many tools write 0 or an outdated one, and a box that
     does not fit the real image is an error of its own.
     """
-    if told[0] == image.width and told[1] == image.height:
-        return None
-    turned = "; width and height are swapped, so they may have been drawn on a picture turned by its rotation flag"
-    if (told[0], told[1]) == (image.height, image.width) and read_orientation(image.path) in _SWAPS:
-        turned = (
-            "; its orientation tag swaps width and height: --ignore-orientation reads boxes drawn without regard to it"
-        )
+    if size is None:
+        return []
+    width, height = size
+    if width == image.width and height == image.height:
+        return []
+    swapped = ""
+    if width == image.height and height == image.width:
+        swapped = "; width and height are swapped, so they may have been drawn on a picture turned by its rotation flag"
+        if read_orientation(image.path) in _SWAPS:
+            swapped = "; its orientation tag swaps width and height: --ignore-orientation reads boxes drawn without it"
     message = (
-        f"the labels tell a size of {told[0]:g} x {told[1]:g} pixels, but {image.path.name} has "
-        f"{image.width} x {image.height}; the image's own size is used, check that the boxes were drawn on this picture"
-        f"{turned if told[0] == image.height and told[1] == image.width else ''}"
+        f"the labels give a size of {width:g} x {height:g} pixels, but {image.path.name} has "
+        f"{image.width} x {image.height}; the image's own size is used, check that the boxes were drawn on this "
+        f"picture{swapped}"
     )
-    return Finding("size mismatch", "warning", label_file, message, (image.path,))
+    return [Finding("size mismatch", "warning", label_file, message, (image.path,))]
 
 
-def first_few(names: Iterable[object], most: int = 3) -> str:
+def first_few(names: Iterable[object], max_names: int = 3) -> str:
     """The first names of a list, "..." for the others."""
     listed = [str(name) for name in names]
-    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+    return ", ".join(listed[:max_names]) + (", ..." if len(listed) > max_names else "")
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """As in "1 image is" and "1,200 images are"."""
+    return f"1 {one}" if number == 1 else f"{number:,} {several}"
 
 
 def in_no_part(paths: Sequence[Path], named_by: str) -> list[Finding]:
     """A warning about images that none of the parts of a source has."""
     if not paths:
         return []
-    some = first_few(path.name for path in paths)
-    number = "1 image is" if len(paths) == 1 else f"{len(paths):,} images are"
-    message = f"{number} in no part that {named_by} names and left out: {some}"
+    images = counted(len(paths), "image is", "images are")
+    message = f"{images} in no part that {named_by} names and left out: {first_few(path.name for path in paths)}"
     return [Finding(IN_NO_PART, "warning", paths[0], message, paths[1:])]
 
 
@@ -355,13 +355,10 @@ def sentence(error: DataError) -> str:
     return f"{error.found}; {error.fix}" if error.fix else error.found
 
 
-# reading goes through defusedxml
-
-
 _DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _DECLARATION = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
 _NO_TEXT = {"idna", "punycode", "raw_unicode_escape", "unicode_escape"}  # Python's own, some of them slow without bound
-_MOST_BYTES = 10_000_000  # some 30,000 objects; parsed, the worst of it takes 0.4 GB
+_MAX_BYTES = 10_000_000  # some 30,000 objects; parsed, the worst of it takes 0.4 GB
 _HEAD = 4096  # bytes in which the outermost element begins
 _DEEPEST = 100  # levels; an annotation has four
 
@@ -376,12 +373,8 @@ def parse(path: Path, converted: Converted | None = None) -> Element:
     Raises:
         DataError: missing, empty, no XML, in an encoding nobody knows, or with entities, which only an attack needs.
     """
-    try:
-        data = read_bytes(path, _MOST_BYTES)
-    except OSError as error:
-        raise DataError(f"the file can't be read ({error.strerror})", where=path, fix="check it") from None
-    except ValueError as error:
-        raise DataError(f"the file can't be read ({error})", where=path, fix="write the labels again") from None
+    with read_errors(path, "the file", fix="write the labels again"):
+        data = read_bytes(path, _MAX_BYTES)
     if not data.strip():
         raise DataError("the file is empty", where=path, fix="write the labels again or remove it")
     try:

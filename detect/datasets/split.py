@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError, DataError
-from ..structures import Finding, Image
+from ..structures import Image
 
 EXAMPLES = "write train=1-200,val=201-240 or train=0.8,val=0.1,test=0.1"
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -288,8 +288,6 @@ def named_groups(images: Sequence[Image], pattern: str) -> list[list[int]]:
         ConfigError: it is no regular expression.
         DataError: it doesn't match all names.
     """
-    pass  # REMOVE  # brings the whole judge along
-
     paths = [image.path.absolute() for image in images]
     if len({path.anchor for path in paths}) == 1:  # not on several drives
         shared = os.path.commonpath([path.parent for path in paths])
@@ -299,13 +297,3 @@ def named_groups(images: Sequence[Image], pattern: str) -> list[list[int]]:
     for i, group in enumerate(groups_of(entries, pattern=pattern)):
         members[group].append(i)
     return list(members.values())
-
-
-def grouping_note(images: Sequence[Image], groups: Sequence[Sequence[int]], pattern: str) -> Finding:
-    """How the pattern grouped them, for who reads the audit."""
-    largest = max(groups, key=len)
-    message = (
-        f"{len(images):,} images are {len(groups):,} groups by the pattern '{pattern}', of at most {len(largest):,} "
-        "images; none was divided"
-    )
-    return Finding("grouped by name", "note", images[largest[0]].path, message)

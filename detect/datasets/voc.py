@@ -8,7 +8,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..fileio import copy, new_folder, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .paths import FilePairs, NamedImages, pair, stem, unique_names, walk, without_derived
+from .paths import FilePairs, NamedImages, leads_out, pair, stem, unique_names, walk, without_derived
 from .reading import (
     DEFAULTS,
     Converted,
@@ -26,6 +26,7 @@ from .reading import (
     ReadOptions,
     clean_name,
     clip_rounded,
+    counted,
     enclosing,
     enclosing_rotated,
     has_root,
@@ -42,9 +43,6 @@ from .reading import (
     text_of,
     without_labels,
 )
-
-# to write; reading goes through defusedxml
-
 
 IMAGES, ANNOTATIONS = "IMAGES", "ANNOTATIONS"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -346,8 +344,7 @@ def _origin(files: Sequence[_ReadFile], chosen: Literal[0, 1] | None) -> tuple[O
     """
     begins = _Begins.of(files)
     first = begins.first() if chosen is None else chosen
-    begin = "1 box begins" if begins.zeros == 1 else f"{begins.zeros:,} boxes begin"
-    counts = f"{begin} at 0 and {begins.ones:,} at 1"
+    counts = f"{counted(begins.zeros, 'box begins', 'boxes begin')} at 0 and {begins.ones:,} at 1"
     if chosen is not None:
         why = "as chosen"
     elif begins.zeros:
@@ -393,8 +390,12 @@ def _read_annotation(path: Path, image: Path, findings: list[Finding], converted
             found = f"its outermost element is <{root.tag}>, not <annotation>"
             raise DataError(found, where=path, fix="remove the file if it is no Pascal-VOC label")
         filename = text_of(root, "filename")
-        if _leads_away(filename):
-            findings.append(Finding("file name leads away", "error", path, _away(filename), (image,)))
+        if leads_out(filename):
+            message = (
+                f"<filename> is {filename!r}, a path to somewhere else; write the image's bare name, "
+                "as files pair by their own names"
+            )
+            findings.append(Finding("file name leads away", "error", path, message, (image,)))
             return None
     except DataError as error:
         findings.append(Finding("unreadable label file", "error", path, sentence(error), (image,)))
@@ -522,10 +523,7 @@ def _size_of(root: Element) -> tuple[float, float] | None:
 
 def _said_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Finding]:
     """What the file says of its image that the image itself contradicts."""
-    findings: list[Finding] = []
-    mismatch = size_mismatch(path, image, annotation.size) if annotation.size else None
-    if mismatch:
-        findings.append(mismatch)
+    findings = size_mismatch(path, image, annotation.size)
     told = PurePosixPath(unicodedata.normalize("NFC", annotation.filename).replace("\\", "/"))
     name = unicodedata.normalize("NFC", image.path.name)
     if not annotation.filename:
@@ -538,19 +536,6 @@ def _said_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Fi
         message = f"<filename> is {annotation.filename}, but files pair by their own names and the image is {name}"
         findings.append(Finding("file name at odds", severity, path, message, (image.path,)))
     return findings
-
-
-def _leads_away(filename: str) -> bool:
-    """Whether a name is no name but an absolute path, of whatever system, or climbs out of its folder."""
-    told = filename.replace("\\", "/")
-    return told.startswith("/") or PureWindowsPath(told).drive != "" or ".." in told.split("/")
-
-
-def _away(filename: str) -> str:
-    return (
-        f"<filename> is {filename!r}, a path to somewhere else; write the image's bare name, "
-        "as files pair by their own names"
-    )
 
 
 def to_xml(image: Image, filename: str) -> str:

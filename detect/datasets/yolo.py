@@ -16,14 +16,14 @@ from typing import Any, Literal
 import yaml
 
 from ..errors import DataError
-from ..fileio import copy, new_folder, read_yaml, write_text
+from ..fileio import copy, new_folder, read_errors, read_yaml, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .image_finder import is_there
 from .paths import (
     NamedImages,
     files_below,
     is_inside,
+    is_there,
     outside_data_error,
     pair,
     roots_around,
@@ -40,6 +40,7 @@ from .reading import (
     ReadOptions,
     clean_name,
     clip_rounded,
+    counted,
     enclosing,
     first_few,
     in_no_part,
@@ -259,7 +260,7 @@ def _other_names(about: Description) -> list[Finding]:
     """Warnings about files that give a class number of the data set another name."""
     findings = []
     if about.expected is not None and about.expected != len(about.names):
-        named = "1 class is" if len(about.names) == 1 else f"{len(about.names)} classes are"
+        named = counted(len(about.names), "class is", "classes are")
         message = f"it says {about.expected} classes, but {named} named; check that none is missing"
         findings.append(Finding("class names differ", "warning", about.file, message))
     files = _names_files_in(about.root) if about.file.is_file() else iter(())
@@ -296,11 +297,11 @@ def _description(file: Path, root: Path) -> Description:
     if suffix not in _YAML_SUFFIXES:
         return Description(file, _checked(_lines(file), file), root)
     try:
-        content = read_yaml(file, as_written=True)
-    except OSError as error:
-        raise DataError(f"the file can't be read ({error.strerror})", where=file, fix="check it") from None
+        with read_errors(file, "the YAML", fix="correct it"):
+            content = read_yaml(file, as_written=True)
     except yaml.YAMLError as error:
-        raise DataError(f"the YAML can't be read ({_in_short(error)})", where=file, fix="correct it") from None
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"the YAML can't be read ({reason})", where=file, fix="correct it") from None
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise DataError("it has no list of class names", where=file, fix="write the classes under `names:`")
@@ -414,10 +415,6 @@ def _checked(names: Sequence[str], file: Path) -> list[str]:
     if "" in clean or len(set(clean)) < len(clean):
         raise DataError("a class name is empty or stands there twice", where=file, fix="give each class its own name")
     return clean
-
-
-def _in_short(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 # Images, parts and objects -------------------------------------------------------------------------------------------
@@ -542,9 +539,9 @@ def _parts(
             found = _images_of(place, part, about, find, known, findings) if place is not None else []
             twice += [path for path in found if parts.setdefault(path, part) != part]
     if twice:
+        images_are = counted(len(twice), "image is", "images are")
         some = first_few(path.name for path in twice)
-        number = "1 image is" if len(twice) == 1 else f"{len(twice):,} images are"
-        message = f"{number} named by two parts and counted in the first: {some}"
+        message = f"{images_are} named by two parts and counted in the first: {some}"
         findings.append(Finding("image in two parts", "warning", about.file, message, twice))
     return parts
 

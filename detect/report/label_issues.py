@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..datasets import coco
-from ..datasets.image_finder import common_folder, leads_out
-from ..datasets.paths import references, relative, remember
+from ..datasets.paths import common_folder, leads_out, references, relative, remember
 from ..errors import DataError
 from ..evaluation.label_issues import ISSUE_REASONS, LabelIssue
 from ..images import read_image

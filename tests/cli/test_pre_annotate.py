@@ -13,9 +13,7 @@ import pytest
 from labelled_data import picture
 
 from detect.datasets.convert import audit_sources
-from detect.datasets.csv import COLUMNS
-from detect.datasets.formats import FORMATS, WRITERS
-from detect.datasets.pre_annotations import pre_annotate, write_pre_annotations
+from detect.datasets.formats import CSV_COLUMNS, FORMATS, WRITERS, pre_annotate, write_pre_annotations
 from detect.errors import DataError
 from detect.structures import Box, Dataset, Detections, Image
 
@@ -120,7 +118,7 @@ def test_a_table_with_a_row_for_each_box_and_each_image_without(tmp_path: Path) 
     with place.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        list(COLUMNS),
+        list(CSV_COLUMNS),
         ["../new/coil 1/a.png", "64", "48", "dent", "0.8765", "1", "2.25", "20.5", "30.12"],
         ["../new/coil 1/a.png", "64", "48", "rolled in", "0.5", "0", "0", "64", "48"],
         ["../new/coil 2/a.png", "64", "48", "dent", "0.75", "63.6", "47.7", "64", "48"],

@@ -90,7 +90,7 @@ def test_an_unknown_key_names_the_one_that_was_meant(load: Callable[..., Config]
 
 
 def test_a_key_like_no_other_says_where_all_are(load: Callable[..., Config]) -> None:
-    with pytest.raises(ConfigError, match=r"unknown key 'zzzz'; detect/config/tree\.py lists all keys"):
+    with pytest.raises(ConfigError, match=r"unknown key 'zzzz'; detect/config/schema\.py lists all keys"):
         load("", "zzzz=1")
 
 

@@ -19,8 +19,7 @@ from evaluation_cases import evaluated, issue_case
 from labelled_data import picture
 
 from detect.datasets import coco
-from detect.datasets.formats import FORMATS
-from detect.datasets.pre_annotations import pre_annotate, write_pre_annotations
+from detect.datasets.formats import FORMATS, pre_annotate, write_pre_annotations
 from detect.evaluation.label_issues import find_label_issues
 from detect.report.label_issues import write_label_issues
 from detect.structures import Detections, Image

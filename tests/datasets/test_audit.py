@@ -12,9 +12,11 @@ from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps
 from rich.console import Console
 
-from detect.datasets import audit, duplicates
+from detect.datasets import audit, coco, duplicates
+from detect.datasets.convert import audit_sources
 from detect.errors import DataError
-from detect.structures import Box, Finding, Image
+from detect.images import read_size
+from detect.structures import Box, Dataset, Finding, Image
 
 LABELS = Path("labels.xml")
 
@@ -76,7 +78,11 @@ def test_files_that_are_cut_short_are_found(tmp_path: Path, suffix: str) -> None
     first, second = duplicates.fingerprints([whole, cut])
     assert isinstance(first, duplicates.Fingerprint)
     assert isinstance(second, DataError)
-    assert audit.unreadable(cut, second).severity == "error"
+    boxes = (Box("dent", (1, 1, 5, 5)),)
+    images = tuple(Image(path, *read_size(whole), boxes) for path in (whole, cut))
+    file = coco.write({"all": Dataset(images, ("dent",))}, tmp_path)["all"]
+    (error,) = audit_sources([file]).errors
+    assert (error.kind, error.severity, error.path) == ("unreadable image", "error", cut)
 
 
 def prints_of(*pictures: Pillow.Image, folder: Path) -> list[duplicates.Fingerprint]:

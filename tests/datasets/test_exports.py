@@ -12,7 +12,7 @@ from labelled_data import picture
 from detect.datasets import coco
 from detect.datasets.convert import audit_sources, convert
 from detect.datasets.formats import recognise
-from detect.datasets.image_finder import common_folder, last_part, leads_out
+from detect.datasets.paths import common_folder, last_part, leads_out
 from detect.errors import DataError
 from detect.structures import Box
 

@@ -10,8 +10,7 @@ import pytest
 from labelled_data import pixels
 from PIL import Image as Pillow
 
-from detect.datasets.duplicates import DuplicateGroup, SimilarPair, find_duplicates_and_similar, fingerprints
-from detect.datasets.missing_labels import (
+from detect.datasets.audit import (
     check_missing_labels,
     check_unusual_images,
     inverse_transform_box,
@@ -19,6 +18,7 @@ from detect.datasets.missing_labels import (
     missing_in_strips,
     transform_box,
 )
+from detect.datasets.duplicates import DuplicateGroup, SimilarPair, find_duplicates_and_similar, fingerprints
 from detect.images import read_size
 from detect.structures import Box, Frame, Image, area, intersection
 
