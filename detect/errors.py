@@ -8,7 +8,7 @@ _LONGEST = 2000  # characters of a sentence
 
 
 class DetectError(Exception):
-    """A mistake in the input, told in one sentence; the command line prints it and exits with code 2.
+    """A mistake in the input, in one sentence; the command line prints it and exits with code 2.
 
     Args:
         found: what is wrong, in words and with the offending value.

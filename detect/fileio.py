@@ -44,7 +44,7 @@ def atomic_write(path: Path, *, lasting: bool = False) -> Iterator[BinaryIO]:
             if lasting:
                 _fsync_folder(path.parent)
     finally:
-        with suppress(OSError):  # of a read-only disk, say, which has been told already
+        with suppress(OSError):  # of a read-only disk, say, which has been reported already
             part.unlink(missing_ok=True)
 
 
@@ -266,7 +266,7 @@ _MIN_BYTES, _SHARE = 700_000_000, 0.5  # a file may take the larger: bytes, or a
 
 
 def free_bytes() -> int | None:
-    """Memory to be had without swapping, within the limits of container and process; None where nothing tells."""
+    """Memory to be had without swapping, within the limits of container and process; None if unknown."""
     known = [value for value in (_available(), _left_in_group(), _left_of_limit()) if value is not None]
     return min(known) if known else _physical()
 
@@ -373,7 +373,7 @@ def read_json(path: Path, *, finite: bool = False) -> Any:
 
 
 def _memory_of(content: bytes) -> int:
-    """Bytes that Python's values of a JSON text take at most, whatever it says: told by the marks between them."""
+    """An upper limit of the bytes that the values of a JSON text take, from its brackets, commas and colons."""
     objects, lists, values, keys = (content.count(mark) for mark in (b"{", b"[", b",", b":"))
     texts = max(content.count(b'"') // 2 - keys, 0)
     decoded = len(content) * (1 if content.isascii() else 4)
@@ -385,7 +385,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one a line, none if there is no file; what follows a line cut short is left out."""
+    """The objects of a JSON Lines file, none if there is no file; a line cut short and all after it are left out."""
     values = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:

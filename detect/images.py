@@ -232,7 +232,7 @@ def _header(path: Path) -> tuple[Pillow.Image, _Page]:
         with path.open("rb") as file:
             start = file.read(30)
         webp = _webp_size(start)
-        if webp is not None:  # Pillow allocates before it tells the size
+        if webp is not None:  # Pillow allocates before it knows the size
             _check_size(path, *webp, halved=True)
         if start[:2] in _BYTE_ORDERS and 42 <= max(start[2:4], default=0) <= 43:
             page = _tiff_page(path)
@@ -456,7 +456,7 @@ def _tiff_page(path: Path) -> _Page:
     changes: list[tuple[str, int, int]] = []
     if main is not directories[0]:
         changes.append((*first_place, main.offset))
-    if main.next_offset:  # Pillow would look at what follows
+    if main.next_offset:  # Pillow would read what follows
         changes.append((*main.next_place, 0))
     orientation = main.values.get(_ORIENTATION, 1)
     if orientation != 1:

@@ -24,7 +24,7 @@ class Box:
         label: category name.
         xyxy: corners in pixels, 0-based.
         difficult: the annotator's "hard to see" flag (Pascal-VOC).
-        crowd: ignored by the judge, neither hit nor miss (COCO's iscrowd).
+        crowd: ignored by the evaluation, neither hit nor miss (COCO's iscrowd).
         score: 0 to 1, where a detector has pre-annotated the box; None for labels.
     """
 
@@ -42,7 +42,7 @@ class Frame:
     Attributes:
         strip: name of the strip.
         number: place in time, counted from 0; a number that no image has is a frame that never came.
-        origin_xy: where the image's top left corner lies on the strip, in pixels; None where nobody measured it.
+        origin_xy: position of the image's top left corner on the strip, in pixels; None if unknown.
         condition: "clean", or what is wrong with the picture: "blurred", "overexposed", "noisy", "dropped" (a buffer
             that the camera left black), or a word of the data's own.
     """
@@ -133,15 +133,15 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that an audit has to say about one file.
+    """One result of an audit about one file.
 
     Attributes:
         kind: a short fixed name, such as "box outside image".
         severity: errors stop a conversion or a training; warnings and notes don't.
         path: the file it is about.
         message: what was found and what to do, in one sentence.
-        others: further files concerned (the twin of a duplicate, say).
-        image: the picture to look at, where ``path`` is a label file.
+        others: further files concerned (the other copies of a duplicate, say).
+        image: the image concerned, where ``path`` is a label file.
         boxes_xyxy: the places in it that are meant, in pixels.
     """
 

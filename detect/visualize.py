@@ -19,7 +19,7 @@ from .structures import Box, Detection, Detections, Xyxy
 
 Rgb = tuple[int, int, int]  # 0 to 255
 
-# Twenty colours picked greedily for the largest least CIELAB distance, over normal sight and simulated protan, deutan
+# Twenty colours picked greedily for the largest minimum CIELAB distance, over normal sight and simulated protan, deutan
 # and tritan sight (Machado et al. 2009), none darker than L* 47 so that they stand out from gray steel.
 _PALETTE = bytes.fromhex(
     "E69F00 56B4E9 00FFBB 7766FF FF2255 EE0099 CCFF88 FFEE00 33DDDD CC5500 "
@@ -57,7 +57,7 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_labels(picture: Pillow.Image, labels: Sequence[tuple[str, Rgb, Xyxy]], font_px: int) -> None:
-    """Write (text, colour, box) beside their boxes, the first choosing its place first; empty texts are left out."""
+    """Write (text, colour, box) next to their boxes, places chosen in this order; empty texts are left out."""
     draw = ImageDraw.Draw(picture)
     boxes = [box for _, _, box in labels]
     taken: list[Xyxy] = []
@@ -96,21 +96,21 @@ def _fit(text: str, font_px: int, width: int, height: int) -> tuple[str, _Font, 
 def _place(
     box: Xyxy, size_wh: tuple[int, int], picture_wh: tuple[int, int], taken: Sequence[Xyxy], boxes: Sequence[Xyxy]
 ) -> tuple[int, int]:
-    """Left and top of the spot that hides least: along the box's edges, outside first; always in the picture."""
+    """Left and top of the spot that hides the smallest area, along the box's edges, within the picture."""
     w, h = size_wh
     x1, y1, x2, y2 = box
     steps = (0, 1, 0.5, 0.25, 0.75)
     spots = [(x1 + t * (x2 - x1 - w), y) for y in (y1 - h, y2, y1, y2 - h, 0.5 * (y1 + y2 - h)) for t in steps]
     spots += [(x, y1 + t * (y2 - y1 - h)) for x in (x2, x1 - w) for t in steps]
-    best, least = (0, 0), float("inf")
+    best, min_cost = (0, 0), float("inf")
     for rank, (x, y) in enumerate(spots):
         left = round(min(max(x, 0), picture_wh[0] - w))
         top = round(min(max(y, 0), picture_wh[1] - h))
         spot = (left, top, left + w, top + h)
         cost = 20 * sum(_shared(spot, other) for other in taken) + sum(_shared(spot, other) for other in boxes)
         cost += w * h * 0.02 * rank + 0.5 * h * (abs(left - x) + abs(top - y))
-        if cost < least:
-            best, least = (left, top), cost
+        if cost < min_cost:
+            best, min_cost = (left, top), cost
     return best
 
 
@@ -127,7 +127,7 @@ _PART = 2**20  # pixels looked at together
 def contact_sheet(pictures: Sequence[Pixels], columns: int, *, gap_px: int = 6) -> Picture:
     """Pictures side by side on white, row by row, each at the top left of a cell as large as the largest picture."""
     if columns < 1 or not pictures:
-        raise DataError(f"{len(pictures)} pictures in {columns} columns make no sheet", fix="give at least one of each")
+        raise DataError(f"{len(pictures)} pictures in {columns} columns make no sheet", fix="give one or more of each")
     rgb = [to_rgb(to_uint8(picture)) for picture in pictures]
     columns = min(columns, len(rgb))
     cell_h = max(p.shape[0] for p in rgb) + gap_px
@@ -158,7 +158,7 @@ def to_uint8(pixels: Pixels) -> Picture:
 
 
 def _quantiles(counts: NDArray[np.int64], shares: Sequence[float]) -> list[float]:
-    """Of gray values told by how often each occurs; between two values, in proportion, as np.quantile has it."""
+    """Of gray values given as a histogram, with linear interpolation as in np.quantile."""
     below = np.cumsum(counts)
     places = [share * (int(below[-1]) - 1) for share in shares]
     ends = [[int(np.searchsorted(below, at, side="right")) for at in (floor(p), ceil(p))] for p in places]
@@ -166,7 +166,7 @@ def _quantiles(counts: NDArray[np.int64], shares: Sequence[float]) -> list[float
 
 
 _CASING: Rgb = (0, 0, 0)
-_WORTHWHILE_PX = 720  # an image whose longer side is less is enlarged to at least this
+_WORTHWHILE_PX = 720  # an image whose longer side is shorter is enlarged to this or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +174,10 @@ class StyledBox:
     """One box to draw.
 
     Attributes:
-        xyxy: corners in pixels of the image as given, 0-based; what lies outside is cut off.
-        text: the label beside it, none where empty.
+        xyxy: corners in pixels of the image as given, 0-based; clipped to the image.
+        text: the label next to it, none where empty.
         colour: RGB, 0 to 255.
-        dashed: outline in dashes, to tell the truth from what was found, say.
+        dashed: outline in dashes, such as for ground truth.
     """
 
     xyxy: Xyxy
@@ -218,7 +218,7 @@ def draw_detections(
 def draw_boxes(
     pixels: Pixels, boxes: Sequence[Box], *, scale: int | None = None, categories: Sequence[str] | None = None
 ) -> Picture:
-    """Draw labelled boxes with their class; crowd boxes, which the judge ignores, in dashes. Otherwise as above."""
+    """Draw labelled boxes with their class, crowd boxes in dashes; otherwise as ``draw_detections``."""
     colours = class_colours(categories or (box.label for box in boxes))
     return draw_styled_boxes(
         pixels, [StyledBox(b.xyxy, b.label, colours[b.label], dashed=b.crowd) for b in boxes], scale=scale
@@ -226,7 +226,7 @@ def draw_boxes(
 
 
 def draw_styled_boxes(pixels: Pixels, marks: Sequence[StyledBox], *, scale: int | None = None) -> Picture:
-    """Draw any boxes, the most important first: it lies on top and its label chooses its place first."""
+    """Draw any boxes, the most important first: it is drawn on top, and its label gets the first choice of places."""
     rgb = to_rgb(to_uint8(pixels))
     scale = default_scale((rgb.shape[0], rgb.shape[1])) if scale is None else scale
     if scale < 1:

@@ -108,16 +108,16 @@ def _run(args: argparse.Namespace) -> int:
 
 def _meta(args: argparse.Namespace) -> dict[str, str]:
     """Where the page comes from."""
-    told = {"data": ", ".join(map(str, args.sources))}
+    meta = {"data": ", ".join(map(str, args.sources))}
     if args.split is not None:
-        told["split"] = args.split
+        meta["split"] = args.split
     if args.against:
-        told["compared with"] = ", ".join(map(str, args.against))
-    return told
+        meta["compared with"] = ", ".join(map(str, args.against))
+    return meta
 
 
 AUDIT = Verb(
-    summary="Look through labelled data: what is wrong, file by file, and whether its parts are alike.",
+    summary="Check labelled data: what is wrong, file by file, and whether its parts differ.",
     details=(
         "Nothing is written, but for the page that --html asks for. The exit code is 2 if there are errors; warnings\n"
         "and notes leave it at 0. Duplicates are found in the pixels, over all data given. Parts (COCO files, folders\n"

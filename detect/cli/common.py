@@ -159,19 +159,19 @@ def detections_to_json(found: Detections) -> list[dict[str, Any]]:
 
 
 def display_path(path: Path) -> str:
-    """The path as seen from the current folder, where it lies below it; on one line, whatever its name."""
+    """The path as seen from the current folder, if it is below it; on one line, whatever its name."""
     absolute = path.absolute()
     return in_one_line(str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute))
 
 
 def command(*arguments: str) -> str:
     """A ``detect`` command line that works when pasted, also where its script is not on the PATH."""
-    beside = Path(sys.executable).parent / "detect"
+    script = Path(sys.executable).parent / "detect"
     found = shutil.which("detect")
-    if found is not None and Path(found).parent == beside.parent:
+    if found is not None and Path(found).parent == script.parent:
         start = ["detect"]
-    elif beside.exists():
-        start = [display_path(beside)]
+    elif script.exists():
+        start = [display_path(script)]
     else:
         start = [display_path(Path(sys.executable)), "-m", "detect"]
     return shlex.join([*start, *arguments])
@@ -315,8 +315,7 @@ def find_images(inputs: Sequence[str]) -> tuple[list[Path], list[DataError]]:
     """Image files in the order given, each once.
 
     A file is taken as it is, whatever its name; a folder or glob means the files in it whose suffix is an image's,
-    leaving out the pictures that an earlier call has drawn beside them. Other files that are images are counted on
-    stderr.
+    without the pictures that an earlier call has drawn there. Other files that are images are counted on stderr.
 
     Returns:
         The files, and one error for each input that means none, its ``where`` the input.

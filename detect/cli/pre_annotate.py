@@ -162,17 +162,16 @@ def _thresholds(detections: Path, asked: float | None) -> Thresholds | None:
     from ..inference.thresholds import thresholds_for_weights
 
     report = detections.with_name("report.json")
-    told = read_json(report) if report.is_file() else None
-    meta = told.get("meta") if isinstance(told, dict) else None
+    content = read_json(report) if report.is_file() else None
+    meta = content.get("meta") if isinstance(content, dict) else None
     if isinstance(meta, dict) and meta.get("weights"):
         judged = Path(str(meta["weights"]))  # as seen from where it was judged; the run may have moved since
         for weights in (judged, *(folder / judged.name for folder in list(detections.resolve().parents)[:2])):
             if weights.is_file():
                 return matching_thresholds(weights, asked)
-    beside = thresholds_for_weights(detections)
-    if beside is not None and beside.weights_sha256 is None:  # chosen for anybody's detections, and these are they
-        return beside
-    return None
+    found = thresholds_for_weights(detections)
+    # thresholds without a checksum of weights were chosen for these detections themselves
+    return found if found is not None and found.weights_sha256 is None else None
 
 
 PRE_ANNOTATE = Verb(

@@ -64,7 +64,7 @@ def _write_strips(out: Path, frames: int, strips: int, seed: int, size: int | No
 SAMPLE = Verb(
     summary="Write sample data: hot-rolled steel with six kinds of defect, drawn by code.",
     details="Still images come in NEU-DET's own layout: BMP images in IMAGES, Pascal-VOC labels in ANNOTATIONS.\n"
-    "Frames of moving strips are BMP images in IMAGES and one COCO JSON, strips.json, which tells of each frame\n"
+    "Frames of moving strips are BMP images in IMAGES and one COCO JSON, strips.json, which has for each frame\n"
     "the strip, its place in it and its condition: clean, blurred, overexposed, noisy or dropped.",
     examples=[
         "sample --out data/demo/steel --images 300 --seed 0",

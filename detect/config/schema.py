@@ -11,7 +11,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]  # no width, size or number of steps is larger
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Layers = Annotated[int, Field(ge=0, le=1000)]
-Offset = Annotated[float, Field(ge=-10, le=10)]  # pixels: what lies farther from what it marks is another mistake
+Offset = Annotated[float, Field(ge=-10, le=10)]  # pixels; a larger offset has another cause
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 MaxValue = Annotated[int, Field(ge=255, le=65535)]  # the largest gray value of a camera
 
@@ -169,9 +169,9 @@ class MemoryConfig(Section):
 
     kind: Literal["gru", "stateless"] = "gru"  # stateless: the control, as many parameters and no past
     light: CspConfig | None = None  # backbone of the frames between key frames; None: all are key frames
-    light_proposals: Positive = 40  # that the box head looks at in such a frame
+    light_proposals: Positive = 40  # that the box head classifies in such a frame
     light_share: Fraction = 0.5  # share of a clip's frames after the first that train the light backbone
-    predicted_share: Fraction = 0.15  # share of them foreseen instead of seen, so that foreseeing is learned
+    predicted_share: Fraction = 0.15  # share of them predicted instead of seen, so that prediction is learned
 
     @model_validator(mode="after")
     def _shares_of_one_whole(self) -> MemoryConfig:
@@ -211,7 +211,7 @@ class RpnConfig(Section):
 
 
 class RoiConfig(Section):
-    """Box head: what looks at each proposal."""
+    """Box head: classifies and refines each proposal."""
 
     pool: Positive = 7  # RoIAlign output side
     sampling: Positive = 2  # RoIAlign samples a side of each output cell
@@ -228,8 +228,8 @@ class RoiConfig(Section):
     box_loss: BoxLoss = "giou"
     box_loss_weight: Annotated[float, Field(ge=0)] = 10.0
     label_smoothing: Fraction = 0.0
-    stages: Annotated[int, Field(ge=1, le=4)] = 1  # looks at a proposal, each at the box that the one before found
-    iou_score_weight: Fraction = 0.0  # share in a score of the IoU that is foreseen for its box; 0: nothing is foreseen
+    stages: Annotated[int, Field(ge=1, le=4)] = 1  # cascade stages, each on the boxes of the one before
+    iou_score_weight: Fraction = 0.0  # share in a score of the IoU predicted for its box; 0: no prediction
     score_threshold: Fraction = 0.01
     nms_iou: Fraction = 0.5
     nms: NmsMethod = "hard"  # gaussian, super_gaussian: Soft-NMS, overlap lowers a score instead
@@ -305,7 +305,7 @@ class AugmentConfig(Section):
     mosaic_scale: tuple[float, float] = (0.9, 1.6)  # side of the window cut from the four, in image sides
     mosaic_off_epochs: Count = 10  # the last epochs see whole images only
     label_offset_xy: tuple[Offset, Offset] = (0.0, 0.0)  # how far labels lie right of and below what they mark, pixels
-    min_visible: Fraction = 0.3  # a cut box stays if at least this share of it is left
+    min_visible: Fraction = 0.3  # a cut box stays if this share of it or more is left
 
     @model_validator(mode="after")
     def _window_inside_the_four(self) -> AugmentConfig:

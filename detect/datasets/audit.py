@@ -110,10 +110,10 @@ class BorderCounts:
 
 
 def stops_short(side: BorderCounts, other: BorderCounts) -> bool:
-    """Whether boxes reach for a border and stop short of it, while they touch the one across.
+    """Whether boxes end just before a border, while they touch the opposite one.
 
-    They touch it less often by a fifth or more, and more of them end just before it than a little farther off, both by
-    more than one chance in ten thousand; 20 images or more are near each.
+    They touch it less often, by 20 % of the images or more, and more of them end just before it than a little farther
+    away, both with p below 1e-4; each border needs 20 images or more with a box near it.
     """
     if min(side.near, other.near) < _MIN_GROUPS_AT_BORDER or other.share - side.share < _MIN_SHARE_DIFFERENCE:
         return False
@@ -122,11 +122,11 @@ def stops_short(side: BorderCounts, other: BorderCounts) -> bool:
 
 
 def border_counts(images: Sequence[Image], groups: Sequence[int]) -> dict[str, BorderCounts]:
-    """By "left", "right", "upper" and "lower", how boxes end there; pre-annotations and crowd regions have no say.
+    """By "left", "right", "upper" and "lower", how boxes end there; pre-annotations and crowd regions don't count.
 
     Args:
         images: with their boxes.
-        groups: a number an image; those that share one (frames of a strip, copies) count once.
+        groups: a number per image; those that share one (frames of a strip, copies) count once.
     """
     gaps: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for pair in _ACROSS for name in pair}
     for image, group in zip(images, groups):
@@ -142,8 +142,8 @@ def border_counts(images: Sequence[Image], groups: Sequence[int]) -> dict[str, B
 def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -> list[Finding]:
     """A warning if the boxes of a data set touch one border of the images and stop short of the one across.
 
-    A tool that counts pixels from 0 where another counts from 1 shifts all boxes by one, another leaves out the last
-    pixel of each box, a third keeps off the last pixel of the image. In the midst of images none of them is seen.
+    Causes: a tool that counts pixels from 0 where another counts from 1 shifts all boxes by one, a tool leaves out the
+    last pixel of each box, or never reaches the last pixel of the image. Only boxes at borders show this.
 
     Args:
         images: of one data set.
@@ -151,16 +151,16 @@ def check_borders(images: Sequence[Image], place: Path, groups: Sequence[int]) -
         groups: as for ``border_counts``.
     """
     found = border_counts(images, groups)
-    told = [
+    uneven = [
         f"the {low} border in {100 * found[low].share:.0f} % and the {high} one in {100 * found[high].share:.0f} %"
         for low, high in _ACROSS
         if stops_short(found[low], found[high]) or stops_short(found[high], found[low])
     ]
-    if not told:
+    if not uneven:
         return []
     message = (
-        f"of the images with a box within 3.5 px of a border, it touches {', '.join(told)}: boxes may lie a pixel "
-        "beside what they mark, lack their last pixel, or keep off the image's; a detector trained on them tells which "
+        f"of the images with a box within 3.5 px of a border, it touches {', '.join(uneven)}: boxes may be "
+        "offset by a pixel, lack their last pixel, or avoid the image's; a detector trained on them shows which "
         "(docs/data.md)"
     )
     return [Finding(SHORT, "warning", place, message)]
@@ -182,11 +182,9 @@ MissingLabelSource = Literal["copy", "strip"]
 _MAX_UNRELATED_IOU = 0.1  # IoU below which two boxes have nothing to do with each other
 _MIN_COVERED_SHARE = 0.3  # share of a box, covered by labels of any class, from which on it counts as labelled
 _MIN_INSIDE_SHARE = 0.5  # share of a label, within a box, from which on that box counts as labelled in part
-_MAX_FRAME_GAP = 8  # frames looked at before and after one; farther, the same place is hardly in view
-_MIN_VISIBLE_PX, _MIN_VISIBLE_SHARE = (
-    24,
-    0.8,
-)  # of a side that must be in view: people don't agree on what to do with cut boxes
+_MAX_FRAME_GAP = 8  # frames compared before and after one; farther, the same place is rarely in view
+# Of a side that must be in view: annotators don't agree on what to do with cut boxes.
+_MIN_VISIBLE_PX, _MIN_VISIBLE_SHARE = 24, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +212,8 @@ class MissingLabel:
 def missing_in_duplicates(images: Sequence[Image], duplicate_groups: Sequence[DuplicateGroup]) -> list[MissingLabel]:
     """Labels that one of two near-duplicates has and the other lacks; each place once.
 
-    Boxes follow the mirroring and turning that makes the images alike. A label counts as lacking if no box of any
-    class reaches an IoU of 0.1 with it, no more than 0.3 of it is covered, and no box lies within it.
+    Boxes are transformed as the link says. A label is missing if no box of any class reaches an IoU of 0.1 with it, no
+    more than 0.3 of it is covered, and no box is within it.
     """
     found: dict[int, list[MissingLabel]] = defaultdict(list)
     for link in (link for group in duplicate_groups for link in group.links):
@@ -256,9 +254,8 @@ def transform_box(xyxy: Xyxy, transform: int, size_wh: tuple[int, int], target_w
 def missing_in_strips(images: Sequence[Image]) -> list[MissingLabel]:
     """Places of a strip that most frames which show them label, and one doesn't.
 
-    Frames must tell where they lie on the strip (``origin_xy``), and be clean: a label that nobody could see in a
-    blurred frame is not missed. A frame is asked for what other frames label if it shows four fifths of it each way,
-    and two of them must.
+    Only clean frames with a known place (``origin_xy``) count: a defect that nobody can see in a blurred frame needs no
+    label. A frame lacks a label if it shows 80 % of the box along each side and two or more other frames have it.
     """
     strips: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for i, image in enumerate(images):
@@ -294,14 +291,14 @@ def _missing_in_frame(images: Sequence[Image], i: int, others: Sequence[int]) ->
 
 def _shifted_box(source: Image, xyxy: Xyxy, target: Image) -> Xyxy:
     motion_xy = target.frame.motion_since(source.frame) if source.frame and target.frame else None
-    assert motion_xy is not None, "both frames are of one strip and tell their places"
+    assert motion_xy is not None, "both frames are of one strip and have known places"
     moved, _ = shift_and_clip(np.array([xyxy]), motion_xy, target.width, target.height)
     x1, y1, x2, y2 = moved[0].tolist()
     return x1, y1, x2, y2
 
 
 def _shows(whole: Xyxy, left: Xyxy) -> bool:
-    """Whether a frame shows so much of a place that nobody would leave it without a label for being cut."""
+    """Whether a frame shows enough of a place for annotators to label it although it is cut."""
     pairs = ((left[k + 2] - left[k], whole[k + 2] - whole[k]) for k in (0, 1))
     return all(shown >= min(_MIN_VISIBLE_PX, side) and shown >= _MIN_VISIBLE_SHARE * side for shown, side in pairs)
 
@@ -331,9 +328,9 @@ def _unlabelled(place: Xyxy, boxes: Sequence[Box]) -> bool:
     )
 
 
-_FOLLOWED = 0.95  # share of the images, named after a class, that have a box of it
-_MIN_IMAGES = 20  # images, before a habit counts as one
-_RARE = 0.02  # share of images without objects, up to which each is worth a look
+_MIN_NAMED_SHARE = 0.95  # of the images that are named after a class, those that have a box of it
+_MIN_IMAGES = 20  # fewer show no rule
+_MAX_EMPTY_SHARE = 0.02  # share of images without objects, up to which each is reported
 _TAIL = re.compile(r"[\W_]*\d+$")
 
 
@@ -346,15 +343,15 @@ def named_class(image: Image, categories: Sequence[str]) -> str | None:
 
 def without_named_class(images: Sequence[Image], categories: Sequence[str]) -> list[tuple[int, str]]:
     """Images that lack a box of the class they are named after, where nearly all others have one, and the class."""
-    told = [(i, name) for i, image in enumerate(images) if (name := named_class(image, categories))]
-    odd = [(i, name) for i, name in told if all(box.label != name for box in images[i].boxes)]
-    return odd if len(told) >= _MIN_IMAGES and len(odd) <= (1 - _FOLLOWED) * len(told) else []
+    named = [(i, name) for i, image in enumerate(images) if (name := named_class(image, categories))]
+    odd = [(i, name) for i, name in named if all(box.label != name for box in images[i].boxes)]
+    return odd if len(named) >= _MIN_IMAGES and len(odd) <= (1 - _MIN_NAMED_SHARE) * len(named) else []
 
 
 def rarely_empty(images: Sequence[Image]) -> list[int]:
     """Images without objects, where there are hardly any."""
     empty = [i for i, image in enumerate(images) if not image.boxes]
-    return empty if len(images) >= _MIN_IMAGES and len(empty) <= _RARE * len(images) else []
+    return empty if len(images) >= _MIN_IMAGES and len(empty) <= _MAX_EMPTY_SHARE * len(images) else []
 
 
 def _plain(name: str) -> str:
@@ -379,7 +376,7 @@ def check_missing_labels(
             )
         x1, y1, x2, y2 = each.box.xyxy
         place = f"x {x1:.0f} to {x2:.0f}, y {y1:.0f} to {y2:.0f}"
-        message = f"{image.path.name} has no box at {place}, but {why} ({each.box.label}); look at both"
+        message = f"{image.path.name} has no box at {place}, but {why} ({each.box.label}); compare both"
         boxes = (each.box.xyxy,)
         label_file = label_files[each.image]
         findings.append(Finding(MISSING, "warning", label_file, message, (other.path,), image.path, boxes))
@@ -389,26 +386,26 @@ def check_missing_labels(
 def check_unusual_images(
     images: Sequence[Image], label_files: Sequence[Path], categories: Sequence[str]
 ) -> list[Finding]:
-    """A warning for each image that breaks a habit of the data: to have the class it is named after, to have any."""
+    """A warning for each image without the class it is named after, or without any, where nearly all others have it."""
     findings = []
     empty = rarely_empty(images)
     for i in empty:
         path = images[i].path
-        told = "this one" if len(empty) == 1 else f"{len(empty)}"
+        number = "this one" if len(empty) == 1 else f"{len(empty)}"
         message = (
-            f"{path.name} has no object, as only {told} of {len(images):,} images; look whether labels are missing"
+            f"{path.name} has no object, as only {number} of {len(images):,} images; check whether labels are missing"
         )
         findings.append(Finding(MISSING, "warning", label_files[i], message, image=path))
     for i, name in without_named_class(images, categories):
         if i not in empty:
             path = images[i].path
-            message = f"{path.name} has no box of {name}, the class it is named after, as nearly all others have; look"
+            message = f"{path.name} has no box of {name}, the class it is named after, as most others have; check it"
             findings.append(Finding(MISSING, "warning", label_files[i], message, image=path))
     return findings
 
 
 def check_shifts(shifts: Sequence[Shift], places: Mapping[str, Path]) -> list[Finding]:
-    """A warning for each difference between parts that chance does not explain.
+    """A warning for each statistically significant difference between parts.
 
     Args:
         shifts: all comparisons.
@@ -474,7 +471,7 @@ class PartCounts:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """All that an audit has to say.
+    """The result of an audit.
 
     Attributes:
         parts: counts by name of part.
@@ -483,9 +480,9 @@ class AuditReport:
         images: all that could be read; what follows counts their positions.
         members: positions of the images by part, each where it is judged.
         duplicate_groups: images that show the same.
-        similar_pairs: the most alike pairs that were taken for different scenes.
+        similar_pairs: the most similar pairs that count as different scenes.
         missing: labels that copies and other frames of a strip have.
-        shifts: every comparison of two parts, the surest difference first.
+        shifts: every comparison of two parts, the smallest p-value first.
     """
 
     parts: Mapping[str, PartCounts]
@@ -579,8 +576,8 @@ def audit_table(report: AuditReport, *, each: int = 3, every_error: int = 50) ->
         blocks.append(Text("Nothing to complain about."))
     if report.left_out:
         amounts = Counter(item.what for item in report.left_out)
-        told = ", ".join(f"{what}: {_grouped(amount)}" for what, amount in sorted(amounts.items()))
-        blocks.append(Text(f"Left out, each with its reason in audit.json: {told}"))
+        listed = ", ".join(f"{what}: {_grouped(amount)}" for what, amount in sorted(amounts.items()))
+        blocks.append(Text(f"Left out, each with its reason in audit.json: {listed}"))
     return Group(*blocks)
 
 
@@ -595,17 +592,17 @@ def _grouped(number: int) -> str:
 
 def check_names(names: Collection[str], label_file: Path) -> list[Finding]:
     """Class names that differ only in capitals, spaces, hyphens or underscores: most likely one class."""
-    alike: dict[str, list[str]] = defaultdict(list)
+    spellings: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
-        alike["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
+        spellings["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
     return [
         Finding(
             "class names alike",
             "warning",
             label_file,
-            f"the classes {' and '.join(map(repr, group))} count as different; if they are one, spell them alike",
+            f"the classes {' and '.join(map(repr, group))} count as different; if they are one, use one spelling",
         )
-        for group in alike.values()
+        for group in spellings.values()
         if len(group) > 1
     ]
 
@@ -637,8 +634,8 @@ def check_duplicates(
 ) -> list[Finding]:
     """A finding for each group of duplicates.
 
-    A group whose members stand in different parts lets a detector be judged on what it was trained on: a warning,
-    as are exact copies. Near-duplicates within one part are only worth a note.
+    A warning if its members are in different parts, as a detector is then evaluated on what it was trained on, and for
+    exact copies; a note for near-duplicates within one part.
 
     Args:
         duplicate_groups: groups, by position in ``paths``.
@@ -649,22 +646,22 @@ def check_duplicates(
     for group in duplicate_groups:
         first, *rest = group.members
         turned = ", mirrored or turned," if group.transformed else ""
-        told = "equal pixels" if group.exact else f"the same scene{turned} (similarity {group.similarity:.2f})"
+        what = "equal pixels" if group.exact else f"the same scene{turned} (similarity {group.similarity:.2f})"
         parts = sorted({part_of[i] for i in group.members if i in part_of})
         others = tuple(paths[i] for i in rest)
         listed = ", ".join(path.name for path in others[:5]) + (", ..." if len(others) > 5 else "")
         severity: Literal["warning", "note"] = "warning" if group.exact or len(parts) > 1 else "note"
         if len(parts) > 1:
-            kind, advice = "duplicate across parts", f"they stand in {' and '.join(parts)}; put them into one part"
+            kind, advice = "duplicate across parts", f"they are in {' and '.join(parts)}; put them into one part"
         else:
             kind = "duplicate image" if group.exact else "near-duplicate image"
-            advice = "compare the labels and keep one" if group.exact else "look at them; splits keep them together"
-        findings.append(Finding(kind, severity, paths[first], f"{told} as {listed}; {advice}", others))
+            advice = "compare the labels and keep one" if group.exact else "check them; splits keep them together"
+        findings.append(Finding(kind, severity, paths[first], f"{what} as {listed}; {advice}", others))
     return findings
 
 
 def check_depth(images: Sequence[Image], prints: Sequence[Fingerprint]) -> list[Finding]:
-    """A note if the brightest of the 16-bit images tells of a camera of fewer bits, which training has to be told."""
+    """A note if the brightest of the 16-bit images shows a camera of fewer bits, which training has to know."""
     deep = [(each.brightest, image.path) for each, image in zip(prints, images) if each.brightest is not None]
     brightest, path = max(deep, default=(0, Path()))
     white = likely_white(brightest)
@@ -672,7 +669,7 @@ def check_depth(images: Sequence[Image], prints: Sequence[Fingerprint]) -> list[
         return []
     message = (
         f"the {len(deep):,} 16-bit images go up to {brightest:,}, as those of a camera of {white.bit_length()} bits "
-        f"do; train with data.max_value={white}, or 65,535 is taken for white"
+        f"do; train with data.max_value={white}, else 65,535 counts as white"
     )
     return [Finding("depth not used", "note", path, message)]
 

@@ -121,8 +121,8 @@ def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
 def files(folder: Path) -> list[Path]:
     """JSON files that hold a COCO data set: right in a folder, else in its ``annotations``, else anywhere below it.
 
-    Of the files of one folder, those called ``instances_*`` are taken alone where there are any: COCO keeps keypoints,
-    outlines of surfaces and captions of the same images beside them.
+    Of the files of one folder, those called ``instances_*`` are taken alone where there are any: COCO has
+    keypoints, segmentations and captions of the same images in the same folder.
     """
     found = files_in(folder) or files_in(folder / "annotations")
     if not found:
@@ -178,16 +178,13 @@ def _part_names(label_files: Sequence[Path]) -> list[str]:
     return names
 
 
-# What the rest of the library relies on: keys, types and ids -------------------------------------------------------
-
-
 @dataclass(slots=True)
 class Content:
     """A COCO file in one form, whatever its ids and numbers looked like, and what in it is wrong.
 
     Attributes:
         data: ``images``, ``annotations``, ``categories`` and whatever else the file has. Ids are whole numbers, or
-            text where at least one of a kind isn't a number; every annotation has a ``bbox`` of four numbers.
+            text where any of the kind isn't a number; every annotation has a ``bbox`` of four numbers.
         faults: image id (None if there is no such image) and what is wrong with an annotation that is left out.
         shapes: position in ``data["annotations"]`` -> the shape that its ``bbox`` encloses.
         notes: what was passed over, in words.
@@ -206,7 +203,7 @@ def load(path: Path, *, read_images: bool = True) -> dict[str, Any]:
 
     Ids that are text or fractions with the value of a whole number become whole numbers; other text stays. Numbers in
     text become numbers, an annotation without ``bbox`` gets that around its ``segmentation``, and one that CVAT has
-    rotated the upright one. What boxes don't need is neither checked nor changed.
+    rotated the upright one. Fields that boxes don't need are neither checked nor changed.
 
     Args:
         path: the JSON file.
@@ -427,7 +424,7 @@ def _frames(data: Mapping[str, Any], images: Sequence[dict[str, Any]]) -> list[d
 
 
 def _plainly_right(item: dict[str, Any], image_ids: Mapping[Id, Any], category_ids: set[Id]) -> bool:
-    """The usual case at a glance, as there may be millions; whatever else there is has to be looked at closely."""
+    """A fast check for the usual case, as there may be millions; all others go through ``_annotation``."""
     bbox, area = item.get("bbox"), item.get("area", 0)
     return (
         type(item.get("image_id")) is int
@@ -600,9 +597,6 @@ def _finite(value: Any, where: str) -> float:
     raise ValueError(f"{where} holds {value if isinstance(value, float) else 'a giant number'}, which can't be right")
 
 
-# Content to records ---------------------------------------------------------------------------------------------------
-
-
 def _scan_file(path: Path, folders: Sequence[Path], part: str, options: ReadOptions) -> Reading:
     try:
         content = _content(path)
@@ -615,7 +609,7 @@ def _scan_file(path: Path, folders: Sequence[Path], part: str, options: ReadOpti
         objects[item["image_id"]].append(position)
     strips = {item["id"]: clean_name(item["name"]) for item in data.get("videos", [])}
 
-    find = ImageFinder(path, folders, told=_image_root(data))
+    find = ImageFinder(path, folders, root=_image_root(data))
     missing: list[Finding] = []
     findings: list[Finding] = []
     entries: list[Entry] = []
@@ -691,7 +685,7 @@ def _merged(readings: Sequence[Reading]) -> Reading:
 
 
 def _frames_twice(entries: Sequence[Entry]) -> list[Finding]:
-    """Errors about frames that two files claim; within one file its schema has seen to it."""
+    """Errors about frames that are in two files; within one file they were checked already."""
     findings: list[Finding] = []
     first: dict[tuple[str, int], Entry] = {}
     for entry in entries:
@@ -719,9 +713,6 @@ def _frame(item: Mapping[str, Any], strips: Mapping[Id, str]) -> Frame | None:
     origin = item.get("origin_xy")
     origin_xy = None if origin is None else (float(origin[0]), float(origin[1]))
     return Frame(strips[item["video_id"]], item["frame_id"], origin_xy, clean_name(item.get("condition", "clean")))
-
-
-# Records to content ---------------------------------------------------------------------------------------------------
 
 
 def to_dict(dataset: Dataset, root: Path) -> dict[str, Any]:
@@ -782,6 +773,6 @@ def _place(image: Image, video_ids: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _plain(value: float) -> float | int:
-    """Whole numbers without a decimal point, others without the dust of a subtraction."""
+    """Whole numbers without a decimal point, others without rounding errors of a subtraction."""
     value = round(value, 9)
     return int(value) if value == int(value) else float(value)

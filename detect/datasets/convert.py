@@ -78,20 +78,20 @@ def check_strips_whole(images: Sequence[Image], parts: Mapping[str, Sequence[int
 
 
 def split_strip_findings(images: Sequence[Image], parts: Mapping[str, Sequence[int]]) -> list[Finding]:
-    """A warning for each strip that stands in several parts: the judge sees the steel that was trained on."""
+    """A warning for each strip that is in several parts: evaluation would be on steel that was trained on."""
     part_of = {i: name for name, positions in parts.items() for i in positions}
     findings = []
     for strip, positions in frames_by_strip(images).items():
         homes = sorted({part_of[i] for i in positions if i in part_of})
         if len(homes) > 1:
-            message = f"frames of strip {strip!r} stand in {' and '.join(homes)}; put them into one part"
+            message = f"frames of strip {strip!r} are in {' and '.join(homes)}; put them into one part"
             findings.append(Finding("strip across parts", "warning", images[positions[0]].path, message))
     return findings
 
 
 Difficult = Literal["keep", "ignore", "drop"]
 NO_BOXES = "no boxes"  # the kind of an error that concerns the whole data set
-_MAX_SIMILAR_PAIRS = 12  # pairs just below the line that are told
+_MAX_SIMILAR_PAIRS = 12  # pairs just below the threshold that are reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ def check(
     clip: bool = False,
     others: Sequence[Path] = (),
 ) -> Checked:
-    """Read everything, look at every pixel and box once, and set aside what has errors.
+    """Read everything, check every image and box once, and set aside what has errors.
 
     Args:
         sources: read together as one data set.
-        source: its format; None looks at the sources.
+        source: its format; None: recognised from the sources.
         categories: the classes in the order of their ids; None takes all, in alphabetical order.
         difficult: what becomes of objects flagged so.
         options: of reading.
@@ -404,7 +404,7 @@ def parts_of_source(entries: Sequence[Entry]) -> dict[str, Sequence[int]]:
 
 def parts_by_source(checked: Checked, first: Sequence[Path], others: Sequence[Path]) -> dict[str, Sequence[int]]:
     """Positions by part and source, so that data sets can be compared: ``train``, or ``mine/train`` where several
-    sources have one, or the source's name where it is not divided; "all" where there is nothing to tell apart.
+    sources have one, or the source's name where it is not divided; "all" if there is only one.
 
     Args:
         checked: of ``first``, read as one data set, and each of ``others``.
@@ -426,16 +426,16 @@ def parts_by_source(checked: Checked, first: Sequence[Path], others: Sequence[Pa
         return {"all": range(len(checked.entries))}
     same = Counter(part for _, part in whole)
     short = [source.stem if source.is_file() else source.resolve().name for source in sources]
-    told = [name if short.count(name) == 1 else str(source) for name, source in zip(short, sources)]
+    source_names = [name if short.count(name) == 1 else str(source) for name, source in zip(short, sources)]
     names: dict[str, Sequence[int]] = {}
     for (source, part), positions in whole.items():
         if part and same[part] == 1:
             name = part
-        elif part and part != told[source]:
-            name = f"{told[source]}/{part}"
+        elif part and part != source_names[source]:
+            name = f"{source_names[source]}/{part}"
         else:
-            name = told[source] if same[part] > 1 or len(sources) > 1 else "rest"
-        names[name if name not in names else f"{told[source]}: {name}"] = positions
+            name = source_names[source] if same[part] > 1 or len(sources) > 1 else "rest"
+        names[name if name not in names else f"{source_names[source]}: {name}"] = positions
     return names
 
 
@@ -510,17 +510,17 @@ def convert(
     Args:
         sources: folders, or label files where a format has one for all images.
         out: folder to write to. COCO and CSV reference the images where they are; the others get copies of them.
-        source: "voc", "coco", "yolo", "labelme" or "cvat"; None looks at the sources.
+        source: "voc", "coco", "yolo", "labelme" or "cvat"; None: recognised from the sources.
         target: format to write, one of the first four or "csv".
         split: ``train=1-200,val=201-240`` or ``train=0.8,val=0.2``. Without it and ``folds``, the parts of the
             source are kept if it has two or more (several COCO files, those of data.yaml, lists in ImageSets/Main,
             subsets, folders called train and so on), else there is one, "all". Such folders make no parts of VOC files
-            if an image lies in one and its XML in another, as in some copies of NEU-DET.
+            if an image is in one and its XML in another, as in some copies of NEU-DET.
         folds: number of folds for cross-validation.
         seed: of a split by fraction or into folds.
         group_pattern: of such a split: images whose paths share what this regular expression finds stay together, as
             ``datasets.split.named_groups`` says.
-        difficult: keep objects flagged as difficult, let the judge ignore them (COCO's iscrowd), or drop them.
+        difficult: keep objects flagged as difficult, let the evaluation ignore them (COCO's iscrowd), or drop them.
         categories: the classes in the order of their ids; None takes all, in alphabetical order.
         skip_bad: leave out every image with an error, in itself or in one of its objects, and go on.
         clip: cut boxes that stick out of their image by any distance, not only by up to 1 pixel or 1 % of the side.

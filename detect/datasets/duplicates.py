@@ -75,14 +75,13 @@ def _of(gray: Pixels, orientation: int) -> Fingerprint:
 
 # Measured on 1,440 photographs of steel: copies after JPEG of quality 50, noise, blur, equalisation, a shift by a
 # pixel, scaling, less light or contrast keep 0.74 or more, and all are found; of those after JPEG of quality 20, a
-# shift by 3 pixels or overexposure 96 % and more. The most alike of different scenes have 0.62, in any transform.
+# shift by 3 pixels or overexposure 96 % and more. The most similar pair of different scenes has 0.62, in any transform.
 MIN_SIMILARITY = 0.7
-_MIN_REPORTED_SIMILARITY = 0.5  # less alike than this, a pair is not worth a look
-_MIN_COARSE_SIMILARITY = (
-    0.7  # at half the side, where copies keep more and different scenes share more; only picks candidates
-)
+_MIN_REPORTED_SIMILARITY = 0.5  # pairs below it are not reported
+# At half the side, where both copies and different scenes are more similar; it only picks candidates.
+_MIN_COARSE_SIMILARITY = 0.7
 _BLOCK = 1024  # rows compared at once
-_PAIRS = 8192  # candidates looked at closely at once
+_PAIRS = 8192  # candidates compared in full resolution at once
 
 
 class SimilarPair(NamedTuple):
@@ -110,9 +109,9 @@ class DuplicateGroup:
     Attributes:
         members: positions of the images, ascending.
         exact: all have equal pixels.
-        similarity: the weakest link between them, 0 to 1; 1 if exact.
+        similarity: the lowest of a link between them, 0 to 1; 1 if exact.
         transformed: some are mirrored or turned by quarters against others.
-        links: the pairs that make them a group, the most alike first.
+        links: the pairs that make them a group, the most similar first.
     """
 
     members: tuple[int, ...]
@@ -130,17 +129,17 @@ def find_duplicates(prints: Sequence[Fingerprint]) -> list[DuplicateGroup]:
 def find_duplicates_and_similar(
     prints: Sequence[Fingerprint], *, max_similar_pairs: int = 0
 ) -> tuple[list[DuplicateGroup], list[SimilarPair]]:
-    """Groups of images that show the same, and the most alike of the pairs that were taken for different scenes.
+    """Groups of images that show the same, and the most similar pairs that count as different scenes.
 
-    Images are compared by the direction and, softly, the strength of their brightness edges on a small gray
-    version (the idea of a difference hash, with a correlation in place of the count of equal bits), so that
-    neither exposure nor one bright scratch decides alone; mirrored and turned by quarters too, since data is
-    passed on augmented. An image without any edge only equals its exact copies.
+    Images are compared by the correlation of their brightness gradients on a 32 x 32 gray version: a difference hash
+    with a correlation in place of the count of equal bits. Large gradients are compressed, so that neither exposure
+    nor one bright scratch decides alone. Mirrored and rotated copies (by quarters) are found too, as data sets are
+    often passed on augmented. An image without any gradient only equals its exact copies.
 
     Args:
         prints: of all images.
-        max_similar_pairs: how many such pairs to return, no image twice, the most alike first; they show how clear
-            the line is.
+        max_similar_pairs: how many such pairs to return, no image twice, the most similar first; they show how clear
+            the threshold is.
     """
     first_of: dict[bytes, int] = {}
     links: list[SimilarPair] = []
@@ -177,18 +176,18 @@ def group_ids(
 
 
 def _most_similar(links: Iterable[SimilarPair], count: int) -> list[SimilarPair]:
-    """The first pairs, each image in one of them only: an image of nearly nothing is a bit like many."""
-    told: list[SimilarPair] = []
+    """The first pairs, each image in one of them only: an image of nearly nothing is similar to many."""
+    chosen: list[SimilarPair] = []
     seen: set[int] = set()
     for link in links:
-        if len(told) < count and not seen & {link.first, link.second}:
-            told.append(link)
+        if len(chosen) < count and not seen & {link.first, link.second}:
+            chosen.append(link)
             seen |= {link.first, link.second}
-    return told
+    return chosen
 
 
 def _similar_rows(small: NDArray[np.float32], min_similarity: float) -> list[SimilarPair]:
-    """Pairs of rows of float32[N, side, side] with a similarity above ``min_similarity``, each as it is most alike."""
+    """Pairs of rows of float32[N, side, side] above ``min_similarity``, each in its most similar transform."""
     halved = small.reshape(len(small), small.shape[1] // 2, 2, small.shape[2] // 2, 2).mean(axis=(2, 4))
     coarse = _edges(halved)
     rows = _flat(coarse)
@@ -202,10 +201,10 @@ def _similar_rows(small: NDArray[np.float32], min_similarity: float) -> list[Sim
                 candidates, where = np.unique(found[piece : piece + _PAIRS], return_inverse=True)
                 left, right = where.reshape(-1, 2).T
                 fine = _edges(small[candidates])
-                alike = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_transformed_edges(fine, transform))[right])
-                for i, j, like in zip(candidates[left], candidates[right], alike):
-                    if like > max(min_similarity, best[i, j].similarity if (i, j) in best else 0):
-                        best[i, j] = SimilarPair(int(i), int(j), float(like), transform=transform)
+                similarity = np.einsum("nd,nd->n", _flat(fine)[left], _flat(_transformed_edges(fine, transform))[right])
+                for i, j, value in zip(candidates[left], candidates[right], similarity):
+                    if value > max(min_similarity, best[i, j].similarity if (i, j) in best else 0):
+                        best[i, j] = SimilarPair(int(i), int(j), float(value), transform=transform)
     return list(best.values())
 
 
@@ -215,9 +214,9 @@ def _edges(small: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     Together they have unit length, so that a dot product is a correlation.
     """
     across, down = np.diff(small, axis=2), np.diff(small, axis=1)
-    usual = np.median(np.abs(_flat((across, down))), axis=1)[:, None, None]
-    # Steps far above the usual one count hardly more than it: otherwise any two vertical scratches are duplicates.
-    scale = np.maximum(2 * usual, 1e-3)
+    typical = np.median(np.abs(_flat((across, down))), axis=1)[:, None, None]
+    # Steps far above the median are compressed: otherwise any two images of a vertical scratch are duplicates.
+    scale = np.maximum(2 * typical, 1e-3)
     across, down = np.tanh(across / scale), np.tanh(down / scale)
     length = np.sqrt((across * across).sum(axis=(1, 2)) + (down * down).sum(axis=(1, 2)))[:, None, None]
     return across / np.maximum(length, 1e-6), down / np.maximum(length, 1e-6)

@@ -72,7 +72,7 @@ def csv_text(dataset: Dataset, root: Path) -> str:
 
     Args:
         dataset: images and their boxes.
-        root: folder that image paths are told relative to, with forward slashes.
+        root: folder that image paths are relative to, with forward slashes.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -224,7 +224,7 @@ def lossy_fields(parts: Mapping[str, Dataset], target: str, out: Path, *, scores
         findings.append(Finding("flags lost", "warning", out, message))
     scored = sum(box.score is not None for box in boxes)
     if target == "yolo" and scored and not scores:
-        message = f"the scores of {scored:,} boxes are not told, as YOLO's label files have no place for them"
+        message = f"the scores of {scored:,} boxes are lost, as YOLO's label files have no place for them"
         findings.append(Finding("scores lost", "note", out, message))
     frames = sum(image.frame is not None for image in images)
     if frames:
@@ -238,14 +238,14 @@ def lossy_fields(parts: Mapping[str, Dataset], target: str, out: Path, *, scores
 
 
 def _copied_images(parts: Mapping[str, Dataset], target: str, out: Path, images: int) -> list[Finding]:
-    findings = [Finding("images copied", "note", out, f"{images:,} images were copied beside their labels")]
+    findings = [Finding("images copied", "note", out, f"{images:,} images were copied to their labels")]
     renamed: list[tuple[Path, str]] = []
     for group in [[*parts.values()]] if target == "voc" else [[dataset] for dataset in parts.values()]:
         paths = [image.path for dataset in group for image in dataset.images]
         renamed += [(path, name) for path, name in zip(paths, unique_names(paths)) if path.name != name]
     if renamed:
-        told = first_few(f"{path} is {name}" for path, name in renamed)
-        message = f"{len(renamed):,} copies got a longer name, since another image has theirs: {told}"
+        some = first_few(f"{path} is {name}" for path, name in renamed)
+        message = f"{len(renamed):,} copies got a longer name, since another image has theirs: {some}"
         findings.append(Finding("images renamed", "note", out, message, [path for path, _ in renamed]))
     return findings
 
@@ -275,7 +275,7 @@ def pre_annotate(path: Path, width: int, height: int, found: Detections) -> Imag
 
 
 def check_not_overwriting(target: str, out: Path) -> None:
-    """Raise DataError if pre-annotations written to ``out`` would replace or mix with something: known early."""
+    """Raise DataError if pre-annotations written to ``out`` would replace or mix with existing files."""
     places = {
         "coco": [out / f"{PRE_ANNOTATIONS}.json"],
         "csv": [out / f"{PRE_ANNOTATIONS}.csv"],
@@ -301,8 +301,8 @@ def write_pre_annotations(
 ) -> tuple[Path, list[Finding]]:
     """Write pre-annotations: ``out/pre_annotations.json``, ``.csv`` or folder; YOLO takes ``out``.
 
-    COCO and CSV leave the images where they are. COCO names them from the folder on that holds them all, as annotation
-    tools know them, and tells that folder as ``image_root`` in ``info``, so that this library finds them again.
+    COCO and CSV leave the images where they are. COCO names them relative to the folder that holds them all, as
+    annotation tools do, and has that folder as ``image_root`` in ``info``, so that this library finds them again.
 
     Args:
         images: as ``pre_annotate`` makes them; those without boxes are written, too.
@@ -323,8 +323,8 @@ def write_pre_annotations(
     if target == "coco":
         root = common_folder([image.path for image in images])
         data = coco.to_dict(dataset, root or out)
-        told = {coco.IMAGE_ROOT: relative(root, out).as_posix()} if root else {}
-        write_json(out / f"{PRE_ANNOTATIONS}.json", {**data, "info": {"description": description, **told}})
+        image_root = {coco.IMAGE_ROOT: relative(root, out).as_posix()} if root else {}
+        write_json(out / f"{PRE_ANNOTATIONS}.json", {**data, "info": {"description": description, **image_root}})
         remember((image.path for image in images), out)
         return out / f"{PRE_ANNOTATIONS}.json", []
     parts = {PRE_ANNOTATIONS: dataset}

@@ -1,4 +1,4 @@
-"""LabelMe JSON, one file per image and beside it; rectangles as two corners in pixels from 0."""
+"""LabelMe JSON, one file per image in the same folder; rectangles as two corners in pixels from 0."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .reading import (
     without_labels,
 )
 
-VERSION = "5.0.0"  # of the layout; LabelMe only tells its user where the first number is another
+VERSION = "5.0.0"  # of the layout; LabelMe warns if the first number differs
 _FIX = "save it anew in LabelMe"
 
 
@@ -59,10 +59,9 @@ def read(path: Path) -> Dataset:
 def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     """Read all LabelMe files at or below ``sources`` with the images that they name.
 
-    An image is looked for at the file's ``imagePath``, then beside the file under its own name, then by its name in all
-    sources; outside of the data root it is not looked for. One that no file belongs to has not been labelled, and is an
-    error. Polygons, circles, masks and rotated rectangles become their enclosing boxes; lines and points have no area
-    and are errors.
+    An image is searched at the file's ``imagePath``, then in the file's folder under its own name, then by its name in
+    all sources, never outside of the data root. An image without a label file is an error. Polygons, circles,
+    masks and rotated rectangles become their enclosing boxes; lines and points have no area and are errors.
 
     Raises:
         DataError: a source does not exist, or there is no LabelMe file.
@@ -109,7 +108,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
         if path.resolve() in owner or label_file in unread:
             continue
         if is_there(label_file) and (is_cut_short(label_file) or holds_keys(label_file, "shapes")):
-            message = f"it is no whole LabelMe file, though it is called like {path.name}; {_FIX}, or remove it"
+            message = f"it is no complete LabelMe file, though it has the name of {path.name}; {_FIX}, or remove it"
             findings.append(Finding("unreadable label file", "error", label_file, message, (path,)))
         else:
             unlabelled.append(path)
@@ -127,10 +126,10 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
 
 
 def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
-    """Write ``out/<part>/<image>.json`` and copy each image beside its file, as LabelMe opens them.
+    """Write ``out/<part>/<image>.json`` and copy each image into its folder, as LabelMe opens them.
 
     Images get another name where two would have the same. Flags for difficult and crowd objects become flags of the
-    shape. The score of a pre-annotation is told in its description, and as ``score``, which X-AnyLabeling shows.
+    shape. The score of a pre-annotation is in its description, and in ``score``, which X-AnyLabeling shows.
 
     Returns:
         The folder of each part.
@@ -191,25 +190,25 @@ def _load(path: Path) -> dict[str, Any]:
 def _image_of(label_file: Path, name: str, named: Mapping[str, Sequence[Path]], inside: Sequence[str]) -> Path:
     """The image; where there is none, the path at which it should lie, unless that leads out of the data.
 
-    What ``name`` leads to counts only if it is called like an image; else the image beside the file does.
+    What ``name`` leads to counts only if it is called like an image; else the image in the same folder does.
     """
     roots = [*inside, *roots_around(label_file.parent)]
     clean = name.strip().replace("\\", "/")
     at = Path(os.path.normpath(label_file.parent / clean))
     is_image_name = at.suffix.lower() in SUFFIXES
     suffixes = dict.fromkeys([at.suffix, *SUFFIXES] if is_image_name else SUFFIXES)
-    beside = [label_file.with_suffix(each) for suffix in suffixes for each in (suffix, suffix.upper())]
-    near = [at, *beside] if is_image_name else beside
+    same_folder = [label_file.with_suffix(each) for suffix in suffixes for each in (suffix, suffix.upper())]
+    near = [at, *same_folder] if is_image_name else same_folder
     found = next((path for path in near if is_inside(path, roots) and is_there(path)), None)
     if found is not None:
         return found
     if not is_image_name:
-        found_none = f"its imagePath {name!r} names no image, and there is none beside it"
-        raise DataError(found_none, where=label_file, fix=f"put {label_file.stem}.png or the like beside it")
+        found_none = f"its imagePath {name!r} names no image, and there is none in its folder"
+        raise DataError(found_none, where=label_file, fix=f"put {label_file.stem}.png or the like into its folder")
     others = named.get(unicodedata.normalize("NFC", Path(clean).name), [])
     if len(others) > 1:
-        several = f"its image {name} is not beside it, and {len(others)} others have that name"
-        raise DataError(several, where=label_file, fix="put the right one beside it")
+        several = f"its image {name} is not in its folder, and {len(others)} others have that name"
+        raise DataError(several, where=label_file, fix="put the right one there")
     if not others and not is_inside(at, roots):
         raise outside_data_error(f"its imagePath {name!r}", label_file)
     return others[0] if others else at

@@ -23,13 +23,13 @@ class Measure:
     Attributes:
         key: name in audit.json.
         name: for the head of a table.
-        told: how it is put in words, ``{}`` standing for the value.
-        shown: mean -> the value as people know it.
+        sentence: for messages, with ``{}`` for the value.
+        shown: mean -> the value as text, with its unit.
     """
 
     key: str
     name: str
-    told: str
+    sentence: str
     shown: Callable[[float], str]
 
 
@@ -55,7 +55,7 @@ def _plain(value: float) -> str:
 
 SHARE = Measure("share", "images that have it", "{} of the images have it", _percent)
 EMPTY = Measure("empty", "images without objects", "{} of the images have no object", _percent)
-COUNT = Measure("count", "boxes an image that has any", "{} boxes an image that has any", _plain)
+COUNT = Measure("count", "boxes per image that has any", "{} boxes per image that has any", _plain)
 SIZE = Measure("size", "size of the boxes, a side", "boxes as large as a square of {}", _pixels)
 SHAPE = Measure("shape", "width over height", "width {} times the height", _ratio)
 BRIGHTNESS = Measure("brightness", "mean gray level, of 255", "a mean gray level of {} of 255", _gray)
@@ -119,20 +119,20 @@ def _by_class(images: Sequence[Image], categories: Sequence[str]) -> dict[str, V
     return {name: np.array(each, float).reshape(-1, 3) for name, each in rows.items()}
 
 
-_ENOUGH = 20  # permutations that reach the difference; with so many the p-value is known well enough
+_ENOUGH = 20  # permutations that reach the difference; with so many the p-value is precise enough
 _CELLS = 4_000_000  # random numbers drawn at once
 
 
 def permutation_p(
     values: Values, weights: Values, first: NDArray[np.bool_], *, rng: np.random.Generator, max_permutations: int
 ) -> float:
-    """The p-value of the difference between two weighted means, when whole units are dealt out anew.
+    """The p-value of the difference between two weighted means, under random assignment of units (permutation test).
 
     A unit is what is independent of the others: an image with all its boxes, or all frames of a strip. The mean of a
     group is the sum of its units' values over the sum of their weights, so that with the number of boxes as weights
     it is the mean over boxes, while boxes of one unit stay together. Both directions count.
 
-    Drawing ends early where the difference is nothing special (sequential Monte Carlo; Besag & Clifford 1991).
+    Drawing ends early if the difference is not significant (sequential Monte Carlo; Besag & Clifford 1991).
 
     Args:
         values: [units], such as the sum over an image's boxes.
@@ -151,15 +151,15 @@ def permutation_p(
         first, chosen = ~first, units - chosen
     total, heavy = values.sum(), weights.sum()
 
-    def apart(sums: Values, sizes: Values) -> Values:
+    def difference(sums: Values, sizes: Values) -> Values:
         return np.asarray(np.abs(sums / sizes - (total - sums) / (heavy - sizes)))
 
-    seen = float(apart(values[first].sum(), weights[first].sum())) * (1 - 1e-9)  # equal ones count as reached
+    seen = float(difference(values[first].sum(), weights[first].sum())) * (1 - 1e-9)  # equal ones count as reached
     at_once, drawn, reached = 200, 0, 0
     while drawn < max_permutations:
         count = max(1, min(at_once, max_permutations - drawn, _CELLS // units))
         picked = np.argpartition(rng.random((count, units)), chosen - 1, axis=1)[:, :chosen]
-        hits = apart(values[picked].sum(axis=1), weights[picked].sum(axis=1)) >= seen
+        hits = difference(values[picked].sum(axis=1), weights[picked].sum(axis=1)) >= seen
         if reached + hits.sum() >= _ENOUGH:
             last = int(np.flatnonzero(hits)[_ENOUGH - reached - 1])
             return _ENOUGH / (drawn + last + 1)
@@ -199,8 +199,8 @@ def holm_correction(p_values: Sequence[float]) -> list[float]:
 
 SIGNIFICANT = 0.05
 REST = "the rest"
-_MAX_PAIRED_PARTS = 4  # parts; each of more is held against all others together
-_MIN_PERMUTATIONS, _PERMUTATIONS_PER_TEST = 9_999, 200  # so that the least p-value survives the correction
+_MAX_PAIRED_PARTS = 4  # parts; if there are more, each is compared with all others together
+_MIN_PERMUTATIONS, _PERMUTATIONS_PER_TEST = 9_999, 200  # so that the smallest p-value survives the correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +213,8 @@ class Shift:
         parts: names of the two.
         means: of each, as ``Measure.shown`` takes them.
         images: that each mean is over.
-        p: how often chance alone parts them as far, 0 to 1.
-        corrected_p: the same for all comparisons of the audit together.
+        p: its p-value, 0 to 1.
+        corrected_p: corrected for all comparisons of the audit.
     """
 
     measure: Measure
@@ -227,21 +227,19 @@ class Shift:
 
     @property
     def significant(self) -> bool:
-        """Whether chance is ruled out, as far as 1 in 20 goes."""
+        """Whether the corrected p-value is below 0.05."""
         return self.corrected_p < SIGNIFICANT
 
     @property
     def values(self) -> tuple[str, str]:
-        """Both means as people know them."""
+        """Both means as text, with their units."""
         return self.measure.shown(self.means[0]), self.measure.shown(self.means[1])
 
     def sentence(self) -> str:
         """What differs, by how much, and how sure that is."""
         (one, other), (low, high) = self.parts, self.values
-        about = "all images" if self.category is None else self.category
-        return (
-            f"{about}: {self.measure.told.format(low)} in {one}, {high} in {other} ({p_value_text(self.corrected_p)})"
-        )
+        about, p = self.category or "all images", p_value_text(self.corrected_p)
+        return f"{about}: {self.measure.sentence.format(low)} in {one}, {high} in {other} ({p})"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; means are logarithms for size, shape and image size, and shares of white for light."""
@@ -266,14 +264,14 @@ def find_shifts(
     units: Sequence[int] | None = None,
     seed: int = 0,
 ) -> list[Shift]:
-    """Every comparison of two parts, the surest difference first.
+    """Every comparison of two parts, the smallest p-value first.
 
-    Up to four parts are compared with each other, each of more with all others together. Images, not boxes, are dealt
-    out anew, as boxes of one image have much in common; so are strips, not their frames.
+    Up to four parts are compared with each other; if there are more, each with all others together. Permutations move
+    images, not boxes, as boxes of one image are not independent; and strips, not their frames.
 
     Args:
         images, prints: the same images.
-        categories: classes to look at.
+        categories: classes to compare.
         parts: positions in ``images``; one that is in two parts counts in both.
         units: images with the same number go together (frames of a strip); None: each is one.
         seed: of the permutations.
@@ -294,7 +292,7 @@ def find_shifts(
 
 
 def p_value_text(p: float) -> str:
-    """A corrected p-value as a reader needs it."""
+    """A corrected p-value, rounded for messages."""
     return "p below 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 

@@ -18,18 +18,18 @@ from ..images import SUFFIXES
 from ..structures import Finding
 from .reading import IN_NO_PART, counted, first_few
 
-VARIABLE = "DETECT_DATA_ROOTS"  # folders that are trusted besides; a machine's matter, not a file's
+VARIABLE = "DETECT_DATA_ROOTS"  # environment variable: further trusted folders
 
 _TRUST = f"copy it there, or name its folder in the environment variable {VARIABLE} if you trust who wrote this"
-_MAX_REMEMBERED = 20  # folders of one data set; of more, the folders that hold these
+_MAX_REMEMBERED = 20  # folders of one data set; if there are more, their parents are remembered
 
 
 def roots_around(folder: Path) -> list[str]:
     """Where labels in a folder may lead: the folder above it, the working directory, and what the variable names.
 
-    The folder above, because images lie beside labels as often as below them (``annotations/train.json`` and
-    ``images/``); the working directory, where most people keep everything. Neither counts where it is the root of the
-    whole file system. And what ``remember`` was told, as ``detect convert`` leaves images where they are.
+    The folder above, because of layouts such as ``annotations/train.json`` and ``images/``; the working directory;
+    neither if it is the root of the file system. And the folders that ``remember`` has stored, as ``detect convert``
+    leaves images where they are.
     """
     here = folder.resolve()
     near = [each for each in (here.parent, Path.cwd()) if each != Path(each.anchor)]
@@ -44,12 +44,12 @@ def roots_of(sources: Iterable[Path]) -> list[str]:
 def remember(images: Iterable[Path], label_folder: Path) -> None:
     """Trust from now on the folders of images that this user had labels written for, wherever these are read.
 
-    Kept in the user's own state folder, where no data set can write to. Where that can't be written to, labels of
-    images elsewhere are refused when they are read, with what to do about it.
+    Stored in the user's own state folder, which no data set can write to. If it is not writable, reading labels of
+    images elsewhere fails with a message that says what to do.
 
     Args:
         images: files that were read.
-        label_folder: what needs no trust is not kept.
+        label_folder: folders that its labels may name anyway are not stored.
     """
     known = _real([label_folder.resolve().parent, *_trusted()])
     folders = _outermost({os.path.realpath(image.parent) for image in images})
@@ -68,7 +68,7 @@ def remember(images: Iterable[Path], label_folder: Path) -> None:
 
 
 def is_inside(path: str | os.PathLike[str], roots: Sequence[str]) -> bool:
-    """Whether a path, all its links followed, is one of the roots or lies below one."""
+    """Whether a path, all its links followed, is one of the roots or below one."""
     try:
         real = os.path.realpath(path)
     except (OSError, ValueError):  # a name that no file can have
@@ -114,7 +114,7 @@ def _memory() -> Path | None:
 
 
 def _outermost(folders: set[str]) -> list[str]:
-    """Those that lie in no other."""
+    """Those that are not inside another."""
     return sorted(each for each in folders if not any(str(above) in folders for above in Path(each).parents))
 
 
@@ -143,7 +143,7 @@ def stem(path: Path) -> str:
 def walk(roots: Sequence[Path], suffixes: Iterable[str], *, anywhere: bool = False) -> list[Path]:
     """All files with one of ``suffixes`` (lower case, any case matches) at or below ``roots``, each once.
 
-    Hidden files and folders (a leading dot) are not looked at; links are followed, loops don't hang.
+    Hidden files and folders (a leading dot) are skipped; links are followed, loops are detected.
 
     Args:
         roots: folders or files.
@@ -171,7 +171,7 @@ def files_below(root: Path, inside: Sequence[str] | None = None) -> Iterator[tup
         inside: where links may lead, as ``roots_of`` gives it; None: anywhere.
 
     Raises:
-        DataError: ``root`` does not exist, or a link leads elsewhere.
+        DataError: ``root`` does not exist, or a link points elsewhere.
     """
     if not root.exists():
         raise DataError("no such file or folder", where=root, fix="check the path")
@@ -200,7 +200,7 @@ def _check_links(folder: str, names: Sequence[str], inside: Sequence[str]) -> No
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A file name for each image that no other has, also when the suffix is left off; the path tells twins apart."""
+    """A file name for each image, unique also without its suffix; equal names get their folders as a prefix."""
     # Case is folded because macOS and Windows keep "A.png" and "a.png" in one file.
     stems = Counter(stem(path).casefold() for path in paths)
     taken = {stem(path).casefold() for path in paths if stems[stem(path).casefold()] == 1}
@@ -219,14 +219,14 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def references(paths: Sequence[Path], root: Path) -> list[str]:
-    """File names relative to ``root`` with forward slashes; absolute where no relative path leads there."""
+    """File names relative to ``root`` with forward slashes; absolute where there is no relative path."""
     # The folder's links are followed, the image's own are not: a link may carry the name that labels go by.
     prefixes = {folder: relative(folder, root) for folder in {path.parent for path in paths}}
     return [(prefixes[path.parent] / path.name).as_posix() for path in paths]
 
 
 def relative(folder: Path, root: Path) -> Path:
-    """The way from ``root`` to a folder, links followed; the folder itself where no relative path leads there."""
+    """The path from ``root`` to a folder, links followed; the folder itself where there is no relative path."""
     real = folder.resolve()
     try:
         return Path(os.path.relpath(real, root.resolve()))
@@ -259,7 +259,7 @@ class FilePairs:
         label_of: image -> its label file.
         images, labels: without a partner, in natural order.
         copies: file -> the equal one that is used in its place.
-        findings: about files that can't be told apart (errors), copies (warnings) and pictures left out (notes).
+        findings: ambiguous names (errors), copies (warnings) and pictures left out (notes).
     """
 
     label_of: dict[Path, Path] = field(default_factory=dict)
@@ -270,7 +270,7 @@ class FilePairs:
 
 
 def without_derived(images: Sequence[Path], roots: Sequence[Path]) -> tuple[list[Path], list[Finding]]:
-    """Images without the drawings of detections and the masks that lie among them, and a note about these.
+    """Images without drawings of detections and masks, and a note about these.
 
     A picture in a folder called SegmentationClass or the like is left out if an image elsewhere has its name.
     """
@@ -376,9 +376,10 @@ def _by_folder(
     left_labels = _without(left_labels, twice.values())
 
     # Without a label of its own, an image may be the one that a label in a folder of another name belongs to.
-    doubtful = [path for path in matched if path not in in_one_folder]
-    if left_images and not sure and doubtful:
-        left_images, left_labels = [*doubtful, *left_images], [*(matched.pop(path) for path in doubtful), *left_labels]
+    uncertain = [path for path in matched if path not in in_one_folder]
+    if left_images and not sure and uncertain:
+        left_images = [*uncertain, *left_images]
+        left_labels = [*(matched.pop(path) for path in uncertain), *left_labels]
     pairs.label_of |= matched
     by_name_alone = len(left_images) == len(left_labels) == 1 and not matched
     if by_name_alone or not left_images or not left_labels:
@@ -522,25 +523,24 @@ class UnusableNameError(DataError):
 class ImageFinder:
     """Finds the images of one label file.
 
-    A name is tried as it stands: in the folders given, where the file itself says, and in those that tools use around
-    it. The first place that holds an image is tried first from then on. Where none has it, the last part of the name
-    counts alone, as Label Studio tells ``/data/upload/1/0a1b2c3d-plate.jpg`` of ``images/0a1b2c3d-plate.jpg``, and at
-    last that part without what an upload has put before it. What leads out of the data root, which the folders given
-    belong to, is not even looked for.
+    A name is tried as it is written: in the folders given, in the root that the file declares, and in the folders
+    that tools use around it. A place that held an image is tried first for the next. Then the last part of the name is
+    tried alone, as Label Studio writes ``/data/upload/1/0a1b2c3d-plate.jpg`` for ``images/0a1b2c3d-plate.jpg``, and
+    finally that part without the prefix of an upload. Paths outside the data root and the folders given are not tried.
 
     Attributes:
         loosely: name in the file -> image that was found by the last part of it.
     """
 
     def __init__(
-        self, label_file: Path, folders: Sequence[Path] = (), *, told: str | None = None, more: Sequence[str] = ()
+        self, label_file: Path, folders: Sequence[Path] = (), *, root: str | None = None, more: Sequence[str] = ()
     ) -> None:
         here = label_file.parent.resolve()
         subset = label_file.stem.rpartition("_")[2]  # COCO's annotations/instances_train2017.json, CVAT's ..._default
         near = [here, here / "images", here / "data", here.parent, here.parent / "images", here.parent / subset]
-        said = [here / told] if told else []
+        declared = [here / root] if root else []
         self.folders = [folder.resolve() for folder in folders]
-        self.places = [*self.folders, *said, *near, here.parent / "images" / subset]
+        self.places = [*self.folders, *declared, *near, here.parent / "images" / subset]
         self.places += [here / folder for folder in more]
         self._here = here
         self.loosely: dict[str, Path] = {}
@@ -573,8 +573,8 @@ class ImageFinder:
                 return found
         missing = Path(os.path.normpath(self.places[0] / file_name))
         if not is_inside(missing, self.roots):
-            told = outside_data_error(f"file_name {file_name!r}", missing)
-            raise UnusableNameError(OUTSIDE, told.found, told.fix)
+            error = outside_data_error(f"file_name {file_name!r}", missing)
+            raise UnusableNameError(OUTSIDE, error.found, error.fix)
         return missing
 
     def _at(self, name: str) -> Path | None:
@@ -590,7 +590,7 @@ class ImageFinder:
         return normal if self._is_inside(normal) and is_there(normal) else None
 
     def _is_inside(self, path: Path) -> bool:
-        """As ``is_inside``, of which the folder's share is looked up once."""
+        """As ``is_inside``; the result for a folder is cached."""
         if os.path.islink(path):  # noqa: PTH114  # of any name, however long
             return is_inside(path, self.roots)
         if path.parent not in self._known:
@@ -618,10 +618,10 @@ def last_part(file_name: str) -> str:
     if _REMOTE.match(name) or "/?" in name:
         try:
             parts = urlsplit(name)
-            told = parse_qs(parts.query).get("d")
+            local_path = parse_qs(parts.query).get("d")
         except ValueError:  # no URL, though it begins like one
             return name.rpartition("/")[2]
-        name = told[0].replace("\\", "/") if told else unquote(parts.path)
+        name = local_path[0].replace("\\", "/") if local_path else unquote(parts.path)
     return name.rstrip("/").rpartition("/")[2]
 
 
@@ -641,7 +641,7 @@ def none_found(label_file: Path, find: ImageFinder, missing: Sequence[Finding]) 
 
 
 def about_names(json_file: Path, finder: ImageFinder) -> list[Finding]:
-    """What to say of images that were found by the last part of their names alone."""
+    """Findings about images that were found by the last part of their names alone."""
     findings: list[Finding] = []
     entries: dict[Path, list[str]] = defaultdict(list)
     for name, path in finder.loosely.items():
@@ -698,7 +698,7 @@ def common_folder(paths: Sequence[Path]) -> Path | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path is a file's, also where no file can have such a name."""
+    """Whether a path is a file; False also for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a URL may be longer than a file name can be

@@ -75,8 +75,8 @@ def split_by_number(stems: Sequence[str], split: Ranges) -> tuple[dict[str, list
     has = f"the numbers go from {min(known)} to {max(known)}" if known else "no file name ends in a number"
     for name, positions in parts.items():
         if not positions:
-            told = ", ".join(f"{low}-{high}" for low, high in split.of[name])
-            raise DataError(f"no image has a number in {name}={told}; {has}", fix="correct the split")
+            ranges = ", ".join(f"{low}-{high}" for low, high in split.of[name])
+            raise DataError(f"no image has a number in {name}={ranges}; {has}", fix="correct the split")
     return parts, rest
 
 
@@ -86,10 +86,10 @@ def split_by_fraction(
     """Divide at random, so that every part has its share of every class's images.
 
     Iterative stratification (Sechidis et al., 2011), with groups in place of single images: the rarest class is
-    dealt out first, each group to the part that lacks most of the class.
+    distributed first, each group to the part that lacks most of the class.
 
     Args:
-        labels: the classes in each image; images with none are dealt out evenly too.
+        labels: the classes in each image; images with none are distributed evenly too.
         split: share of each part.
         groups: images with the same number stay together.
         seed: same seed and input, same parts.
@@ -118,7 +118,7 @@ def split_into_folds(
     Args, stratification and errors as in ``split_by_fraction``.
     """
     if count < 2:
-        raise DataError(f"{count} folds leave nothing to judge on", fix="ask for 2 or more")
+        raise DataError(f"{count} folds leave nothing to evaluate on", fix="ask for 2 or more")
     distinct = len(set(groups))
     if distinct < count:
         raise DataError(f"{distinct} images or groups of them can't fill {count} folds", fix="ask for fewer")
@@ -144,7 +144,7 @@ def _deal(labels: Sequence[Collection[str]], shares: list[float], groups: Sequen
     rng.shuffle(order)
     order.sort(key=lambda g: -len(members[g]))  # large groups first, while there is room for them
 
-    # Images of several classes are dealt out evenly among themselves; those of one class then fill up to the image.
+    # Images of several classes are distributed evenly among themselves; those of one class then fill the parts.
     several = [g for g in order if len(content[g]) > 1]
     single = [g for g in order if len(content[g]) == 1]
     empty: dict[int, int] = {}
@@ -211,7 +211,7 @@ def _ranges(text: str, pairs: list[tuple[str, str]]) -> Ranges:
     for name, value in pairs:
         match = _RANGE.fullmatch(value)
         if not match:
-            mixed = " beside a range" if _FRACTION.fullmatch(value) else ""
+            mixed = " mixed with a range" if _FRACTION.fullmatch(value) else ""
             raise DataError(f"split {text!r}: {value!r}{mixed} is no range of numbers", fix=EXAMPLES)
         low, high = int(match.group(1)), int(match.group(2) or match.group(1))
         if high < low:
@@ -280,7 +280,7 @@ def named_groups(images: Sequence[Image], pattern: str) -> list[list[int]]:
     """Positions of the images by what a pattern finds in their names.
 
     Args:
-        images: one at least.
+        images: at least one.
         pattern: a regular expression, looked for in each path below the folder that all images share; its first
             group, or all that it matches where it has none, names the group of images.
 

@@ -108,7 +108,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     """Pair XML files and images below all ``sources`` by name and folder, and gather what is wrong.
 
     The lists of a VOC devkit (``ImageSets/Main/train.txt``) divide the images into parts. Without them, folders called
-    train, val or the like do, if every image lies in the same one as its XML file.
+    train, val or the like do, if every image is in the same one as its XML file.
 
     Raises:
         DataError: a source does not exist, or there is neither an image nor an XML file.
@@ -176,7 +176,7 @@ def _declared(sources: Sequence[Path]) -> tuple[str, ...]:
 def write(parts: Mapping[str, Dataset], out: Path) -> dict[str, Path]:
     """Write ``out/<part>/ANNOTATIONS/*.xml`` and copy the images to ``out/<part>/IMAGES``.
 
-    Boxes are rounded to whole pixels, of which each keeps at least one. Images get another name where two
+    Boxes are rounded to whole pixels, each keeps one or more. Images get another name where two
     would have the same. COCO's iscrowd is kept as an extra element, the score of a pre-annotation as an attribute.
 
     Returns:
@@ -276,8 +276,8 @@ def _listed_parts(sources: Sequence[Path], images: Sequence[Path], findings: lis
         message = f"{len(twice):,} images are in two lists and stay in the first: {twice[0].name}"
         findings.append(Finding("image in two parts", "warning", twice[0], message, twice[1:]))
     if parts:
-        told = ", ".join(dict.fromkeys(parts.values()))
-        message = f"the parts are the lists of ImageSets/Main: {told}; --split makes others"
+        listed = ", ".join(dict.fromkeys(parts.values()))
+        message = f"the parts are the lists of ImageSets/Main: {listed}; --split makes others"
         findings.append(Finding("parts of the source", "note", min(names), message))
     return parts
 
@@ -524,15 +524,15 @@ def _size_of(root: Element) -> tuple[float, float] | None:
 def _said_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Finding]:
     """What the file says of its image that the image itself contradicts."""
     findings = size_mismatch(path, image, annotation.size)
-    told = PurePosixPath(unicodedata.normalize("NFC", annotation.filename).replace("\\", "/"))
+    named = PurePosixPath(unicodedata.normalize("NFC", annotation.filename).replace("\\", "/"))
     name = unicodedata.normalize("NFC", image.path.name)
     if not annotation.filename:
         findings.append(Finding("file name missing", "note", path, f"no <filename>; it is paired with {name}"))
-    elif told.name == stem(image.path):
+    elif named.name == stem(image.path):
         message = f"<filename> {annotation.filename} has no extension; it is paired with {name}"
         findings.append(Finding("file name without extension", "note", path, message))
-    elif told.name != name:
-        severity: Literal["note", "warning"] = "note" if told.stem == stem(image.path) else "warning"
+    elif named.name != name:
+        severity: Literal["note", "warning"] = "note" if named.stem == stem(image.path) else "warning"
         message = f"<filename> is {annotation.filename}, but files pair by their own names and the image is {name}"
         findings.append(Finding("file name at odds", severity, path, message, (image.path,)))
     return findings

@@ -72,7 +72,7 @@ def read(path: Path) -> Dataset:
 
 
 def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
-    """Read images and their text files, which lie beside them or in folders that differ in ``images`` and ``labels``.
+    """Read images and their text files, in the same folder or in folders that differ in ``images`` and ``labels``.
 
     Class names come from ``data.yaml`` (or another YAML with ``names``), ``obj.data`` or ``obj.names``, ``classes.txt``
     or ``notes.json``, else from the options. Where one of the first two names parts, folders or lists of images, the
@@ -152,9 +152,6 @@ def is_label_text(path: Path) -> bool:
         return False
     text = start.decode("utf-8-sig", errors="replace").lstrip()
     return _OBJECT.fullmatch(text.partition("\n")[0]) is not None
-
-
-# What a data set says of itself --------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -382,7 +379,7 @@ def _darknet(file: Path, root: Path) -> Description:
     name = Path(values.get("names", "obj.names").replace("\\", "/")).name
     names = next((path for path in walk([root], [".names", ".txt"]) if path.name == name), None)
     if names is None:
-        raise DataError(f"its file of class names, {name}, is not there", where=file, fix="put it beside this file")
+        raise DataError(f"its file of class names, {name}, is not there", where=file, fix="put it next to this file")
     parts = {key: [value] for key, value in values.items() if key in PARTS and value}
     found = Description(file, _checked(_lines(names), names), root, parts=parts)
     found.expected = _count(values.get("classes"))
@@ -415,9 +412,6 @@ def _checked(names: Sequence[str], file: Path) -> list[str]:
     if "" in clean or len(set(clean)) < len(clean):
         raise DataError("a class name is empty or stands there twice", where=file, fix="give each class its own name")
     return clean
-
-
-# Images, parts and objects -------------------------------------------------------------------------------------------
 
 
 def _scan_root(about: Description, options: ReadOptions, entries: list[Entry], findings: list[Finding]) -> None:
@@ -547,7 +541,7 @@ def _parts(
 
 
 def _absolute(path: Path) -> str:
-    """Without a look at the disk, as there may be a million paths."""
+    """Without access to the disk, as there may be a million paths."""
     return os.path.abspath(path)  # noqa: PTH100  # Path.resolve follows every link
 
 

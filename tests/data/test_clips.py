@@ -162,9 +162,7 @@ class TestParts:
 
     def test_a_split_by_number_that_tears_a_strip_is_refused(self, tmp_path: Path) -> None:
         file = self.source(tmp_path, frames(tmp_path, "a", "b"))
-        with pytest.raises(
-            DataError, match=r"tears a strip: frames of strip 'a' stand in train and val; split .*whole"
-        ):
+        with pytest.raises(DataError, match=r"tears a strip: frames of strip 'a' are in train and val; split .*whole"):
             convert([file], tmp_path / "out", split="train=0-1,val=2-3")
         assert not (tmp_path / "out").exists()
 
@@ -173,7 +171,7 @@ class TestParts:
         parts = {"train": Dataset(tuple(images[:2]), ("dent",)), "val": Dataset(tuple(images[2:]), ("dent",))}
         coco.write(parts, tmp_path / "out")
         found = [f for f in audit_sources([tmp_path / "out"]).findings if f.kind == "strip across parts"]
-        assert [f.message for f in found] == ["frames of strip 'a' stand in train and val; put them into one part"]
+        assert [f.message for f in found] == ["frames of strip 'a' are in train and val; put them into one part"]
 
     def test_neither_dropped_frames_nor_a_line_at_rest_make_duplicates(self, tmp_path: Path) -> None:
         images = frames(tmp_path, "a", "b", "c", "d")

@@ -119,7 +119,7 @@ def test_a_name_of_no_image_means_the_image_beside_the_file(tmp_path: Path, name
     (tmp_path / "a.png").rename(tmp_path / "b.png")
     (finding, unlabelled) = labelme.scan([tmp_path]).findings
     assert (finding.kind, unlabelled.kind) == ("unreadable label file", "image without label file")
-    assert "names no image, and there is none beside it" in finding.message
+    assert "names no image, and there is none in its folder" in finding.message
 
 
 @pytest.mark.parametrize("image", ["../pictures/a.png", "..\\pictures\\a.png", "C:\\then\\a.png", "gone/a.png"])

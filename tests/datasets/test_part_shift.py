@@ -190,7 +190,7 @@ def test_data_sets_are_compared_whatever_their_format(tmp_path: Path, detect: Ca
     # the same pictures by name are the same by content here: each is in both
     leaks = [f for f in told["findings"] if f["kind"] == "duplicate across parts"]
     assert len(leaks) == 4
-    assert all("stand in all and mine" in f["message"] for f in leaks)
+    assert all("are in all and mine" in f["message"] for f in leaks)
 
 
 def test_sources_that_hold_images_each_are_parts(tmp_path: Path, detect: Callable[..., object]) -> None:

@@ -36,7 +36,7 @@ def test_ranges_and_fractions_are_told_apart() -> None:
         ("train=1-200,val=200-240", r"val=200-240 overlaps train=1-200"),
         ("train=1-10,train=5-6", "overlaps"),
         ("train=9-1", "backwards; write 1-9"),
-        ("train=0.8,val=1-20", "'0.8' beside a range"),
+        ("train=0.8,val=1-20", "'0.8' mixed with a range"),
         ("train=1-2-3", "no range"),
         ("train=a-b", "no range"),
         ("train=-0.5,val=1.5", "no range"),
