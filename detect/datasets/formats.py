@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -134,9 +134,8 @@ def recognise_all(sources: Sequence[Path]) -> tuple[str, list[Finding]]:
         raise DataError(f"the sources are in different formats: {each}", fix="convert them one by one")
     if not names:
         _refuse_by_name(sources)
-        places = ", ".join(map(str, sources))
         found_none = "no Pascal-VOC XML, YOLO class names, COCO or LabelMe JSON, or CVAT XML found"
-        raise DataError(found_none, where=places, fix="check the path")
+        raise DataError(found_none, where=", ".join(map(str, sources)), fix="check the path")
     findings = []
     for source, formats in found.items():
         if len(formats) > 1:
@@ -176,21 +175,15 @@ def _formats_of(source: Path, sources: Sequence[Path]) -> list[str]:
     return found or (["voc"] if xml else [])
 
 
-def _json_below(sources: Sequence[Path]) -> Iterator[Path]:
-    for source in sources:
-        for _, path in files_below(source):
-            if path.lower().endswith(".json"):
-                yield Path(path)
-
-
 def _unread(path: Path) -> tuple[str, str] | None:
     """The name of a layout that isn't read, and what to do, if a JSON file is in one."""
     return next(((name, fix) for keys, name, fix in _UNREAD if holds_keys(path, *keys)), None)
 
 
 def _refuse_by_name(sources: Sequence[Path]) -> None:
-    for path in _json_below(sources):
-        layout = _unread(path)
+    """Raise DataError if a JSON file is in a layout that isn't read."""
+    for path in (Path(path) for source in sources for _, path in files_below(source)):
+        layout = _unread(path) if path.suffix.lower() == ".json" else None
         if layout is not None:
             raise DataError(f"it is {layout[0]}, which is not read", where=path, fix=layout[1])
 
@@ -238,7 +231,7 @@ def lossy_fields(parts: Mapping[str, Dataset], target: str, out: Path, *, scores
 
 
 def _copied_images(parts: Mapping[str, Dataset], target: str, out: Path, images: int) -> list[Finding]:
-    findings = [Finding("images copied", "note", out, f"{images:,} images were copied to their labels")]
+    findings = [Finding("images copied", "note", out, f"{images:,} images were copied next to their labels")]
     renamed: list[tuple[Path, str]] = []
     for group in [[*parts.values()]] if target == "voc" else [[dataset] for dataset in parts.values()]:
         paths = [image.path for dataset in group for image in dataset.images]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from ..structures import Box, Dataset, Finding, Image
 from .paths import (
     is_inside,
     is_there,
+    nfc_name,
     outside_data_error,
     roots_around,
     roots_of,
@@ -75,7 +75,7 @@ def scan(sources: Sequence[Path], options: ReadOptions = DEFAULTS) -> Reading:
     inside = roots_of(sources)
     named: dict[str, list[Path]] = defaultdict(list)
     for path in images:
-        named[unicodedata.normalize("NFC", path.name)].append(path)
+        named[nfc_name(path)].append(path)
 
     converted = Converted()
     entries: list[Entry] = []
@@ -205,7 +205,7 @@ def _image_of(label_file: Path, name: str, named: Mapping[str, Sequence[Path]], 
     if not is_image_name:
         found_none = f"its imagePath {name!r} names no image, and there is none in its folder"
         raise DataError(found_none, where=label_file, fix=f"put {label_file.stem}.png or the like into its folder")
-    others = named.get(unicodedata.normalize("NFC", Path(clean).name), [])
+    others = named.get(nfc_name(Path(clean)), [])
     if len(others) > 1:
         several = f"its image {name} is not in its folder, and {len(others)} others have that name"
         raise DataError(several, where=label_file, fix="put the right one there")

@@ -463,7 +463,7 @@ class NamedImages:
     """
 
     def __init__(self, images: Iterable[Path], *, suffixes: bool = True) -> None:
-        self._key = _name if suffixes else stem
+        self._key = nfc_name if suffixes else stem
         self._suffixes = suffixes
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in images:
@@ -491,7 +491,8 @@ class NamedImages:
         return same, self._key(path) == parts[-1]
 
 
-def _name(path: Path) -> str:
+def nfc_name(path: Path) -> str:
+    """The file name in one Unicode form, as ``stem`` has it."""
     return unicodedata.normalize("NFC", path.name)
 
 
@@ -602,7 +603,7 @@ class ImageFinder:
         if self._below is None:
             below: dict[str, list[Path]] = defaultdict(list)
             for path in walk(self.folders, SUFFIXES):
-                below[unicodedata.normalize("NFC", path.name)].append(path)
+                below[nfc_name(path)].append(path)
             self._below = below
         found = self._below.get(unicodedata.normalize("NFC", name), [])
         if len(found) > 1:

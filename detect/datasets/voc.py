@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..fileio import copy, new_folder, write_text
 from ..images import SUFFIXES
 from ..structures import Box, Dataset, Finding, Image, Xyxy
-from .paths import FilePairs, NamedImages, leads_out, pair, stem, unique_names, walk, without_derived
+from .paths import FilePairs, NamedImages, leads_out, nfc_name, pair, stem, unique_names, walk, without_derived
 from .reading import (
     DEFAULTS,
     Converted,
@@ -525,7 +525,7 @@ def _said_otherwise(annotation: Annotation, path: Path, image: Image) -> list[Fi
     """What the file says of its image that the image itself contradicts."""
     findings = size_mismatch(path, image, annotation.size)
     named = PurePosixPath(unicodedata.normalize("NFC", annotation.filename).replace("\\", "/"))
-    name = unicodedata.normalize("NFC", image.path.name)
+    name = nfc_name(image.path)
     if not annotation.filename:
         findings.append(Finding("file name missing", "note", path, f"no <filename>; it is paired with {name}"))
     elif named.name == stem(image.path):
