@@ -205,7 +205,7 @@ def decode(upload: Upload, max_pixels: int) -> Pixels:
         max_pixels: the most to decode.
 
     Raises:
-        Refusal: no content, or more pixels than ``max_pixels``.
+        RequestError: no content, or more pixels than ``max_pixels``.
         DataError: damaged, or no image.
     """
     if not upload.content:
@@ -222,7 +222,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
     """ "200,200" or "200,200,3" -> the shape of an array.
 
     Raises:
-        Refusal: anything else.
+        RequestError: anything else.
     """
     parts = text.split(",")
     if len(parts) not in (2, 3) or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
@@ -312,7 +312,7 @@ class RequestLimiter:
         """Hold one while a request is at work.
 
         Raises:
-            Refusal: none is left.
+            RequestError: none is left.
         """
         if self.active >= self.max_requests:
             raise busy_error(f"{self.active} requests are at work, as many as are taken on")
@@ -332,7 +332,7 @@ async def read_upload(request: Request, limits: Limits, *, shape: str | None, dt
         shape, dtype: of an array without a header, as the query tells them.
 
     Raises:
-        Refusal: a type that isn't read, too long, too slow, or a malformed form.
+        RequestError: a type that isn't read, too long, too slow, or a malformed form.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     kind = ALIASES.get(kind, kind)

@@ -272,7 +272,7 @@ class Batcher:
         """Ask for the detections of an image; a future that is cancelled before its turn is not looked at.
 
         Raises:
-            Refusal: too many wait, or the server stops.
+            RequestError: too many wait, or the server stops.
         """
         with self._changed:
             if self._closed:
@@ -375,7 +375,7 @@ class Service:
             shape, dtype: of an array without a header.
 
         Raises:
-            Refusal: too much, too late, or not to be read.
+            RequestError: too much, too late, or not to be read.
             DataError: an image or array that can't be used.
         """
         with self._limiter.slot():
