@@ -9,7 +9,6 @@ import os
 import platform
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,9 +16,10 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from ..config.loading import differing_keys, load_config, to_yaml
 from ..config.schema import Config
@@ -121,29 +121,18 @@ def _commit() -> str | None:
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 LOCK_NAME = ".lock"
+_RETRY_S = 0.1  # its holder may remove the file between opening and locking it: the next attempt makes it anew
 _UNSUPPORTED_ERRNOS = {
     getattr(errno, name) for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL") if hasattr(errno, name)
 }
-_LOCKED_ERRNOS = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-_LOCK_OFFSET = (
-    1 << 30
-)  # Windows locks bytes against reading too: one that no file has, so that others can read who holds it
-
-_held_locks: set[Path] = set()  # by this process, to which the system would give the same lock twice
 
 
 class RunLock:
-    """The right to write into a run folder, as a context that gives it back.
+    """The right to write into a run folder, as a context that releases it.
 
-    A POSIX record lock (on Windows a locked byte): the system takes it from a process that is killed, at once, and
-    loader processes don't inherit it. The file says who holds it and is removed in the end; one that was left
-    behind by a killed process is of no consequence.
+    The system releases the lock of a process that is killed, at once, even while its loader processes live on. The file
+    names the holder and is removed in the end; a file left behind by a killed process locks nothing.
 
     Args:
         folder: the run folder; it is locked by ``acquire``, not yet here.
@@ -151,48 +140,43 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
-        self._file: IO[str] | None = None
+        # A soft lock would outlive a killed process.
+        self._lock = FileLock(self.path, mode=0o666, thread_local=False, fallback_to_soft=False)
 
     def acquire(self) -> bool:
         """Lock the folder, which exists; again does nothing.
 
         Returns:
-            False where the file system knows no locks, so that nothing guards the folder.
+            False where the file system has no locks, so that nothing guards the folder.
 
         Raises:
             ConfigError: another training holds it, or the folder can't be written to.
         """
-        if self._file is not None:
+        if self._lock.is_locked:
             return True
-        if self.path.resolve() in _held_locks:
-            raise self._refusal({"process": os.getpid()})
         try:
-            file = self._locked()
+            self._lock.acquire(timeout=_RETRY_S, poll_interval=_RETRY_S / 5)
+        except Timeout:
+            raise self._held_error() from None
+        except NotImplementedError:
+            return False
         except OSError as error:
             if error.errno in _UNSUPPORTED_ERRNOS:
                 return False
             found = f"can't write there ({error.strerror})"
             raise ConfigError(found, where=self.path.parent, fix="choose another run.dir") from None
-        if file is None:
-            raise self._refusal(self._holder())
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        with suppress(OSError):  # a full disk; the lock holds without its words
-            file.truncate(0)
-            file.write(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n")
-            file.flush()
-        self._file = file
-        _held_locks.add(self.path.resolve())
+        holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
+        with suppress(OSError):  # a full disk; the folder is locked without the holder's name
+            self.path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
         return True
 
     def release(self) -> None:
-        """Give the folder back."""
-        if self._file is None:
-            return
-        _held_locks.discard(self.path.resolve())
-        with suppress(OSError):  # Windows keeps the names of open files
-            self.path.unlink()
-        self._file.close()
-        self._file = None
+        """Unlock the folder."""
+        if self._lock.is_locked:
+            with suppress(OSError):  # Windows can't remove open files
+                self.path.unlink()
+            self._lock.release()
 
     def __enter__(self) -> RunLock:
         return self
@@ -202,52 +186,18 @@ class RunLock:
     ) -> None:
         self.release()
 
-    def _locked(self) -> IO[str] | None:
-        """The file, open and locked; None if another process has locked it."""
-        while True:
-            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
-            try:
-                _lock(file)
-                if self._is_there(file):
-                    return file
-            except OSError as error:
-                file.close()
-                if error.errno in _LOCKED_ERRNOS:
-                    return None
-                raise
-            file.close()  # its holder removed it between the opening and the locking
-
-    def _is_there(self, file: IO[str]) -> bool:
-        try:
-            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
-
-    def _holder(self) -> dict[str, object]:
+    def _held_error(self) -> ConfigError:
         try:
             holder = read_json(self.path)
         except (OSError, ValueError):  # it is being written
-            return {}
-        return holder if isinstance(holder, dict) else {}
-
-    def _refusal(self, holder: dict[str, object]) -> ConfigError:
+            holder = None
+        if not isinstance(holder, dict):
+            holder = {}
         who = f"process {holder['process']}" if "process" in holder else "another process"
-        if "host" in holder:
+        if "host" in holder and holder.get("process") != os.getpid():
             who += f" on {holder['host']}, since {holder.get('since')}"
         fix = "wait for it, stop it, or choose another folder with run.dir="
         return ConfigError(f"another training writes there ({who})", where=self.path.parent, fix=fix)
-
-
-def _lock(file: IO[str]) -> None:
-    """Lock an open file without waiting; OSError with one of ``_TAKEN`` if another process has."""
-    if sys.platform == "win32":
-        file.seek(_LOCK_OFFSET)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        finally:
-            file.seek(0)
-    else:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 _MUTABLE_KEYS = (

@@ -8,12 +8,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny import tiny_config, write_tiny
 
-from detect.engine import run_folder as lock
 from detect.engine.run_folder import RunLock
 from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError
@@ -64,9 +62,9 @@ def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) ->
     with RunLock(tmp_path) as first:
         assert first.acquire()
         assert first.acquire()  # its own
-        told = json.loads((tmp_path / ".lock").read_text())
-        assert told["process"] == os.getpid()
-        assert set(told) == {"process", "host", "since"}
+        holder = json.loads((tmp_path / ".lock").read_text())
+        assert holder["process"] == os.getpid()
+        assert set(holder) == {"process", "host", "since"}
         with pytest.raises(ConfigError, match=rf"another training writes there \(process {os.getpid()}\)"):
             RunLock(tmp_path).acquire()
     assert not (tmp_path / ".lock").exists()
@@ -81,31 +79,35 @@ def test_a_file_that_was_left_behind_is_of_no_consequence(tmp_path: Path) -> Non
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="looks behind POSIX locks")
+@pytest.mark.skipif(os.name != "posix", reason="replaces fcntl.flock")
 def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holder may remove it between the opening and the locking, and another make it anew."""
-    locking, calls = lock._lock, []
+    fcntl = pytest.importorskip("fcntl")
+    locking, calls = fcntl.flock, []
 
-    def slow(file: Any) -> None:
-        calls.append(1)
+    def slow(file: int, operation: int) -> None:
+        calls.append(operation)
         if len(calls) == 1:
             (tmp_path / ".lock").unlink()
-        locking(file)
+        locking(file, operation)
 
-    monkeypatch.setattr(lock, "_lock", slow)
+    monkeypatch.setattr(fcntl, "flock", slow)
     with RunLock(tmp_path) as found:
         assert found.acquire()
-        assert len(calls) == 2
+        assert calls == [fcntl.LOCK_EX | fcntl.LOCK_NB] * 2
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
 
-def test_a_file_system_without_locks_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
-    def none(file: Any) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+    fcntl = pytest.importorskip("fcntl")
 
-    monkeypatch.setattr(lock, "_lock", none)
+    def none(file: int, operation: int) -> None:
+        raise OSError(number, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
     write_tiny(tmp_path, "train", images=4, seed=0)
     for resume in (False, True):  # a new folder, then one that is there
         train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, train={"epochs": 1}), resume=resume)
