@@ -141,7 +141,7 @@ class RunLock:
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
         # A soft lock would outlive a killed process.
-        self._lock = FileLock(self.path, mode=0o666, thread_local=False, fallback_to_soft=False)
+        self._lock = FileLock(self.path, thread_local=False, fallback_to_soft=False)
 
     def acquire(self) -> bool:
         """Lock the folder, which exists; again does nothing.

@@ -72,6 +72,17 @@ def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) ->
         assert second.acquire()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask for files")
+def test_the_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with RunLock(tmp_path) as lock:
+            assert lock.acquire()
+            assert lock.path.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+
+
 def test_a_file_that_was_left_behind_is_of_no_consequence(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text('{"process": 1, "host": "elsewhere", "since": "long ago", "and": "more"}')
     with RunLock(tmp_path) as found:
