@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 DETECT := $(PY) -m detect
+# One thread per test process, one process per core.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8
 INSTALLED := $(VENV)/.installed
 export MPLBACKEND := Agg
 
@@ -40,12 +42,11 @@ demo: $(INSTALLED)
 	$(DETECT) infer data/demo/steel/IMAGES/inclusion_41.bmp --draw --weights runs/demo --out runs/demo/detections
 	@$(PY) tools/demo_summary.py runs/demo
 
-# One thread per test process, one process per core.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8
+	$(PYTEST)
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import numpy as np
 from strip_systems import (
     AVERAGED,
@@ -690,13 +692,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             device=args.device,
             say=lambda text: print(text, flush=True),
         )
-    except DetectError as error:
+        tables = to_markdown(results)
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_json(args.out / "strips.json", results, indent=1)
+        write_text(args.out / "strips.md", tables)
+    except (DetectError, OSError) as error:
         print(f"judge_strips: {error}", file=sys.stderr)
         return 2
-    tables = to_markdown(results)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_json(args.out / "strips.json", results, indent=1)
-    write_text(args.out / "strips.md", tables)
     print(f"\n{tables}")
     for name in ("strips.md", "strips.json"):
         print(f"wrote {args.out / name}")

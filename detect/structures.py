@@ -230,3 +230,13 @@ def iou(a_xyxy: Array, b_xyxy: Array) -> Array:
     shared = intersection(a_xyxy, b_xyxy)
     union = area(a_xyxy)[:, None] + area(b_xyxy)[None, :] - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
+def connected_components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """For each of ``count`` numbers the set it belongs to, when each edge joins the sets of two; sets count from 0."""
+    from scipy.sparse import coo_array, csgraph
+
+    if not edges:
+        return list(range(count))
+    graph = coo_array((np.ones(len(edges)), np.array(edges).T), shape=(count, count))
+    return [int(component) for component in csgraph.connected_components(graph, directed=False)[1]]

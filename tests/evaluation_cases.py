@@ -91,14 +91,17 @@ WHOLE, PART, SLIVER = (0.0, 0.0, 100.0, 100.0), (0.0, 0.0, 100.0, 40.0), (0.0, 0
 AWAY = (120.0, 120.0, 180.0, 180.0)
 
 
+def xywh(box: Corners) -> list[float]:
+    return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+
+
 def case(
     labels: list[tuple[int, str, Corners]], found: list[tuple[int, str, Corners, float]], *, crowd: tuple[int, ...] = ()
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """COCO labels and results from (image, name, xyxy[, score]) rows; ``crowd`` are rows of ``labels``."""
 
     def entry(image: int, name: str, box: Corners) -> dict[str, Any]:
-        bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-        return {"image_id": image, "category_id": NAMES.index(name) + 1, "bbox": bbox}
+        return {"image_id": image, "category_id": NAMES.index(name) + 1, "bbox": xywh(box)}
 
     truth = {
         "images": [{"id": i, "file_name": f"{i}.png", "width": 200, "height": 200} for i in (1, 2, 3)],
@@ -290,10 +293,6 @@ def steel(
 FILLING = 30  # images on which labels and detector agree, so that there is something to be sure of
 
 
-def xywh(box: Corners) -> list[float]:
-    return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-
-
 def issue_case(
     labels: list[tuple[int, str, Corners]], found: list[tuple[int, str, Corners, float]], *, crowd: tuple[int, ...] = ()
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -317,30 +316,3 @@ def issue_case(
 def evaluated(truth: dict[str, Any], results: list[dict[str, Any]]) -> CocoEvaluation:
     labels = check_truth(truth)
     return run_coco_eval(labels, check_detections(results, labels), sizes=False)
-
-
-Row = tuple[int, str, Corners]
-
-
-def rows_case(
-    labels: list[Row],
-    found: list[tuple[int, str, tuple[float, float, float, float], float]],
-    *,
-    crowd: tuple[int, ...] = (),
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """COCO labels and results from (image, name, xyxy[, score]) rows; ``crowd`` are rows of ``labels``."""
-    ids = {name: i for i, name in enumerate(NAMES, 1)}
-
-    def xywh(box: tuple[float, float, float, float]) -> list[float]:
-        return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-
-    truth = {
-        "images": [{"id": i, "file_name": f"{i}.bmp", "width": 200, "height": 200} for i in (1, 2, 3)],
-        "annotations": [
-            {"id": n, "image_id": i, "category_id": ids[name], "bbox": xywh(box), "iscrowd": int(n - 1 in crowd)}
-            for n, (i, name, box) in enumerate(labels, 1)
-        ],
-        "categories": [{"id": i, "name": name} for name, i in ids.items()],
-    }
-    results = [{"image_id": i, "category_id": ids[n], "bbox": xywh(b), "score": s} for i, n, b, s in found]
-    return truth, results

@@ -49,3 +49,12 @@ def steel(root: Path, classes: Sequence[str] = ("crazing", "scratches"), each: i
         for number in range(1, each + 1):
             pair(root, f"{name}_{number}", [(name, 1 + number, 2, 20 + number, 30)])
     return root
+
+
+def sample_steel(folder: Path, *, images: int, seed: int) -> Path:
+    """COCO JSON of sample images of 200 pixels, drawn into ``folder``."""
+    from detect.cli import main
+
+    assert main(["sample", "--out", str(folder / "raw"), "--images", str(images), "--seed", str(seed)]) == 0
+    assert main(["convert", str(folder / "raw"), "--out", str(folder), "--split", "all=1.0"]) == 0
+    return folder / "all.json"

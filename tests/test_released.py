@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labelled_data import sample_steel
 from tiny import write_parts
 
 from detect import Predictor
@@ -27,10 +28,7 @@ CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale
 @pytest.fixture(scope="module")
 def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labels of a few sample images, two of each class."""
-    folder = tmp_path_factory.mktemp("steel")
-    assert main(["sample", "--out", str(folder / "raw"), "--images", "12", "--seed", "5"]) == 0
-    assert main(["convert", str(folder / "raw"), "--out", str(folder), "--split", "all=1.0"]) == 0
-    return folder / "all.json"
+    return sample_steel(tmp_path_factory.mktemp("steel"), images=12, seed=5)
 
 
 @pytest.fixture(autouse=True)

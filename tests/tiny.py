@@ -39,10 +39,10 @@ def write_tiny(folder: Path, part: str, *, images: int, seed: int, empty: int = 
     return coco.write({part: Dataset(tuple(records), CATEGORIES)}, folder)[part]
 
 
-def write_parts(folder: Path) -> Path:
-    """Eight images to train on and four to judge by, in ``folder``, which is given back."""
-    write_tiny(folder, "train", images=8, seed=0)
-    write_tiny(folder, "val", images=4, seed=1)
+def write_parts(folder: Path, *, train: int = 8, val: int = 4) -> Path:
+    """So many images to train on and to judge by, in ``folder``, which is given back."""
+    write_tiny(folder, "train", images=train, seed=0)
+    write_tiny(folder, "val", images=val, seed=1)
     return folder
 
 

@@ -125,7 +125,7 @@ def scene_ids(images: Sequence[Image], group_pattern: str | None = None) -> list
     Args:
         images: one at least.
         group_pattern: images whose paths share what this regular expression finds belong together, as
-            ``conversion.grouping.named_groups`` says.
+            ``datasets.split.named_groups`` says.
 
     Raises:
         ConfigError: it is no regular expression.
@@ -197,7 +197,7 @@ class Plan:
         seeds: how many trainings each gets, with seeds from 0.
         parts: one, or one a fold.
         runs: seed by seed, so that an early look finds all systems equally far.
-        group_pattern: which images belong together, by their names; see ``folds.scene_ids``.
+        group_pattern: which images belong together, by their names; see ``scene_ids``.
     """
 
     out: Path

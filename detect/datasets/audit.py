@@ -594,7 +594,7 @@ def check_names(names: Collection[str], label_file: Path) -> list[Finding]:
     """Class names that differ only in capitals, spaces, hyphens or underscores: most likely one class."""
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
-        spellings["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
+        spellings[_plain(name) or name].append(name)
     return [
         Finding(
             "class names alike",

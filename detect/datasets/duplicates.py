@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 
 from ..errors import DataError
 from ..images import Pixels, read_image, read_orientation, read_size, to_gray
+from ..structures import connected_components
 
 _LARGE_PIXELS = 4_000_000  # an image of more is decoded alone, so that several at once don't fill the memory
 _ONE_AT_A_TIME = Lock()
@@ -172,7 +173,7 @@ def group_ids(
     duplicate of one of them; the rest have their own.
     """
     groups = [*(group.members for group in duplicate_groups), *others]
-    return _components(count, [(members[0], member) for members in groups for member in members])
+    return connected_components(count, [(members[0], member) for members in groups for member in members])
 
 
 def _most_similar(links: Iterable[SimilarPair], count: int) -> list[SimilarPair]:
@@ -240,19 +241,8 @@ def _flat(edges: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
     return np.concatenate([part.reshape(len(part), -1) for part in edges], axis=1)
 
 
-def _components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """For each of ``count`` numbers the set it belongs to, when each edge joins the sets of two; from 0 on."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if not edges:
-        return list(range(count))
-    graph = coo_array((np.ones(len(edges)), np.array(edges).T), shape=(count, count))
-    return [int(component) for component in connected_components(graph, directed=False)[1]]
-
-
 def _groups(links: Sequence[SimilarPair], count: int) -> list[DuplicateGroup]:
-    component_of = _components(count, [(link.first, link.second) for link in links])
+    component_of = connected_components(count, [(link.first, link.second) for link in links])
     inside: dict[int, list[SimilarPair]] = defaultdict(list)
     for link in links:
         inside[component_of[link.first]].append(link)

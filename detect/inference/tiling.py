@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torchvision.ops import nms
 from ..data.dataset import as_channels, check_bit_depth
 from ..errors import ConfigError, DataError
 from ..images import Pixels, read_image, read_size
-from ..structures import Detections, iou
+from ..structures import Detections, connected_components, iou
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +110,19 @@ def merge_tiles(
     areas = np.array(tiles, np.float64).reshape(-1, 4)
     seen_in = np.repeat(areas, np.diff(ends), axis=0)
     cut = _touches_inner_border(boxes, seen_in, size_wh)
-    objects = _UnionFind(len(boxes))
+    same_object: list[tuple[int, int]] = []
     repeats: list[tuple[int, int]] = []
     for a, b in _overlapping_tiles(tiles):
         mine, theirs = (np.arange(ends[k], ends[k + 1]) for k in (a, b))
         for i, j, joined in _matching_pairs(boxes, scores, labels, mine, theirs, areas[a], areas[b]):
             if joined:
-                objects.join(i, j)
+                same_object.append((i, j))
             else:
                 repeats.append((i, j) if scores[i] < scores[j] else (j, i))
-    parts = objects.parts()
+    members_of: dict[int, list[int]] = defaultdict(list)
+    for i, component in enumerate(connected_components(len(boxes), same_object)):
+        members_of[component].append(i)
+    parts = list(members_of.values())
     whole_boxes, best = [], []
     for members in parts:
         order = sorted(members, key=lambda i: (bool(cut[i]), -scores[i]))
@@ -130,30 +134,6 @@ def merge_tiles(
     kept = _nms_per_class(outlines, scores[trusted], labels[trusted], nms_iou)
     chosen = trusted[kept]
     return Detections(outlines[kept], scores[chosen], labels[chosen], categories)
-
-
-class _UnionFind:
-    """Which detections are of one object: a union-find."""
-
-    def __init__(self, detections: int) -> None:
-        self._parent = list(range(detections))
-
-    def _root(self, i: int) -> int:
-        while self._parent[i] != i:
-            self._parent[i] = self._parent[self._parent[i]]
-            i = self._parent[i]
-        return i
-
-    def join(self, i: int, j: int) -> None:
-        low, high = sorted((self._root(i), self._root(j)))
-        self._parent[high] = low
-
-    def parts(self) -> list[list[int]]:
-        """The detections of each object."""
-        members: dict[int, list[int]] = {}
-        for i in range(len(self._parent)):
-            members.setdefault(self._root(i), []).append(i)
-        return list(members.values())
 
 
 def _touches_inner_border(boxes: Boxes, seen_in: Boxes, size_wh: tuple[int, int]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Outcome
-from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny import TINY_MODEL, tiny_config, write_parts
 
 from detect.benchmark import running
 from detect.benchmark.tables import forest_plot
@@ -31,9 +31,7 @@ QUICK = ("--seeds", "2", "--threads", "1")
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with wide.yaml and narrow.yaml, two epochs of four steps each, and their data."""
-    folder = tmp_path_factory.mktemp("configs")
-    write_tiny(folder, "train", images=16, seed=0)
-    write_tiny(folder, "val", images=8, seed=1)
+    folder = write_parts(tmp_path_factory.mktemp("configs"), train=16, val=8)
     for name, width in (("wide", 32), ("narrow", 16)):
         model = {**TINY_MODEL, "roi": {**TINY_MODEL["roi"], "fc_width": width}}
         config = tiny_config(folder, folder / "unused", model=model, train={"epochs": 2, "val_every": 2})

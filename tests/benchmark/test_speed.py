@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from labelled_data import sample_steel
 
 from detect.benchmark.speed import pareto_front, pareto_plot
 from detect.cli import main
@@ -15,10 +16,7 @@ from detect.cli import main
 
 @pytest.fixture(scope="module")
 def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("steel")
-    assert main(["sample", "--out", str(folder / "raw"), "--images", "6", "--seed", "9"]) == 0
-    assert main(["convert", str(folder / "raw"), "--out", str(folder), "--split", "all=1.0"]) == 0
-    return folder / "all.json"
+    return sample_steel(tmp_path_factory.mktemp("steel"), images=6, seed=9)
 
 
 def test_each_form_gets_its_row(steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

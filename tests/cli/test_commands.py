@@ -20,7 +20,8 @@ from PIL import Image as Pillow
 from detect import __version__
 from detect import cli as commands
 from detect.cli import VERBS, main
-from detect.cli.common import Verb, command, display_path, find_images, print_table
+from detect.cli.common import Verb, command, display_path, print_table
+from detect.cli.infer import find_images
 from detect.errors import DetectError
 from detect.images import SUFFIXES, read_image, read_size, write_image
 from detect.structures import Box, Dataset, Detections, Image

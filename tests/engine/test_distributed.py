@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import assert_same_run
-from tiny import tiny_config, write_tiny
+from tiny import tiny_config, write_parts, write_tiny
 
 from detect.cli import train as processes
 from detect.config.loading import to_yaml
@@ -24,6 +23,7 @@ from detect.engine.run_folder import RunLock
 from detect.errors import ConfigError
 from detect.models.checkpoint import load_checkpoint
 from detect.models.distributed import World
+from runs import assert_same_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,10 +95,7 @@ def configured(folder: Path, run: Path, **changes: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=16, seed=0)
-    write_tiny(folder, "val", images=6, seed=1)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("data"), train=16, val=6)
 
 
 @pytest.fixture(scope="module")

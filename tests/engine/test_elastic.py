@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import assert_same_run
 from team import free_port, needs_fork, train_together
-from tiny import tiny_config, write_tiny
+from tiny import tiny_config, write_parts
 
 from detect.config.loading import to_yaml
 from detect.config.schema import Config
 from detect.models.checkpoint import load_checkpoint
+from runs import assert_same_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,10 +47,7 @@ def two_machines() -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=16, seed=0)
-    write_tiny(folder, "val", images=6, seed=1)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("data"), train=16, val=6)
 
 
 def config(data: Path, run: Path) -> Config:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny import TINY_MODEL, tiny_config, write_parts
 
 from detect.engine import trainer
 from detect.engine.trainer import train
@@ -27,10 +27,7 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=12, seed=0)
-    write_tiny(folder, "val", images=4, seed=1)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("data"), train=12, val=4)
 
 
 def config_of(data: Path, run: Path, **changes: dict[str, Any]) -> Any:

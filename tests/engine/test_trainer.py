@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import assert_same, assert_same_run, interrupt_at_step, read_log
-from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny import TINY_MODEL, tiny_config, write_parts, write_tiny
 
 from detect.config.loading import load_config
 from detect.config.schema import Config
@@ -24,6 +23,7 @@ from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError, DataError, DivergenceError
 from detect.inference.predictor import Predictor
 from detect.models.checkpoint import load_checkpoint
+from runs import assert_same, assert_same_run, interrupt_at_step, read_log
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,10 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.json (16 images, 4 steps an epoch) and val.json (6 images)."""
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=16, seed=0)
-    write_tiny(folder, "val", images=6, seed=1)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("data"), train=16, val=6)
 
 
 @pytest.fixture(scope="session")

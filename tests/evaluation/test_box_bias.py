@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Outcome
-from evaluation_cases import rows_case
+from evaluation_cases import case
 from scipy.stats import trim_mean
 
 from detect.evaluation.localisation import box_bias, clustered_interval, interquartile_mean, localisation
@@ -93,11 +93,11 @@ class TestDisplacement:
     def test_detections_on_crowds_have_no_say(self) -> None:
         labels = [(i, "patches", (50.0, 50.0, 90.0, 90.0)) for i in (1, 2, 3)]
         found = [(i, "patches", (50.0 + 4 * (i == 3), 50.0, 90.0 + 4 * (i == 3), 90.0), 0.9) for i in (1, 2, 3)]
-        told = judge(*rows_case(labels, found, crowd=(2,))).summary["box_bias"]
+        told = judge(*case(labels, found, crowd=(2,))).summary["box_bias"]
         assert (told["matched"], told["px"]["x"]) == (2, 0)
 
     def test_without_a_match_all_keys_are_there_and_empty(self) -> None:
-        nothing = judge(*rows_case([(1, "patches", (50, 50, 90, 90))], [])).summary["box_bias"]
+        nothing = judge(*case([(1, "patches", (50, 50, 90, 90))], [])).summary["box_bias"]
         assert list(nothing) == list(judged([(1, 1)]).summary["box_bias"])
         assert (nothing["matched"], nothing["px"]) == (0, {"x": None, "y": None})
         assert json.loads(json.dumps(nothing, allow_nan=False)) == nothing

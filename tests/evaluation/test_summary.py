@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from evaluation_cases import NAMES, rows_case
+from evaluation_cases import NAMES, case
 
 from detect.evaluation.records import Judgement
 from detect.evaluation.summary import judge
 
 
 def judged(*args: Any, threshold: float | None = None, **kwargs: Any) -> Judgement:
-    return judge(*rows_case(*args, **kwargs), score_threshold=threshold)
+    return judge(*case(*args, **kwargs), score_threshold=threshold)
 
 
 def test_bias_of_each_edge_has_its_sign_and_its_words() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from labelled_data import sample_steel
 from tiny_detector import model_config
 
 from detect.cli import main
@@ -27,10 +28,7 @@ CATEGORIES = ("a", "b", "c")
 @pytest.fixture(scope="module")
 def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labels of a dozen sample images of 200 pixels."""
-    folder = tmp_path_factory.mktemp("steel")
-    assert main(["sample", "--out", str(folder / "raw"), "--images", "12", "--seed", "7"]) == 0
-    assert main(["convert", str(folder / "raw"), "--out", str(folder), "--split", "all=1.0"]) == 0
-    return folder / "all.json"
+    return sample_steel(tmp_path_factory.mktemp("steel"), images=12, seed=7)
 
 
 def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:

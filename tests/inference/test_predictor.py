@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import CATEGORIES, SIDE, tiny_config, write_tiny
+from tiny import CATEGORIES, SIDE, tiny_config, write_parts
 from tiny_detector import untrained
 
 from detect.data.dataset import DetectionDataset
@@ -27,10 +27,7 @@ from detect.structures import Dataset, Detections, Image
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.json and val.json."""
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny(folder, "train", images=12, seed=0)
-    write_tiny(folder, "val", images=7, seed=1)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("data"), train=12, val=7)
 
 
 @pytest.fixture(scope="module")
