@@ -22,9 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from fuzz_readers import KINDS, Wrong, mutated
-
 from detect.errors import DetectError
+from fuzz_readers import KINDS, Wrong, mutated
 
 HANGS_S = 20  # of processor time for a file that whole takes milliseconds
 RIGHT, REFUSED, MISREAD, TRACEBACK, HANG = "read right", "refused in words", "misread", "traceback", "hang"

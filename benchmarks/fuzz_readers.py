@@ -16,7 +16,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fuzz_mutations import Mutation, damaged_bytes, damaged_checkpoint, damaged_json, damaged_png, damaged_text
 from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
@@ -24,6 +23,7 @@ from detect.datasets.reading import TOLERANCE
 from detect.errors import DetectError
 from detect.images import read_image, read_size
 from detect.structures import Image
+from fuzz_mutations import Mutation, damaged_bytes, damaged_checkpoint, damaged_json, damaged_png, damaged_text
 
 _SIDE = 48
 

@@ -24,6 +24,21 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from torchvision.models.detection import FasterRCNN
+
+from detect.benchmark.gather import CONFIDENCE, in_turn, limited_to, measured_on
+from detect.benchmark.tables import difference_cell, markdown_table_padded, mean_cell
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.data.motion import estimate_motion
+from detect.datasets import coco
+from detect.errors import ConfigError, DetectError
+from detect.evaluation.bootstrap import BootstrapSamples, confidence_intervals, paired_difference_intervals, resample
+from detect.evaluation.coco_eval import average_precisions, run_coco_eval
+from detect.evaluation.records import check_detections, check_truth
+from detect.fileio import write_json, write_text
+from detect.inference.detection import coco_results, resolve_device
+from detect.models.faster_rcnn import StripDetector
+from detect.structures import Dataset, Detections, area, clip
 from strip_systems import (
     AVERAGED,
     AVERAGED_MOVED,
@@ -45,21 +60,6 @@ from strip_systems import (
     watch_every,
     ways_between,
 )
-from torchvision.models.detection import FasterRCNN
-
-from detect.benchmark.gather import CONFIDENCE, in_turn, limited_to, measured_on
-from detect.benchmark.tables import difference_cell, markdown_table_padded, mean_cell
-from detect.data.dataset import DetectionDataset, read_dataset
-from detect.data.motion import estimate_motion
-from detect.datasets import coco
-from detect.errors import ConfigError, DetectError
-from detect.evaluation.bootstrap import BootstrapSamples, confidence_intervals, paired_difference_intervals, resample
-from detect.evaluation.coco_eval import average_precisions, run_coco_eval
-from detect.evaluation.records import check_detections, check_truth
-from detect.fileio import write_json, write_text
-from detect.inference.detection import coco_results, resolve_device
-from detect.models.faster_rcnn import StripDetector
-from detect.structures import Dataset, Detections, area, clip
 
 CocoTruth = dict[str, Any]  # a COCO data set; image ids are positions + 1
 

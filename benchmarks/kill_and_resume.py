@@ -22,7 +22,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from killer import Killer, Moment
 
 from detect.cli import main as detect
 from detect.config.loading import parse_config
@@ -30,6 +29,7 @@ from detect.config.schema import Config
 from detect.engine.run_folder import RunFolder
 from detect.engine.trainer import train
 from detect.models.checkpoint import load_checkpoint
+from killer import Killer, Moment
 
 _TIMES = ("images_per_s", "seconds")  # of the log: all else has to be equal
 _MODEL = {

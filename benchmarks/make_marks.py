@@ -15,10 +15,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from drawn_set import Picture, boxed, main_of
 
 from detect.synthetic.defects import LOOKALIKES, PlacedDefect
 from detect.synthetic.steel import SURFACES
+from drawn_set import Picture, boxed, main_of
 
 _CLASSES = ("light_spot", "oil_shadow", "water_mark")
 _SIDE, _MAX_MARKS = 200, 3

@@ -22,7 +22,6 @@ from PIL import Image as Pillow
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chromium import BROWSER, Chromium
-
 from detect.images import read_image, write_image
 from detect.synthetic.scenes import CATEGORIES, sample_image
 from detect.visualize import class_colours, contact_sheet, draw_boxes, draw_detections

@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
-from drawn_set import Picture, boxed, main_of
 from numpy.typing import NDArray
-from texture_fields import texture
-from texture_marks import KINDS, MARKS, SIDE, SIZE_HW, Scene, Window
 
 from detect.structures import Box
 from detect.synthetic.defects import PlacedDefect
 from detect.synthetic.steel import SizeHw, drift
+from drawn_set import Picture, boxed, main_of
+from texture_fields import texture
+from texture_marks import KINDS, MARKS, SIDE, SIZE_HW, Scene, Window
 
 _LONG = ("streak", "curve_dark", "curve_bright")  # kinds whose windows are
 _MIN_SHOWN_PX = 8  # of each side of a mark's window, inside the picture

@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from texture_fields import cracked, curved, dashed, dotted, hatched, outline, streak, texture
 
 from detect.synthetic.steel import Field, SizeHw
+from texture_fields import cracked, curved, dashed, dotted, hatched, outline, streak, texture
 
 SIDE = 200  # pixels, of every picture
 SIZE_HW = (SIDE, SIDE)

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import SIDE, TINY_MODEL, tiny_config, write_parts
-from tiny_detector import model_config, tiny_detector
 from torch import nn
 
 from detect.config.loading import parse_config
@@ -34,6 +32,8 @@ from detect.models.faster_rcnn import HighPrecisionConv2d, use_high_precision_st
 from detect.structures import Box, Dataset, Image
 from detect.synthetic.corruptions import corrupt
 from detect.visualize import to_uint8
+from tiny import SIDE, TINY_MODEL, tiny_config, write_parts
+from tiny_detector import model_config, tiny_detector
 
 WHITE = 4095  # of a camera of 12 bits
 CALM = {"brightness": 0, "contrast": 0.1, "illumination": 0, "mosaic": 0, "crop": 0, "mosaic_off_epochs": 0}

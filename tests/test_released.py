@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from labelled_data import sample_steel
-from tiny import write_parts
 
 from detect import Predictor
 from detect.cli import main
@@ -20,6 +18,8 @@ from detect.images import write_image
 from detect.inference.thresholds import FILE_NAME
 from detect.models.checkpoint import load_checkpoint
 from detect.released import HOME, WEIGHTS, WORD
+from labelled_data import sample_steel
+from tiny import write_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny import CATEGORIES, TINY_MODEL
 from torchvision.models.detection import FasterRCNN
 
 from detect.config.schema import ModelConfig
@@ -15,6 +14,7 @@ from detect.inference.predictor import Predictor
 from detect.models.anchors import default_anchors, fit_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
 from detect.models.faster_rcnn import build_detector, proposal_strides
+from tiny import CATEGORIES, TINY_MODEL
 
 
 def model_config(**changes: Any) -> ModelConfig:

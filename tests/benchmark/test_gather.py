@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
 
+from conftest import Outcome
 from detect.benchmark.tables import join
 from detect.errors import DataError
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_config, write_tiny
 
 from detect.benchmark import gather as latency
 from detect.benchmark.plan import System, check_equal_terms, plan_runs, read_systems, scene_ids, write_folds
@@ -21,6 +20,7 @@ from detect.data.dataset import read_dataset
 from detect.datasets import coco
 from detect.errors import ConfigError, DataError
 from detect.structures import Dataset
+from tiny import tiny_config, write_tiny
 
 
 def config(**changes: dict[str, Any]) -> Config:

@@ -13,9 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome
-from tiny import TINY_MODEL, tiny_config, write_parts
 
+from conftest import Outcome
 from detect.benchmark import running
 from detect.benchmark.tables import forest_plot
 from detect.config.loading import to_yaml
@@ -23,6 +22,7 @@ from detect.engine.steps import BadStepError, Stepper
 from detect.evaluation.bootstrap import paired_bootstrap
 from detect.evaluation.summary import average_precision, judge
 from detect.models.checkpoint import load_checkpoint
+from tiny import TINY_MODEL, tiny_config, write_parts
 
 Detect = Callable[..., Outcome]
 QUICK = ("--seeds", "2", "--threads", "1")

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import tiny_config, write_parts
 
 from detect.cli import main
 from detect.config.loading import load_config
 from detect.config.schema import Config
 from detect.errors import ConfigError
+from tiny import tiny_config, write_parts
 
 pytest.importorskip("optuna", reason="detect search needs Optuna: pip install 'surface-detect[search]'")
 

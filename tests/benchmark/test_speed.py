@@ -8,10 +8,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from labelled_data import sample_steel
 
 from detect.benchmark.speed import pareto_front, pareto_plot
 from detect.cli import main
+from labelled_data import sample_steel
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import average_weights
-import compare_settings
-import measure_peer
 import pytest
 import torch
 
+import average_weights
+import compare_settings
+import measure_peer
 from detect.cli import main
 from detect.models.checkpoint import load_checkpoint, save_checkpoint
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-import draw_learning
 import pytest
+
+import draw_learning
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from labelled_data import OBJECT, pair, picture
 
 from detect.config.loading import load_config, parse_config
 from detect.datasets import coco, voc
 from detect.errors import ConfigError, DataError
+from labelled_data import OBJECT, pair, picture
 
 FILES = 60  # of each kind; the tool damages 10,000
 

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from conftest import Outcome
+from detect.config.schema import ModelConfig
+from detect.data.dataset import DetectionDataset, read_dataset
+from detect.datasets import coco
+from detect.evaluation.summary import average_precision
+from detect.images import write_image
+from detect.inference.predictor import Predictor
+from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
+from detect.structures import Box, Dataset, Detections, Frame, Image
 from judge_strips import (
     FrameTimes,
     by_condition,
@@ -37,16 +47,6 @@ from strip_systems import (
     watch_every,
 )
 from tiny import TINY_MODEL
-from torch import nn
-
-from detect.config.schema import ModelConfig
-from detect.data.dataset import DetectionDataset, read_dataset
-from detect.datasets import coco
-from detect.evaluation.summary import average_precision
-from detect.images import write_image
-from detect.inference.predictor import Predictor
-from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
-from detect.structures import Box, Dataset, Detections, Frame, Image
 
 Detect = Callable[..., Outcome]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import make_textures
 import pytest
+
+import make_textures
 
 
 def made(out: Path, *, images: int, seed: int = 3) -> int:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_data import picture
 
 from detect.cli.judged_runs import runs_of, system_names
+from labelled_data import picture
 
 Run = Callable[..., Any]
 Results = list[dict[str, Any]]

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_data import picture
 
 from detect.datasets.convert import audit_sources
 from detect.datasets.formats import CSV_COLUMNS, FORMATS, WRITERS, pre_annotate, write_pre_annotations
 from detect.errors import DataError
 from detect.structures import Box, Dataset, Detections, Image
+from labelled_data import picture
 
 CATEGORIES = ("rolled in", "dent")
 Run = Callable[..., Any]

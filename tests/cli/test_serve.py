@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import Client, as_file, gray
 
 from detect.structures import Detections
 from detect.synthetic.scenes import sample_image
+from serving import Client, as_file, gray
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from labelled_data import picture
 
 from detect.data.clips import ClipLoader, frames_by_strip, pan_clip
 from detect.data.dataset import DetectionDataset, Sample
@@ -23,6 +22,7 @@ from detect.datasets.formats import FORMATS
 from detect.errors import ConfigError, DataError
 from detect.images import write_image
 from detect.structures import Box, Dataset, Frame, Image
+from labelled_data import picture
 
 BOX = Box("dent", (1.0, 2.0, 30.5, 40.0))
 

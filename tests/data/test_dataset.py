@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import CATEGORIES, SIDE, write_tiny
 
 from detect.data.dataset import DetectionDataset, Sample, as_channels, read_dataset, unit_range
 from detect.data.loader import TrainingLoader
@@ -17,6 +16,7 @@ from detect.data.transforms import Augment, change_light, flip, mosaic, random_c
 from detect.errors import DataError
 from detect.images import write_image
 from detect.structures import Box, Dataset, Image
+from tiny import CATEGORIES, SIDE, write_tiny
 
 OFF = Augment(
     flip_h=0,

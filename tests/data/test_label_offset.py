@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny import tiny_config, write_tiny
 
 from detect.config.schema import AugmentConfig
 from detect.data.dataset import Sample
 from detect.data.transforms import Augment
 from detect.engine.trainer import train
+from tiny import tiny_config, write_tiny
 
 OFFSET = (-1.0, -2.0)
 OFF = Augment(**AugmentConfig(crop=0).model_dump(exclude={"mosaic_off_epochs", "transpose_classes"}))

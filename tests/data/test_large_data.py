@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TINY_MODEL, tiny_config, write_tiny
 
 from detect.data.dataset import DetectionDataset, PackedImages
 from detect.data.loader import TrainingLoader
@@ -23,6 +22,7 @@ from detect.errors import ConfigError
 from detect.fileio import free_bytes
 from detect.images import write_image
 from detect.structures import Box, Dataset, Frame, Image
+from tiny import TINY_MODEL, tiny_config, write_tiny
 
 Corners = tuple[float, float, float, float]
 

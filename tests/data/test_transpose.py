@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
 
 from detect.config.schema import AugmentConfig
 from detect.data.dataset import Sample
@@ -19,6 +18,7 @@ from detect.engine.trainer import train
 from detect.errors import ConfigError
 from detect.images import write_image
 from detect.structures import Dataset, Image
+from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
 
 NOTHING = {name: 0 for name in ("flip_h", "flip_v", "crop", "brightness", "contrast", "illumination")}
 OFF = Augment(**AugmentConfig(**NOTHING).model_dump(exclude={"mosaic_off_epochs", "transpose_classes"}))

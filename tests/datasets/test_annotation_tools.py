@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import evaluated, issue_case
-from labelled_data import picture
 
 from detect.datasets import coco
 from detect.datasets.formats import FORMATS, pre_annotate, write_pre_annotations
 from detect.evaluation.label_issues import find_label_issues
 from detect.report.label_issues import write_label_issues
 from detect.structures import Detections, Image
+from evaluation_cases import evaluated, issue_case
+from labelled_data import picture
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # other people's code warns as it likes
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_data import pair, picture, pixels, voc_text
 from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps
 from rich.console import Console
@@ -17,6 +16,7 @@ from detect.datasets.convert import audit_sources
 from detect.errors import DataError
 from detect.images import read_size
 from detect.structures import Box, Dataset, Finding, Image
+from labelled_data import pair, picture, pixels, voc_text
 
 LABELS = Path("labels.xml")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_data import picture
 
 from detect.datasets import coco
 from detect.errors import DataError
 from detect.evaluation.summary import judge
 from detect.structures import Box, Dataset, Image
+from labelled_data import picture
 
 
 def content(**changes: Any) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_data import pair, picture, steel
 
 from detect.datasets import coco
 from detect.datasets.convert import LabelError, audit_sources, convert
 from detect.datasets.formats import FORMATS
 from detect.errors import DataError
+from labelled_data import pair, picture, steel
 
 
 def content(path: Path) -> dict[str, Any]:

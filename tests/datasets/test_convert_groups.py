@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from labelled_data import pair
 
 from detect.datasets.convert import convert
 from detect.errors import ConfigError, DataError
+from labelled_data import pair
 
 COILS = "([a-z]+coil)_"
 

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from labelled_data import picture
-from tiny import TINY_MODEL
 
 from detect import fileio as room
 from detect.config.schema import ModelConfig
@@ -28,6 +26,8 @@ from detect.images import write_image
 from detect.models.anchors import default_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.structures import Box, Dataset, Image
+from labelled_data import picture
+from tiny import TINY_MODEL
 
 
 @pytest.fixture(autouse=True)

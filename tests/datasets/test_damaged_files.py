@@ -19,9 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from labelled_data import pair, picture
 from PIL import Image as Pillow
-from tiny import TINY_MODEL
 
 from detect.config.loading import load_config
 from detect.config.schema import ModelConfig
@@ -33,6 +31,8 @@ from detect.fileio import load_yaml
 from detect.images import MOST_PIXELS, read_image, read_size, to_rgb, write_image
 from detect.models.anchors import default_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
+from labelled_data import pair, picture
+from tiny import TINY_MODEL
 
 GIGABYTE = 10**9
 OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation><filename>&a;</filename></annotation>'

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_data import picture
 
 from detect.datasets import coco
 from detect.datasets.convert import audit_sources, convert
@@ -15,6 +14,7 @@ from detect.datasets.formats import recognise
 from detect.datasets.paths import common_folder, last_part, leads_out
 from detect.errors import DataError
 from detect.structures import Box
+from labelled_data import picture
 
 NAMES = ["a.png", "b.png"]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_data import picture
 
 from detect.datasets import labelme
 from detect.datasets.formats import recognise
 from detect.errors import DataError
 from detect.structures import Box, Dataset, Image
+from labelled_data import picture
 
 
 def shape(label: object = "dent", points: object = None, kind: object = "rectangle", **more: Any) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled_data import pixels
 from PIL import Image as Pillow
 
 from detect.datasets.audit import (
@@ -21,6 +20,7 @@ from detect.datasets.audit import (
 from detect.datasets.duplicates import DuplicateGroup, SimilarPair, find_duplicates_and_similar, fingerprints
 from detect.images import read_size
 from detect.structures import Box, Frame, Image, area, intersection
+from labelled_data import pixels
 
 TURNS = {
     Pillow.Transpose.FLIP_LEFT_RIGHT: lambda x, y, w, h: (w - x, y),

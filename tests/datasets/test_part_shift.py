@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled_data import steel
 
 from detect.datasets.audit import check_shifts
 from detect.datasets.duplicates import Fingerprint
 from detect.datasets.part_shift import Shift, find_shifts, fisher_exact_p, holm_correction, permutation_p
 from detect.structures import Box, Image
+from labelled_data import steel
 
 
 def images_of(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_data import pair, picture, pixels, steel, voc_text
 from PIL import Image as Pillow
 from pycocotools.mask import encode
 
@@ -23,6 +22,7 @@ from detect.errors import DataError
 from detect.fileio import decode
 from detect.images import read_image
 from detect.structures import Finding
+from labelled_data import pair, picture, pixels, steel, voc_text
 
 LINE = "0 .5 .5 .2 .2\n"
 WHOLE = (40.0, 32.0, 60.0, 48.0)  # what LINE is in an image of 100 x 80

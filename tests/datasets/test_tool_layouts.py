@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from layout_writers import Expected
-from tool_layouts import COCO_LAYOUTS, LAYOUTS, Layout
 
 from detect.datasets import coco
 from detect.datasets.convert import LabelError, audit_sources, convert
 from detect.datasets.reading import ReadOptions
 from detect.errors import DataError
 from detect.structures import Dataset
+from layout_writers import Expected
+from tool_layouts import COCO_LAYOUTS, LAYOUTS, Layout
 
 CONVERTED = {"shapes converted", "rotated boxes", "outlines left out", "keypoints left out"}
 PARTS = {"valid": "val", "validation": "val"}  # how tools spell them

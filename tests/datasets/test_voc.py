@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from labelled_data import OBJECT, pair, picture, voc_text
 
 from detect.datasets import voc
 from detect.errors import DataError
 from detect.structures import Finding
+from labelled_data import OBJECT, pair, picture, voc_text
 
 BOX = ("dent", 3, 4, 10, 20)
 

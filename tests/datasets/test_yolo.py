@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from labelled_data import picture
 
 from detect.datasets import yolo
 from detect.datasets.formats import WRITERS, recognise
 from detect.errors import DataError
 from detect.structures import Box, Dataset, Image
+from labelled_data import picture
 
 
 def folder(root: Path, labels: dict[str, str | None], names: object = ("dent", "scratch")) -> Path:

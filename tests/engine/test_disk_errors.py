@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import assert_same_run, interrupt_at_step, read_log
-from tiny import tiny_config, write_parts
 
 from detect.engine.run_folder import RunFolder
 from detect.engine.trainer import train
@@ -22,6 +20,8 @@ from detect.errors import CheckpointError, ConfigError
 from detect.fileio import atomic_write, copy, write_json, write_text
 from detect.images import read_image, write_image
 from detect.models.checkpoint import load_checkpoint, save_checkpoint, save_tensors
+from runs import assert_same_run, interrupt_at_step, read_log
+from tiny import tiny_config, write_parts
 
 resource = pytest.importorskip("resource", reason="a full disk is played by a limit on the size of files")
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_config, write_parts, write_tiny
 
 from detect.cli import train as processes
 from detect.config.loading import to_yaml
@@ -24,6 +23,7 @@ from detect.errors import ConfigError
 from detect.models.checkpoint import load_checkpoint
 from detect.models.distributed import World
 from runs import assert_same_run
+from tiny import tiny_config, write_parts, write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

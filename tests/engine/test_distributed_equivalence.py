@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from team import in_team, needs_fork, together, train_together
-from tiny import TINY_MODEL, tiny_config, write_tiny
-from tiny_detector import tiny_detector, train_one_step
 from torch import Tensor, nn
 
 from detect.config.loading import parse_config
@@ -24,6 +21,9 @@ from detect.models.distributed import reduce_mean_count
 from detect.models.layers import AllReduceBatchNorm
 from detect.models.roi_heads import image_generator, sample_pos_neg
 from detect.structures import Frame, Image
+from team import in_team, needs_fork, together, train_together
+from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny_detector import tiny_detector, train_one_step
 
 # Of the weights, relative to their size, after 12 steps by AdamW: what the order of sums may do.
 TOLERANCE = 1e-4

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from team import free_port, needs_fork, train_together
-from tiny import tiny_config, write_parts
 
 from detect.config.loading import to_yaml
 from detect.config.schema import Config
 from detect.models.checkpoint import load_checkpoint
 from runs import assert_same_run
+from team import free_port, needs_fork, train_together
+from tiny import tiny_config, write_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TINY_MODEL, tiny_config, write_parts
-from tiny_detector import model_config
 
 from detect.cli import main
 from detect.config.loading import load_config, to_yaml
@@ -17,6 +15,8 @@ from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError
 from detect.models.anchors import default_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
+from tiny import TINY_MODEL, tiny_config, write_parts
+from tiny_detector import model_config
 
 HERE = Path("theirs.pt")
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CATEGORIES, write_tiny
 from torch import nn
 
 from detect.config.schema import AnchorConfig, CspConfig, FpnConfig, ModelConfig, TrainConfig
@@ -20,6 +19,7 @@ from detect.engine.optim import ModelEma, build_optimizer, learning_rate, resolv
 from detect.errors import ConfigError
 from detect.inference.detection import resolve_device
 from detect.models.layers import ConvNormAct
+from tiny import CATEGORIES, write_tiny
 
 
 def network() -> nn.Module:

@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from team import free_port, in_team, needs_fork, together
-from tiny import write_tiny
 
 from detect.config.schema import DataConfig
 from detect.data.dataset import DetectionDataset, read_dataset
@@ -23,6 +21,8 @@ from detect.engine.data import read_data
 from detect.errors import DistributedError
 from detect.models import distributed
 from detect.models.distributed import World, process_group, was_restarted
+from team import free_port, in_team, needs_fork, together
+from tiny import write_tiny
 
 CPU = torch.device("cpu")
 

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config, write_tiny
 
 from detect.engine.run_folder import RunLock
 from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError
+from tiny import tiny_config, write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from runs import interrupt_at_step, read_log
-from tiny import CATEGORIES, tiny_config, write_tiny
 from torch import Tensor, nn
 
 from detect.data.dataset import DetectionDataset, read_dataset
@@ -22,6 +20,8 @@ from detect.images import read_image
 from detect.models.checkpoint import load_checkpoint
 from detect.models.distributed import World
 from detect.models.roi_heads import CascadeRoIHeads
+from runs import interrupt_at_step, read_log
+from tiny import CATEGORIES, tiny_config, write_tiny
 
 Losses = dict[str, Tensor]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TINY_MODEL, tiny_config, write_parts
 
 from detect.engine import trainer
 from detect.engine.trainer import train
@@ -16,6 +15,7 @@ from detect.errors import ConfigError, DataError
 from detect.images import read_image
 from detect.inference.predictor import Predictor
 from detect.models.checkpoint import load_checkpoint
+from tiny import TINY_MODEL, tiny_config, write_parts
 
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
 MEMORY = {**TINY_MODEL, "memory": {"kind": "gru", "light": LIGHT, "predicted_share": 0.3}}

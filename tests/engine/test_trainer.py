@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TINY_MODEL, tiny_config, write_parts, write_tiny
 
 from detect.config.loading import load_config
 from detect.config.schema import Config
@@ -24,6 +23,7 @@ from detect.errors import CheckpointError, ConfigError, DataError, DivergenceErr
 from detect.inference.predictor import Predictor
 from detect.models.checkpoint import load_checkpoint
 from runs import assert_same, assert_same_run, interrupt_at_step, read_log
+from tiny import TINY_MODEL, tiny_config, write_parts, write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

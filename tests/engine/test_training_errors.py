@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import TINY_MODEL, tiny_config, write_tiny
-from tiny_detector import tiny_detector
 
 from detect.config.schema import AugmentConfig
 from detect.data import loader as loading
@@ -24,6 +22,8 @@ from detect.engine.data import audit_warnings
 from detect.engine.trainer import train
 from detect.errors import ConfigError, DataError, OutOfMemoryError, is_out_of_memory
 from detect.inference.detection import detect_images
+from tiny import TINY_MODEL, tiny_config, write_tiny
+from tiny_detector import tiny_detector
 
 
 @pytest.mark.parametrize("workers", [0, 1])

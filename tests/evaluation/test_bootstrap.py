@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import evaluated_of, made, random_case, reference, shaken
 
 from detect.errors import DataError
 from detect.evaluation.bootstrap import (
@@ -29,6 +28,7 @@ from detect.evaluation.coco_eval import at_threshold
 from detect.evaluation.records import CocoEvaluation, DetectionArrays, GroundTruth, GroundTruthImage, Matches
 from detect.evaluation.report_intervals import report_figures, report_intervals
 from detect.evaluation.summary import judge
+from evaluation_cases import evaluated_of, made, random_case, reference, shaken
 
 
 def literal_copies(truth: dict[str, Any], detections: list[dict[str, Any]], counts: list[int]) -> tuple[Any, Any]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Outcome
-from evaluation_cases import case
 from scipy.stats import trim_mean
 
+from conftest import Outcome
 from detect.evaluation.localisation import box_bias, clustered_interval, interquartile_mean, localisation
 from detect.evaluation.summary import judge
 from detect.report.tables import box_bias_sentence
 from detect.report.write import write_report
+from evaluation_cases import case
 
 Moves = list[tuple[float, float]]
 

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from evaluation_cases import steel
 
 from detect.errors import DataError
 from detect.evaluation.calibration import apply_calibration, calibration_errors, fit_calibration, reliability
@@ -14,6 +13,7 @@ from detect.evaluation.costs import ClassCosts, Costs
 from detect.evaluation.operating_point import operating_point
 from detect.evaluation.records import CocoEvaluation, DetectionArrays, GroundTruth, GroundTruthImage, Matches
 from detect.evaluation.summary import judge
+from evaluation_cases import steel
 
 
 def log_odds(scores: np.ndarray) -> np.ndarray:

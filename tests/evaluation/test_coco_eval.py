@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import KEYS, random_case, reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detect.evaluation.summary import average_precision, judge
+from evaluation_cases import KEYS, random_case, reference
 
 
 def assert_equal_to_pycocotools(truth: dict[str, Any], detections: list[dict[str, Any]]) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import evaluated_of, made, random_case, shaken
 
 from detect.errors import DataError
 from detect.evaluation.bootstrap import Interval, paired_bootstrap
 from detect.evaluation.compare import METRICS, ImageDifference, compare, image_differences, required_images
 from detect.evaluation.records import CocoEvaluation
+from evaluation_cases import evaluated_of, made, random_case, shaken
 
 
 def label(image: int, x: float, category: int = 1) -> dict[str, Any]:

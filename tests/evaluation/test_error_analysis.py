@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import AWAY, NAMES, PART, SIX, SLIVER, WHOLE, Corners, case, scattered_case, slow_kinds
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detect.evaluation.error_analysis import MAIN_ERRORS, SPECIAL_ERRORS, ErrorAnalysis, analyze_errors
 from detect.evaluation.records import CocoEvaluation, DetectionArrays, GroundTruth, GroundTruthImage, Matches
 from detect.evaluation.summary import judge
+from evaluation_cases import AWAY, NAMES, PART, SIX, SLIVER, WHOLE, Corners, case, scattered_case, slow_kinds
 
 
 def broken_down(*args: Any, **kwargs: Any) -> ErrorAnalysis:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from evaluation_cases import random_case
 
 from detect.datasets.split import groups_of
 from detect.errors import ConfigError, DataError
 from detect.evaluation.records import groups_with_boxes
 from detect.evaluation.summary import judge
+from evaluation_cases import random_case
 
 
 def images(*entries: dict[str, Any]) -> list[dict[str, Any]]:

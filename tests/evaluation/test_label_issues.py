@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import NAMES, Corners, evaluated, issue_case, xywh
-from labelled_data import picture
 
 from detect.datasets import coco
 from detect.evaluation.label_issues import LabelIssue, find_label_issues, isotonic_fit, match_probabilities
 from detect.report.label_issues import issue_sentence, to_coco, write_label_issues
 from detect.report.thumbnails import crop_around
+from evaluation_cases import NAMES, Corners, evaluated, issue_case, xywh
+from labelled_data import picture
 
 HERE, THERE = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 160.0, 150.0)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import AWAY, PART, WHOLE, case
 
 from detect.errors import DataError
 from detect.evaluation.label_noise import duplicate_label_agreement, label_agreement
+from evaluation_cases import AWAY, PART, WHOLE, case
 
 Corners = tuple[float, float, float, float]
 GOOD = (0.0, 0.0, 100.0, 80.0)  # IoU 0.8 with WHOLE

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import AWAY, PART, WHOLE, case, random_case
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detect.evaluation.localisation import EDGES, ap_by_iou, clustered_interval, localisation
 from detect.evaluation.summary import judge
+from evaluation_cases import AWAY, PART, WHOLE, case, random_case
 
 PATCHES = 1
 Corners = tuple[float, float, float, float]

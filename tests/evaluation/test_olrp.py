@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import AWAY, PART, WHOLE, case, scattered_case, slow_iou, slow_kinds
 
 from detect.evaluation.olrp import olrp
 from detect.evaluation.summary import judge
+from evaluation_cases import AWAY, PART, WHOLE, case, scattered_case, slow_iou, slow_kinds
 
 PATCHES = 1
 GOOD = (0.0, 0.0, 100.0, 80.0)  # IoU 0.8 with WHOLE

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import made, steel
 
 from detect.errors import DataError
 from detect.evaluation.coco_eval import at_threshold
@@ -33,6 +32,7 @@ from detect.evaluation.threshold_counts import (
     threshold_counts,
     tuning_images,
 )
+from evaluation_cases import made, steel
 
 
 def counts_of(defects: Sequence[float | None], alarms: Sequence[float], images: int = 10) -> ThresholdCounts:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import KEYS, reference
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from detect.evaluation.error_analysis import analyze_errors
 from detect.evaluation.localisation import ap_by_iou
 from detect.evaluation.olrp import olrp
 from detect.evaluation.summary import average_precision, judge
+from evaluation_cases import KEYS, reference
 
 IMAGES, CATEGORIES = (2, 3, 11), (1, 5, 9)
 quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

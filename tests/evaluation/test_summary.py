@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from evaluation_cases import NAMES, case
 
 from detect.evaluation.records import Judgement
 from detect.evaluation.summary import judge
+from evaluation_cases import NAMES, case
 
 
 def judged(*args: Any, threshold: float | None = None, **kwargs: Any) -> Judgement:

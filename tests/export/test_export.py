@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from labelled_data import sample_steel
-from tiny_detector import model_config
 
 from detect.cli import main
 from detect.errors import ConfigError, DataError
@@ -21,6 +19,8 @@ from detect.export.onnx import FixedSizeDetector
 from detect.models.anchors import default_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.structures import Detections
+from labelled_data import sample_steel
+from tiny_detector import model_config
 
 CATEGORIES = ("a", "b", "c")
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import CATEGORIES, SIDE, tiny_config, write_parts
-from tiny_detector import untrained
 
 from detect.data.dataset import DetectionDataset
 from detect.datasets import coco
@@ -22,6 +20,8 @@ from detect.inference import detection as prediction
 from detect.inference.detection import coco_results, detect_dataset, detect_images
 from detect.inference.predictor import Predictor
 from detect.structures import Dataset, Detections, Image
+from tiny import CATEGORIES, SIDE, tiny_config, write_parts
+from tiny_detector import untrained
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import TINY_MODEL
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
@@ -26,6 +25,7 @@ from detect.models.faster_rcnn import build_detector, summarize_modules
 from detect.models.recurrent import MemoryState
 from detect.structures import Dataset, Detections, Frame, Image
 from detect.synthetic.strips import degrade, film
+from tiny import TINY_MODEL
 
 SHAPES = [[(12.0, 12.0), (24.0, 12.0)]] * 4
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}

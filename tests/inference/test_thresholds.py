@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_data import picture
-from tiny import write_tiny
-from tiny_detector import untrained
 
 from detect.datasets import coco
 from detect.errors import DataError
@@ -19,6 +16,9 @@ from detect.images import read_image
 from detect.inference.predictor import Predictor
 from detect.inference.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_for_weights, write_thresholds
 from detect.structures import Detections
+from labelled_data import picture
+from tiny import write_tiny
+from tiny_detector import untrained
 
 Run = Callable[..., Any]
 CATEGORIES = ("patches", "scratches")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
 
 from detect.config.schema import ModelConfig
 from detect.datasets import coco
@@ -25,6 +24,7 @@ from detect.inference.tiling import StripFiles, Tiling, detect_tiled, strip_tili
 from detect.models.anchors import default_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.structures import Box, Dataset, Detections, Image
+from tiny import CATEGORIES, TINY_MODEL, tiny_config, write_tiny
 
 Run = Callable[..., Any]
 

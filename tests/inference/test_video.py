@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import CATEGORIES, TINY_MODEL
 
 from detect.config.schema import ModelConfig
 from detect.errors import DataError
@@ -38,6 +37,7 @@ from detect.inference.video import (
 from detect.models.anchors import default_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, save_checkpoint
 from detect.structures import Detections
+from tiny import CATEGORIES, TINY_MODEL
 
 Run = Callable[..., Any]
 Gray = NDArray[np.uint8]

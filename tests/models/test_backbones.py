@@ -11,8 +11,6 @@ import pytest
 import torch
 import torchvision
 from pydantic import TypeAdapter
-from tiny import tiny_config, write_tiny
-from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import Tensor, nn
 
 from detect.config.loading import load_config
@@ -26,6 +24,8 @@ from detect.models.backbones.recurrent_conv import RecurrentConv, RecurrentConvL
 from detect.models.backbones.torchvision import Torchvision, find_feature_stages
 from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.models.faster_rcnn import proposal_strides
+from tiny import tiny_config, write_tiny
+from tiny_detector import model_config, tiny_detector, train_one_step
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 KINDS: dict[str, dict[str, Any]] = {

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TINY_MODEL
 
 from detect.config.schema import ModelConfig
 from detect.errors import CheckpointError
 from detect.models.anchors import default_anchors
 from detect.models.checkpoint import Checkpoint, DetectorSpec, find_checkpoint, load_checkpoint, save_checkpoint
+from tiny import TINY_MODEL
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from tiny import TINY_MODEL
 
 from detect.config.schema import ModelConfig
 from detect.models.anchors import default_anchors
 from detect.models.cost import model_cost
 from detect.models.faster_rcnn import build_detector
+from tiny import TINY_MODEL
 
 
 def build(**changes: object) -> torch.nn.Module:

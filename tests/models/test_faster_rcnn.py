@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import TINY_MODEL
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.roi_heads import fastrcnn_loss
@@ -18,6 +17,7 @@ from detect.models.anchors import default_anchors
 from detect.models.backbones.csp import Csp
 from detect.models.faster_rcnn import build_detector, check_detector, summarize_modules
 from detect.models.roi_heads import RoIOutput
+from tiny import TINY_MODEL
 
 BOX_LOSSES = ["giou", "diou", "ciou", "smooth_l1"]
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}

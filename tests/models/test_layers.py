@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import TINY_MODEL
-from tiny_detector import model_config, tiny_detector, train_one_step
 from torch import nn
 
 from detect.errors import ConfigError
 from detect.models.cost import model_cost
 from detect.models.faster_rcnn import proposal_strides
 from detect.models.layers import SeparableConv
+from tiny import TINY_MODEL
+from tiny_detector import model_config, tiny_detector, train_one_step
 
 LIGHT = {
     "fpn": {"channels": 16, "smoothing": "separable"},

@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from tiny import TINY_MODEL
-from tiny_detector import tiny_detector, train_one_step
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou
@@ -16,6 +14,8 @@ from torchvision.ops import box_iou
 from detect.models.cost import model_cost
 from detect.models.nms import box_voting, pairwise_iou, postprocess_detections, soft_nms
 from detect.models.roi_heads import RoIOutput, stage_losses
+from tiny import TINY_MODEL
+from tiny_detector import tiny_detector, train_one_step
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TINY_MODEL
-from tiny_detector import tiny_detector
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
+
+from tiny import TINY_MODEL
+from tiny_detector import tiny_detector
 
 TARGETS = [
     {"boxes": torch.tensor([[4.0, 4, 40, 30], [30, 20, 60, 60]])},

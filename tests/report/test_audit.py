@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_data import pair, pixels, steel
 from PIL import Image as Pillow
 
 import detect as detect_package
@@ -20,6 +19,7 @@ from detect.datasets.reading import IN_NO_PART
 from detect.report.audit import audit_summary, enumerate_names, findings_by_kind, to_html
 from detect.report.charts import histogram, log2_bin_edges, shares
 from detect.structures import Finding
+from labelled_data import pair, pixels, steel
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from serving import Client, Known, as_file, as_form, as_npy, gray, served
 
 from detect.serve import server as connections
 from detect.serve.requests import Limits
+from serving import Client, Known, as_file, as_form, as_npy, gray, served
 
 LIMITS = Limits(max_mb=0.25, max_pixels=100_000, timeout_s=10)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import BROWSER, Chromium
 from PIL import Image as Pillow
+
+from chromium import BROWSER, Chromium
 from serving import CATEGORIES, Known, as_file, gray, served
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to open the page with")

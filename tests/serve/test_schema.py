@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_npy, served
 
 from detect.serve.app import create_app
 from detect.serve.requests import Limits
 from detect.serve.service import ServedModel
+from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_npy, served
 
 SCHEMA = create_app(ServedModel("known", CATEGORIES, THRESHOLDS, lambda images: []), Limits()).openapi()
 LABELS = [f"{method.upper()} {path}" for path, item in SCHEMA["paths"].items() for method in item]

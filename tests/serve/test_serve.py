@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_form, as_npy, gray, served
 
 from detect import Predictor
 from detect.errors import DataError, OutOfMemoryError
 from detect.serve.requests import Limits
 from detect.synthetic.scenes import sample_image
+from serving import CATEGORIES, THRESHOLDS, Client, Known, as_file, as_form, as_npy, gray, served
 
 
 @pytest.fixture

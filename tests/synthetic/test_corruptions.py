@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from labelled_data import pixels as cloudy
 
 from detect.errors import DataError
 from detect.report.robustness import corruption_sheet
 from detect.synthetic.corruptions import CORRUPTIONS, SEVERITIES, checked_severities, corrupt
+from labelled_data import pixels as cloudy
 
 GRAY = cloudy(1, 96, 80)
 RGB = np.stack([GRAY, 255 - GRAY, GRAY // 2], axis=2)
