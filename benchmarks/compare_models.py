@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from detect.benchmark.speed import model_cost
 from detect.config.loading import load_config
 from detect.config.schema import ModelConfig
 from detect.errors import DetectError
 from detect.models.anchors import default_anchors
-from detect.models.cost import model_cost
 from detect.models.faster_rcnn import build_detector, proposal_strides
 
 _CLASSES = 6

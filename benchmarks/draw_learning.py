@@ -23,10 +23,9 @@ from markupsafe import Markup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detect.benchmark.tables import svg_line, svg_opening, svg_text
 from detect.errors import DetectError
 from detect.fileio import write_text
-from detect.report.charts import nice_ticks
+from detect.report.charts import nice_ticks, svg_line, svg_opening, svg_text
 
 _WORDS = re.compile(r"(?P<name>[^=]+)=(?P<path>.+?)(@(?P<rate>[0-9.]+))?(\+(?P<before>[0-9.]+))?$")
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 380.0, 56.0, 150.0, 40.0, 50.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detect.benchmark.tables import forest_plot
+from detect.benchmark.results import forest_plot
 from detect.fileio import write_text
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"

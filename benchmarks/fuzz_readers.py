@@ -185,7 +185,7 @@ def _detections() -> list[bytes]:
 
 
 def _read_detections(folder: Path) -> None:
-    from detect.cli.judged_runs import read_json
+    from detect.cli.common import read_json
     from detect.evaluation.summary import judge
 
     judgement = judge(_data_set(), read_json(folder / "detections.json"))

@@ -26,18 +26,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from torchvision.models.detection import FasterRCNN
 
-from detect.benchmark.gather import CONFIDENCE, in_turn, limited_to, measured_on
-from detect.benchmark.tables import difference_cell, markdown_table_padded, mean_cell
+from detect.benchmark.results import CONFIDENCE, difference_cell, mean_cell
+from detect.benchmark.speed import in_turn, limited_to, measured_on
+from detect.data.clips import estimate_motion
 from detect.data.dataset import DetectionDataset, read_dataset
-from detect.data.motion import estimate_motion
 from detect.datasets import coco
 from detect.errors import ConfigError, DetectError
 from detect.evaluation.bootstrap import BootstrapSamples, confidence_intervals, paired_difference_intervals, resample
 from detect.evaluation.coco_eval import average_precisions, run_coco_eval
 from detect.evaluation.records import check_detections, check_truth
 from detect.fileio import write_json, write_text
-from detect.inference.detection import coco_results, resolve_device
+from detect.inference.detection import coco_results
+from detect.models.distributed import resolve_device
 from detect.models.faster_rcnn import StripDetector
+from detect.report.tables import markdown_table
 from detect.structures import Dataset, Detections, area, clip
 from strip_systems import (
     AVERAGED,
@@ -404,15 +406,15 @@ def to_markdown(results: dict[str, Any]) -> str:
     conditions = ", ".join(f"{count:,} {name}" for name, count in data["conditions"].items())
     bad = f" ({conditions})" if len(data["conditions"]) > 1 else ""
     title = f"Judged on {data['frames']:,} frames{bad} of {data['strips']:,} strips with {data['boxes']:,} boxes."
-    blocks = [[title], _systems(results["systems"])]
-    blocks += _bad_frames(results) + _key_frames(results) + _foreseeing(results) + [[_explanation(results)]]
-    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
+    blocks = [title, _systems(results["systems"])]
+    blocks += _bad_frames(results) + _key_frames(results) + _foreseeing(results) + [_explanation(results)]
+    return "\n\n".join(blocks) + "\n"
 
 
-def _systems(systems: Rows) -> list[str]:
+def _systems(systems: Rows) -> str:
     columns = ["system", "memory", "parameters", "runs", "epochs"]
     memory = {None: "none", True: "yes", False: "forgets"}
-    return markdown_table_padded(
+    return markdown_table(
         columns,
         [
             [
@@ -424,16 +426,17 @@ def _systems(systems: Rows) -> list[str]:
             ]
             for row in systems
         ],
+        numbers=True,
     )
 
 
-def _bad_frames(results: dict[str, Any]) -> list[list[str]]:
+def _bad_frames(results: dict[str, Any]) -> list[str]:
     rows = results["bad_frames"]
     parts = list(rows[0]["scores"])
-    blocks = [["## Bad frames"]]
+    blocks = ["## Bad frames"]
     for key in ("AP50", "AP"):
         cells = [[row["name"], *(mean_cell(row["scores"][part][key]) for part in parts)] for row in rows]
-        blocks.append(markdown_table_padded([key, *parts], cells))
+        blocks.append(markdown_table([key, *parts], cells, numbers=True))
     compared = [row for row in rows if (row["way"] == SEEN) != (row["system"] == results["against"])]
     blocks += _compared(compared, [ALL, DEGRADED] if DEGRADED in parts else [ALL])
     text = (
@@ -442,10 +445,10 @@ def _bad_frames(results: dict[str, Any]) -> list[list[str]]:
         "that saw the place, 0 where one found nothing. It needs no training, so a memory has to beat it."
     )
     none = "" if DEGRADED in parts else " No frame is recorded to be in bad condition."
-    return [*blocks, [text + none]]
+    return [*blocks, text + none]
 
 
-def _key_frames(results: dict[str, Any]) -> list[list[str]]:
+def _key_frames(results: dict[str, Any]) -> list[str]:
     rows = results["key_frames"]
     columns = ["system", "between", "key frame every", "AP50", "frames/s", "times the frames"]
     columns += ["AP50 against every frame", ""]
@@ -473,14 +476,17 @@ def _key_frames(results: dict[str, Any]) -> list[list[str]]:
         "come from the median time of a key frame and of one between, from array to boxes, one frame at a time, on "
         f"{speed['device']} with {threads}, all in turns: ratios hold, frames/s compare with no other table's."
     )
-    return [["## Speed"], markdown_table_padded(columns, cells), *_compared(others, [ALL]), [text]]
+    return ["## Speed", markdown_table(columns, cells, numbers=True), *_compared(others, [ALL]), text]
 
 
-def _foreseeing(results: dict[str, Any]) -> list[list[str]]:
+def _foreseeing(results: dict[str, Any]) -> list[str]:
     rows = results["frame_prediction"]
     parts = {ALL: "AP50, all objects", SEEN_BEFORE: "AP50, seen before"}
     cells = [[row["system"], row["way"], *(mean_cell(row["scores"][part]["AP50"]) for part in parts)] for row in rows]
-    blocks = [["## Foreseeing"], markdown_table_padded(["system", "boxes of the next frame", *parts.values()], cells)]
+    blocks = [
+        "## Foreseeing",
+        markdown_table(["system", "boxes of the next frame", *parts.values()], cells, numbers=True),
+    ]
     blocks += _compared(rows, list(parts))
     text = (
         "Boxes of a frame before it is seen, judged on all frames but each strip's first. Nobody can foresee surface "
@@ -488,10 +494,10 @@ def _foreseeing(results: dict[str, Any]) -> list[list[str]]:
         "was in view in the frame before count neither as hit nor as miss. All ways are told the same of how far the "
         "surface will have moved."
     )
-    return [*blocks, [text]]
+    return [*blocks, text]
 
 
-def _compared(rows: Rows, parts: Sequence[str]) -> list[list[str]]:
+def _compared(rows: Rows, parts: Sequence[str]) -> list[str]:
     """AP50 of each row against each that it is held against; nothing where there is none."""
     cells = [
         [row["name"], other, *(cell for part in parts for cell in _verdict(each, part))]
@@ -499,7 +505,7 @@ def _compared(rows: Rows, parts: Sequence[str]) -> list[list[str]]:
         for other, each in row["differences"].items()
     ]
     columns = ["AP50 of", "against", *(name for part in parts for name in (part, ""))]
-    return [markdown_table_padded(columns, cells)] if cells else []
+    return [markdown_table(columns, cells, numbers=True)] if cells else []
 
 
 def _verdict(difference: dict[str, Any] | None, part: str) -> list[str]:

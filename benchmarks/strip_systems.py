@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.models.detection import FasterRCNN
 
-from detect.data.clips import frames_by_strip
+from detect.data.clips import estimate_motion, frames_by_strip
 from detect.data.dataset import DetectionDataset
-from detect.data.motion import estimate_motion
 from detect.errors import CheckpointError, ConfigError, DataError
 from detect.images import Pixels
 from detect.inference.stream import MotionXY, NonKeyFrameMode, Stream, shift_detections

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .errors import DetectError
     from .evaluation.summary import judge
     from .inference.predictor import Predictor
-    from .report.write import write_report
+    from .report.page import write_report
     from .synthetic.scenes import write_sample
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ _HOME = {
     "judge": "evaluation.summary",
     "load_config": "config.loading",
     "train": "engine.trainer",
-    "write_report": "report.write",
+    "write_report": "report.page",
     "write_sample": "synthetic.scenes",
 }
 

@@ -232,6 +232,14 @@ def iou(a_xyxy: Array, b_xyxy: Array) -> Array:
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
+def elementwise_iou(a_xyxy: Array, b_xyxy: Array) -> Array:
+    """IoU of each row with the same row: [N, 4], [N, 4] -> [N]; 0 where both are empty."""
+    low, high = np.maximum(a_xyxy[:, :2], b_xyxy[:, :2]), np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:])
+    shared = area(np.concatenate([low, high], axis=1))
+    union = area(a_xyxy) + area(b_xyxy) - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
 def connected_components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
     """For each of ``count`` numbers the set it belongs to, when each edge joins the sets of two; sets count from 0."""
     from scipy.sparse import coo_array, csgraph

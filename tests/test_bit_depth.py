@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from detect.config.loading import parse_config
+from detect.data.clips import estimate_motion
 from detect.data.dataset import DetectionDataset, describe_bit_depth, unit_range
 from detect.data.loader import to_tensor
-from detect.data.motion import estimate_motion
 from detect.datasets import coco
 from detect.datasets.audit import check_depth
 from detect.datasets.duplicates import Fingerprint

@@ -1,20 +1,25 @@
-"""How fast a detector is on this machine, runtime by runtime, with its accuracy."""
+"""What a detector costs: parameters, multiply-adds, and speed and accuracy in each runtime on this machine."""
 
 from __future__ import annotations
 
 import math
+import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from markupsafe import Markup
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.detection import FasterRCNN
 
+from .. import __version__
 from ..datasets import coco
 from ..errors import ConfigError
 from ..evaluation.summary import judge
@@ -22,11 +27,11 @@ from ..export.export import write_model
 from ..export.runtimes import Contract, load_exported, write_contract
 from ..images import Pixels
 from ..inference.detection import coco_results, detect_images
+from ..inference.predictor import Predictor
 from ..models.checkpoint import Checkpoint
-from ..report.charts import nice_ticks
+from ..report.charts import nice_ticks, svg_line, svg_opening, svg_text
+from ..report.tables import markdown_table
 from ..structures import Dataset, Detections
-from .gather import in_turn, limited_to
-from .tables import markdown_table_padded, svg_line, svg_opening, svg_text
 
 Detect = Callable[[Sequence[Pixels]], Sequence[Detections]]  # a batch of arrays -> detections of each
 
@@ -232,7 +237,7 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return "\n".join(markdown_table_padded(_COLUMNS, cells)) + "\n"
+    return markdown_table(_COLUMNS, cells, numbers=True) + "\n"
 
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 760.0, 60.0, 310.0, 40.0, 50.0
@@ -308,3 +313,104 @@ def _ms(row: dict[str, Any]) -> float:
 
 def _name(row: dict[str, Any]) -> str:
     return f"{row['system']} {row['runtime']} {row['precision']}, {row['threads']} thr., batch {row['batch']}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """Size and work of a detector.
+
+    Attributes:
+        parameters: weights that can be trained.
+        multiply_adds: of all convolutions and matrix products for one image; other arithmetic, such as normalisation,
+            RoIAlign and non-maximum suppression, isn't counted.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+
+@torch.no_grad()
+def model_cost(detector: FasterRCNN, size_wh: tuple[int, int]) -> ModelCost:
+    """Count parameters and multiply-adds of a detector on one image.
+
+    The box head is counted for as many proposals as may reach it, so that the figure depends on the network and the
+    image's size alone, not on what is seen.
+
+    Args:
+        detector: in any mode; it is left as it was.
+        size_wh: width and height of the image in pixels, before the detector resizes or pads it.
+    """
+    parameters = list(detector.parameters())
+    width, height = size_wh
+    training = detector.training
+    detector.eval()
+    blank = torch.zeros(len(detector.transform.image_mean), height, width, device=parameters[0].device)
+    heads, pool = detector.roi_heads, detector.roi_heads.box_roi_pool
+    counter = FlopCounterMode(display=False)
+    with counter:
+        batch, _ = detector.transform([blank])
+        levels = list(detector.backbone(batch.tensors).values())
+        detector.rpn.head(levels)
+        pooled = blank.new_zeros(detector.rpn.post_nms_top_n(), levels[0].shape[1], *pool.output_size)
+        for stage in heads.stages():
+            stage(pooled)
+    detector.train(training)
+    multiply_adds = counter.get_total_flops() // 2  # a multiplication and an addition count as two operations
+    return ModelCost(sum(p.numel() for p in parameters), multiply_adds)
+
+
+_WARM_UP = 3  # calls of each before timing starts: the first ones choose kernels and fill caches
+
+Named = TypeVar("Named")
+
+
+def median_latencies_ms(
+    predictors: Mapping[str, Predictor], images: Sequence[Pixels], *, threads: int, rounds: int = 3
+) -> dict[str, float]:
+    """Median milliseconds from an image array to its boxes, one image at a time, for each detector.
+
+    Speeds measured in one call compare as ratios; from call to call and from machine to machine they don't.
+
+    Args:
+        predictors: by name.
+        images: arrays as ``Predictor`` takes them; each is seen by every detector in turn.
+        threads: that PyTorch may use on a CPU.
+        rounds: how often to go through the images.
+    """
+    names = list(predictors)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    with limited_to(threads):
+        for name in names:
+            for i in range(_WARM_UP):
+                predictors[name](images[i % len(images)])
+        for turn in range(rounds * len(images)):
+            for name in in_turn(names, turn):
+                started = time.perf_counter()
+                predictors[name](images[turn % len(images)])
+                times[name].append(1000 * (time.perf_counter() - started))
+    return {name: median(each) for name, each in times.items()}
+
+
+@contextmanager
+def limited_to(threads: int) -> Iterator[None]:
+    """Let PyTorch use so many threads on a CPU, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_turn(names: Sequence[Named], turn: int) -> list[Named]:
+    """The names in another order each turn, so that nobody always follows the same one."""
+    start = turn % len(names)
+    return [*names[start:], *names[:start]]
+
+
+def measured_on(device: str, threads: int) -> dict[str, Any]:
+    """What speeds were measured with, for a bench's JSON."""
+    return {
+        "speed": {"device": device, "threads": threads, "machine": platform.processor() or platform.machine()},
+        "versions": {"detect": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }

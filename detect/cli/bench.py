@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..released import folder_of, is_released
-from .common import UsageError, Verb, VerbGroup, display_path
-from .judged_runs import read_json
+from .common import UsageError, Verb, VerbGroup, display_path, read_json
 
 if TYPE_CHECKING:
-    from ..benchmark.plan import Plan
+    from ..benchmark.runs import Plan
     from ..images import Pixels
     from ..structures import Dataset
 
@@ -191,9 +190,8 @@ def _run_train(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UsageError(f"--jobs is {args.jobs}", fix="give 1 or more")
     plan = _plan(args)
-    from ..benchmark.gather import gather
-    from ..benchmark.running import train_runs
-    from ..benchmark.tables import forest_plot, to_markdown
+    from ..benchmark.results import forest_plot, gather, to_markdown
+    from ..benchmark.runs import train_runs
     from ..fileio import write_json, write_text
 
     if not args.gather_only:
@@ -216,7 +214,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     configs, overrides = _sorted(args.given)
     if not configs:
         raise UsageError("there is no configuration to train", fix="name one YAML file a system")
-    from ..benchmark.plan import plan_runs, read_systems
+    from ..benchmark.runs import plan_runs, read_systems
 
     systems = read_systems(configs, overrides)
     return plan_runs(
@@ -267,7 +265,7 @@ def _add_join_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_join(args: argparse.Namespace) -> int:
     benches = [(display_path(path), read_json(path, fix="give a bench.json")) for path in args.files]
-    from ..benchmark.tables import join
+    from ..benchmark.results import join
     from ..fileio import write_text
 
     table = join(benches)

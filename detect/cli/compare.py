@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import (
+    JudgedRun,
     UsageError,
     Verb,
     add_group_arguments,
     check_group_arguments,
     display_path,
     groups_from,
+    labels_by_fold,
     parse_names,
     print_table,
+    read_results,
+    read_truth,
+    runs_of,
+    system_names,
 )
-from .judged_runs import JudgedRun, labels_by_fold, read_results, read_truth, runs_of, system_names
 
 if TYPE_CHECKING:
     from ..evaluation.records import CocoEvaluation, GroundTruth

@@ -25,10 +25,11 @@ from .common import (
     groups_from,
     parse_names,
     print_table,
+    read_results,
+    read_truth,
     report_bit_depth,
     report_dataset_tiling,
 )
-from .judged_runs import read_results, read_truth
 
 if TYPE_CHECKING:
     from ..evaluation.costs import Costs
@@ -439,7 +440,7 @@ def _costs(args: argparse.Namespace, categories: Sequence[str]) -> Costs | None:
 
 def _add_intervals(judgement: Judgement, groups: Sequence[int] | None) -> None:
     """How far the report's figures can be trusted, by a bootstrap over images or the groups they belong to."""
-    from ..evaluation.report_intervals import report_intervals
+    from ..evaluation.bootstrap import report_intervals
 
     threshold = judgement.summary["score_threshold"]
     judgement.summary["intervals"] = report_intervals(judgement.evaluated, groups=groups, threshold=threshold)
@@ -460,7 +461,7 @@ def _operate(
 def _report(
     judgement: Judgement, images_root: Path, out: Path, *, log: list[dict[str, Any]] | None, meta: dict[str, Any]
 ) -> None:
-    from ..report.write import write_report
+    from ..report.page import write_report
 
     paths = write_report(judgement, out, images_root=images_root, log=log, meta=meta)
     _print_summary(judgement.summary)

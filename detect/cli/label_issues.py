@@ -11,8 +11,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..released import folder_of, is_released
-from .common import UsageError, Verb, add_depth_arguments, display_path, print_table, report_bit_depth
-from .judged_runs import read_results
+from .common import UsageError, Verb, add_depth_arguments, display_path, print_table, read_results, report_bit_depth
 
 _FOLD = re.compile(r"seed(\d+)_fold(\d+)")
 _OUT_OF_FOLD_HINT = (

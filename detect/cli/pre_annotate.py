@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from .audit import TARGET_NAMES
-from .common import UsageError, Verb, display_path
+from .common import UsageError, Verb, display_path, read_json, read_results, runs_of
 from .evaluate import DEFAULT_THRESHOLD, above_thresholds, matching_thresholds, resolve_thresholds
-from .judged_runs import read_json, read_results, runs_of
 
 if TYPE_CHECKING:
     from ..inference.thresholds import Thresholds

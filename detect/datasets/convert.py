@@ -30,15 +30,7 @@ from .reading import (
     sentence,
     upright,
 )
-from .split import (
-    Fractions,
-    Ranges,
-    named_groups,
-    parse_split,
-    split_by_fraction,
-    split_by_number,
-    split_into_folds,
-)
+from .split import Fractions, Ranges, named_groups, parse_split, split_by_fraction, split_by_number, split_into_folds
 
 
 def frames_by_strip(images: Sequence[Image]) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from ..structures import Array, area, xywh_to_xyxy
+from ..structures import Array, elementwise_iou, xywh_to_xyxy
 from .coco_eval import ALL, BEST_100, IOU_50
 from .records import CocoEvaluation
 
@@ -137,14 +137,6 @@ def clustered_interval(
     error = np.sqrt((len(sizes) - 1) / len(sizes) * (moved**2).sum(axis=0))
     reach = stdtrit(len(sizes) - 1, (1 + confidence) / 2) * error
     return np.stack([mean - reach, mean + reach])
-
-
-def elementwise_iou(a_xyxy: Array, b_xyxy: Array) -> Array:
-    """IoU of each row with the same row: [N, 4], [N, 4] -> [N]; 0 where both are empty."""
-    low, high = np.maximum(a_xyxy[:, :2], b_xyxy[:, :2]), np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:])
-    shared = area(np.concatenate([low, high], axis=1))
-    union = area(a_xyxy) + area(b_xyxy) - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 def _overlap(ious: Array) -> dict[str, Any]:

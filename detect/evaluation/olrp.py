@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..structures import xywh_to_xyxy
+from ..structures import elementwise_iou, xywh_to_xyxy
 from .coco_eval import IOU_50
-from .localisation import elementwise_iou
 from .records import CocoEvaluation
 
 _IOU = 0.5

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..structures import iou, xywh_to_xyxy
+from ..structures import elementwise_iou, iou, xywh_to_xyxy
 from .coco_eval import (
     IOU_50,
     NO_DETECTIONS_THRESHOLD,
@@ -25,7 +25,7 @@ from .coco_eval import (
     threshold_table,
 )
 from .error_analysis import analyze_errors
-from .localisation import ap_by_iou, box_bias, elementwise_iou, localisation
+from .localisation import ap_by_iou, box_bias, localisation
 from .olrp import olrp
 from .records import CocoEvaluation, FalseAlarm, Hit, ImageOutcome, Judgement, Miss, check_detections, check_truth
 

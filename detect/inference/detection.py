@@ -11,33 +11,11 @@ from torchvision.models.detection import FasterRCNN
 
 from ..data.dataset import DetectionDataset, unit_range
 from ..data.loader import explain_out_of_memory, to_tensor
-from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import detect_single_images
 from ..structures import Detections
 
 _BATCH_PIXELS = 16 * 640 * 640
-
-
-def resolve_device(name: str) -> torch.device:
-    """'auto' is the first GPU if there is one, else the CPU; other names are torch's ("cpu", "cuda:1").
-
-    Raises:
-        ConfigError: no such device, or not on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device '{name}'", fix="use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device '{name}' was asked for, but torch sees no GPU", fix="use device auto or cpu")
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
-        raise ConfigError(f"device '{name}' doesn't work on this machine", fix="use auto, cpu or cuda") from None
-    return device
 
 
 @torch.inference_mode()

@@ -16,9 +16,10 @@ from ..data.dataset import MAX_UINT16, MIN_MAX_VALUE, DetectionDataset, as_chann
 from ..errors import ConfigError, DataError
 from ..images import Pixels, as_pixels, read_image
 from ..models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from ..models.distributed import resolve_device
 from ..models.faster_rcnn import StripDetector
 from ..structures import Dataset, Detections, Image
-from .detection import coco_results, detect_dataset, detect_images, resolve_device
+from .detection import coco_results, detect_dataset, detect_images
 from .stream import NonKeyFrameMode, Stream, detect_in_frame_order
 from .thresholds import Thresholds, thresholds_for_weights
 from .tiling import DetectFn, StripFiles, Tiling, detect_tiled, strip_tiling, tiling_for

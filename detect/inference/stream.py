@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection import FasterRCNN
 
-from ..data.clips import frames_by_strip
+from ..data.clips import estimate_motion, frames_by_strip
 from ..data.dataset import DetectionDataset, as_channels, check_bit_depth, unit_range
 from ..data.loader import to_tensor
-from ..data.motion import estimate_motion
 from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import StripDetector

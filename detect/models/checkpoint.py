@@ -9,19 +9,20 @@ from typing import Any, BinaryIO
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
-from ..config.schema import ModelConfig
+from ..config.schema import MemoryConfig, ModelConfig
 from ..data.dataset import MAX_UINT16
 from ..errors import CheckpointError, ConfigError
 from ..fileio import atomic_write
 from ..images import MOST_PIXELS
 from ..released import WEIGHTS, is_released
 from .anchors import AnchorShapes
-from .cost import count_parameters
 from .faster_rcnn import build_detector, use_high_precision_stem
-from .saved import load_tensors
+from .fpn import build_pyramid
+from .roi_heads import BoxHead
+from .safe_load import load_tensors
 
 SCHEMA = 1
 
@@ -221,3 +222,35 @@ def find_checkpoint(path: Path) -> Path:
         found = "the folder holds neither best.pt nor last.pt"
         raise CheckpointError(found, where=path, fix="train a run there, or give another folder")
     raise CheckpointError("no such run or checkpoint", where=path, fix="give a run folder or a .pt file")
+
+
+def count_parameters(model: ModelConfig, channels: int, *, layers: int) -> float:
+    """Parameters of the parts whose size a configuration sets: backbones, pyramids and the box heads.
+
+    Args:
+        model: the description, from a file that nobody vouches for.
+        channels: of the images.
+        layers: most layers that are counted; a network with more is infinitely large.
+
+    Raises:
+        ConfigError: parts that don't fit together.
+    """
+    if _max_depth(model) > layers:
+        return math.inf
+    light = model.memory.light if isinstance(model.memory, MemoryConfig) else None
+    with torch.device("meta"):  # which takes no memory
+        pyramids = [build_pyramid(model, channels)]
+        if light is not None:
+            pyramids.append(build_pyramid(model.model_copy(update={"backbone": light, "scan": None}), channels))
+        roi = model.roi
+        sizes = {"convs": roi.convs, "conv_width": roi.conv_width, "fc_width": roi.fc_width}
+        head = BoxHead(model.fpn.channels, roi.pool, **sizes, dropout=0.0)
+    parts: list[nn.Module] = [*pyramids, *[head] * roi.stages]
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
+
+
+def _max_depth(model: ModelConfig) -> int:
+    """The largest number of layers that one key asks for."""
+    backbones: list[Any] = [model.backbone, *([model.memory.light] if model.memory and model.memory.light else [])]
+    depths: list[int] = [depth for each in backbones for depth in getattr(each, "depths", ())]
+    return max([model.roi.convs, model.rpn.convs, *depths])

@@ -185,16 +185,33 @@ def _first_line(error: Exception) -> str:
     return sentence.partition(". This is")[0].rstrip(".")
 
 
-def local_device(device: torch.device) -> torch.device:
-    """The GPU of this process among those of its machine, where only "cuda" was asked for.
+def resolve_device(name: str) -> torch.device:
+    """The device that a name means; every other part of the library is given this one.
+
+    Args:
+        name: "auto" is the first GPU if there is one, else the CPU; other names are torch's ("cpu", "cuda:1"). Where
+            torchrun has started several processes on a machine, "auto" and "cuda" mean a GPU of its own for each.
 
     Raises:
-        ConfigError: the machine has fewer GPUs than processes.
+        ConfigError: no such device, not on this machine, or fewer GPUs than processes.
     """
-    if device != torch.device("cuda") or "LOCAL_RANK" not in os.environ:
-        return device
-    number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    if number >= gpus:
-        found = f"each process wants a GPU of its own, and this machine has {gpus}"
-        raise ConfigError(found, where="train.processes", fix="start as many processes, or set train.device=cpu")
-    return torch.device("cuda", number)
+    if name == "auto":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    else:
+        try:
+            device = torch.device(name)
+        except RuntimeError:
+            raise ConfigError(f"unknown device '{name}'", fix="use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device '{name}' was asked for, but torch sees no GPU", fix="use device auto or cpu")
+    if device == torch.device("cuda") and "LOCAL_RANK" in os.environ:
+        number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if number >= gpus:
+            found = f"each process needs a GPU of its own, and this machine has {gpus}"
+            raise ConfigError(found, where="train.processes", fix="start as many processes, or set train.device=cpu")
+        device = torch.device("cuda", number)
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
+        raise ConfigError(f"device '{name}' doesn't work on this machine", fix="use auto, cpu or cuda") from None
+    return device

@@ -11,7 +11,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from ..config.schema import ModelConfig, ScanConfig
 from ..errors import ConfigError
 from .backbones import build_backbone
-from .backbones.base import Backbone
+from .backbones.staged import Backbone
 from .layers import SeparableConv
 from .recurrent import Scan, ScanControl
 

@@ -436,3 +436,39 @@ def _legend(lines: Sequence[Line]) -> tuple[Markup, float]:
         parts.append(Markup(stroke).format(line.style, x, y - 3.5, x + 23, y, line.name))
         x += wide + 8
     return Markup("").join(parts), 10 + (row + 1) * _LINE_HEIGHT
+
+
+_BASE = (
+    "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:11px;fill:#57606a}.head{font-weight:600}"
+    ".grid{stroke:#d0d7de}.page{fill:#fff}"
+)
+_BASE_DARK = "text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}.page{fill:#0d1117}"
+
+
+def svg_opening(width: float, height: float, label: str, *, style: str, dark: str) -> Markup:
+    """What a picture begins with, up to its background; the caller closes the SVG element.
+
+    Args:
+        width, height: in SVG units.
+        label: what a screen reader says.
+        style: rules of its own beside those of ``text``, ``small``, ``head``, ``grid`` and ``page``.
+        dark: those that a dark page changes.
+    """
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" role="img" aria-label="{2}">'
+        "<style>{3}@media(prefers-color-scheme:dark){{{4}}}</style>"
+        '<rect class="page" width="{0:g}" height="{1:g}"/>'
+    ).format(width, height, label, Markup(_BASE + style), Markup(_BASE_DARK + dark))
+
+
+def svg_line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
+    """A straight line; ``style`` is a class of the picture's own style sheet."""
+    drawn = '<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
+    return Markup(drawn).format(style, x1, x2, y1, y2)
+
+
+def svg_text(x: float, y: float, words: str, style: str, anchor: str = "start") -> Markup:
+    """Words at a place, escaped; ``style`` as for ``svg_line``, ``anchor`` is SVG's: start, middle or end."""
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+        style, x, y, anchor, words
+    )

@@ -1,25 +1,26 @@
-"""report.html: one page that loads nothing from outside itself."""
+"""The report of a run as one HTML page, and its Markdown, LaTeX and CSV files beside it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from ..errors import DataError
 from ..evaluation.coco_eval import IOU_50, IOU_THRESHOLD
 from ..evaluation.error_analysis import MAIN_ERRORS, analyze_errors
 from ..evaluation.records import CocoEvaluation, Judgement
 from ..fileio import write_text
 from ..structures import xywh_to_xyxy
 from . import tables as wording
-from .charts import box_bias_chart, iou_chart, operating_charts, pr_charts, threshold_chart, training_charts
-from .tables import STRETCHED
+from .charts import box_bias_chart, figures, iou_chart, operating_charts, pr_charts, threshold_chart, training_charts
+from .tables import STRETCHED, to_latex, to_markdown
 from .thumbnails import Thumbnails, collect_thumbnails
 
 
@@ -190,3 +191,60 @@ def _most_wrong_first(judgement: Judgement) -> list[int]:
     """Positions of the images, so that those worth a look have a picture where there is no room for all."""
     wrong = [len(outcome.misses) + len(outcome.false_alarms) for outcome in judgement.outcomes]
     return sorted(range(len(wrong)), key=lambda position: -wrong[position])
+
+
+class ReportPaths(NamedTuple):
+    """Where the files of a report lie."""
+
+    json: Path
+    markdown: Path
+    html: Path
+    latex: Path
+    figures: Path
+    detections: Path
+
+
+def write_report(
+    judgement: Judgement,
+    out: Path,
+    *,
+    images_root: Path | None,
+    log: list[dict[str, Any]] | None = None,
+    meta: dict[str, Any] | None = None,
+) -> ReportPaths:
+    """Write report.html, .md, .tex and .json, the curves in figures, and detections.json (COCO results).
+
+    Args:
+        judgement: what to report.
+        out: the folder of them all, made if it is not there; files of an earlier report are replaced.
+        images_root: the folder that image file names start from, that of the COCO file; without it, and for pictures
+            that can't be read, the page shows the boxes alone and says so.
+        log: the lines of a run's log.jsonl, for the curves of training.
+        meta: where it comes from, such as weights, data, epoch, seed, machine and date; plain JSON values, shown in
+            the order given.
+
+    Raises:
+        DataError: the folder can't be written to.
+    """
+    meta = meta or {}
+    contents = {
+        "detections.json": json.dumps(judgement.detections, allow_nan=False),
+        "report.json": json.dumps({**judgement.summary, "meta": meta}, indent=1, allow_nan=False, default=str),
+        "report.md": to_markdown(judgement.summary, meta),
+        "report.tex": to_latex(judgement.summary),
+        "report.html": to_html(judgement, images_root=images_root, log=log or [], meta=meta),
+    }
+    pictures = figures(judgement.summary)
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            write_page(out / name, text)
+        for name, text in pictures.items():
+            write_page(out / "figures" / name, text)
+        for old in set((out / "figures").glob("*.svg")) - {out / "figures" / name for name in pictures}:
+            old.unlink()
+    except OSError as error:
+        found = f"the report can't be written ({error.strerror})"
+        raise DataError(found, where=out, fix="choose a folder that can be written to") from None
+    named = ("report.json", "report.md", "report.html", "report.tex", "figures", "detections.json")
+    return ReportPaths(*(out / name for name in named))

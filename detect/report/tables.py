@@ -228,11 +228,26 @@ def _confusion(confusion: dict[str, Any]) -> str:
     return markdown_table(("true \\ detected", *labels), rows)
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
-    """Numbers are flush right; a first column of names and a last one of words are flush left."""
-    body = [list(row) for row in rows]
-    right = ["---:" if numbers and all(_is_number(row[i]) for row in body) else "---" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [list(header), right, *body])
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool | None = None) -> str:
+    """A table as Markdown, its cells padded so that it reads as plain text too.
+
+    Args:
+        header: names of the columns.
+        rows: cells, escaped by the caller.
+        numbers: whether all columns but the first are flush right; None: those without letters are.
+    """
+    table = [list(header), *(list(row) for row in rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*table)]
+    right = [
+        all(map(_is_number, (row[i] for row in table[1:]))) if numbers is None else numbers and i > 0
+        for i in range(len(header))
+    ]
+    rule = ["-" * (width - 1) + ":" if each else "-" * width for width, each in zip(widths, right)]
+    padded = [
+        [cell.rjust(width) if each else cell.ljust(width) for cell, width, each in zip(row, widths, right)]
+        for row in table
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [padded[0], rule, *padded[1:]])
 
 
 def _is_number(cell: str) -> bool:

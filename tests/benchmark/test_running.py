@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from conftest import Outcome
-from detect.benchmark import running
-from detect.benchmark.tables import forest_plot
+from detect.benchmark import runs as running
+from detect.benchmark.results import forest_plot
 from detect.config.loading import to_yaml
 from detect.engine.steps import BadStepError, Stepper
 from detect.evaluation.bootstrap import paired_bootstrap

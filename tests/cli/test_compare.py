@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.cli.judged_runs import runs_of, system_names
+from detect.cli.common import runs_of, system_names
 from labelled_data import picture
 
 Run = Callable[..., Any]

@@ -14,10 +14,10 @@ from torch import nn
 from detect.config.schema import AnchorConfig, CspConfig, FpnConfig, ModelConfig, TrainConfig
 from detect.data.dataset import DetectionDataset, read_dataset
 from detect.engine.init import fit_detector_spec
-from detect.engine.logging import TensorBoardLogger
 from detect.engine.optim import ModelEma, build_optimizer, learning_rate, resolve_precision
+from detect.engine.trainer import TensorBoardLogger
 from detect.errors import ConfigError
-from detect.inference.detection import resolve_device
+from detect.models.distributed import resolve_device
 from detect.models.layers import ConvNormAct
 from tiny import CATEGORIES, write_tiny
 

@@ -22,11 +22,12 @@ from detect.evaluation.bootstrap import (
     confidence_intervals,
     paired_bootstrap,
     paired_difference_intervals,
+    report_figures,
+    report_intervals,
     resample,
 )
 from detect.evaluation.coco_eval import at_threshold
 from detect.evaluation.records import CocoEvaluation, DetectionArrays, GroundTruth, GroundTruthImage, Matches
-from detect.evaluation.report_intervals import report_figures, report_intervals
 from detect.evaluation.summary import judge
 from evaluation_cases import evaluated_of, made, random_case, reference, shaken
 

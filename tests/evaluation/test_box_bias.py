@@ -15,8 +15,8 @@ from scipy.stats import trim_mean
 from conftest import Outcome
 from detect.evaluation.localisation import box_bias, clustered_interval, interquartile_mean, localisation
 from detect.evaluation.summary import judge
+from detect.report.page import write_report
 from detect.report.tables import box_bias_sentence
-from detect.report.write import write_report
 from evaluation_cases import case
 
 Moves = list[tuple[float, float]]

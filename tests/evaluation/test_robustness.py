@@ -16,7 +16,7 @@ import pytest
 from detect.cli.common import UsageError, add_tile_arguments
 from detect.cli.evaluate import add_corruption_arguments, check_corruption_arguments, judge_under_corruptions
 from detect.errors import DataError
-from detect.evaluation.report_intervals import report_intervals
+from detect.evaluation.bootstrap import report_intervals
 from detect.evaluation.robustness import judge_corrupted
 from detect.evaluation.summary import average_precision, judge
 from detect.images import Pixels, read_image, write_image

@@ -15,8 +15,8 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from detect.config.schema import ModelConfig
+from detect.data.clips import estimate_motion
 from detect.data.dataset import DetectionDataset
-from detect.data.motion import estimate_motion
 from detect.errors import ConfigError
 from detect.images import read_image, write_image
 from detect.inference.detection import detect_images, to_detections

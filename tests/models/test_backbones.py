@@ -19,8 +19,8 @@ from detect.engine.trainer import train
 from detect.errors import CheckpointError, ConfigError, DetectError
 from detect.models.anchors import default_anchors
 from detect.models.backbones import build_backbone, load_pretrained
-from detect.models.backbones.base import Backbone
 from detect.models.backbones.recurrent_conv import RecurrentConv, RecurrentConvLayer, widths_without_recurrence
+from detect.models.backbones.staged import Backbone
 from detect.models.backbones.torchvision import Torchvision, find_feature_stages
 from detect.models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint, save_checkpoint
 from detect.models.faster_rcnn import proposal_strides

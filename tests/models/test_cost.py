@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from detect.benchmark.speed import model_cost
 from detect.config.schema import ModelConfig
 from detect.models.anchors import default_anchors
-from detect.models.cost import model_cost
 from detect.models.faster_rcnn import build_detector
 from tiny import TINY_MODEL
 

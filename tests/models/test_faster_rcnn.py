@@ -14,7 +14,7 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss
 from detect.config.schema import ModelConfig
 from detect.errors import ConfigError
 from detect.models.anchors import default_anchors
-from detect.models.backbones.csp import Csp
+from detect.models.backbones.staged import Csp
 from detect.models.faster_rcnn import build_detector, check_detector, summarize_modules
 from detect.models.roi_heads import RoIOutput
 from tiny import TINY_MODEL

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from detect.benchmark.speed import model_cost
 from detect.errors import ConfigError
-from detect.models.cost import model_cost
 from detect.models.faster_rcnn import proposal_strides
 from detect.models.layers import SeparableConv
 from tiny import TINY_MODEL

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou
 
-from detect.models.cost import model_cost
+from detect.benchmark.speed import model_cost
 from detect.models.nms import box_voting, pairwise_iou, postprocess_detections, soft_nms
 from detect.models.roi_heads import RoIOutput, stage_losses
 from tiny import TINY_MODEL

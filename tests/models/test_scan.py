@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detect.benchmark.speed import model_cost
 from detect.errors import ConfigError
-from detect.models.cost import model_cost
 from detect.models.faster_rcnn import proposal_strides, summarize_modules
 from detect.models.recurrent import Scan, ScanControl, scan_in_windows
 from tiny_detector import model_config, tiny_detector, train_one_step

@@ -17,9 +17,8 @@ from PIL import Image
 from detect.evaluation.coco_eval import confusion
 from detect.evaluation.records import Judgement
 from detect.evaluation.summary import image_outcomes, judge
-from detect.report.page import pack_viewer_data
+from detect.report.page import pack_viewer_data, write_report
 from detect.report.thumbnails import collect_thumbnails
-from detect.report.write import write_report
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "detect" / "report" / "script"
 NODE, BROWSER = which("node"), which("chromium") or which("chromium-browser") or which("google-chrome")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...config.schema import BackboneConfig
-from .base import Backbone
-from .csp import Csp
-from .plain import Plain3, Plain5
 from .recurrent_conv import RecurrentConv
+from .staged import Backbone, Csp, Plain3, Plain5
 from .torchvision import Torchvision
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import StagedBackbone
+from .staged import StagedBackbone
 
 
 class RecurrentConvCell(nn.Module):

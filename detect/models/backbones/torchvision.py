@@ -17,8 +17,8 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from ...errors import CheckpointError, ConfigError
-from ..saved import load_tensors
-from .base import Backbone
+from ..safe_load import load_tensors
+from .staged import Backbone
 
 _ARCH_KEY, _WEIGHTS_KEY = "model.backbone.arch", "model.backbone.weights"
 _ARCH_HINT = "take another one, such as resnet18, mobilenet_v3_large or convnext_tiny"

@@ -1,27 +1,207 @@
-"""A bench as Markdown, several joined, and as a picture."""
+"""Results of a benchmark: figures of all runs with intervals, as JSON, Markdown tables and a forest plot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from ..data.dataset import read_dataset
+from ..datasets import coco
+from ..engine.run_folder import RunFolder
 from ..errors import DataError
-from ..report.charts import nice_ticks
+from ..evaluation.bootstrap import (
+    BootstrapSamples,
+    MetricIntervals,
+    confidence_intervals,
+    paired_difference_intervals,
+    resample,
+)
+from ..evaluation.coco_eval import average_precisions, run_coco_eval
+from ..evaluation.records import CocoEvaluation, check_detections, check_truth
+from ..images import read_image
+from ..inference.predictor import Predictor
+from ..models.checkpoint import load_checkpoint
+from ..report.charts import nice_ticks, svg_line, svg_opening, svg_text
+from ..report.tables import markdown_table
+from ..structures import Dataset
+from .runs import BenchFold, Plan, Run, RunState, failure_of, judge_run, scene_ids, shared_terms, state_of
+from .speed import measured_on, median_latencies_ms, model_cost
+
+SCHEMA = 1
+CONFIDENCE = 0.95
+_SPEED_IMAGES = 20
 
 
-def markdown_table_padded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Padded, so that it reads well as plain text too; the first column is text, the others are figures."""
-    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows)]
-    widths = [max(width, 3) for width in widths]
+def gather(
+    plan: Plan,
+    *,
+    threads: int = 2,
+    device: str = "cpu",
+    resamples: int = 1000,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Judge all finished runs together and measure their speed; what is missing or has failed is told in its place.
 
-    def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))]
-        return f"| {' | '.join(padded)} |"
+    Args:
+        plan: the bench; nothing is trained.
+        threads, device: that the speed is measured with.
+        resamples: draws behind the intervals.
+        say: gets a line for each step that takes a while.
 
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [line(columns), line(rule), *map(line, rows)]
+    Returns:
+        Plain JSON values, as bench.json has them; docs/bench.md tells each.
+
+    Raises:
+        DetectError: as ``state_of``.
+    """
+    names = [system.name for system in plan.systems]
+    lacking = [run for run in plan.runs if state_of(run) is not RunState.DONE]
+    done = [name for name in names if all(run.system != name for run in lacking)]
+    data = {part: read_dataset(part.val, role="data.val") for part in plan.parts}
+    say("judging all runs on the same resampled images")
+    judged = {name: [_evaluated(plan.runs_of(name, part)) for part in plan.parts] for name in done}
+    groups = _groups(data, plan.group_pattern)
+    drawn = {name: resample(folds, resamples=resamples, groups=groups) for name, folds in judged.items()}
+    say(f"measuring speed on {device}, in turns")
+    speed = _speed(plan, done, next(iter(data.values())), threads=threads, device=device) if done else {}
+    rows = {name: _state([run for run in lacking if run.system == name]) for name in names}
+    for name in done:
+        rows[name] |= _cost(plan.runs_of(name, plan.parts[0])[0], data[plan.parts[0]])
+        rows[name] |= _scores(judged[name], drawn[name]) | _training(plan, name, judged[name])
+        rows[name] |= {"ms_per_image": speed[name]}
+        if plan.against in done and name != plan.against:
+            rows[name]["difference"] = _difference(drawn[name], drawn[plan.against])
+            rows[name]["relative_latency"] = speed[name] / speed[plan.against]
+    return {
+        "schema": SCHEMA,
+        "against": plan.against,
+        "seeds": plan.seeds,
+        "folds": None if plan.parts[0].fold is None else len(plan.parts),
+        "group_pattern": plan.group_pattern,
+        "terms": shared_terms([system.config for system in plan.systems]),
+        "data": _data_description(data, scenes=sum(len(set(each)) for each in groups)),
+        "confidence": CONFIDENCE,
+        "resamples": resamples,
+        **measured_on(device, threads),
+        "systems": [{"name": name, **row} for name, row in rows.items()],
+    }
+
+
+def _state(lacking: Sequence[Run]) -> dict[str, Any]:
+    """Of a system, by those of its runs that aren't finished; a sentence for each of them."""
+    reasons = [failure_of(run) for run in lacking]
+    told = [
+        f"{run} is {state_of(run).value}" if reason is None else f"{run} failed: {reason}"
+        for run, reason in zip(lacking, reasons)
+    ]
+    return {"state": "failed" if any(reasons) else "unfinished" if lacking else "complete", "missing": told}
+
+
+def _groups(data: Mapping[BenchFold, Dataset], group_pattern: str | None) -> list[list[int]]:
+    """Scenes of each part's images in the judge's order, that of their ids; found among the images of all parts."""
+    of_all = iter(scene_ids([image for dataset in data.values() for image in dataset.images], group_pattern))
+    groups = []
+    for part, dataset in data.items():
+        ids = [item["id"] for item in coco.load(part.val)["images"]]
+        groups.append([scene for _, scene in sorted(zip(ids, islice(of_all, len(dataset.images))))])
+    return groups
+
+
+def _evaluated(runs: Sequence[Run]) -> list[CocoEvaluation]:
+    labels = check_truth(coco.load(runs[0].part.val))
+    return [run_coco_eval(labels, check_detections(judge_run(run), labels), sizes=False) for run in runs]
+
+
+def _scores(folds: Sequence[Sequence[CocoEvaluation]], drawn: BootstrapSamples) -> dict[str, Any]:
+    """Mean over seeds and folds, spread over seeds, and intervals; per class likewise."""
+    both, images = (confidence_intervals(drawn, include_seeds=each, confidence=CONFIDENCE) for each in (True, False))
+    scores: dict[str, Any] = {"interval_covers": both.covers}
+    for key in both.overall:
+        scores[key] = _score(key, None, folds, both, images)
+    scores["per_class"] = {
+        name: {key: _score(key, k, folds, both, images) for key in both.overall}
+        for k, name in enumerate(drawn.categories)
+    }
+    return scores
+
+
+def _score(
+    key: str,
+    category: int | None,
+    folds: Sequence[Sequence[CocoEvaluation]],
+    both: MetricIntervals,
+    images: MetricIntervals,
+) -> dict[str, Any]:
+    name = None if category is None else folds[0][0].truth.categories[category]
+    interval, of_images = ((each.overall if name is None else each.per_class[name])[key] for each in (both, images))
+    by_seed = [
+        [value for run in runs if (value := average_precisions(run, category)[key]) is not None] for runs in zip(*folds)
+    ]
+    means = [fmean(values) for values in by_seed if values]
+    return {
+        "mean": interval.value,
+        "sd": stdev(means) if len(means) > 1 else None,
+        "low": interval.low,
+        "high": interval.high,
+        "images_only": [of_images.low, of_images.high],
+    }
+
+
+def _difference(a: BootstrapSamples, b: BootstrapSamples) -> dict[str, Any]:
+    both, images = (
+        paired_difference_intervals(a, b, include_seeds=each, confidence=CONFIDENCE) for each in (True, False)
+    )
+    told: dict[str, Any] = {"interval_covers": both.covers}
+    for key, interval in both.overall.items():
+        of_images = images.overall[key]
+        told[key] = {
+            **asdict(interval),
+            "verdict": interval.verdict(),
+            "images_only": [of_images.low, of_images.high],
+        }
+    return told
+
+
+def _training(plan: Plan, name: str, judged: Sequence[Sequence[CocoEvaluation]]) -> dict[str, Any]:
+    """Each run with its figures, and the mean time of their trainings, validations left out."""
+    runs = []
+    for part, evaluated in zip(plan.parts, judged):
+        for run, each in zip(plan.runs_of(name, part), evaluated):
+            minutes = sum(line["seconds"] for line in RunFolder(run.dir).read_log()) / 60
+            place = {"dir": str(run.dir), "seed": run.seed, "fold": part.fold}
+            runs.append({**place, "minutes": minutes, **average_precisions(each)})
+    return {"training_minutes": fmean(run["minutes"] for run in runs), "runs": runs}
+
+
+def _cost(run: Run, dataset: Dataset) -> dict[str, Any]:
+    """Of one image of the size that most have; the sizes of anchors, fitted to a fold, don't change it."""
+    size_wh = Counter((image.width, image.height) for image in dataset.images).most_common(1)[0][0]
+    return asdict(model_cost(load_checkpoint(run.dir / "last.pt").load_model(), size_wh)) | {"size_wh": list(size_wh)}
+
+
+def _speed(plan: Plan, names: Sequence[str], dataset: Dataset, *, threads: int, device: str) -> dict[str, float]:
+    runs = {name: plan.runs_of(name, plan.parts[0])[0] for name in names}
+    predictors = {name: Predictor.load(run.dir / "last.pt", device=device) for name, run in runs.items()}
+    step = max(1, len(dataset.images) // _SPEED_IMAGES)
+    images = [read_image(image.path) for image in dataset.images[::step][:_SPEED_IMAGES]]
+    return median_latencies_ms(predictors, images, threads=threads)
+
+
+def _data_description(data: dict[BenchFold, Dataset], *, scenes: int) -> dict[str, Any]:
+    images = [image for dataset in data.values() for image in dataset.images]
+    return {
+        "val": [str(part.val) for part in data],
+        "images": len(images),
+        "scenes": scenes,
+        "boxes": sum(not box.crowd for image in images for box in image.boxes),
+        "categories": list(next(iter(data.values())).categories),
+    }
 
 
 def mean_cell(score: dict[str, Any]) -> str:
@@ -56,16 +236,18 @@ def to_markdown(results: dict[str, Any]) -> str:
     """What ``gather`` found, as tables of scores, of differences and of classes."""
     systems = results["systems"]
     complete = [row for row in systems if row["state"] == "complete"]
-    lines = [_title(results), "", *markdown_table_padded(_SCORES, [_scores(row) for row in systems])]
+    lines = [_title(results), "", markdown_table(_SCORES, [_score_cells(row) for row in systems], numbers=True)]
     compared = [row for row in complete if "difference" in row]
     if compared:
         columns = [f"against {results['against']}", "AP50", "", "AP", "", "time an image"]
-        lines += ["", *markdown_table_padded(columns, [_difference(row) for row in compared])]
+        lines += ["", markdown_table(columns, [_difference_cells(row) for row in compared], numbers=True)]
     categories = results["data"]["categories"]
     if complete:
         lines += [
             "",
-            *markdown_table_padded(["AP50 by class", *categories], [_classes(row, categories) for row in complete]),
+            markdown_table(
+                ["AP50 by class", *categories], [_class_cells(row, categories) for row in complete], numbers=True
+            ),
         ]
     for row in systems:
         lines += [f"\n{row['name']} has no figures: {'; '.join(row['missing'])}."] if row["missing"] else []
@@ -84,7 +266,7 @@ def _title(results: dict[str, Any]) -> str:
     return f"Trained with {trained}, judged on {data['images']:,} images{of} with {data['boxes']:,} boxes."
 
 
-def _scores(row: dict[str, Any]) -> list[str]:
+def _score_cells(row: dict[str, Any]) -> list[str]:
     if row["state"] != "complete":
         return [row["name"], row["state"], *["-"] * (len(_SCORES) - 2)]
     return [
@@ -97,7 +279,7 @@ def _scores(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _difference(row: dict[str, Any]) -> list[str]:
+def _difference_cells(row: dict[str, Any]) -> list[str]:
     cells = [row["name"]]
     for key in ("AP50", "AP"):
         each = row["difference"][key]
@@ -105,7 +287,7 @@ def _difference(row: dict[str, Any]) -> list[str]:
     return [*cells, f"x {row['relative_latency']:.2f}"]
 
 
-def _classes(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
+def _class_cells(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
     return [row["name"], *(mean_cell(row["per_class"][name]["AP50"]) for name in categories)]
 
 
@@ -179,9 +361,9 @@ def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
     rows = [sorted(each, key=lambda one: -one.bench["seeds"]) for each in told.values()]
     categories = first["data"]["categories"]
     columns = [each.format(first["against"]) for each in _COLUMNS]
-    lines = [*markdown_table_padded(columns, [_joined_scores(each) for each in rows]), ""]
-    classes = [[most.row["name"], *_joined_classes(most.row, categories)] for most, *_ in rows]
-    lines += markdown_table_padded(["AP50 by class", *categories], classes)
+    lines = [markdown_table(columns, [_joined_score_cells(each) for each in rows], numbers=True), ""]
+    classes = [[most.row["name"], *_joined_class_cells(most.row, categories)] for most, *_ in rows]
+    lines.append(markdown_table(["AP50 by class", *categories], classes, numbers=True))
     return "\n".join(lines) + "\n"
 
 
@@ -210,7 +392,7 @@ def _complete(benches: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_System
         yield from (_SystemRow(bench, row, reference) for row in finished)
 
 
-def _joined_scores(told: Sequence[_SystemRow]) -> list[str]:
+def _joined_score_cells(told: Sequence[_SystemRow]) -> list[str]:
     bench, row, _ = told[0]
     timed = next((each for each in told if each.reference is not None), None)
     return [
@@ -224,7 +406,7 @@ def _joined_scores(told: Sequence[_SystemRow]) -> list[str]:
     ]
 
 
-def _joined_classes(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
+def _joined_class_cells(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
     scores = [row["per_class"][name]["AP50"] for name in categories]
     return [mean_cell(each) if each["low"] is None else f"{mean_cell(each)} ({interval_cell(each)})" for each in scores]
 
@@ -233,11 +415,7 @@ _ROW, _TOP, _BOTTOM = 26.0, 46.0, 34.0
 _NAMES, _PANEL, _GAP, _COLUMN = 170.0, 250.0, 34.0, 70.0
 _TICKS = 5
 
-_BASE = (
-    "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:11px;fill:#57606a}.head{font-weight:600}"
-    ".grid{stroke:#d0d7de}.page{fill:#fff}"
-)
-_BASE_DARK = "text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}.page{fill:#0d1117}"
+
 _STYLE = (
     ".zero{stroke:#57606a}.span{stroke:#0969da;stroke-width:2}.mean{fill:#0969da}"
     ".seed{fill:none;stroke:#57606a}.clear{stroke:#bc4c00}"
@@ -329,32 +507,3 @@ def _estimate(axis: Axis, y: float, score: dict[str, Any], middle: str, *, clear
     if score[middle] is not None:
         parts.append(Markup('<circle class="mean" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(axis.x(score[middle]), y))
     return parts
-
-
-def svg_opening(width: float, height: float, label: str, *, style: str, dark: str) -> Markup:
-    """What a picture begins with, up to its background; the caller closes the SVG element.
-
-    Args:
-        width, height: in SVG units.
-        label: what a screen reader says.
-        style: rules of its own beside those of ``text``, ``small``, ``head``, ``grid`` and ``page``.
-        dark: those that a dark page changes.
-    """
-    return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" role="img" aria-label="{2}">'
-        "<style>{3}@media(prefers-color-scheme:dark){{{4}}}</style>"
-        '<rect class="page" width="{0:g}" height="{1:g}"/>'
-    ).format(width, height, label, Markup(_BASE + style), Markup(_BASE_DARK + dark))
-
-
-def svg_line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
-    """A straight line; ``style`` is a class of the picture's own style sheet."""
-    drawn = '<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
-    return Markup(drawn).format(style, x1, x2, y1, y2)
-
-
-def svg_text(x: float, y: float, words: str, style: str, anchor: str = "start") -> Markup:
-    """Words at a place, escaped; ``style`` as for ``svg_line``, ``anchor`` is SVG's: start, middle or end."""
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        style, x, y, anchor, words
-    )

@@ -1,19 +1,27 @@
-"""How exact the labels themselves are: two annotations of the same pictures held against each other."""
+"""How exact labels are: two annotations of the same images are compared.
+
+python benchmarks/label_agreement.py first.json second.json
+python benchmarks/label_agreement.py labels.json --pair 31 35
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
-from ..structures import Array, area, intersection, iou, xywh_to_xyxy
-from .localisation import EDGES, elementwise_iou
-from .records import GroundTruth, ImageId, check_truth, rows_by_image
+from detect.datasets import coco
+from detect.errors import DataError
+from detect.evaluation.localisation import EDGES
+from detect.evaluation.records import GroundTruth, ImageId, check_truth, rows_by_image
+from detect.structures import Array, area, elementwise_iou, intersection, iou, xywh_to_xyxy
 
 _IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
@@ -183,3 +191,30 @@ def _measured(a: _Annotation, b: _Annotation, compared: _Comparison, category: i
         "annotator_sd_px": dict(zip(EDGES, [None if each is None else each / 2**0.5 for each in sd])),
         "other_class": sum(int(of_class(side, rows).sum()) for side, rows in zip((a, b), compared.renamed)),
     }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the agreement as JSON.
+
+    Returns:
+        0, or 2 after an error of the labels.
+    """
+    parser = argparse.ArgumentParser(description="Compare two annotations of the same images.")
+    parser.add_argument("labels", type=Path, nargs="+", help="one or two COCO files")
+    pairs = "two image ids of one file that show the same picture"
+    parser.add_argument("--pair", type=int, nargs=2, action="append", metavar="ID", help=pairs)
+    args = parser.parse_args(arguments)
+    if len(args.labels) != (1 if args.pair else 2):
+        parser.error("give two files, or one with --pair")
+    try:
+        truths = [coco.load(path, read_images=False) for path in args.labels]
+        result = duplicate_label_agreement(truths[0], args.pair) if args.pair else label_agreement(*truths)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(result, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

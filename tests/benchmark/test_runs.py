@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from detect.benchmark import gather as latency
-from detect.benchmark.plan import System, check_equal_terms, plan_runs, read_systems, scene_ids, write_folds
-from detect.benchmark.tables import to_markdown
+from detect.benchmark import speed
+from detect.benchmark.results import to_markdown
+from detect.benchmark.runs import System, check_equal_terms, plan_runs, read_systems, scene_ids, write_folds
 from detect.config.loading import to_yaml
 from detect.config.schema import Config
 from detect.data.dataset import read_dataset
@@ -159,7 +159,7 @@ class TestFolds:
 def test_speeds_are_taken_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that grows slower by the call slows all alike."""
     now, calls = 0.0, 0
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now)
     seen: list[tuple[str, int]] = []
 
     def detector(name: str, seconds: float) -> Any:
@@ -173,7 +173,7 @@ def test_speeds_are_taken_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     before = torch.get_num_threads()
     images = [np.zeros((4, 4), np.uint8)] * 10
-    found = latency.median_latencies_ms({"a": detector("a", 0.1), "b": detector("b", 0.2)}, images, threads=before + 1)
+    found = speed.median_latencies_ms({"a": detector("a", 0.1), "b": detector("b", 0.2)}, images, threads=before + 1)
     assert found["b"] / found["a"] == pytest.approx(2, rel=0.02)
     assert [name for name, _ in seen[6:14]] == ["a", "b", "b", "a", "a", "b", "b", "a"]
     assert {threads for _, threads in seen} == {before + 1}

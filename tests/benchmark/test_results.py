@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import Outcome
-from detect.benchmark.tables import join
+from detect.benchmark.results import join
 from detect.errors import DataError
 
 Detect = Callable[..., Outcome]

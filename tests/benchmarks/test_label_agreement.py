@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from detect.errors import DataError
-from detect.evaluation.label_noise import duplicate_label_agreement, label_agreement
 from evaluation_cases import AWAY, PART, WHOLE, case
+from label_agreement import duplicate_label_agreement, label_agreement, main
 
 Corners = tuple[float, float, float, float]
 GOOD = (0.0, 0.0, 100.0, 80.0)  # IoU 0.8 with WHOLE
@@ -152,3 +153,12 @@ class TestRefusals:
     def test_what_is_no_coco_file(self) -> None:
         with pytest.raises(DataError, match="COCO"):
             label_agreement([], labels())  # type: ignore[arg-type]
+
+
+def test_the_command_prints_what_two_files_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, box in (("first", WHOLE), ("second", GOOD)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(labels((1, "patches", box))))
+    assert main([str(tmp_path / "first.json"), str(tmp_path / "second.json")]) == 0
+    assert json.loads(capsys.readouterr().out)["overall"]["mean_iou"] == pytest.approx(0.8)
+    assert main([str(tmp_path / "first.json"), "--pair", "1", "99"]) == 2
+    assert "image 99 is not in the labels" in capsys.readouterr().err
