@@ -18,7 +18,7 @@ from torchvision.ops import batched_nms, nms, roi_align
 from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import StripDetector
-from ..models.nms import rescore_by_overlap
+from ..models.nms import MIN_SIDE_PX, rescore_by_overlap
 from .runtimes import Contract, require_package
 
 
@@ -69,9 +69,6 @@ class _NonMaxSuppression(torch.autograd.Function):
             numbers.append(torch.tensor([score_thresh], dtype=torch.float32))
         constants = [g.op("Constant", value_t=number) for number in numbers]
         return g.op("NonMaxSuppression", boxes, scores, *constants)
-
-
-_MIN_SIDE_PX = 1e-2  # pixels: the side of a box below which it is none
 
 
 class FixedSizeDetector(nn.Module):
@@ -196,7 +193,7 @@ class FixedSizeDetector(nn.Module):
 
     def _postprocess(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.detector.roi_heads
-        is_valid = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _MIN_SIDE_PX
+        is_valid = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= MIN_SIDE_PX
         scores = torch.where(is_valid[:, None] & (scores > heads.score_thresh), scores, 0.0)
         scores, class_boxes = rescore_by_overlap(boxes, scores, nms_method=heads.nms_method, voting=heads.voting)
         if heads.nms_method != "hard":

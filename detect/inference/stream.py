@@ -18,6 +18,7 @@ from ..data.loader import to_tensor
 from ..errors import ConfigError
 from ..images import Pixels
 from ..models.faster_rcnn import StripDetector
+from ..models.nms import nms_per_class
 from ..models.recurrent import MemoryState
 from ..structures import Array, Detections, Frame, area, iou, shift_and_clip
 from .detection import detect_dataset, detect_images, to_detections
@@ -121,8 +122,10 @@ def merge_new_region(
     new = (partners < 0) & (ends > size - new_px)
     boxes = np.concatenate([boxes, found[new]])
     scores, labels = np.concatenate([scores, new_found.scores[new]]), np.concatenate([labels, new_found.labels[new]])
-    kept = _nms(boxes, scores, labels, same_iou)[:max_detections]
-    return Detections(boxes[kept].astype(np.float32), scores[kept], labels[kept], before.categories)
+    visible = np.flatnonzero(area(boxes) > 0)
+    boxes, scores, labels = boxes[visible].astype(np.float32), scores[visible], labels[visible]
+    kept = nms_per_class(boxes, scores, labels, same_iou)[:max_detections]
+    return Detections(boxes[kept], scores[kept], labels[kept], before.categories)
 
 
 def _extent_along_motion(boxes: Array, window: RegionWindow, size: int) -> tuple[Array, Array]:
@@ -171,20 +174,6 @@ def _merge_boxes(old: Array, seen: Array, *, is_complete: bool) -> Array:
         return seen
     low, high = np.minimum(old[:2], seen[:2]), np.maximum(old[2:], seen[2:])
     return np.concatenate([low, high])
-
-
-def _nms(boxes: Array, scores: NDArray[np.float32], labels: NDArray[np.int64], same_iou: float) -> NDArray[np.int64]:
-    """Rows by falling score, without those that a better one of their category covers."""
-    order = np.argsort(-scores, kind="stable")
-    overlaps = iou(boxes, boxes) >= same_iou
-    overlaps &= labels[:, None] == labels[None, :]
-    left = area(boxes) > 0
-    kept = []
-    for i in order:
-        if left[i]:
-            kept.append(i)
-            left[overlaps[i]] = False
-    return np.asarray(kept, np.int64)
 
 
 MotionXY = tuple[float, float]  # pixels (right, down) that the surface moves from a frame to the next

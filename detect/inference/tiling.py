@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchvision.ops import nms
 
 from ..data.dataset import as_channels, check_bit_depth
 from ..errors import ConfigError, DataError
 from ..images import Pixels, read_image, read_size
+from ..models.nms import nms_per_class
 from ..structures import Detections, connected_components, iou
 
 
@@ -131,7 +130,7 @@ def merge_tiles(
     every = np.array(whole_boxes, np.float64).reshape(-1, 4)
     left = _without_repeats(every, parts, repeats, boxes, seen_in)
     outlines, trusted = every[left].astype(np.float32), np.array(best, np.int64)[left]
-    kept = _nms_per_class(outlines, scores[trusted], labels[trusted], nms_iou)
+    kept = nms_per_class(outlines, scores[trusted], labels[trusted], nms_iou)
     chosen = trusted[kept]
     return Detections(outlines[kept], scores[chosen], labels[chosen], categories)
 
@@ -240,18 +239,6 @@ def _without_repeats(
         if len(parts[part_of[lesser]]) == 1 and _covers(outlines[part_of[better]], boxes[lesser], seen_in[lesser])
     }
     return np.array([number for number in range(len(parts)) if number not in gone], np.int64)
-
-
-def _nms_per_class(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], nms_iou: float
-) -> NDArray[np.int64]:
-    """Rows by falling score, without those that a better one of their category covers."""
-    kept = [np.zeros(0, np.int64)]
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        kept.append(rows[nms(torch.from_numpy(boxes[rows]), torch.from_numpy(scores[rows]), nms_iou).numpy()])
-    together = np.sort(np.concatenate(kept))
-    return np.asarray(together[np.argsort(-scores[together], kind="stable")])
 
 
 MIN_OVERLAP = 16  # pixels: what a border cuts has to be seen beyond it, too

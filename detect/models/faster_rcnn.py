@@ -20,8 +20,8 @@ from .anchors import AnchorShapes, ShapeAnchorGenerator
 from .fpn import FeaturePyramid, build_pyramid
 from .layers import convert_norm
 from .recurrent import Memory, MemoryState, state_features
-from .roi_heads import BoxHead, BoxPredictor, CascadeRoIHeads, CascadeStage, LightRPNHead, PyramidRoIAlign
-from .rpn import SparseRegionProposalNetwork, detect_from_features
+from .roi_heads import BoxHead, BoxPredictor, CascadeRoIHeads, CascadeStage, PyramidRoIAlign
+from .rpn import LightRPNHead, SparseRegionProposalNetwork
 
 
 class ClippingRCNNTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
@@ -48,39 +48,77 @@ class NativeSizeTransform(ClippingRCNNTransform):
         return image, target
 
 
+def detect_from_features(
+    model: FasterRCNN,
+    features: dict[str, Tensor],
+    batch: ImageList,
+    sizes_hw: Sequence[tuple[int, int]],
+    max_proposals: int | None = None,
+) -> list[dict[str, Tensor]]:
+    """Detections from the features of a batch; the model is only read, so threads may share it.
+
+    Args:
+        model: in evaluation mode.
+        features: of the pyramid, {name: FloatTensor[B, channels, H, W]}.
+        batch: the images as ``model.transform`` gives them.
+        sizes_hw: height and width in pixels of each image before that.
+        max_proposals: how many of each image, the best ones, the box head looks at; None: all that the model proposes.
+
+    Returns:
+        Of each image ``boxes`` FloatTensor[N, 4] (xyxy, pixels), ``labels`` Int64Tensor[N] and ``scores``
+        FloatTensor[N].
+    """
+    proposals, _ = model.rpn(batch, features)
+    detections, _ = model.roi_heads(features, [of_image[:max_proposals] for of_image in proposals], batch.image_sizes)
+    return list(model.transform.postprocess(detections, batch.image_sizes, list(sizes_hw)))
+
+
 DetectionDict = dict[
     str, Tensor
 ]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], scores FloatTensor[N]
 
 
-class StripDetector(FasterRCNN):  # type: ignore[misc]  # torchvision has no types
+class Detector(FasterRCNN):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's FasterRCNN (Ren et al. 2015) from finished parts, which its own constructor would build itself.
+
+    Args:
+        backbone: backbone and pyramid, images FloatTensor[B, channels, H, W] -> {name: FloatTensor[B, C, h, w]}.
+        rpn: features -> proposals.
+        roi_heads: features and proposals -> detections.
+        transform: images -> batch, and boxes back to the pixels of the images.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, rpn: nn.Module, roi_heads: nn.Module, transform: GeneralizedRCNNTransform
+    ) -> None:
+        super(FasterRCNN, self).__init__(backbone, rpn, roi_heads, transform)
+
+
+class StripDetector(Detector):
     """A FasterRCNN whose features pass a memory; frame by frame with a state, or whole clips in training.
 
     Called on images alone it knows of no time and treats each as the first frame of a strip.
 
     Args:
-        pyramid: full backbone and pyramid, as for FasterRCNN.
+        parts: as for ``Detector``; the backbone is that of key frames.
         memory: between pyramid and heads.
         light: a cheaper pyramid with the same levels and channels, for the frames between key frames (Liu et al.
             2019); None: every frame is a key frame.
         light_proposals: how many proposals the box head looks at in a light frame.
         light_share: share of frames after a clip's first one that train the light pyramid.
         predicted_share: share of frames after a clip's first one that are foreseen in training instead of seen.
-        parts: what FasterRCNN takes.
     """
 
     def __init__(
         self,
-        pyramid: nn.Module,
-        *,
+        *parts: Any,
         memory: Memory,
         light: FeaturePyramid | None,
         light_proposals: int,
         light_share: float,
         predicted_share: float,
-        **parts: Any,
     ) -> None:
-        super().__init__(pyramid, **parts)
+        super().__init__(*parts)
         self.memory, self.light = memory, light
         self.light_proposals, self.light_share, self.predicted_share = light_proposals, light_share, predicted_share
 
@@ -270,40 +308,28 @@ def build_detector(
         canonical_side=roi.canonical_side,
     )
     first, *refinement = [_build_stage(roi, pyramid.out_channels, classes) for _ in range(roi.stages)]
-    assemble: Callable[..., FasterRCNN] = FasterRCNN
+    assemble: Callable[..., Detector] = Detector
     if model.memory is not None:
         assemble = partial(StripDetector, **build_memory(model, pyramid, channels))
-    anchors = ShapeAnchorGenerator(shapes, proposing)
-    proposal_head = LightRPNHead(
-        pyramid.out_channels,
-        len(shapes[0]),
-        convs=rpn.convs,
-        separable=rpn.kernel == "separable",
-        levels=len(proposing),
-    )
-    detector = assemble(
-        pyramid,
-        rpn_anchor_generator=anchors,
-        rpn_head=proposal_head,
-        box_roi_pool=pool,
-        box_head=first.head,
-        box_predictor=first.predictor,
-    )
-    detector.rpn = SparseRegionProposalNetwork(
-        anchors,
-        proposal_head,
+    proposals = {"training": rpn.proposals_train, "testing": rpn.proposals_test}
+    region_proposals = SparseRegionProposalNetwork(
+        ShapeAnchorGenerator(shapes, proposing),
+        LightRPNHead(
+            pyramid.out_channels,
+            len(shapes[0]),
+            convs=rpn.convs,
+            separable=rpn.kernel == "separable",
+            levels=len(proposing),
+        ),
         rpn.fg_iou,
         rpn.bg_iou,
         rpn.batch_per_image,
         rpn.positive_fraction,
-        {"training": rpn.proposals_train, "testing": rpn.proposals_test},  # of a level, before suppression
-        {"training": rpn.proposals_train, "testing": rpn.proposals_test},  # in all, after it
+        proposals,  # per level, before NMS
+        proposals,  # in all, after it
         rpn.nms_iou,
     )
-    sized = NativeSizeTransform if model.input_size is None else ClippingRCNNTransform
-    side = model.input_size or 1  # NativeSizeTransform ignores it
-    detector.transform = sized(side, _MAX_SIZE, list(mean), list(std), size_divisible=_SIZE_DIVISIBLE)
-    detector.roi_heads = CascadeRoIHeads(
+    heads = CascadeRoIHeads(
         pool,
         first.head,
         first.predictor,
@@ -325,6 +351,10 @@ def build_detector(
         nms_method=roi.nms,
         voting=roi.box_voting,
     )
+    sized = NativeSizeTransform if model.input_size is None else ClippingRCNNTransform
+    side = model.input_size or 1  # NativeSizeTransform ignores it
+    transform = sized(side, _MAX_SIZE, list(mean), list(std), size_divisible=_SIZE_DIVISIBLE)
+    detector = assemble(pyramid, region_proposals, heads, transform)
     convert_norm(detector, model.norm)
     detector.to(memory_format=torch.channels_last)  # convolutions and norms run a quarter faster on a CPU
     check_detector(detector, channels)

@@ -1,16 +1,18 @@
-"""From scores and boxes of an image's proposals to its detections."""
+"""NMS, hard and soft, box voting and IoU on tensors, shared by heads, exported graphs, tiles and streams."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms, clip_boxes_to_image, nms
 
 from ..config.schema import NmsMethod
 
-_MIN_SIDE_PX = 1e-2  # pixels: the side of a box below which it is none
+MIN_SIDE_PX = 1e-2  # pixels: the side of a box below which it is none
 _SOFT_NMS_DECAY = {
     "gaussian": (2, 0.5),
     "super_gaussian": (4, 0.12),
@@ -48,7 +50,7 @@ def postprocess_detections(
         boxes FloatTensor[M, 4], labels Int64Tensor[M] from 1 on, scores FloatTensor[M], best first.
     """
     boxes = clip_boxes_to_image(boxes, size_hw)
-    is_valid = (boxes[:, 2:] - boxes[:, :2] >= _MIN_SIDE_PX).all(dim=1) & (scores > score_thresh).any(dim=1)
+    is_valid = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE_PX).all(dim=1) & (scores > score_thresh).any(dim=1)
     boxes, scores = boxes[is_valid], torch.where(scores > score_thresh, scores, 0.0)[is_valid]
     scores, class_boxes = rescore_by_overlap(
         boxes, scores, nms_method=nms_method, voting=voting, score_thresh=score_thresh
@@ -145,6 +147,28 @@ def box_voting(boxes: Tensor, overlap: Tensor, scores: Tensor) -> Tensor:
     return (weights @ boxes) / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)
 
 
+def nms_per_class(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], iou_thresh: float
+) -> NDArray[np.int64]:
+    """Hard NMS of detections that come from several tiles or frames, by torchvision's ``nms`` class by class.
+
+    Args:
+        boxes: float32[N, 4], xyxy.
+        scores: float32[N].
+        labels: int64[N].
+        iou_thresh: of two boxes of one class that overlap by more, the one with the lower score goes.
+
+    Returns:
+        int64[M], the rows that stay, best score first.
+    """
+    kept = [np.zeros(0, np.int64)]
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        kept.append(rows[nms(torch.from_numpy(boxes[rows]), torch.from_numpy(scores[rows]), iou_thresh).numpy()])
+    all_classes = np.sort(np.concatenate(kept))
+    return np.asarray(all_classes[np.argsort(-scores[all_classes], kind="stable")])
+
+
 def pairwise_iou(boxes: Tensor) -> Tensor:
     """IoU of each box with each, FloatTensor[N, N]; edge by edge, as runtimes are slow at a last axis of 2."""
     x1, y1, x2, y2 = boxes.unbind(dim=1)
@@ -152,3 +176,10 @@ def pairwise_iou(boxes: Tensor) -> Tensor:
     high = (torch.minimum(y2[:, None], y2) - torch.maximum(y1[:, None], y1)).clamp(min=0)
     area, shared = (x2 - x1) * (y2 - y1), wide * high
     return shared / (area[:, None] + area - shared)
+
+
+def elementwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of each row of ``a`` with the same row of ``b``: FloatTensor[N, 4] twice, xyxy -> FloatTensor[N]."""
+    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
+    return shared / (areas - shared).clamp(min=1e-9)

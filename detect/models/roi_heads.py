@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import (
     MultiScaleRoIAlign,
     box_iou,
@@ -23,8 +22,9 @@ from torchvision.ops.poolers import LevelMapper
 
 from ..config.schema import BoxLoss, NmsMethod
 from .distributed import reduce_mean_count
-from .layers import ConvNormAct, SeparableConv
-from .nms import postprocess_detections
+from .layers import ConvNormAct
+from .nms import elementwise_iou, postprocess_detections
+from .rpn import image_generator, sample_pos_neg
 
 _CANONICAL_LEVEL = 4  # stride 16, from which the feature pyramid paper pools a box of the canonical side
 
@@ -110,72 +110,6 @@ def _bilinear_corners(start: Tensor, size: Tensor, extent: Tensor, side: int, sa
     corners = torch.stack([low, (low + 1).minimum(last)], dim=-1).long()
     shape = (len(start), side, 2 * samples)
     return corners.reshape(shape), weights.reshape(shape)
-
-
-_SEED_OFFSETS = {"anchors": 0, "proposals": 1}
-
-
-def image_generator(
-    target: Mapping[str, Tensor], stream: Literal["anchors", "proposals"], device: torch.device
-) -> torch.Generator | None:
-    """The random numbers of one image in one step, whatever process it is on and whatever stands beside it.
-
-    Args:
-        target: of the image; its ``seed``, a whole number below 2 ** 31 on the CPU, decides. Without one, torch's
-            common stream is drawn from (None).
-        stream: what they are for.
-        device: where they are drawn.
-    """
-    if "seed" not in target:
-        return None
-    return torch.Generator(device).manual_seed(2 * int(target["seed"]) + _SEED_OFFSETS[stream])
-
-
-def sample_pos_neg(
-    labels: Tensor, batch_size_per_image: int, positive_fraction: float, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """A random choice of boxes to learn from, as torchvision's BalancedPositiveNegativeSampler makes it.
-
-    Args:
-        labels: Tensor[N], 1 and more for objects, 0 for background, -1 for neither.
-        batch_size_per_image: boxes to choose.
-        positive_fraction: largest share of objects among ``batch_size_per_image``.
-        generator: where random numbers come from; None: torch's common stream.
-
-    Returns:
-        BoolTensor[N] twice: the chosen objects, and the chosen background.
-    """
-    objects, background = torch.where(labels >= 1)[0], torch.where(labels == 0)[0]
-    positives = min(len(objects), int(batch_size_per_image * positive_fraction))
-    chosen = []
-    for candidates, count in ((objects, positives), (background, batch_size_per_image - positives)):
-        order = torch.randperm(len(candidates), generator=generator, device=labels.device)[:count]
-        chosen.append(torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
-        chosen[-1][candidates[order]] = True
-    return chosen[0], chosen[1]
-
-
-class LightRPNHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels.
-
-    Args:
-        channels: of every level.
-        anchors: a cell.
-        convs: how many convolutions precede the two outputs.
-        separable: whether they are separable ones with a reach of 5x5 (as in ThunderNet, Qin et al. 2019), not 3x3.
-        levels: how many of the maps propose, the coarsest ones.
-    """
-
-    def __init__(self, channels: int, anchors: int, *, convs: int, separable: bool, levels: int) -> None:
-        super().__init__(channels, anchors, conv_depth=convs)
-        self.levels = levels
-        if separable:
-            layers = (nn.Sequential(SeparableConv(channels, channels, 5, bias=True), nn.ReLU()) for _ in range(convs))
-            self.conv = nn.Sequential(*layers)
-
-    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        objectness, deltas = super().forward(x[-self.levels :])
-        return [o.float() for o in objectness], [d.float() for d in deltas]
 
 
 class BoxHead(nn.Sequential):
@@ -295,17 +229,10 @@ def stage_losses(
     classes = F.cross_entropy(output.logits, labels, label_smoothing=label_smoothing, reduction="sum")
     losses = {"loss_classifier": classes / count, "loss_box_reg": box_loss_weight * box / count}
     if output.iou_logits is not None:
-        overlap = _elementwise_iou(pred_xyxy.detach(), target_xyxy)
+        overlap = elementwise_iou(pred_xyxy.detach(), target_xyxy)
         iou_loss = F.binary_cross_entropy_with_logits(output.iou_logits[positive], overlap, reduction="sum")
         losses["loss_iou"] = iou_loss / reduce_mean_count(len(overlap), overlap.device)
     return losses
-
-
-def _elementwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of the first with the first, the second with the second, ...: FloatTensor[N, 4] twice -> FloatTensor[N]."""
-    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
-    areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
-    return shared / (areas - shared).clamp(min=1e-9)
 
 
 Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], seed (see image_generator)

@@ -2,46 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torchvision.models.detection import FasterRCNN
+from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from .distributed import reduce_mean_count
-from .roi_heads import image_generator, sample_pos_neg
+from .layers import SeparableConv
 
-_MIN_SIZE = 1e-3  # pixels: the side of a box below which it is none
+_SEED_OFFSETS = {"anchors": 0, "proposals": 1}
 
 
-def detect_from_features(
-    model: FasterRCNN,
-    features: dict[str, Tensor],
-    batch: ImageList,
-    sizes_hw: Sequence[tuple[int, int]],
-    max_proposals: int | None = None,
-) -> list[dict[str, Tensor]]:
-    """Detections from the features of a batch; the model is only read, so threads may share it.
+def image_generator(
+    target: Mapping[str, Tensor], stream: Literal["anchors", "proposals"], device: torch.device
+) -> torch.Generator | None:
+    """The random numbers of one image in one step, whatever process it is on and whatever stands beside it.
 
     Args:
-        model: in evaluation mode.
-        features: of the pyramid, {name: FloatTensor[B, channels, H, W]}.
-        batch: the images as ``model.transform`` gives them.
-        sizes_hw: height and width in pixels of each image before that.
-        max_proposals: how many of each image, the best ones, the box head looks at; None: all that the model proposes.
+        target: of the image; its ``seed``, a whole number below 2 ** 31 on the CPU, decides. Without one, torch's
+            common stream is drawn from (None).
+        stream: what they are for.
+        device: where they are drawn.
+    """
+    if "seed" not in target:
+        return None
+    return torch.Generator(device).manual_seed(2 * int(target["seed"]) + _SEED_OFFSETS[stream])
+
+
+def sample_pos_neg(
+    labels: Tensor, batch_size_per_image: int, positive_fraction: float, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """A random choice of boxes to learn from, as torchvision's BalancedPositiveNegativeSampler makes it.
+
+    Args:
+        labels: Tensor[N], 1 and more for objects, 0 for background, -1 for neither.
+        batch_size_per_image: boxes to choose.
+        positive_fraction: largest share of objects among ``batch_size_per_image``.
+        generator: where random numbers come from; None: torch's common stream.
 
     Returns:
-        Of each image ``boxes`` FloatTensor[N, 4] (xyxy, pixels), ``labels`` Int64Tensor[N] and ``scores``
-        FloatTensor[N].
+        BoolTensor[N] twice: the chosen objects, and the chosen background.
     """
-    proposals, _ = model.rpn(batch, features)
-    detections, _ = model.roi_heads(features, [of_image[:max_proposals] for of_image in proposals], batch.image_sizes)
-    return list(model.transform.postprocess(detections, batch.image_sizes, list(sizes_hw)))
+    objects, background = torch.where(labels >= 1)[0], torch.where(labels == 0)[0]
+    positives = min(len(objects), int(batch_size_per_image * positive_fraction))
+    chosen = []
+    for candidates, count in ((objects, positives), (background, batch_size_per_image - positives)):
+        order = torch.randperm(len(candidates), generator=generator, device=labels.device)[:count]
+        chosen.append(torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
+        chosen[-1][candidates[order]] = True
+    return chosen[0], chosen[1]
+
+
+class LightRPNHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's RPN head with float32 outputs under autocast: bfloat16 offsets would round boxes by pixels.
+
+    Args:
+        channels: of every level.
+        anchors: a cell.
+        convs: how many convolutions precede the two outputs.
+        separable: whether they are separable ones with a reach of 5x5 (as in ThunderNet, Qin et al. 2019), not 3x3.
+        levels: how many of the maps propose, the coarsest ones.
+    """
+
+    def __init__(self, channels: int, anchors: int, *, convs: int, separable: bool, levels: int) -> None:
+        super().__init__(channels, anchors, conv_depth=convs)
+        self.levels = levels
+        if separable:
+            layers = (nn.Sequential(SeparableConv(channels, channels, 5, bias=True), nn.ReLU()) for _ in range(convs))
+            self.conv = nn.Sequential(*layers)
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        objectness, deltas = super().forward(x[-self.levels :])
+        return [o.float() for o in objectness], [d.float() for d in deltas]
 
 
 class SparseRegionProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
@@ -88,7 +125,7 @@ class SparseRegionProposalNetwork(RegionProposalNetwork):  # type: ignore[misc] 
         ]
 
     def _filter_proposals(self, boxes: Tensor, scores: Tensor, level: Tensor) -> Tensor:
-        is_valid = ((boxes[:, 2:] - boxes[:, :2]) >= _MIN_SIZE).all(dim=1) & (scores >= self.score_thresh)
+        is_valid = ((boxes[:, 2:] - boxes[:, :2]) >= self.min_size).all(dim=1) & (scores >= self.score_thresh)
         boxes, scores, level = boxes[is_valid], scores[is_valid], level[is_valid]
         kept: Tensor = batched_nms(boxes, scores, level, self.nms_thresh)[: self.post_nms_top_n()]
         return boxes[kept]

@@ -19,7 +19,7 @@ from detect.errors import ConfigError
 from detect.models.checkpoint import load_checkpoint
 from detect.models.distributed import reduce_mean_count
 from detect.models.layers import AllReduceBatchNorm
-from detect.models.roi_heads import image_generator, sample_pos_neg
+from detect.models.rpn import image_generator, sample_pos_neg
 from detect.structures import Frame, Image
 from team import in_team, needs_fork, together, train_together
 from tiny import TINY_MODEL, tiny_config, write_tiny
