@@ -66,6 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     data = labels_by_fold(systems, args.data)
     from ..evaluation.compare import compare
     from ..evaluation.records import check_truth
+    from ..report.compare import warnings as comparison_warnings
     from ..report.compare import write_comparison
 
     truths = {fold: read_truth(path) for fold, path in data.items()}
@@ -98,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         },
     )
     _print(comparison)
-    for warning in comparison["warnings"]:
+    for warning in comparison_warnings(comparison):
         print(f"check this: {warning}")
     for path in (paths.html, paths.markdown, paths.json):
         print(f"wrote {display_path(path)}")

@@ -102,6 +102,8 @@ def store_thresholds(
 
 def print_operating(point: dict[str, Any]) -> None:
     """Thresholds with their rates on both parts, what each limit is worth, and what leaves the line wrongly."""
+    from ..report.tables import operating_sentences
+
     parts = point["parts"]
     columns = ["class", "threshold", "missed", "on others", "false an image", "on others"]
     rows = [
@@ -121,8 +123,8 @@ def print_operating(point: dict[str, Any]) -> None:
     print_table(f"{what}; in brackets the {bound}", columns, rows)
     print()
     for name, each in point["per_class"].items():
-        for words in each["words"]:
-            print(f"{name}: {words}")
+        for sentence in operating_sentences(each, parts["confidence"]):
+            print(f"{name}: {sentence}")
     for units in ("images", "groups"):
         if point["holdout"][units] is not None:
             print(f"on the others, {_escapes(point['holdout'][units], units)}")
@@ -200,6 +202,8 @@ def _in_short(fitted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _escapes(figures: dict[str, Any], units: str) -> str:
+    from ..report.tables import escape_notes
+
     escape, incomplete, overkill = (figures[key] for key in ("escape", "incomplete", "overkill"))
     said = []
     if escape["of"]:
@@ -207,7 +211,8 @@ def _escapes(figures: dict[str, Any], units: str) -> str:
         said.append(f"in {_share(incomplete)} not every defect is found")
     if overkill["of"]:
         said.append(f"{_share(overkill)} of {overkill['of']:,} clean {units} are stopped")
-    return "; ".join([", ".join(said), *figures["notes"]] if said else figures["notes"])
+    notes = escape_notes(figures, units.removesuffix("s"))
+    return "; ".join([", ".join(said), *notes] if said else notes)
 
 
 def _share(rate: dict[str, Any]) -> str:
@@ -470,6 +475,8 @@ def _report(
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    from ..report.tables import box_bias_text, warning_sentence
+
     rows = [
         [name, str(values["boxes"]), *(_fraction(values[key]) for key in (*_HEADLINE, "AR100"))]
         for name, values in summary["per_class"].items()
@@ -482,9 +489,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if best["threshold"] is not None:
         print(f"best F1 {best['f1']:.3f} with scores from {best['threshold']:.2f} on")
     if any(summary["box_bias"]["clear"].values()):
-        print(summary["box_bias"]["words"])
+        print(box_bias_text(summary["box_bias"]))
     for warning in summary["warnings"]:
-        print(f"check this: {warning}")
+        print(f"check this: {warning_sentence(warning, summary['detections'])}")
     if "operating" in summary:
         print_operating(summary["operating"])
 

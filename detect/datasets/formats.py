@@ -19,7 +19,7 @@ from .reading import Reading, ReadOptions, first_few
 Write = Callable[[Mapping[str, Dataset], Path], dict[str, Path]]
 
 
-class Scan(Protocol):
+class ScanFn(Protocol):
     """Read any number of sources as one data set, with a finding for everything that is wrong in them."""
 
     def __call__(self, sources: Sequence[Path], options: ReadOptions = ...) -> Reading: ...
@@ -35,7 +35,7 @@ class Format:
     """
 
     read: Callable[[Path], Dataset]
-    scan: Scan
+    scan: ScanFn
 
 
 FORMATS: dict[str, Format] = {

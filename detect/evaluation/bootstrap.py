@@ -78,7 +78,7 @@ def bootstrap_ap(evaluated: CocoEvaluation, counts: Counts, of_size: AreaRangeMa
             weights = small[np.ix_(part, image)]
             if copies.any():
                 weights = np.where(copies > 0, weights >= copies, weights)
-            result[part, :, k] = _average_precision(weights, hits & ~ignored, ignored, boxes[part])
+            result[part, :, k] = interpolated_ap(weights, hits & ~ignored, ignored, boxes[part])
     return result
 
 
@@ -152,16 +152,24 @@ def _expand_ties(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[N
     return places[order], np.where(tied[places], copies, 0)[order]
 
 
-def _average_precision(
+def interpolated_ap(
     weights: NDArray[Any], hits: NDArray[np.bool_], ignored: NDArray[np.bool_], boxes: NDArray[np.int64]
 ) -> Scores:
-    """float64[resamples, T] from int[resamples, P] weights of ranked detections and bool[T, P] of what they are.
+    """AP interpolated at 101 recalls, as pycocotools has it.
 
-    Interpolated precision, the greatest at this or a higher recall, is reached at hits, so only these are looked at.
+    Interpolated precision, the greatest at this or a higher recall, is reached at hits, so only these are evaluated.
+
+    Args:
+        weights: int[resamples, P], how often each of the ranked detections counts.
+        hits, ignored: bool[T, P], what the detections are at each IoU.
+        boxes: int64[resamples], labels to find, 1 or more.
+
+    Returns:
+        float64[resamples, T], 0 to 1.
     """
     ranks = np.cumsum(weights, axis=1, dtype=np.int32)
     result = np.zeros((len(weights), len(hits)))
-    recalls, row = _recall_points_reached(boxes)
+    recalls, row = _recall_points_reached(boxes, int(hits.sum(axis=1).max(initial=0)))
     for t in range(len(hits)):
         at = np.flatnonzero(hits[t])
         if not len(at):
@@ -179,15 +187,15 @@ def _average_precision(
     return result
 
 
-def _recall_points_reached(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many of the 101 recalls so many hits reach, looked up because a search for each hit takes most of the time.
+def _recall_points_reached(boxes: NDArray[np.int64], hits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of the 101 recalls each number of hits reaches: a table, as one search per hit takes most of the time.
 
     Returns:
-        int64[rows, hits + 1], one row for each number of boxes; int64[resamples], the row of each resample.
+        int64[rows, max(boxes, hits) + 1], one row per distinct number of boxes; int64[resamples], each resample's row.
     """
     distinct, row = np.unique(boxes, return_inverse=True)
-    hits = np.arange(distinct.max(initial=0) + 1)
-    return np.searchsorted(_RECALLS, hits / distinct[:, None], side="right"), row.ravel()
+    counts = np.arange(max(int(distinct.max(initial=0)), hits) + 1)
+    return np.searchsorted(_RECALLS, counts / distinct[:, None], side="right"), row.ravel()
 
 
 def seed_noise(run_scores: NDArray[np.float64], seed: tuple[int, int] | None) -> NDArray[np.float64]:

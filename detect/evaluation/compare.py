@@ -1,4 +1,4 @@
-"""Systems judged on the same images, held against the first of them: differences, verdicts, and where they differ."""
+"""Systems judged on the same images and compared with the first of them: differences, verdicts, and single images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,14 @@ SCHEMA = 1
 METRICS = ("AP50", "AP", "AP75")
 _POWER = 0.8  # of seeing a real difference, that a number of images is given for
 _MAX_IMAGE_FACTOR = 100
-_FEW = 40  # below which a simulation found intervals too narrow; docs/compare.md has its table
+FEW_GROUPS = 40  # below which a simulation found intervals too narrow; docs/compare.md has its table
+
+Reason = Literal["nothing to measure", "too few groups", "more images", "more seeds", "too small"]  # for no verdict
 
 
 @dataclass(frozen=True, slots=True)
 class ImageDifference:
-    """What another system makes of an image, held against the first, at each one's score threshold and an IoU of 0.5.
+    """Another system against the first on one image, each at its own score threshold and an IoU of 0.5.
 
     Attributes:
         image: position in the truth.
@@ -59,7 +61,7 @@ def compare(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Hold systems against the first by paired bootstrap, over seeds and folds where they were trained with several.
+    """Compare systems with the first by paired bootstrap, over seeds and folds where they were trained with several.
 
     Args:
         systems: by name; of each fold (one, without cross-validation) the runs judged on it.
@@ -68,7 +70,8 @@ def compare(
         confidence: share of such intervals that would hold the true value.
 
     Returns:
-        Plain values, as compare.json has them; docs/compare.md tells each.
+        Plain values, as compare.json has them; docs/compare.md describes each. ``warnings`` is empty, for the
+        caller to fill.
 
     Raises:
         DataError: fewer than two systems, or systems judged by different labels or in other folds.
@@ -90,9 +93,8 @@ def compare(
             category: {key: asdict(of_class[key]) for key in METRICS}
             for category, of_class in intervals.per_class.items()
         }
-        row["difference"] = None if name == first else _difference(each, drawn[first], images, confidence, grouped)
+        row["difference"] = None if name == first else _difference(each, drawn[first], images, confidence)
         rows.append(row)
-    told = [d for row in rows if row["difference"] for d in _each_of(row["difference"]) if d["low"] is not None]
     counted = sum(len(set(each)) for each in groups if each is not None) if groups is not None and grouped else None
     return {
         "schema": SCHEMA,
@@ -109,8 +111,7 @@ def compare(
         "resamples": resamples,
         "seed": seed,
         "systems": rows,
-        "by_chance": _by_chance(len(told), confidence),
-        "warnings": _few(images, "images") if counted is None else _few(counted, "groups"),
+        "warnings": [],
     }
 
 
@@ -169,48 +170,43 @@ def _required_image_factor(both: Interval, of_images: Interval, confidence: floa
     return reach_images**2 / left if left > 0 else math.inf
 
 
-def _difference(
-    a: BootstrapSamples, b: BootstrapSamples, images: int, confidence: float, grouped: bool
-) -> dict[str, Any]:
+def _difference(a: BootstrapSamples, b: BootstrapSamples, images: int, confidence: float) -> dict[str, Any]:
     both, alone = (
         paired_difference_intervals(a, b, include_seeds=each, confidence=confidence) for each in (True, False)
     )
 
-    def told(interval: Interval, of_images: Interval) -> dict[str, Any]:
+    def figures(interval: Interval, of_images: Interval) -> dict[str, Any]:
         needed = required_images(interval, of_images, images, confidence)
         return {
             **asdict(interval),
             "verdict": interval.verdict(),
             "images_only": [of_images.low, of_images.high],
             "required_images": needed,
-            "words": _words(interval, of_images, needed, confidence, grouped),
+            "reason": _reason(interval, of_images, needed, confidence),
         }
 
     return {
         "covers": both.covers,
-        **{key: told(both.overall[key], alone.overall[key]) for key in METRICS},
+        **{key: figures(both.overall[key], alone.overall[key]) for key in METRICS},
         "per_class": {
-            name: {key: told(of_class[key], alone.per_class[name][key]) for key in METRICS}
+            name: {key: figures(of_class[key], alone.per_class[name][key]) for key in METRICS}
             for name, of_class in both.per_class.items()
         },
     }
 
 
-def _words(both: Interval, of_images: Interval, needed: int | None, confidence: float, grouped: bool) -> str:
-    verdict = both.verdict()
+def _reason(both: Interval, of_images: Interval, needed: int | None, confidence: float) -> Reason | None:
+    """Why there is no verdict; None where there is one."""
     if both.value is None:
         return "nothing to measure"
     if both.low is None:
-        return f"cannot tell: fewer than two {'groups' if grouped else 'images'} hold a box"
-    if verdict != "cannot tell":
-        return verdict
+        return "too few groups"
+    if both.verdict() != "cannot tell":
+        return None
     if needed is not None:
-        grouping = ", grouped as these," if grouped else ""
-        return f"cannot tell: about {needed:,} images{grouping} would tell if the difference is as large as it looks"
+        return "more images"
     alone = _required_image_factor(of_images, of_images, confidence)
-    if alone is not None and alone <= _MAX_IMAGE_FACTOR:
-        return "cannot tell: the seeds differ too much, and more images alone would not help; train with more of them"
-    return "cannot tell: too small a difference for any number of images within reach"
+    return "more seeds" if alone is not None and alone <= _MAX_IMAGE_FACTOR else "too small"
 
 
 def _reach(interval: Interval) -> float | None:
@@ -218,24 +214,6 @@ def _reach(interval: Interval) -> float | None:
     if interval.value is None or interval.low is None or interval.high is None:
         return None
     return interval.value - interval.low if interval.value > 0 else interval.high - interval.value
-
-
-def _by_chance(told: int, confidence: float) -> str:
-    if not told:
-        return ""
-    return (
-        f"Of the {told} differences here, each is judged by itself: were the systems equal, about one in "
-        f"{round(1 / (1 - confidence))} would still be called better or worse by chance."
-    )
-
-
-def _few(number: int, what: str) -> list[str]:
-    return [f"From fewer than {_FEW} {what}, intervals of scores are often too narrow."] if number < _FEW else []
-
-
-def _each_of(difference: dict[str, Any]) -> list[dict[str, Any]]:
-    overall = [difference[key] for key in METRICS]
-    return overall + [of_class[key] for of_class in difference["per_class"].values() for key in METRICS]
 
 
 def _hits(evaluated: CocoEvaluation, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

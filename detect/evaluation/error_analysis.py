@@ -31,10 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structures import iou, xywh_to_xyxy
+from .bootstrap import interpolated_ap
 from .coco_eval import IOU_50
 from .records import CocoEvaluation, rows_by_image
-
-_RECALLS = np.linspace(0, 1, 101)
 
 Rows = NDArray[np.int64]
 
@@ -128,11 +127,9 @@ def ap50_per_category(table: MatchTable, categories: int) -> NDArray[np.float64]
     starts = np.searchsorted(table.category[used], np.arange(categories + 1))
     result = np.full(categories, np.nan)
     for k in np.flatnonzero(to_find):
-        at = np.flatnonzero(table.label[used[starts[k] : starts[k + 1]]] >= 0)
-        true = np.arange(1, len(at) + 1)
-        precision = np.maximum.accumulate((true / (at + 1))[::-1])[::-1]
-        reached = np.searchsorted(_RECALLS, true / to_find[k], side="right")
-        result[k] = (precision * np.diff(reached, prepend=0)).sum() / len(_RECALLS)
+        hits = table.label[used[starts[k] : starts[k + 1]]] >= 0
+        once = np.ones((1, len(hits)), dtype=np.int32)
+        result[k] = interpolated_ap(once, hits[None], np.zeros_like(hits)[None], to_find[k : k + 1])[0, 0]
     return result
 
 

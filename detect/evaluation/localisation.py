@@ -14,13 +14,7 @@ from .coco_eval import ALL, BEST_100, IOU_50
 from .records import CocoEvaluation
 
 EDGES = ("left", "top", "right", "bottom")
-_WORDS = {
-    "left": ("starts {} px too far left", "starts {} px too far right"),
-    "top": ("starts {} px too high at the top", "starts {} px too low at the top"),
-    "right": ("ends {} px too far left", "ends {} px too far right"),
-    "bottom": ("ends {} px too high at the bottom", "ends {} px too low at the bottom"),
-}
-_MIN_BIAS_PX = 0.5
+MIN_EDGE_BIAS_PX = 0.5
 _BIN_EDGES = tuple(round(0.5 + 0.05 * i, 2) for i in range(11))
 
 
@@ -42,8 +36,7 @@ def localisation(
         each edge, in pixels with y downwards, so that a positive left starts too far right; ``edge_bias_interval_px``,
         its 95 % interval [low, high] by ``clustered_interval``, None for fewer than two images; ``edge_sd_px``, the
         standard deviation of the difference; ``edge_bias_clear``, whether an edge is off by half a pixel or more and
-        its interval doesn't hold 0; ``edge_bias_words``, the clear ones said plainly, largest first. None where no
-        pair was matched.
+        its interval doesn't hold 0. None where no pair was matched.
     """
     pred_xyxy, gt_xyxy, clusters = matched_pairs(evaluated, category, groups=groups)
     if not len(clusters):
@@ -51,7 +44,7 @@ def localisation(
     offsets = pred_xyxy - gt_xyxy
     interval = clustered_interval(offsets, clusters)
     bias = offsets.mean(axis=0)
-    clear = significant_bias(bias, interval, min_px=_MIN_BIAS_PX)
+    clear = significant_bias(bias, interval, min_px=MIN_EDGE_BIAS_PX)
     bias_px = dict(zip(EDGES, bias.tolist()))
     return {
         "matched": len(clusters),
@@ -61,7 +54,6 @@ def localisation(
         "edge_bias_interval_px": dict(zip(EDGES, [None] * 4 if interval is None else interval.T.tolist())),
         "edge_sd_px": dict(zip(EDGES, offsets.std(axis=0).tolist())),
         "edge_bias_clear": dict(zip(EDGES, clear.tolist())),
-        "edge_bias_words": _in_words({edge: bias_px[edge] for edge, sure in zip(EDGES, clear) if sure}),
     }
 
 
@@ -165,20 +157,11 @@ def _nothing_matched() -> dict[str, Any]:
         "edge_bias_interval_px": dict(none),
         "edge_sd_px": dict(none),
         "edge_bias_clear": dict.fromkeys(EDGES, False),
-        "edge_bias_words": "no box was matched",
     }
 
 
-def _in_words(clear_px: dict[str, float]) -> str:
-    if not clear_px:
-        return f"no edge is clearly off by {_MIN_BIAS_PX} px or more"
-    falling = sorted(clear_px, key=lambda edge: -abs(clear_px[edge]))
-    return ", ".join(_WORDS[edge][clear_px[edge] > 0].format(f"{abs(clear_px[edge]):.1f}") for edge in falling)
-
-
-_MIN_OFFSET_PX = 0.3
+MIN_BOX_BIAS_PX = 0.3
 _MIN_CLUSTERS = 10  # images or groups of them; from fewer nothing is called clear
-_OFFSET_WORDS = {"x": ("{} px left of", "{} px right of"), "y": ("{} px above", "{} px below")}
 
 
 def box_bias(evaluated: CocoEvaluation, *, groups: Sequence[int] | None = None) -> dict[str, Any]:
@@ -196,27 +179,25 @@ def box_bias(evaluated: CocoEvaluation, *, groups: Sequence[int] | None = None) 
     Returns:
         ``matched``, the number of pairs; by "x" and "y" ``px``, positive to the right and downwards, ``interval_px``,
         its 95 % interval [low, high] by ``clustered_interval``, None for fewer than two groups, and ``clear``, whether
-        it is 0.3 pixels or more with an interval, of ten groups or more, that doesn't hold 0; ``words``, the clear ones
-        said plainly. None in place of numbers where no pair was matched.
+        it is 0.3 pixels or more with an interval, of ten groups or more, that doesn't hold 0. None in place of numbers
+        where no pair was matched.
     """
     pred_xyxy, gt_xyxy, clusters = matched_pairs(evaluated, groups=groups)
     if not len(clusters):
         none = dict.fromkeys("xy")
         unclear = dict.fromkeys("xy", False)
-        words = "no box was matched"
-        return {"matched": 0, "px": none, "interval_px": dict(none), "clear": unclear, "words": words}
+        return {"matched": 0, "px": none, "interval_px": dict(none), "clear": unclear}
     offsets = pred_xyxy - gt_xyxy
     middle, standing_for = interquartile_mean((offsets[:, :2] + offsets[:, 2:]) / 2)
     interval = clustered_interval(standing_for, clusters)
     enough = len(np.unique(clusters)) >= _MIN_CLUSTERS
-    clear = significant_bias(middle, interval if enough else None, min_px=_MIN_OFFSET_PX)
+    clear = significant_bias(middle, interval if enough else None, min_px=MIN_BOX_BIAS_PX)
     px = dict(zip("xy", middle.tolist()))
     return {
         "matched": len(clusters),
         "px": px,
         "interval_px": dict(zip("xy", [None] * 2 if interval is None else interval.T.tolist())),
         "clear": dict(zip("xy", clear.tolist())),
-        "words": _offset_in_words({axis: px[axis] for axis, sure in zip("xy", clear) if sure}),
     }
 
 
@@ -235,10 +216,3 @@ def interquartile_mean(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     middle = rising.mean(axis=0)
     held = values.clip(rising[0], rising[-1])
     return middle, middle + len(values) / len(rising) * (held - held.mean(axis=0))
-
-
-def _offset_in_words(clear_px: dict[str, float]) -> str:
-    if not clear_px:
-        return f"all boxes together are not clearly displaced by {_MIN_OFFSET_PX} px or more"
-    parts = [_OFFSET_WORDS[axis][px > 0].format(f"{abs(px):.1f}") for axis, px in clear_px.items()]
-    return f"all boxes together lie {' and '.join(parts)} their labels"

@@ -28,6 +28,8 @@ from .threshold_counts import (
     tuning_images,
 )
 
+ChoiceProblem = Literal["no defects", "never detected", "limits conflict"]
+
 
 @dataclass(frozen=True, slots=True)
 class ThresholdChoice:
@@ -37,13 +39,17 @@ class ThresholdChoice:
         threshold: lowest score that counts.
         meets_missed_limit: whether, with the confidence asked for, no more than the limit is missed; None without one.
         meets_false_alarm_limit: likewise for false alarms.
-        words: what else there is to say about the choice, "" for nothing.
+        problem: "no defects": the tuning images hold none, so the threshold is a default; "never detected": all
+            defects, or more than the limit allows, have no detection at any score; "limits conflict": no threshold
+            keeps both, and the limit on missed defects has priority; None: there is none.
+        never_detected: tuning defects without a detection at any score.
     """
 
     threshold: float
     meets_missed_limit: bool | None
     meets_false_alarm_limit: bool | None
-    words: str
+    problem: ChoiceProblem | None = None
+    never_detected: int = 0
 
 
 def choose_threshold(counts: ThresholdCounts, costs: ClassCosts, confidence: float) -> ThresholdChoice:
@@ -62,21 +68,21 @@ def choose_threshold(counts: ThresholdCounts, costs: ClassCosts, confidence: flo
         keeps_false, allowed = _within_false_alarm_limit(counts, thresholds, costs.false_alarm_limit, confidence)
     if not len(counts.defect_scores):
         lowest = float(thresholds[allowed][0]) if costs.false_alarm_limit is not None else 0.0
-        words = f"no defect on the images to choose on, so {NO_DETECTIONS_THRESHOLD:g} is no choice but a default"
         unkept = None if costs.missed_limit is None else False
-        return ThresholdChoice(max(NO_DETECTIONS_THRESHOLD, lowest), unkept, keeps_false, words)
-    never, words = int(np.isinf(counts.defect_scores).sum()), ""
+        return ThresholdChoice(max(NO_DETECTIONS_THRESHOLD, lowest), unkept, keeps_false, "no defects")
+    problem: ChoiceProblem | None = None
+    never = int(np.isinf(counts.defect_scores).sum())
     if never == len(counts.defect_scores) or (costs.missed_limit or 1) < never / len(counts.defect_scores):
-        words = f"{never} of the {len(counts.defect_scores)} defects to choose on are found at no score"
+        problem = "never detected"
     if costs.missed_limit is not None:
         meets_missed_limit, kept = _within_missed_limit(counts, thresholds, costs.missed_limit, confidence)
         if not (allowed & kept).any():
-            words = "no threshold keeps both limits, so that on missed defects goes first"
+            problem = "limits conflict"
             keeps_false, allowed = False, np.arange(len(kept)) == np.flatnonzero(kept)[-1]
         allowed &= kept
     missed, false = counts.missed(thresholds), counts.false_alarms(thresholds)
     cost = np.where(allowed, costs.missed_price * missed + costs.false_alarm_price * false, np.inf)
-    return ThresholdChoice(float(thresholds[np.argmin(cost)]), meets_missed_limit, keeps_false, words)
+    return ThresholdChoice(float(thresholds[np.argmin(cost)]), meets_missed_limit, keeps_false, problem, never)
 
 
 def _within_missed_limit(
@@ -132,7 +138,6 @@ def guarantee(
     counted: LimitedCount,
     limit: float,
     kept: bool,
-    tuning: dict[str, Any],
     holdout: dict[str, Any],
     confidence: float,
 ) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def guarantee(
         counted: a share of missed defects, or a rate of false alarms an image.
         limit: the limit.
         kept: whether the bound on the tuning part is within it.
-        tuning, holdout: the rates at the threshold, as ``ThresholdCounts.rates`` gives them.
+        holdout: the rate at the threshold on the holdout part, as ``ThresholdCounts.rates`` gives it.
         confidence: of the bounds.
 
     Returns:
@@ -150,21 +155,20 @@ def guarantee(
         "confirmed" where the upper bound there is within the limit, "refuted" where the lower bound is above it,
         "cannot tell" between; ``needed``, how many defects (or images) without a single miss (false alarm) can
         guarantee the limit; ``needed_at_this_rate``, how many at the rate of the holdout part, None where that is not
-        below the limit; ``words``, a sentence.
+        below the limit.
     """
     needs = required_cases if counted == "missed" else required_images_for_rate
     rate = holdout["rate"]
     at_rate = None if rate is None else needs(limit, confidence, rate)
     if at_rate is not None:
         at_rate = round(at_rate * holdout["design_effect"])
-    figures = {
+    return {
         "limit": limit,
         "guaranteed": kept,
         "verdict": _verdict(limit, holdout),
         "needed": needs(limit, confidence),
         "needed_at_this_rate": at_rate,
     }
-    return figures | {"words": _words(counted, figures, tuning, holdout, confidence)}
 
 
 def _verdict(limit: float, holdout: dict[str, Any]) -> LimitVerdict:
@@ -173,49 +177,6 @@ def _verdict(limit: float, holdout: dict[str, Any]) -> LimitVerdict:
     if holdout["high"] <= limit:
         return "confirmed"
     return "refuted" if holdout["low"] > limit else "cannot tell"
-
-
-def _words(
-    counted: LimitedCount, figures: dict[str, Any], tuning: dict[str, Any], holdout: dict[str, Any], confidence: float
-) -> str:
-    limit, share = figures["limit"], counted == "missed"
-    aim = f"at most {_shown(limit, share)} {'missed' if share else 'false alarms an image'}"
-    things = "defects" if share else "images"
-    without = f"without {'a miss' if share else 'a false alarm'}"
-    if figures["guaranteed"]:
-        start = f"{aim}: guaranteed with {100 * confidence:.4g} % confidence by {_counted(tuning, share, things)}"
-    elif tuning["of"] < figures["needed"]:
-        start = (
-            f"{aim}: can't be guaranteed by {tuning['of']:,} {things}; even {without} it takes {figures['needed']:,}"
-        )
-    else:
-        start = f"{aim}: not guaranteed by {_counted(tuning, share, things)}"
-    other = _counted(holdout, share, things)
-    if not holdout["of"]:
-        return f"{start}; there are no others to confirm it"
-    if figures["verdict"] == "confirmed":
-        return f"{start}; confirmed by {other} on other images"
-    if figures["verdict"] == "refuted":
-        return f"{start}; THE CONFIRMATION FAILS with {other} on other images"
-    if figures["needed_at_this_rate"] is None:
-        return f"{start}; not confirmed: {other} on other images"
-    more = f"too few to confirm it, about {figures['needed_at_this_rate']:,} are needed at that rate"
-    return f"{start}; {other} on other images, {more}"
-
-
-def _counted(rate: dict[str, Any], share: bool, things: str) -> str:
-    if rate["rate"] is None:
-        return f"no {things}"
-    span = f"{_shown(rate['low'], share)} to {_shown(rate['high'], share)}"
-    return f"{rate['count']:,} {'of' if share else 'on'} {rate['of']:,} {things} ({span})"
-
-
-def _shown(value: float, share: bool) -> str:
-    return f"{100 * value:.3g} %" if share else f"{value:.3g}"
-
-
-_NO_CLEAN = "no overkill rate, as there is no {} without a label"
-_NO_DEFECTIVE = "no escape rate, as there is no {} with a defect"
 
 
 def escape_rates(
@@ -243,7 +204,7 @@ def escape_rates(
         {"images", "groups"}, the latter None without groups; each with ``count``, ``defective``, ``clean`` and the
         rates ``escape`` (defective, and nothing shows), ``incomplete`` (defective, and not every defect is found by a
         shown detection of its category at an IoU of 0.5) and ``overkill`` (clean, and something shows): {"count",
-        "of", "rate", "low", "high"}, the last three None where there is nothing to count, which ``notes`` explain.
+        "of", "rate", "low", "high"}, the last three None where there is nothing to count.
     """
     count = len(evaluated.truth.images)
     part = np.ones(count, dtype=bool) if images is None else images
@@ -251,15 +212,12 @@ def escape_rates(
     together = None if groups is None else sampling_units(count, groups)
     clusters = alone if together is None else together
     return {
-        "images": _of_units("image", evaluated, thresholds, part, alone, clusters, confidence),
-        "groups": None
-        if together is None
-        else _of_units("group", evaluated, thresholds, part, together, together, confidence),
+        "images": _of_units(evaluated, thresholds, part, alone, clusters, confidence),
+        "groups": None if together is None else _of_units(evaluated, thresholds, part, together, together, confidence),
     }
 
 
 def _of_units(
-    unit: str,
     evaluated: CocoEvaluation,
     thresholds: NDArray[np.float64],
     images: NDArray[np.bool_],
@@ -296,11 +254,6 @@ def _of_units(
         "escape": rate_of(defective & ~showing, defective),
         "incomplete": rate_of(defective & incomplete, defective),
         "overkill": rate_of(clean & showing, clean),
-        "notes": [
-            note.format(unit)
-            for note, units_there in ((_NO_DEFECTIVE, defective), (_NO_CLEAN, clean))
-            if not units_there.any()
-        ],
     }
 
 
@@ -447,8 +400,9 @@ def operating_point(
         ``thresholds``: category -> score. ``per_class``: by category its ``threshold``, ``uncalibrated_threshold`` (on
         the scores as judged), ``price`` (None if none was given), ``tuning`` and ``holdout`` (the rates of the two
         parts as ``ThresholdCounts.rates`` gives them, with ``cost_per_image``), ``limits`` (what each is worth, as
-        ``guarantee`` says) and ``words``. ``parts``: the division. ``tuning``, ``holdout``: ``cost_per_image``
-        over all categories, and what ``escape_rates`` gives for ``images`` and ``groups``.
+        ``guarantee`` says), ``problem`` and ``never_detected`` (as in ``ThresholdChoice``). ``parts``: the division.
+        ``tuning``, ``holdout``: ``cost_per_image`` over all categories, and what ``escape_rates`` gives for ``images``
+        and ``groups``.
 
     Raises:
         DataError: not a group for each image.
@@ -494,13 +448,12 @@ def _of_class(
     )
     for counted, limit, kept in wanted:
         if limit is not None:
-            tuning, holdout = (rates[part][counted] for part in ("tuning", "holdout"))
-            limits[counted] = guarantee(counted, limit, bool(kept), tuning, holdout, confidence)
+            limits[counted] = guarantee(counted, limit, bool(kept), rates["holdout"][counted], confidence)
     for each in rates.values():
         each["cost_per_image"] = _cost(each, costs) if costs.priced else None
     price = {"missed": costs.missed_price, "false_alarm": costs.false_alarm_price} if costs.priced else None
-    words = [*([choice.words] if choice.words else []), *(each["words"] for each in limits.values())]
-    return {"price": price, **rates, "limits": limits, "words": words}
+    problem = {"problem": choice.problem, "never_detected": choice.never_detected}
+    return {"price": price, **rates, "limits": limits, **problem}
 
 
 def _calibrated(threshold: float, category: str, calibration: Mapping[str, Any] | None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +13,12 @@ from markupsafe import Markup
 from ..datasets.paths import image_next_to
 from ..errors import DataError
 from ..evaluation.coco_eval import NO_DETECTIONS_THRESHOLD, best_f1
-from ..evaluation.compare import METRICS, ImageDifference, image_differences
+from ..evaluation.compare import FEW_GROUPS, METRICS, ImageDifference, image_differences
 from ..evaluation.records import CocoEvaluation, ImageOutcome
 from ..evaluation.summary import image_outcomes
 from . import tables as wording
 from .page import filters_by_name, render, write_page
-from .tables import count, fraction, plural
+from .tables import count, fraction, markdown_table, plain_text, plural
 from .thumbnails import TagCorners, Thumbnail, embed_thumbnail, place_tags
 
 _ALL = "all classes"
@@ -73,46 +73,83 @@ def explanation(comparison: dict[str, Any]) -> str:
     differences = [row["difference"][key] for row in _all_rows(comparison) for key in METRICS]
     if any(each["required_images"] is not None for each in differences):
         said += "So many images as are named would tell four times in five, if the difference is as large as it looks. "
-    return f"{said}{comparison['by_chance']}".rstrip()
+    made = sum(each["low"] is not None for each in differences)
+    if made:
+        said += (
+            f"Of the {made} differences here, each is judged by itself: were the systems equal, about one in "
+            f"{round(1 / (1 - comparison['confidence']))} would still be called better or worse by chance."
+        )
+    return said.rstrip()
 
 
-def verdict_cell(difference: dict[str, Any]) -> str:
-    """The verdict for a cell of a table; ``explanation`` tells what the number of images rests on."""
-    needed = difference["required_images"]
-    return difference["words"] if needed is None else f"cannot tell; about {needed:,} images would"
+def warnings(comparison: dict[str, Any]) -> list[str]:
+    """What to check before the figures are trusted: those that came with the comparison, and too few groups."""
+    groups = comparison["groups"]
+    number, what = (comparison["images"], "images") if groups is None else (groups, "groups")
+    few = f"From fewer than {FEW_GROUPS} {what}, intervals of scores are often too narrow."
+    return [*([few] if number < FEW_GROUPS else []), *comparison["warnings"]]
+
+
+_REASONS = {
+    "nothing to measure": "nothing to measure",
+    "too few groups": "fewer than two {units} hold a box",
+    "more images": "about {needed:,} images{grouping} would tell if the difference is as large as it looks",
+    "more seeds": "the seeds differ too much, and more images alone would not help; train with more of them",
+    "too small": "too small a difference for any number of images within reach",
+}
+
+
+def reason_text(difference: dict[str, Any], *, grouped: bool) -> str:
+    """Why a difference has no verdict; ``grouped``: whether groups of images were drawn."""
+    return _REASONS[difference["reason"]].format(
+        units="groups" if grouped else "images",
+        needed=difference["required_images"],
+        grouping=", grouped as these," if grouped else "",
+    )
+
+
+def verdict_cell(difference: dict[str, Any], *, grouped: bool = False) -> str:
+    """The verdict for a cell of a table; ``explanation`` says what the number of images is based on."""
+    needed, reason = difference["required_images"], difference["reason"]
+    if needed is not None:
+        return f"cannot tell; about {needed:,} images would"
+    if reason is None:
+        return str(difference["verdict"])
+    text = reason_text(difference, grouped=grouped)
+    return text if reason == "nothing to measure" else f"cannot tell: {text}"
 
 
 def to_markdown(comparison: dict[str, Any]) -> str:
     """The whole document; names are escaped, so that none can break a table."""
     share, rows = percent(comparison), comparison["systems"]
     lines = ["# Comparison", "", f"On {', '.join(subject(comparison))}.", ""]
-    for warning in comparison["warnings"]:
-        lines += [f"> **Check this:** {_text(warning)}", ""]
-    lines += [f"- {_text(sentence)}" for sentence in sentences(comparison)]
+    for warning in warnings(comparison):
+        lines += [f"> **Check this:** {plain_text(warning)}", ""]
+    lines += [f"- {plain_text(sentence)}" for sentence in sentences(comparison)]
     header = ["system", "runs", *(cell for key in METRICS for cell in (key, share))]
     body = [
         [
-            _text(row["name"]),
+            plain_text(row["name"]),
             str(row["runs"]),
             *(c for key in METRICS for c in (fraction(row[key]["value"]), interval_text(row[key]))),
         ]
         for row in rows
     ]
-    lines += ["", *_table(header, body)]
+    lines += ["", markdown_table(header, body, numbers=True)]
     for other in rows[1:]:
         for key in METRICS:
             header = ["class", "boxes", comparison["against"], other["name"], "difference", share, "verdict"]
             body = [
                 [
-                    *(_text(row["name"]), count(row["boxes"])),
+                    *(plain_text(row["name"]), count(row["boxes"])),
                     *(fraction(row[each][key]["value"]) for each in ("first", "other")),
                     *(signed_text(row["difference"][key]["value"]), interval_text(row["difference"][key], signs=True)),
-                    verdict_cell(row["difference"][key]),
+                    verdict_cell(row["difference"][key], grouped=comparison["groups"] is not None),
                 ]
                 for row in class_rows(comparison, other)
             ]
-            lines += ["", f"## {_text(other['name'])} against {_text(comparison['against'])}: {key}", ""]
-            lines += _table([_text(cell) for cell in header], body)
+            lines += ["", f"## {plain_text(other['name'])} against {plain_text(comparison['against'])}: {key}", ""]
+            lines.append(markdown_table([plain_text(cell) for cell in header], body, numbers=True))
     return "\n".join([*lines, "", explanation(comparison), ""])
 
 
@@ -140,14 +177,14 @@ def _all_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 def _sentence(comparison: dict[str, Any], other: dict[str, Any]) -> str:
     names, share = (other["name"], comparison["against"]), percent(comparison)
     headline = other["difference"]["AP50"]
-    verdict, words = headline["verdict"], headline["words"]
+    verdict = headline["verdict"]
     if headline["value"] is None:
-        return f"{names[0]} against {names[1]}: {words}."
+        return f"{names[0]} against {names[1]}: nothing to measure."
     size = f"AP50 {signed_text(headline['value'])}"
     if headline["low"] is not None:
         size += f" ({interval_text(headline, signs=True)}, {share})"
     if verdict == "cannot tell":
-        why = words.removeprefix("cannot tell: ")
+        why = reason_text(headline, grouped=comparison["groups"] is not None)
         said = f"It cannot be told whether {names[0]} is better or worse than {names[1]}: {size}; {why}."
     else:
         said = f"{names[0]} is {verdict} than {names[1]}: {size}."
@@ -160,18 +197,6 @@ def _sentence(comparison: dict[str, Any], other: dict[str, Any]) -> str:
             listed = ", ".join(f"{row['name']} ({signed_text(row['difference']['AP50']['value'])})" for row in classes)
             said += f" {kind.capitalize()} on {listed}."
     return said
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    right = ["---", *("---:" for _ in header[1:])]
-    return ["| " + " | ".join(cells) + " |" for cells in [list(header), right, *map(list, rows)]]
-
-
-def _text(value: str) -> str:
-    """Characters that Markdown or HTML would read as markup are written so that they show."""
-    for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*")):
-        value = value.replace(sign, written)
-    return " ".join(value.replace("_", "\\_").replace("[", "\\[").split())
 
 
 _MAX_PAIRS = {"better": 24, "worse": 24, "mixed": 12}
@@ -409,10 +434,16 @@ def write_comparison(
     images = {
         name: [_difference_row(runs[first][fold], each) for fold, each in of_other] for name, of_other in found.items()
     }
-    told = {**comparison, "score_thresholds": thresholds, "images_by_system": images, "meta": meta}
+    content = {
+        **comparison,
+        "warnings": warnings(comparison),
+        "score_thresholds": thresholds,
+        "images_by_system": images,
+        "meta": meta,
+    }
     paths = ComparisonPaths(out / "compare.json", out / "compare.md", out / "compare.html")
     contents = {
-        paths.json: json.dumps(told, indent=1, allow_nan=False, default=str) + "\n",
+        paths.json: json.dumps(content, indent=1, allow_nan=False, default=str) + "\n",
         paths.markdown: to_markdown(comparison),
         paths.html: to_html(comparison, build_gallery(found, runs, images_roots), thresholds, meta),
     }
@@ -443,6 +474,7 @@ def to_html(
         share=percent(comparison),
         subject=subject(comparison),
         sentences=sentences(comparison),
+        warnings=warnings(comparison),
         explanation=explanation(comparison),
         tables=tables,
         sketch=interval_sketch,

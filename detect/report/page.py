@@ -151,6 +151,10 @@ def to_html(judgement: Judgement, *, images_root: Path | None, log: list[dict[st
         wording.span,
         wording.resampled,
         wording.box_bias_sentence,
+        wording.edge_bias_text,
+        wording.warning_sentence,
+        wording.operating_sentences,
+        wording.escape_notes,
     )
     files = [outcome.image.file_name for outcome in judgement.outcomes]
     album = collect_thumbnails(files, _most_wrong_first(judgement), images_root)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..evaluation.coco_eval import NO_DETECTIONS_THRESHOLD
+from ..evaluation.localisation import MIN_BOX_BIAS_PX, MIN_EDGE_BIAS_PX
+
 NOTHING = "\N{EN DASH}"
 STRETCHED = (
     "16-bit pictures are stretched to 8 bits to be seen, each over its own gray values, so their brightness can't "
@@ -91,21 +94,135 @@ def headline(summary: dict[str, Any]) -> str:
     return said
 
 
+_EDGE_BIAS = {
+    "left": ("starts {} px too far left", "starts {} px too far right"),
+    "top": ("starts {} px too high at the top", "starts {} px too low at the top"),
+    "right": ("ends {} px too far left", "ends {} px too far right"),
+    "bottom": ("ends {} px too high at the bottom", "ends {} px too low at the bottom"),
+}
+_BOX_BIAS = {"x": ("{} px left of", "{} px right of"), "y": ("{} px above", "{} px below")}
+
+
+def edge_bias_text(row: dict[str, Any]) -> str:
+    """The edges of a class that are clearly off, largest first; ``row`` is what ``localisation`` gives."""
+    if not row["matched"]:
+        return "no box was matched"
+    clear = {edge: row["edge_bias_px"][edge] for edge, sure in row["edge_bias_clear"].items() if sure}
+    if not clear:
+        return f"no edge is clearly off by {MIN_EDGE_BIAS_PX} px or more"
+    falling = sorted(clear, key=lambda edge: -abs(clear[edge]))
+    return ", ".join(_EDGE_BIAS[edge][clear[edge] > 0].format(f"{abs(clear[edge]):.1f}") for edge in falling)
+
+
+def box_bias_text(bias: dict[str, Any]) -> str:
+    """The shift that all boxes share, if it is clear; ``bias`` is what ``box_bias`` gives."""
+    if not bias["matched"]:
+        return "no box was matched"
+    clear = {axis: bias["px"][axis] for axis, sure in bias["clear"].items() if sure}
+    if not clear:
+        return f"all boxes together are not clearly displaced by {MIN_BOX_BIAS_PX} px or more"
+    parts = [_BOX_BIAS[axis][px > 0].format(f"{abs(px):.1f}") for axis, px in clear.items()]
+    return f"all boxes together lie {' and '.join(parts)} their labels"
+
+
 def box_bias_sentence(summary: dict[str, Any]) -> str:
-    """A sentence on what shift all boxes share, and where it is clear, what it may come from."""
-    found = summary["box_bias"]
-    told = found["words"][0].upper() + found["words"][1:]
-    if not any(found["clear"].values()):
-        return f"{told}."
+    """The shift that all boxes share with its interval, and where it is clear, what may cause it."""
+    bias = summary["box_bias"]
+    text = box_bias_text(bias)
+    text = text[0].upper() + text[1:]
+    if not any(bias["clear"].values()):
+        return f"{text}."
     ends = []
     for axis, way in (("x", "to the right"), ("y", "downwards")):
-        if found["clear"][axis]:
-            low, high = found["interval_px"][axis]
+        if bias["clear"][axis]:
+            low, high = bias["interval_px"][axis]
             ends.append(f"{low:+.1f} to {high:+.1f} {way}")
     return (
-        f"{told} (95\N{NO-BREAK SPACE}%: {', '.join(ends)}). A detector that has learned from mirrored images lies so "
-        "where labels lie beside what they mark, unless it was told of others that do (augment.label_offset_xy)."
+        f"{text} (95\N{NO-BREAK SPACE}%: {', '.join(ends)}). A detector trained on mirrored images shows such a shift "
+        "where the labels are offset from the objects, unless augment.label_offset_xy gives that offset."
     )
+
+
+def warning_sentence(warning: dict[str, Any], detections: int) -> str:
+    """What ``plausibility_warnings`` gives, as a sentence with the question to ask; of ``detections`` in all."""
+    count = f"{warning['count']:,}"
+    return {
+        "no detections": "There is no detection: is the file the right one, and was the score threshold very high?",
+        "fractions": "All detected boxes lie within 1 x 1 pixels: are they fractions of the image instead of pixels?",
+        "outside": f"{count} of the {detections:,} detected boxes end far outside their image: are they two corners "
+        "(x1, y1, x2, y2) instead of x, y, width, height, or of images of another size?",
+        "not evaluated": f"{count} detections are not evaluated: COCO counts the best 100 per image and category.",
+    }[str(warning["kind"])]
+
+
+def operating_sentences(of_class: dict[str, Any], confidence: float) -> list[str]:
+    """What there is to say on the threshold of a class and on each of its limits; as ``operating_point`` gives them."""
+    defects = of_class["tuning"]["missed"]["of"]
+    problem = {
+        "no defects": f"the tuning images hold no defect, so {NO_DETECTIONS_THRESHOLD:g} is a default, not a choice",
+        "never detected": f"{of_class['never_detected']:,} of the {defects:,} tuning defects are detected at no score",
+        "limits conflict": "no threshold keeps both limits, so the limit on missed defects has priority",
+    }
+    said = [problem[of_class["problem"]]] if of_class["problem"] else []
+    for counted, limit in of_class["limits"].items():
+        tuning, holdout = of_class["tuning"][counted], of_class["holdout"][counted]
+        said.append(limit_sentence(counted, limit, tuning, holdout, confidence))
+    return said
+
+
+def limit_sentence(
+    counted: str, limit: dict[str, Any], tuning: dict[str, Any], holdout: dict[str, Any], confidence: float
+) -> str:
+    """What a limit is worth: whether the tuning images guarantee it and the holdout images confirm it.
+
+    Args:
+        counted: "missed" or "false_alarms".
+        limit: as ``guarantee`` gives it.
+        tuning, holdout: the rates at the threshold.
+        confidence: of the bounds.
+    """
+    share = counted == "missed"
+    aim = f"at most {_limit_value(limit['limit'], share)} {'missed' if share else 'false alarms per image'}"
+    things = "defects" if share else "images"
+    without = f"without {'a miss' if share else 'a false alarm'}"
+    if limit["guaranteed"]:
+        start = f"{aim}: guaranteed with {100 * confidence:.4g} % confidence by {_counted(tuning, share, things)}"
+    elif tuning["of"] < limit["needed"]:
+        start = f"{aim}: can't be guaranteed by {tuning['of']:,} {things}; even {without} it takes {limit['needed']:,}"
+    else:
+        start = f"{aim}: not guaranteed by {_counted(tuning, share, things)}"
+    other = _counted(holdout, share, things)
+    if not holdout["of"]:
+        return f"{start}; there are no holdout images to confirm it"
+    if limit["verdict"] == "confirmed":
+        return f"{start}; confirmed by {other} on holdout images"
+    if limit["verdict"] == "refuted":
+        return f"{start}; THE CONFIRMATION FAILS with {other} on holdout images"
+    if limit["needed_at_this_rate"] is None:
+        return f"{start}; not confirmed: {other} on holdout images"
+    more = f"too few to confirm it, about {limit['needed_at_this_rate']:,} are needed at that rate"
+    return f"{start}; {other} on holdout images, {more}"
+
+
+def _counted(rate: dict[str, Any], share: bool, things: str) -> str:
+    if rate["rate"] is None:
+        return f"no {things}"
+    interval = f"{_limit_value(rate['low'], share)} to {_limit_value(rate['high'], share)}"
+    return f"{rate['count']:,} {'of' if share else 'on'} {rate['of']:,} {things} ({interval})"
+
+
+def _limit_value(value: float, share: bool) -> str:
+    return f"{100 * value:.3g} %" if share else f"{value:.3g}"
+
+
+def escape_notes(rates: dict[str, Any], unit: str) -> list[str]:
+    """Which of the rates of ``escape_rates`` can't be given; ``unit`` is "image" or "group"."""
+    missing = []
+    if not rates["defective"]:
+        missing.append(f"no escape rate, as there is no {unit} with a defect")
+    if not rates["clean"]:
+        missing.append(f"no overkill rate, as there is no {unit} without a label")
+    return missing
 
 
 def provenance(summary: dict[str, Any], meta: dict[str, Any]) -> list[tuple[str, str]]:
@@ -134,7 +251,8 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     classes: dict[str, Any] = summary["per_class"]
     threshold = f"{summary['score_threshold']:.3f}"
     parts = ["# Detection report", plain_text(headline(summary))]
-    parts += [f"> **Check this:** {plain_text(warning)}" for warning in summary["warnings"]]
+    said = [warning_sentence(warning, summary["detections"]) for warning in summary["warnings"]]
+    parts += [f"> **Check this:** {plain_text(sentence)}" for sentence in said]
     parts += [
         *(markdown_table(keys, _with_ends(summary, keys)) for keys in (_AP_KEYS, _AR_KEYS)),
         markdown_table(
@@ -160,7 +278,7 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
                 [
                     *(plain_text(n), count(c["matched"]), fraction(c["mean_iou"])),
                     *(signed(offset) for offset in c["edge_bias_px"].values()),
-                    c["edge_bias_words"],
+                    edge_bias_text(c),
                 ]
                 for n, c in classes.items()
             ],

@@ -16,7 +16,7 @@ from conftest import Outcome
 from detect.evaluation.localisation import box_bias, clustered_interval, interquartile_mean, localisation
 from detect.evaluation.summary import judge
 from detect.report.page import write_report
-from detect.report.tables import box_bias_sentence
+from detect.report.tables import box_bias_sentence, box_bias_text
 from evaluation_cases import case
 
 Moves = list[tuple[float, float]]
@@ -49,7 +49,7 @@ class TestDisplacement:
         assert result.summary["box_bias"]["px"]["y"] == pytest.approx(1.0, abs=0.1)
         assert localisation(result.evaluated)["centre_offset_px"]["y"] < -2
         assert result.summary["box_bias"]["px"]["x"] == pytest.approx(1.0, abs=0.05)
-        assert result.summary["box_bias"]["words"] == (
+        assert box_bias_text(result.summary["box_bias"]) == (
             "all boxes together lie 1.0 px right of and 1.0 px below their labels"
         )
 
@@ -61,7 +61,7 @@ class TestDisplacement:
 
     def test_each_axis_has_its_sign_and_its_word(self) -> None:
         found = judged([(-0.7, -0.4), (-0.8, -0.4)]).summary["box_bias"]
-        assert found["words"] == "all boxes together lie 0.8 px left of and 0.4 px above their labels"
+        assert box_bias_text(found) == "all boxes together lie 0.8 px left of and 0.4 px above their labels"
         assert found["clear"] == {"x": True, "y": True}
         low, high = found["interval_px"]["x"]
         assert -0.8 < low < -0.75 < high < -0.7
@@ -70,7 +70,7 @@ class TestDisplacement:
     def test_what_is_tiny_or_chance_is_not_told(self, moves: Moves) -> None:
         found = judged(moves).summary["box_bias"]
         assert found["clear"] == {"x": False, "y": False}
-        assert found["words"] == "all boxes together are not clearly displaced by 0.3 px or more"
+        assert box_bias_text(found) == "all boxes together are not clearly displaced by 0.3 px or more"
 
     def test_few_images_tell_nothing_about_others(self) -> None:
         found = judged([(2.0, 2.0)], images=1).summary["box_bias"]
@@ -133,7 +133,7 @@ class TestReport:
         told = box_bias_sentence(found.summary)
         assert told.startswith("All boxes together lie 1.0 px right of their labels (95\N{NO-BREAK SPACE}%: ")
         assert "+1.0 to +1.0 to the right)" in told
-        assert "labels lie beside what they mark" in told
+        assert "labels are offset from the objects" in told
         assert "downwards" not in told, "nothing is said of the axis that is right"
         paths = write_report(found, tmp_path, images_root=None)
         assert told in unescape(paths.html.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from detect.errors import DataError
 from detect.evaluation.bootstrap import Interval, paired_bootstrap
 from detect.evaluation.compare import METRICS, ImageDifference, compare, image_differences, required_images
 from detect.evaluation.records import CocoEvaluation
+from detect.report.compare import explanation, reason_text, verdict_cell, warnings
 from evaluation_cases import evaluated_of, made, random_case, shaken
 
 
@@ -118,33 +119,33 @@ class TestCompare:
         assert told["systems"][0]["difference"] is None
         assert (told["against"], told["images"], told["groups"], told["folds"]) == ("a", 12, None, 1)
         assert told["boxes"] == sum(told["boxes_by_class"].values())
-        assert told["warnings"] == ["From fewer than 40 images, intervals of scores are often too narrow."]
+        assert warnings(told) == ["From fewer than 40 images, intervals of scores are often too narrow."]
         json.dumps(told, allow_nan=False)
 
     def test_worse_seen_from_the_other_side_is_better(self) -> None:
         rng = np.random.default_rng(0)
         a, b = twins(rng, images=80, lost=0.5)
-        assert difference(compare({"a": [[a]], "b": [[b]]}, resamples=150))["words"] == "worse"
-        assert difference(compare({"b": [[b]], "a": [[a]]}, resamples=150))["words"] == "better"
+        assert difference(compare({"a": [[a]], "b": [[b]]}, resamples=150))["verdict"] == "worse"
+        assert difference(compare({"b": [[b]], "a": [[a]]}, resamples=150))["verdict"] == "better"
 
     def test_a_system_does_not_differ_from_itself(self) -> None:
         rng = np.random.default_rng(0)
         world = made(rng, images=30)
         told = difference(compare({"a": [[world]], "b": [[world]]}, resamples=100))
         assert (told["value"], told["verdict"], told["required_images"]) == (0, "cannot tell", None)
-        assert told["words"] == "cannot tell: too small a difference for any number of images within reach"
+        assert verdict_cell(told) == "cannot tell: too small a difference for any number of images within reach"
 
     def test_the_words_say_how_many_images_would_tell(self) -> None:
         rng = np.random.default_rng(6)
         a, b = twins(rng, images=30, lost=0.05)
         told = difference(compare({"a": [[a]], "b": [[b]]}, resamples=150))
-        assert told["words"] == (
-            f"cannot tell: about {told['required_images']:,} images would tell "
-            "if the difference is as large as it looks"
+        assert reason_text(told, grouped=False) == (
+            f"about {told['required_images']:,} images would tell if the difference is as large as it looks"
         )
+        assert verdict_cell(told) == f"cannot tell; about {told['required_images']:,} images would"
         grouped = compare({"a": [[a]], "b": [[b]]}, resamples=150, groups=[[i // 2 for i in range(30)]])
         assert grouped["groups"] == 15
-        assert "images, grouped as these, would tell" in difference(grouped)["words"]
+        assert "images, grouped as these, would tell" in reason_text(difference(grouped), grouped=True)
 
     def test_seeds_may_be_what_hides_a_difference(self) -> None:
         rng = np.random.default_rng(8)
@@ -152,7 +153,7 @@ class TestCompare:
         a = [shaken(rng, world, lost=each) for each in (0.0, 0.3)]
         b = [shaken(rng, world, lost=each) for each in (0.2, 0.5)]
         told = compare({"a": [a], "b": [b]}, resamples=200)
-        words = difference(told)["words"]
+        words = reason_text(difference(told), grouped=False)
         assert told["systems"][1]["difference"]["covers"] == "images and seeds"
         assert "train with more of them" in words
 
@@ -163,18 +164,19 @@ class TestCompare:
         scale = told["per_class"]["scale"]["AP50"]
         assert scale["value"] == pytest.approx(-1)
         assert scale["low"] is None
-        assert scale["words"] == "cannot tell: fewer than two images hold a box"
+        assert verdict_cell(scale) == "cannot tell: fewer than two images hold a box"
+        assert verdict_cell(scale, grouped=True) == "cannot tell: fewer than two groups hold a box"
         unlabelled = evaluated_of({**TRUTH, "annotations": []}, [])
         empty = compare({"a": [[unlabelled]], "b": [[unlabelled]]}, resamples=100)
-        assert difference(empty)["words"] == "nothing to measure"
-        assert empty["by_chance"] == ""
+        assert verdict_cell(difference(empty)) == "nothing to measure"
+        assert "each is judged by itself" not in explanation(empty)
 
     def test_luck_is_named(self) -> None:
         truth, detections = random_case(3, images=12)
         told = compare({name: [[evaluated_of(truth, detections)]] for name in "abc"}, resamples=100)
         differences = 2 * 3 * (1 + 3)  # the fourth category is never labelled
-        assert told["by_chance"].startswith(f"Of the {differences} differences here, each is judged by itself")
-        assert "one in 20 " in told["by_chance"]
+        assert f"Of the {differences} differences here, each is judged by itself" in explanation(told)
+        assert "one in 20 " in explanation(told)
 
     def test_folds_are_compared_fold_by_fold(self) -> None:
         rng = np.random.default_rng(9)

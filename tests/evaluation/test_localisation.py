@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detect.evaluation.localisation import EDGES, ap_by_iou, clustered_interval, localisation
 from detect.evaluation.summary import judge
+from detect.report.tables import edge_bias_text
 from evaluation_cases import AWAY, PART, WHOLE, case, random_case
 
 PATCHES = 1
@@ -73,11 +74,11 @@ class TestEdges:
         result = of_patches([(1, WHOLE, moved(left=5)), (1, far, moved(left=5, at=far))])
         assert result["edge_bias_px"]["left"] == 5
         assert result["edge_bias_interval_px"] == dict.fromkeys(EDGES)
-        assert result["edge_bias_words"] == "no edge is clearly off by 0.5 px or more"
+        assert edge_bias_text(result) == "no edge is clearly off by 0.5 px or more"
 
     def test_images_of_one_group_are_one_piece_of_evidence(self) -> None:
         pairs = [(i, WHOLE, moved(bottom=offset)) for i, offset in ((1, -3.0), (2, -3.2), (3, -3.1))]
-        assert of_patches(pairs)["edge_bias_words"] == "ends 3.1 px too high at the bottom"
+        assert edge_bias_text(of_patches(pairs)) == "ends 3.1 px too high at the bottom"
         grouped = of_patches(pairs, groups=[7, 7, 7])
         assert grouped["edge_bias_interval_px"]["bottom"] is None
         assert grouped["edge_bias_clear"]["bottom"] is False

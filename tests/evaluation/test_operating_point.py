@@ -32,6 +32,7 @@ from detect.evaluation.threshold_counts import (
     threshold_counts,
     tuning_images,
 )
+from detect.report.tables import escape_notes, operating_sentences
 from evaluation_cases import made, steel
 
 
@@ -181,24 +182,24 @@ class TestChoosing:
         choice = choose_threshold(counts, ClassCosts(missed_limit=0.1, missed_price=0.001, priced=True), 0.95)
         assert choice.meets_missed_limit is False
         assert choice.threshold == pytest.approx(0.35)
-        assert "2 of the 4 defects to choose on are found at no score" in choice.words
+        assert (choice.problem, choice.never_detected) == ("never detected", 2)
 
     def test_of_two_limits_that_clash_the_misses_go_first(self) -> None:
         counts = counts_of(np.linspace(0.01, 0.5, 100), np.linspace(0.2, 0.9, 100), images=100)
         choice = choose_threshold(counts, ClassCosts(missed_limit=0.1, false_alarm_limit=0.1), 0.95)
         assert (choice.meets_missed_limit, choice.meets_false_alarm_limit) == (True, False)
-        assert "no threshold keeps both limits" in choice.words
+        assert choice.problem == "limits conflict"
         assert int(counts.missed(np.array([choice.threshold]))[0]) == 4
 
     def test_without_a_defect_or_a_detection_there_is_only_a_default(self) -> None:
         for counts in (counts_of([], []), counts_of([], [0.3, 0.2])):
             choice = choose_threshold(counts, ClassCosts(10, 1, missed_limit=0.1, priced=True), 0.95)
             assert (choice.threshold, choice.meets_missed_limit) == (0.5, False)
-            assert "0.5 is no choice but a default" in choice.words
+            assert choice.problem == "no defects"
         assert choose_threshold(counts_of([], [0.9] * 9), ClassCosts(false_alarm_limit=0.5), 0.95).threshold > 0.9
         nothing = choose_threshold(counts_of([None, None], []), ClassCosts(10, 1, priced=True), 0.95)
         assert nothing.threshold == 0.5
-        assert "2 of the 2" in nothing.words
+        assert (nothing.problem, nothing.never_detected) == ("never detected", 2)
 
 
 def fresh(rng: np.random.Generator, images: int, bunched: float) -> ThresholdCounts:
@@ -260,13 +261,12 @@ class TestOperatingPoint:
         missed, false = (a["holdout"][key]["count"] for key in ("missed", "false_alarms"))
         assert a["holdout"]["cost_per_image"] == (10 * missed + false) / 20
         assert point["holdout"]["cost_per_image"] == a["holdout"]["cost_per_image"]
-        assert b["limits"]["missed"] | {"words": ""} == {
+        assert b["limits"]["missed"] == {
             "limit": 0.3,
             "guaranteed": True,
             "verdict": "confirmed",
             "needed": 9,
             "needed_at_this_rate": 9,
-            "words": "",
         }
         json.dumps(point, allow_nan=False)
 
@@ -279,10 +279,11 @@ class TestOperatingPoint:
 
     def test_a_limit_that_so_few_cannot_promise_is_said_plainly(self) -> None:
         costs = Costs({"a": ClassCosts(missed_limit=0.02), "b": ClassCosts(missed_limit=0.02)})
-        limit = operating_point(both_alike(), costs)["per_class"]["a"]["limits"]["missed"]
+        of_class = operating_point(both_alike(), costs)["per_class"]["a"]
+        limit, (sentence,) = of_class["limits"]["missed"], operating_sentences(of_class, 0.95)
         assert (limit["guaranteed"], limit["verdict"], limit["needed"]) == (False, "cannot tell", 149)
-        assert "can't be guaranteed by 10 defects; even without a miss it takes 149" in limit["words"]
-        assert "too few to confirm it, about 149 are needed" in limit["words"]
+        assert "can't be guaranteed by 10 defects; even without a miss it takes 149" in sentence
+        assert "too few to confirm it, about 149 are needed" in sentence
 
     def test_limits_that_hold_together_are_each_held_to_more(self) -> None:
         """4 limits at 95 % together are 98.75 % each; without a miss, 3 % takes 99 or 144 defects (binomial tails)."""
@@ -293,7 +294,7 @@ class TestOperatingPoint:
                 point = operating_point(steel(images), Costs({name: limits for name in "ab"}, joint=joint))
                 assert point["parts"]["confidence"] == pytest.approx(0.9875 if joint else 0.95)
                 assert point["parts"]["joint"] == ({"limits": 4, "confidence": 0.95} if joint else None)
-                words = point["per_class"]["a"]["words"][0]
+                words = operating_sentences(point["per_class"]["a"], point["parts"]["confidence"])[0]
                 said = f"at most 3 % missed: guaranteed with {98.75 if joint else 95} % confidence"
                 assert words.startswith(said) == guaranteed, (defects, words)
 
@@ -303,9 +304,10 @@ class TestOperatingPoint:
         evaluated = steel(images, ["a"])
         first = tuning_images(evaluated.truth, np.arange(60), share=0.5, seed=0)
         evaluated = steel([([("a", 0.9 if mine else None)], []) for mine in first], ["a"])
-        limit = operating_point(evaluated, Costs({"a": ClassCosts(missed_limit=0.1)}))["per_class"]["a"]["limits"]
+        of_class = operating_point(evaluated, Costs({"a": ClassCosts(missed_limit=0.1)}))["per_class"]["a"]
+        limit = of_class["limits"]
         assert (limit["missed"]["guaranteed"], limit["missed"]["verdict"]) == (True, "refuted")
-        assert "THE CONFIRMATION FAILS with 30 of 30 defects" in limit["missed"]["words"]
+        assert "THE CONFIRMATION FAILS with 30 of 30 defects" in operating_sentences(of_class, 0.95)[0]
         assert limit["missed"]["needed_at_this_rate"] is None
 
     def test_groups_stay_together_and_widen_bounds(self) -> None:
@@ -383,7 +385,7 @@ class TestEscapes:
             (3, 4),
             (1, 3),
         ]
-        assert images["notes"] == []
+        assert escape_notes(images, "image") == []
         assert escape_rates(evaluated, np.array([0.5, 0.95]))["images"]["escape"]["count"] == 2
         plates = escape_rates(evaluated, np.array([0.5, 0.5]), groups=[1, 1, 2, 3, 3, 4, 4])["groups"]
         assert (plates["count"], plates["defective"], plates["clean"]) == (4, 3, 1)
@@ -394,10 +396,10 @@ class TestEscapes:
     def test_without_clean_images_overkill_is_none_and_says_why(self) -> None:
         images = escape_rates(steel([([("a", 0.9)], [])]), np.array([0.5, 0.5]))["images"]
         assert images["overkill"]["rate"] is None
-        assert images["notes"] == ["no overkill rate, as there is no image without a label"]
+        assert escape_notes(images, "image") == ["no overkill rate, as there is no image without a label"]
         clean = escape_rates(steel([([], [])]), np.array([0.5, 0.5]))["images"]
         assert clean["escape"]["rate"] is None
-        assert clean["notes"] == ["no escape rate, as there is no image with a defect"]
+        assert escape_notes(clean, "image") == ["no escape rate, as there is no image with a defect"]
 
     def test_an_image_with_crowds_alone_is_neither(self) -> None:
         images = escape_rates(steel([([], [("a", 0.9)])], crowds=[(1, "a")]), np.array([0.5, 0.5]))["images"]

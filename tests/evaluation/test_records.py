@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from detect.errors import DataError
+from detect.evaluation.records import Judgement
 from detect.evaluation.summary import judge
+from detect.report.tables import warning_sentence
+
+
+def warnings_of(judged: Judgement) -> list[str]:
+    return [warning_sentence(each, judged.summary["detections"]) for each in judged.summary["warnings"]]
 
 
 def labels(images: int = 4, *, image_from: int = 1, category_from: int = 1) -> dict[str, Any]:
@@ -149,9 +155,9 @@ def test_corners_in_place_of_sides_are_suspected() -> None:
     right = [result(a["image_id"], a["category_id"], (60, 50, 30, 40)) for a in truth["annotations"]]
     wrong = [result(a["image_id"], a["category_id"], (60, 50, 90, 90)) for a in truth["annotations"]]
     assert judge(truth, right).summary["warnings"] == []
-    assert "two corners" in judge(truth, wrong).summary["warnings"][0]
+    assert "two corners" in warnings_of(judge(truth, wrong))[0]
 
 
 def test_fractions_and_silence_are_suspected() -> None:
-    assert "fractions" in judge(labels(), [result(bbox=(0.1, 0.2, 0.3, 0.4))]).summary["warnings"][0]
-    assert "not one detection" in judge(labels(), []).summary["warnings"][0]
+    assert "fractions" in warnings_of(judge(labels(), [result(bbox=(0.1, 0.2, 0.3, 0.4))]))[0]
+    assert "no detection" in warnings_of(judge(labels(), []))[0]
