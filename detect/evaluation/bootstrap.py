@@ -1,4 +1,4 @@
-"""Bootstrap over images: intervals of COCO's figures and of all other figures of a report, from the same resamples."""
+"""Bootstrap over images: intervals of COCO's metrics and of all others in a report, from the same resamples."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ MetricSamples = dict[tuple[str, str | None], Scores]  # (name, category or None 
 
 
 def bootstrap_counts(images: int, *, resamples: int, seed: int, groups: Sequence[int] | None = None) -> Counts:
-    """How often each image is drawn when as many as there are are drawn with replacement.
+    """Draw images with replacement, as many as there are, and count how often each was drawn.
 
     Args:
-        images: how many there are.
-        resamples: how many times to draw so many.
-        seed: same seed, same draws.
-        groups: a number an image; those that share one (frames of a strip, near-duplicates) are drawn together, as
-            they tell little more than one of them. None: each is its own group.
+        images: number of images.
+        resamples: number of resamples.
+        seed: the same seed gives the same draws.
+        groups: group number of each image; images of one group (frames of a strip, near-duplicates) are drawn
+            together, as they are not independent. None: each image is a group.
 
     Returns:
         int64[resamples, images].
@@ -47,23 +47,23 @@ def bootstrap_counts(images: int, *, resamples: int, seed: int, groups: Sequence
 def bootstrap_ap(evaluated: CocoEvaluation, counts: Counts, of_size: AreaRangeMatches | None = None) -> Scores:
     """AP at each IoU and of each category on resamples of the images.
 
-    It equals what COCOeval gives (up to rounding) on a data set with each image as often as it was drawn, under new
-    ids that keep the order of the old ones; equal scores are ranked in that order, within an image in the order given.
-    Matching knows one image at a time, so a copy is matched as its original, and only the ranking is done again.
+    The result equals COCOeval's, up to rounding, on a data set that holds each image as often as it was drawn, under
+    new ids in the order of the old ones; equal scores are ranked in that order, within an image in the order given.
+    COCOeval matches image by image, so the matches of a copy are those of its original; only the ranking is repeated.
 
     Args:
-        evaluated: one run of COCOeval on the images as they are.
+        evaluated: one run of COCOeval on the original images.
         counts: int[resamples, images], how often each image is drawn, 0 for not at all.
         of_size: one of ``evaluated.sizes``; None: boxes of all sizes.
 
     Returns:
-        float64[resamples, T, K], fractions; NaN where no box of the category was drawn.
+        float64[resamples, T, K], fractions; NaN where no label of the category was drawn.
     """
     of_size = of_size or evaluated.all_sizes
     truth, found, matches = evaluated.truth, evaluated.found, of_size.matches
     result = np.full((len(counts), len(matches.matched_label), len(truth.categories)), np.nan)
     small = counts.astype(np.int32)
-    counts_somewhere = ~matches.ignored.all(axis=0)  # at one IoU or another; those of another size don't
+    counts_somewhere = ~matches.ignored.all(axis=0)  # at any IoU; detections of another size never count
     for k in range(len(truth.categories)):
         to_find = np.bincount(truth.image[(truth.category == k) & of_size.to_find], minlength=len(truth.images))
         boxes = counts @ to_find
@@ -83,7 +83,7 @@ def bootstrap_ap(evaluated: CocoEvaluation, counts: Counts, of_size: AreaRangeMa
 
 
 def by_metric(values: Scores, categories: Sequence[str]) -> Iterator[tuple[tuple[str, str | None], Scores]]:
-    """Figures of each run, float64[resamples, runs], by (name, category or None), of float64[resamples, runs, T, K]."""
+    """(name, category or None) and float64[resamples, runs] for each metric of float64[resamples, runs, T, K]."""
     by_name = {"AP": values.mean(axis=2), "AP50": values[:, :, IOU_50], "AP75": values[:, :, IOU_75]}
     for name, of_class in by_name.items():
         yield (name, None), nan_mean(np.moveaxis(of_class, -1, 0))
@@ -92,7 +92,7 @@ def by_metric(values: Scores, categories: Sequence[str]) -> Iterator[tuple[tuple
 
 
 def nan_mean(values: Scores) -> Scores:
-    """Mean over the first axis of what is no NaN; NaN where nothing is."""
+    """Mean over the first axis without NaN; NaN where all values are NaN."""
     defined = np.isfinite(values)
     count = defined.sum(axis=0)
     return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
@@ -101,29 +101,29 @@ def nan_mean(values: Scores) -> Scores:
 def bootstrap_interval(
     values: Scores, groups: Collection[int], confidence: float, *, above: float | None = None
 ) -> tuple[float, float]:
-    """The ends of an interval: percentiles of resampled values.
+    """The ends of a percentile interval of resampled values, with corrections for few groups and for bias.
 
-    They lie as far out as a Student's t interval of as many groups would reach, as plain percentiles of few groups are
-    too close together (Hesterberg, 2015).
+    The percentiles are widened to the width of a Student's t interval of as many groups, because plain percentiles of
+    few groups are too narrow (Hesterberg, 2015).
 
-    AP on few images is too high, since each precision counts as the best at its recall or beyond, and it is higher
-    still on resamples, which hold fewer different images. So its percentiles are moved down by as much as the middle of
-    the resamples lies above it (BC percentiles; Efron, 1981), by twice a standard deviation at most. Differences of two
-    systems are not: the bias cancels, and what is left to correct for is luck.
+    AP on few images is biased upwards, because precision is interpolated to the best value at this or a higher recall,
+    and the bias is larger on resamples, which hold fewer distinct images. Its percentiles are therefore shifted down by
+    the bias of the median of the resamples (BC percentiles; Efron, 1981), by two standard deviations at most.
+    Differences of two systems are not corrected, because the biases cancel.
 
     Args:
         values: float[resamples], no NaN.
-        groups: how many there were to draw in each fold, 2 or more; the values are means over folds.
-        confidence: share of such intervals that would hold the true value.
-        above: the figure on the images as they are, if it is to be corrected for.
+        groups: number of groups in each fold, 2 or more; the values are means over folds.
+        confidence: probability that such an interval contains the true value.
+        above: value on the original images, for the correction of its bias; None: no correction.
     """
     normal = NormalDist()
     moved = 0.0
     if above is not None:
         below = float(np.mean(values < above) + np.mean(values == above) / 2)
         moved = 2 * normal.inv_cdf(min(max(below, normal.cdf(-1)), normal.cdf(1)))
-    # Of g groups, resamples show (g - 1) / g of a fold's variance, which is about as 1 / g; degrees of freedom by Welch
-    # and Satterthwaite.
+    # With g groups, resamples show (g - 1) / g of a fold's variance, which is proportional to 1 / g; degrees of freedom
+    # by Welch and Satterthwaite.
     total = sum(1 / number for number in groups)
     shown = sum((number - 1) / number**2 for number in groups) / total
     freedom = total**2 / sum(1 / (number**2 * (number - 1)) for number in groups)
@@ -132,12 +132,14 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _expand_ties(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ranked detections of one category, laid out so that the copies of an image come out in the right order.
+def _expand_ties(
+    scores: Scores, image: NDArray[np.int64], max_copies: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Repeat tied detections of an image, so that the copies of the image are ranked as COCOeval ranks them.
 
-    The copies of a detection follow each other in the ranking and so share one place, weighted by their number. Where
-    detections of one image have equal scores, though, the first copy of them all comes before the second of them all:
-    these have a place for each copy.
+    The copies of a detection follow each other in the ranking, so they share one place with a weight. Where detections
+    of one image have equal scores, the first copies of all of them come before the second copies of all of them, so
+    each copy gets a place.
 
     Returns:
         int64[P]: the detection at each place; int64[P]: which copy of it, counted from 1, or 0 for all copies.
@@ -146,7 +148,7 @@ def _expand_ties(scores: Scores, image: NDArray[np.int64], most: int) -> tuple[N
     starts[1:] = (scores[1:] != scores[:-1]) | (image[1:] != image[:-1])
     group = np.cumsum(starts) - 1
     tied = np.bincount(group)[group] > 1 if len(group) else starts
-    places = np.repeat(np.arange(len(scores)), np.where(tied, most, 1))
+    places = np.repeat(np.arange(len(scores)), np.where(tied, max_copies, 1))
     copies = np.arange(len(places)) - np.searchsorted(places, places) + 1
     order = np.lexsort((places, copies, group[places]))
     return places[order], np.where(tied[places], copies, 0)[order]
@@ -199,20 +201,20 @@ def _recall_points_reached(boxes: NDArray[np.int64], hits: int) -> tuple[NDArray
 
 
 def seed_noise(run_scores: NDArray[np.float64], seed: tuple[int, int] | None) -> NDArray[np.float64]:
-    """Draws of that move, to be added to the mean over runs on resampled images.
+    """Deviations due to the choice of seeds, to be added to the mean over runs on resampled images.
 
-    Runs are drawn with replacement, as many as there are, and the mean of their scores on the images as they are is
-    held against the mean of all. With few runs this spreads too little, by (runs - 1) / runs in variance, and is
-    stretched by what is missing (the rescaling bootstrap of Rao & Wu, 1988). But runs also differ because each has its
-    own luck with these images, which resampling the images shows already; it is taken out (the variance component of
-    seeds, by the method of moments), else it would count twice.
+    Runs are drawn with replacement, as many as there are; the deviation is the mean of their scores on the original
+    images minus the mean of all runs. With few runs its variance is too small by (runs - 1) / runs, which a factor
+    corrects (the rescaling bootstrap of Rao & Wu, 1988). Runs also differ by chance on these images, which resampling
+    the images already covers; that part of the variance is removed (the variance component of seeds, by the method of
+    moments), as it would count twice.
 
     Args:
-        run_scores: float64[1 + resamples, runs], scores on the images as they are and on each resample of them.
+        run_scores: float64[1 + resamples, runs], scores on the original images and on each resample.
         seed: of the draws; None: no noise.
 
     Returns:
-        float64[1 + resamples], 0 in the first row; all 0 for one run, or where runs differ by their luck alone.
+        float64[1 + resamples], 0 in the first row; all 0 for one run, or where runs differ by chance alone.
     """
     rows, runs = run_scores.shape
     noise = np.zeros(rows)
@@ -220,9 +222,9 @@ def seed_noise(run_scores: NDArray[np.float64], seed: tuple[int, int] | None) ->
     spread = differences[0].var() * runs / max(runs - 1, 1)
     if seed is None or not spread > 0:  # NaN has no spread either
         return noise
-    luck = np.nanvar(differences[1:], axis=0).mean() * runs / (runs - 1)
+    chance = np.nanvar(differences[1:], axis=0).mean() * runs / (runs - 1)
     drawn = np.random.default_rng(seed).multinomial(runs, np.full(runs, 1 / runs), size=rows - 1)
-    stretched = np.sqrt(runs / (runs - 1) * max(0, 1 - luck / spread))
+    stretched = np.sqrt(runs / (runs - 1) * max(0, 1 - chance / spread))
     noise[1:] = stretched * (drawn / runs) @ differences[0]
     return noise
 
@@ -232,14 +234,14 @@ Verdict = Literal["better", "worse", "cannot tell"]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and the ends of its interval, fractions; None where there is nothing to measure or to draw from."""
+    """A value and the ends of its interval, fractions; None where there is nothing to measure or to resample."""
 
     value: float | None
     low: float | None
     high: float | None
 
     def verdict(self) -> Verdict:
-        """What a difference of a higher-is-better figure says: its interval lies above 0, below, or around it."""
+        """Whether a difference of a higher-is-better metric is above 0, below 0, or not significant."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return "cannot tell"
         return "better" if self.low > 0 else "worse"
@@ -252,7 +254,7 @@ class MetricIntervals:
     Attributes:
         overall: by "AP", "AP50" and "AP75".
         per_class: the same by category.
-        covers: what would change if all were done again: other images, or also other seeds.
+        covers: the sources of variation in the interval: the choice of images, or also of seeds.
     """
 
     overall: dict[str, Interval]
@@ -266,11 +268,11 @@ class BootstrapSamples:
 
     Attributes:
         categories: names.
-        folds: one entry a fold, float64[1 + resamples, runs, T, K]; the first row is of the images as they are, NaN
-            stands where a category has no box.
+        folds: one entry per fold, float64[1 + resamples, runs, T, K]; the first row is of the original images; NaN
+            where a category has no label.
         truths: the labels of each fold.
         counts: int64[1 + resamples, images] of each fold, how often each image was drawn.
-        scenes: how many groups of images of each fold hold a box to find of each category and, under None, of any.
+        scenes: number of groups in each fold that hold a label, by category and, under None, of any category.
     """
 
     categories: tuple[str, ...]
@@ -283,16 +285,16 @@ class BootstrapSamples:
 def bootstrap(
     runs: Sequence[CocoEvaluation], *, resamples: int = 1000, seed: int = 0, groups: Sequence[int] | None = None
 ) -> MetricIntervals:
-    """95 % intervals of the mean AP of runs that were judged on the same images.
+    """95 % intervals of the mean AP of runs that were evaluated on the same images.
 
     Args:
-        runs: trainings of one system that differ by their seeds; one alone is fine.
-        resamples: how often to draw.
-        seed: same seed, same intervals.
-        groups: a number an image; images with the same one are drawn together.
+        runs: one or more trainings of a system with different seeds.
+        resamples: number of resamples.
+        seed: the same seed gives the same intervals.
+        groups: group number of each image; images of one group are drawn together.
 
     Raises:
-        DataError: the runs were judged by different labels.
+        DataError: the runs were evaluated against different labels.
     """
     return confidence_intervals(resample([runs], resamples=resamples, seed=seed, groups=[groups]))
 
@@ -328,17 +330,19 @@ def resample(
         groups: for each fold a number an image, or None; images with the same one are drawn together.
 
     Raises:
-        DataError: the runs of a fold were judged by different labels.
+        DataError: the runs of a fold were evaluated against different labels.
     """
     if not folds or not all(folds):
-        raise DataError("there is no run to resample", fix="give at least one judged run a fold")
+        raise DataError("there is no run to resample", fix="give at least one evaluated run per fold")
     truths = tuple(runs[0].truth for runs in folds)
     categories = truths[0].categories
     values, draws = [], []
     scenes: dict[str | None, list[int]] = {key: [] for key in (None, *categories)}
     for j, (runs, truth) in enumerate(zip(folds, truths)):
         if truth.categories != categories or not all(same_labels(run.truth, truth) for run in runs):
-            raise DataError("the runs were judged by different labels", fix="judge all by the same")
+            raise DataError(
+                "the runs were evaluated against different labels", fix="evaluate all against the same labels"
+            )
         together = groups[j] if groups is not None else None
         drawn = bootstrap_counts(len(truth.images), resamples=resamples, seed=seed + j, groups=together)
         counts = np.concatenate([np.ones((1, drawn.shape[1]), np.int64), drawn])
@@ -352,56 +356,56 @@ def resample(
 def confidence_intervals(
     resampled: BootstrapSamples, *, include_seeds: bool = True, confidence: float = 0.95
 ) -> MetricIntervals:
-    """Intervals of the mean over runs and folds; ``bootstrap_interval`` says how their ends are found.
+    """Intervals of the mean over runs and folds, by ``bootstrap_interval``.
 
     Args:
         resampled: a system's runs.
-        include_seeds: also draw among the runs of a fold, so that the interval covers other seeds and not these trained
-            weights alone; says nothing where there is one run.
-        confidence: share of such intervals that would hold the true value.
+        include_seeds: also resample the runs of a fold, so that the interval covers the choice of seeds; without effect
+            where there is one run.
+        confidence: probability that such an interval contains the true value.
     """
     figures = _figures(resampled, 0 if include_seeds else None)
-    figures = {key: np.clip(values, 0, 1) for key, values in figures.items()}  # stretched deviations may leave them
+    figures = {key: np.clip(values, 0, 1) for key, values in figures.items()}  # deviations may leave the range
     return _intervals(figures, resampled, _covered(include_seeds, resampled), confidence, biased=True)
 
 
 def paired_difference_intervals(
     a: BootstrapSamples, b: BootstrapSamples, *, include_seeds: bool = True, confidence: float = 0.95
 ) -> MetricIntervals:
-    """Such intervals of ``a`` minus ``b`` on the same resamples; arguments as for ``confidence_intervals``.
+    """Intervals of ``a`` minus ``b`` on the same resamples; arguments as for ``confidence_intervals``.
 
     Raises:
-        DataError: they were not drawn alike.
+        DataError: they were evaluated against different labels or resampled differently.
     """
-    alike = len(a.truths) == len(b.truths) and all(map(same_labels, a.truths, b.truths))
-    if not alike or not all(map(np.array_equal, a.counts, b.counts)):
-        found = "the systems were judged by different labels, or their images drawn differently"
-        raise DataError(found, fix="judge both by the same and resample them with the same seed")
-    # Two systems' seeds have nothing in common, so each draws its own.
+    same_truths = len(a.truths) == len(b.truths) and all(map(same_labels, a.truths, b.truths))
+    if not same_truths or not all(map(np.array_equal, a.counts, b.counts)):
+        found = "the systems were evaluated against different labels, or resampled differently"
+        raise DataError(found, fix="evaluate both against the same labels and resample them with the same seed")
+    # The seeds of two systems are independent, so each has its own random stream.
     first, second = (_figures(each, stream if include_seeds else None) for stream, each in enumerate((a, b)))
     figures = {key: first[key] - second[key] for key in first}
     return _intervals(figures, a, _covered(include_seeds, a, b), confidence, biased=False)
 
 
 def confidence_interval(values: Scores, scenes: Collection[int], confidence: float, *, biased: bool) -> Interval:
-    """A figure with its interval.
+    """A value with its interval.
 
     Args:
-        values: float64[1 + resamples], the first of the images as they are; NaN where there is nothing to measure.
-        scenes: how many groups of images hold a box, in each fold; from a fold of one nothing can be told.
-        confidence: share of such intervals that would hold the true value.
-        biased: the figure is higher on resamples than on the images, as AP is; ``bootstrap_interval`` corrects for it.
+        values: float64[1 + resamples], the first of the original images; NaN where there is nothing to measure.
+        scenes: number of groups that hold a label, in each fold; a fold with one gives no interval.
+        confidence: probability that such an interval contains the true value.
+        biased: whether the metric is higher on resamples, as AP is; ``bootstrap_interval`` corrects for it.
     """
     value = float(values[0]) if np.isfinite(values[0]) else None
     drawn = values[1:][np.isfinite(values[1:])]  # a rare category may be missing from a resample
-    told = [number for number in scenes if number]  # a fold without a box says nothing, and has no part in the mean
-    if value is None or not drawn.size or min(told, default=0) < 2:
+    with_labels = [number for number in scenes if number]  # a fold without a label is not part of the mean
+    if value is None or not drawn.size or min(with_labels, default=0) < 2:
         return Interval(value, None, None)
-    return Interval(value, *bootstrap_interval(drawn, told, confidence, above=value if biased else None))
+    return Interval(value, *bootstrap_interval(drawn, with_labels, confidence, above=value if biased else None))
 
 
 def same_labels(a: GroundTruth, b: GroundTruth) -> bool:
-    """Whether two labellings hold the same images, categories and boxes, in the same order."""
+    """Whether two sets of labels hold the same images, categories and boxes, in the same order."""
     named = a.images == b.images and a.categories == b.categories
     return named and all(
         np.array_equal(getattr(a, key), getattr(b, key)) for key in ("boxes_xywh", "image", "category", "crowd")
@@ -452,21 +456,21 @@ def report_intervals(
     threshold: float | None = None,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Intervals of the figures of a report on one run.
+    """Intervals of the metrics in the report of one run.
 
     Args:
-        evaluated: the judged run.
+        evaluated: the evaluated run.
         groups, resamples, seed: as for ``bootstrap``.
         threshold: of score, for precision, recall and F1; by default the one with the best F1 over all categories.
-            It is held fast in all resamples, and so are the thresholds of each best F1.
-        confidence: share of such intervals that would hold the true value.
+            It is fixed in all resamples, and so are the thresholds of each best F1.
+        confidence: probability that such an interval contains the true value.
 
     Returns:
-        {"overall": {figure: {"low", "high"}}, "per_class": {name: the same}, "threshold", "resamples", "seed",
-        "confidence", "groups"} of plain values, fractions. Figures are COCOeval's twelve (those of a size if sizes were
+        {"overall": {metric: {"low", "high"}}, "per_class": {name: the same}, "threshold", "resamples", "seed",
+        "confidence", "groups"} of plain values, fractions. Metrics are COCOeval's twelve (those of a size if sizes were
         evaluated), "precision", "recall" and "f1" at the threshold, "best_f1" and "oLRP". The ends are None where there
-        is nothing to measure, or where fewer than two groups hold a box. "groups" is how many there were to draw, each
-        image alone being one.
+        is nothing to measure, or where fewer than two groups hold a label. "groups" is the number of groups; without
+        ``groups`` each image is one.
     """
     truth = evaluated.truth
     if threshold is None:
@@ -496,12 +500,12 @@ def report_intervals(
 
 
 def report_figures(evaluated: CocoEvaluation, counts: Counts, threshold: float) -> MetricSamples:
-    """All figures of a report that have an interval, on the same resamples.
+    """All metrics of a report that have an interval, on the same resamples.
 
-    AP, AR and those of a size or a number of detections are COCOeval's. Precision, recall and F1 are those of
-    detections with a score of at least ``threshold``, at an IoU of 0.5; "best_f1" is F1 at the threshold of each
-    category's best one, and of that over all categories; "oLRP" is LRP at the threshold where it is least. The
-    thresholds are held fast: they are not chosen anew in each resample.
+    AP and AR, also by size and by number of detections, are COCOeval's. Precision, recall and F1 are those of
+    detections with a score of at least ``threshold``, at an IoU of 0.5; "best_f1" is F1 at the threshold with the best
+    F1 of each category, or over all categories; "oLRP" is LRP at the threshold where it is lowest. These thresholds
+    are fixed: they are not chosen anew in each resample.
     """
     categories = evaluated.truth.categories
     figures: MetricSamples = {}
@@ -526,7 +530,7 @@ def report_figures(evaluated: CocoEvaluation, counts: Counts, threshold: float) 
 
 
 def _sizes(evaluated: CocoEvaluation) -> dict[str, AreaRangeMatches]:
-    """All boxes and those of a size, by what is added to a figure's name."""
+    """Matches over all sizes and for each size, by the suffix of the metric's name."""
     return {"": evaluated.all_sizes, **dict(zip("sml", evaluated.sizes))}
 
 
@@ -536,7 +540,7 @@ def _recall(
     """AR of the best ``max_detections`` detections of each image and category (None: of all that were matched).
 
     Returns:
-        float64[resamples, K + 1], the last over all categories; NaN where no box was drawn.
+        float64[resamples, K + 1], the last over all categories; NaN where no label was drawn.
     """
     found, matches = evaluated.found, of_size.matches
     image, category = found.image[matches.order], found.category[matches.order]
@@ -549,7 +553,7 @@ def _recall(
 
 
 def _ranks(image: NDArray[np.int64], category: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many detections of the same image and category come before each, where such stand together."""
+    """Rank of each detection within its image and category, from 0; the rows of each are adjacent."""
     starts = np.ones(len(image), dtype=bool)
     starts[1:] = (image[1:] != image[:-1]) | (category[1:] != category[:-1])
     first = np.flatnonzero(starts)
@@ -557,12 +561,12 @@ def _ranks(image: NDArray[np.int64], category: NDArray[np.int64]) -> NDArray[np.
 
 
 def _olrp(evaluated: CocoEvaluation, counts: Counts) -> Scores:
-    """float64[resamples, K + 1], the last the mean over categories; NaN where no box was drawn."""
+    """float64[resamples, K + 1], the last is the mean over categories; NaN where no label was drawn."""
     found, matches = evaluated.found, evaluated.matches
-    least = [olrp(evaluated, k)["threshold"] for k in range(len(evaluated.truth.categories))]
-    shows = np.array([np.inf if each is None else each for each in least])  # None: to show nothing is best
+    chosen = [olrp(evaluated, k)["threshold"] for k in range(len(evaluated.truth.categories))]
+    thresholds = np.array([np.inf if each is None else each for each in chosen])  # None: best without detections
     image, category = found.image[matches.order], found.category[matches.order]
-    use = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= shows[category])
+    use = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= thresholds[category])
     inexact = localisation_errors(evaluated, np.arange(len(matches.order))) * use
     hit = use & (matches.matched_label[IOU_50] >= 0)
     lack, true, shown = (counts @ _weight_sums(evaluated, image, category, each) for each in (inexact, hit, use))
@@ -572,14 +576,14 @@ def _olrp(evaluated: CocoEvaluation, counts: Counts) -> Scores:
 
 
 def _rates(evaluated: CocoEvaluation, counts: Counts, thresholds: Sequence[float]) -> dict[str, Scores]:
-    """Precision, recall and F1: float64[resamples, K + 1], each column at its own threshold, NaN at none."""
+    """Precision, recall and F1: float64[resamples, K + 1], each column at its threshold; NaN where that is NaN."""
     found, matches = evaluated.found, evaluated.matches
     row = matches.order
     image, category, scores = found.image[row], found.category[row], found.scores[row]
     of_class, of_all = np.array(thresholds[:-1]), thresholds[-1]
 
     def drawn(use: NDArray[np.bool_]) -> Scores:
-        own, together = (use & (scores >= least) for least in (of_class[category], of_all))
+        own, together = (use & (scores >= threshold) for threshold in (of_class[category], of_all))
         by_class, summed = (counts @ _weight_sums(evaluated, image, category, each) for each in (own, together))
         return np.column_stack([by_class, summed.sum(axis=1)])
 

@@ -1,4 +1,4 @@
-"""Scores that are probabilities: a temperature and a shift per category, and how reliable they are."""
+"""Calibration of scores to probabilities by a temperature and a shift per category, and its reliability."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ BINS = 15
 def reliability(
     scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = BINS, confidence: float = 0.95
 ) -> dict[str, Any]:
-    """Compare scores with the share of hits among detections of like scores.
+    """Compare scores with the share of hits among detections of similar scores.
 
     Args:
         scores: float64[N], 0 to 1.
         hits: bool[N].
-        bins: parts of equal count; equal scores stay together, so there may be fewer.
-        confidence: of each bound of a bin's share of hits, its detections taken as independent.
+        bins: number of bins of equal count; equal scores share a bin, so there may be fewer.
+        confidence: of each bound of a bin's share of hits, with its detections taken as independent.
 
     Returns:
-        ``detections`` and ``hits``, their numbers; ``bins``, by rising score, each {"count", "from", "to",
-        "mean_score", "hit_rate", "low", "high"}; and the errors of ``errors``.
+        ``detections`` and ``hits``, their numbers; ``bins``, by ascending score, each {"count", "from", "to",
+        "mean_score", "hit_rate", "low", "high"}; and the results of ``calibration_errors``.
     """
     order = np.argsort(scores, kind="stable")
     scores, hits = scores[order], hits[order]
@@ -52,18 +52,18 @@ def reliability(
 def calibration_errors(
     scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = BINS
 ) -> dict[str, float | None]:
-    """Calibration errors over parts of equal count.
+    """Calibration errors over bins of equal count.
 
     Args:
         scores, hits, bins: as above.
 
     Returns:
-        ``ece``, the expected calibration error: the mean over detections of how far the share of hits of their part
-        lies from its mean score (Naeini et al. 2015, with parts of equal count as by Nguyen and O'Connor 2015).
-        ``ece_by_chance``: what it would be on average, by the normal approximation, if every score were exactly the
-        chance of a hit; an ECE near it tells nothing. ``debiased_error``: the root of the mean squared distance less
-        what chance adds to it, 0 where chance adds more (Kumar et al. 2019). ``nll``: the mean negative
-        log-likelihood of hits and false alarms, in nats. All None without detections.
+        ``ece``, the expected calibration error: the mean over detections of the difference between share of hits and
+        mean score in their bin (Naeini et al. 2015, with bins of equal count as in Nguyen and O'Connor 2015).
+        ``ece_by_chance``: its expected value, by the normal approximation, if every score were exactly the probability
+        of a hit; an ECE near it is no evidence of miscalibration. ``debiased_error``: the root of the mean squared
+        difference minus its expected value by chance, 0 where that is larger (Kumar et al. 2019). ``nll``: the mean
+        negative log-likelihood of hits and false alarms, in nats. All None without detections.
     """
     if not len(scores):
         return dict.fromkeys(("ece", "ece_by_chance", "debiased_error", "nll"))
@@ -85,21 +85,21 @@ def calibration_errors(
 
 
 def _starts(scores: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
-    """Where each part of rising scores starts."""
-    wanted = np.arange(min(bins, len(scores))) * len(scores) // max(min(bins, len(scores)), 1)
-    return np.unique(np.searchsorted(scores, scores[wanted], side="left"))
+    """First position of each bin of ascending scores."""
+    first = np.arange(min(bins, len(scores))) * len(scores) // max(min(bins, len(scores)), 1)
+    return np.unique(np.searchsorted(scores, scores[first], side="left"))
 
 
 MIN_SCORE = 0.05
 METHODS = ("temperature", "temperature and shift")
-_MIN_EXAMPLES = 10  # hits and false alarms, to fit a category by
+_MIN_EXAMPLES = 10  # hits, and false alarms, needed to fit a category
 _MAX_TEMPERATURE = 20.0
-_PRIOR = 0.01  # precision of a belief that scores are right as they are; matters only where hits and others part
+_PRIOR = 0.01  # weight of a prior at the identity; it matters only where scores separate hits from false alarms
 _STEPS = 50
 
 
 def apply_calibration(scores: NDArray[np.float64], temperature: float, shift: float) -> NDArray[np.float64]:
-    """Scores whose log-odds are divided by a temperature above 0 and moved by a shift; their order stays."""
+    """Scores whose log-odds are divided by a temperature above 0 and shifted; their order does not change."""
     return _sigmoid(_logit(scores) / temperature + shift)
 
 
@@ -111,31 +111,32 @@ def fit_calibration(
     seed: int = 0,
     min_score: float = MIN_SCORE,
 ) -> dict[str, Any]:
-    """Fit calibrations by the matches at an IoU of 0.5, and tell by cross-validation what they gain.
+    """Fit calibrations to the matches at an IoU of 0.5, and measure their gain by cross-validation.
 
-    Both methods minimise the negative log-likelihood of hits and false alarms within a category, which is convex: the
-    temperature alone (Guo et al. 2017), and with a shift of the log-odds (Platt 1999), as scores that are too high
-    everywhere need. A category with fewer than 10 hits or false alarms, or whose scores hardly part them, is left.
+    Both methods minimise the negative log-likelihood of hits and false alarms within a category, which is convex: with
+    a temperature alone (Guo et al. 2017), or with a shift of the log-odds too (Platt 1999), which scores need that are
+    too high everywhere. A category with fewer than 10 hits or false alarms, or whose scores do not separate them or
+    separate them fully, is not calibrated.
 
     Args:
         evaluated: one run of COCOeval.
-        groups: a number an image; images with the same one stay in one fold.
+        groups: group number of each image; images of one group stay in one fold.
         folds, seed: of the cross-validation.
-        min_score: detections below are not looked at; they are many, and nobody acts on them.
+        min_score: detections with a lower score are not used.
 
     Returns:
         ``method``: the one of METHODS with the better cross-validated likelihood. ``per_class``: by category
-        ``temperature`` and ``shift`` of that method, fitted on all images (1 and 0 where it is left, with ``left``
-        saying why, else None), the figures of ``reliability`` for the scores as they are, and ``cross_validated``, the
-        figures of ``calibration_errors`` by method, each detection calibrated by the other folds. ``overall``: the same
-        figures over all categories. ``min_score`` and ``folds`` as given.
+        ``temperature`` and ``shift`` of that method, fitted on all images (1 and 0 where it is not calibrated, with
+        the reason in ``left``, else None), the results of ``reliability`` for the original scores, and
+        ``cross_validated``, the results of ``calibration_errors`` by method, each detection calibrated by the other
+        folds. ``overall``: the same over all categories. ``min_score`` and ``folds`` as given.
 
     Raises:
         DataError: not a group for each image.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
-    judged = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= min_score)
-    rows, hits = matches.order[judged], matches.matched_label[IOU_50, judged] >= 0
+    used = ~matches.ignored[IOU_50] & (found.scores[matches.order] >= min_score)
+    rows, hits = matches.order[used], matches.matched_label[IOU_50, used] >= 0
     scores, category = found.scores[rows], found.category[rows]
     units = sampling_units(len(truth.images), groups)
     fold = fold_ids(truth, units, folds=folds, seed=seed)[found.image[rows]]
@@ -166,30 +167,30 @@ def fit_calibration(
 def _fit(
     scores: NDArray[np.float64], hits: NDArray[np.bool_], rows: NDArray[np.int64], method: str
 ) -> tuple[float, float, str | None]:
-    """Temperature, shift, and why they are 1 and 0 if that is so for lack of data."""
+    """Temperature, shift, and why they are 1 and 0 where the data don't allow a fit."""
     right = int(hits[rows].sum())
     if min(right, len(rows) - right) < _MIN_EXAMPLES:
-        return 1.0, 0.0, f"{right} hits and {len(rows) - right} false alarms are too few to fit by"
+        return 1.0, 0.0, f"{right} hits and {len(rows) - right} false alarms are too few for a fit"
     slope, shift = _logistic(_logit(scores[rows]), hits[rows], with_shift=method == METHODS[1])
     if not 1 / _MAX_TEMPERATURE <= slope <= _MAX_TEMPERATURE:
-        return 1.0, 0.0, "its scores hardly part hits from false alarms, or part them fully"
+        return 1.0, 0.0, "its scores do not separate hits from false alarms, or separate them fully"
     return 1 / slope, shift, None
 
 
 def _logistic(odds: NDArray[np.float64], hits: NDArray[np.bool_], *, with_shift: bool) -> tuple[float, float]:
-    """Slope and shift of the likeliest log-odds of a hit, by Newton's method with steps halved where they overshoot."""
+    """Slope and shift of logistic regression, by Newton's method with steps halved where the loss increases."""
     inputs = np.stack([odds, np.ones_like(odds)], axis=1)[:, : 1 + with_shift]
-    unchanged = np.array([1.0, 0.0])[: 1 + with_shift]
+    identity = np.array([1.0, 0.0])[: 1 + with_shift]
     right = hits.astype(np.float64)
 
     def loss(weights: NDArray[np.float64]) -> float:
         z = inputs @ weights
-        return float((np.logaddexp(0, z) - right * z).sum() + _PRIOR / 2 * ((weights - unchanged) ** 2).sum())
+        return float((np.logaddexp(0, z) - right * z).sum() + _PRIOR / 2 * ((weights - identity) ** 2).sum())
 
-    weights, value = unchanged, loss(unchanged)
+    weights, value = identity, loss(identity)
     for _ in range(_STEPS):
         chance = _sigmoid(inputs @ weights)
-        gradient = inputs.T @ (chance - right) + _PRIOR * (weights - unchanged)
+        gradient = inputs.T @ (chance - right) + _PRIOR * (weights - identity)
         curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + _PRIOR * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
         size = 1.0

@@ -1,4 +1,4 @@
-"""pycocotools' COCOeval, run once; AP, AR and the curves that follow from its matches."""
+"""One run of pycocotools' COCOeval, and AP, AR, F1 and the confusion matrix from its matches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def run_coco_eval(truth: GroundTruth, found: DetectionArrays, *, sizes: bool = T
 
     Args:
         truth, found: checked labels and detections.
-        sizes: also for small, medium and large boxes; without them A is 1 and it takes about a quarter of the time.
+        sizes: whether to evaluate small, medium and large boxes too; without them A is 1 and it takes a quarter of the
+            time.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         coco_eval = COCOeval(_labels(truth), _results(truth, found), "bbox")
@@ -110,7 +111,7 @@ BEST_1, BEST_10, BEST_100 = range(3)
 def average_precisions(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, float | None]:
     """AP, AP50, AP75 and, where sizes were evaluated, APs, APm, APl; fractions.
 
-    None stands where pycocotools says -1: no box of that category or size to find.
+    None where pycocotools gives -1: there is no label of that category or size.
 
     Args:
         evaluated: one run of COCOeval.
@@ -128,7 +129,7 @@ def average_precisions(evaluated: CocoEvaluation, category: int | None = None) -
 
 
 def average_recalls(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, float | None]:
-    """AR1, AR10, AR100 (best detections an image and category) and ARs, ARm, ARl; fractions, None as above."""
+    """AR1, AR10, AR100 (best detections per image and category) and ARs, ARm, ARl; fractions, None as above."""
     recall = evaluated.recall[:, _chosen(category)]
     scores = {
         "AR1": _mean(recall[..., ALL, BEST_1]),
@@ -146,7 +147,7 @@ def _chosen(category: int | None) -> slice:
 
 
 def _mean(values: NDArray[Any]) -> float | None:
-    """Mean of all that is defined, summed in pycocotools' order, so that not even the last bit differs."""
+    """Mean of the defined values, summed in pycocotools' order, so that it is equal to the last bit."""
     defined = values[values > -1]
     return float(np.mean(defined)) if defined.size else None
 
@@ -158,7 +159,7 @@ NO_DETECTIONS_THRESHOLD = 0.5
 def precision_recall(evaluated: CocoEvaluation) -> dict[str, Any]:
     """pycocotools' 101 interpolated points: {"recall": [...], "per_class": {name: {"0.50": [...], "0.75": [...]}}}.
 
-    A category without a box has None instead of its curves.
+    A category without a label has None instead of curves.
     """
     per_class: dict[str, Any] = {}
     for k, name in enumerate(evaluated.truth.categories):
@@ -171,15 +172,15 @@ def precision_recall(evaluated: CocoEvaluation) -> dict[str, Any]:
 def best_f1(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, float | None]:
     """The score threshold that gives the best F1, with its precision, recall and F1.
 
-    Detections with a score of at least the threshold count; of equal F1 the higher threshold is taken. All values are
-    None where there is no box to find or nothing was found.
+    Detections with a score of at least the threshold count; of equal F1 the higher threshold is chosen. All values are
+    None where there is no label or no hit.
     """
     scores, hits, boxes = _ranked(evaluated, category)
     if not boxes or not hits.any():
         return dict.fromkeys(("threshold", "precision", "recall", "f1"))
     true = np.cumsum(hits)
     f1 = 2 * true / (np.arange(1, len(hits) + 1) + boxes)  # 2 TP / (2 TP + FP + FN)
-    f1[:-1][scores[:-1] == scores[1:]] = -1  # a threshold can't part equal scores
+    f1[:-1][scores[:-1] == scores[1:]] = -1  # a threshold can't separate equal scores
     best = int(np.argmax(f1))
     return {"threshold": float(scores[best]), **at_threshold(evaluated, float(scores[best]), category, brief=True)}
 
@@ -191,7 +192,7 @@ def at_threshold(
 
     Returns:
         {"found", "missed", "false", "precision", "recall", "f1"}; the first three are left out if ``brief``. A rate
-        with nothing to divide by is None.
+        with a denominator of 0 is None.
     """
     scores, hits, boxes = _ranked(evaluated, category)
     found = int(hits[scores >= threshold].sum())
@@ -205,12 +206,12 @@ def at_threshold(
 
 
 def threshold_table(evaluated: CocoEvaluation) -> list[dict[str, Any]]:
-    """What the thresholds 0.05, 0.10, ..., 0.95 give over all categories."""
+    """``at_threshold`` over all categories at 0.05, 0.10, ..., 0.95."""
     return [{"threshold": t, **at_threshold(evaluated, t)} for t in _TABLE]
 
 
 def _ranked(evaluated: CocoEvaluation, category: int | None) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
-    """Scores, falling, and whether each hit; crowds are left out. And the number of boxes to find."""
+    """Scores in descending order, whether each is a hit (crowd regions left out), and the number of labels."""
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     use = ~matches.ignored[IOU_50]
     to_find = ~truth.crowd
@@ -228,16 +229,16 @@ BACKGROUND = "background"
 
 
 def confusion(evaluated: CocoEvaluation, score_threshold: float) -> dict[str, Any]:
-    """Count true against detected categories.
+    """The confusion matrix of true and detected categories.
 
-    In each image the detections of all categories, best score first, take the label that they cover best, whatever
-    its category, with an IoU of at least 0.5 and not taken before (of equal IoU their own category's). A label that
-    nothing took is missed, in the column "background"; a detection that took none is a false alarm, in the row
-    "background", unless half of it lies in a crowd region. A second box on one defect is a false alarm too.
+    In each image the detections of all categories, best score first, are matched to the unmatched label with the
+    highest IoU of at least 0.5, whatever its category (of equal IoU, one of their own category is preferred). An
+    unmatched label is missed and counts in the column "background"; an unmatched detection is a false alarm and counts
+    in the row "background", unless half of it is inside a crowd region. A second box on one defect is a false alarm.
 
     Returns:
-        {"labels": [names..., "background"], "matrix": [[counts]], "score_threshold", "iou_threshold"}, a row a true
-        category, a column a detected one.
+        {"labels": [names..., "background"], "matrix": [[counts]], "score_threshold", "iou_threshold"}, one row per true
+        category, one column per detected category.
     """
     truth, found = evaluated.truth, evaluated.found
     background = len(truth.categories)

@@ -25,9 +25,9 @@ from .records import CocoEvaluation
 
 SCHEMA = 1
 METRICS = ("AP50", "AP", "AP75")
-_POWER = 0.8  # of seeing a real difference, that a number of images is given for
+_POWER = 0.8  # of the test for which the number of images is estimated
 _MAX_IMAGE_FACTOR = 100
-FEW_GROUPS = 40  # below which a simulation found intervals too narrow; docs/compare.md has its table
+FEW_GROUPS = 40  # with fewer, intervals are too narrow in a simulation; docs/compare.md has its table
 
 Reason = Literal["nothing to measure", "too few groups", "more images", "more seeds", "too small"]  # for no verdict
 
@@ -38,8 +38,8 @@ class ImageDifference:
 
     Attributes:
         image: position in the truth.
-        gained, lost: labels that only the other, or only the first, hits.
-        false: false alarms of the first and of the other.
+        gained, lost: number of labels that only the other, or only the first, detects.
+        false: number of false alarms of the first and of the other.
     """
 
     image: int
@@ -49,7 +49,7 @@ class ImageDifference:
 
     @property
     def net(self) -> int:
-        """How much better the other does: hits more and false alarms fewer."""
+        """How much better the other is: additional hits plus avoided false alarms."""
         return self.gained - self.lost + self.false[0] - self.false[1]
 
 
@@ -64,17 +64,17 @@ def compare(
     """Compare systems with the first by paired bootstrap, over seeds and folds where they were trained with several.
 
     Args:
-        systems: by name; of each fold (one, without cross-validation) the runs judged on it.
-        groups: for each fold a number an image, or None; images with the same one are drawn together.
-        resamples, seed: how often to draw, and from which random numbers.
-        confidence: share of such intervals that would hold the true value.
+        systems: by name; for each fold (one, without cross-validation) the runs evaluated on it.
+        groups: for each fold the group number of each image, or None; images of one group are drawn together.
+        resamples, seed: of the bootstrap.
+        confidence: probability that such an interval contains the true value.
 
     Returns:
         Plain values, as compare.json has them; docs/compare.md describes each. ``warnings`` is empty, for the
         caller to fill.
 
     Raises:
-        DataError: fewer than two systems, or systems judged by different labels or in other folds.
+        DataError: fewer than two systems, or systems evaluated against different labels or in other folds.
     """
     if len(systems) < 2:
         raise DataError(f"{len(systems)} system can't be compared", fix="give two or more")
@@ -118,17 +118,19 @@ def compare(
 def image_differences(
     first: CocoEvaluation, other: CocoEvaluation, *, score_thresholds: tuple[float, float]
 ) -> list[ImageDifference]:
-    """What changes from the first system to the other, for each image in the order of the truth.
+    """The differences between two systems, for each image in the order of the truth.
 
     Args:
-        first, other: judged by the same labels.
-        score_thresholds: of the first and of the other, from which score on a detection counts.
+        first, other: evaluated against the same labels.
+        score_thresholds: lowest score that counts, of the first and of the other.
 
     Raises:
-        DataError: they were judged by different labels.
+        DataError: they were evaluated against different labels.
     """
     if not same_labels(first.truth, other.truth):
-        raise DataError("the systems were judged by different labels", fix="judge both by the same")
+        raise DataError(
+            "the systems were evaluated against different labels", fix="evaluate both against the same labels"
+        )
     images = len(first.truth.images)
     (hit_a, false_a), (hit_b, false_b) = (_hits(each, t) for each, t in zip((first, other), score_thresholds))
     gained = np.bincount(first.truth.image[hit_b & ~hit_a], minlength=images)
@@ -138,18 +140,20 @@ def image_differences(
 
 
 def required_images(both: Interval, of_images: Interval, images: int, confidence: float = 0.95) -> int | None:
-    """How many images would show a difference that is as large as it looks, four times in five.
+    """The number of images with which a difference of this size is significant, with a power of 0.8.
 
-    What the choice of images adds to its spread falls with the square root of their number; what seeds add does not.
+    The part of the interval that is due to the choice of images shrinks with the square root of their number; the part
+    that is due to the seeds does not.
 
     Args:
         both: the difference with its interval over images and seeds.
         of_images: the same over images alone.
-        images: how many there were.
+        images: number of images.
         confidence: of the intervals.
 
     Returns:
-        Two figures of the number; None if it is clear already, if no number would do, or more than 100 times as many.
+        The number, rounded up to two digits; None if the difference is significant already, or if no number up to 100
+        times as many is enough.
     """
     times = _required_image_factor(both, of_images, confidence)
     if times is None or both.verdict() != "cannot tell" or times > _MAX_IMAGE_FACTOR:
@@ -160,13 +164,13 @@ def required_images(both: Interval, of_images: Interval, images: int, confidence
 
 
 def _required_image_factor(both: Interval, of_images: Interval, confidence: float) -> float | None:
-    """Images that would tell, in times of those that there were; inf if none would, None if nothing is known."""
+    """The required number of images as a multiple of the present one; inf if none is enough, None if unknown."""
     reach, reach_images = _reach(both), _reach(of_images)
     if both.value is None or reach is None or reach_images is None:
         return None
     normal = NormalDist()
-    seen = abs(both.value) / (1 + normal.inv_cdf(_POWER) / normal.inv_cdf((1 + confidence) / 2))
-    left = seen**2 - max(0.0, reach**2 - reach_images**2)
+    margin = abs(both.value) / (1 + normal.inv_cdf(_POWER) / normal.inv_cdf((1 + confidence) / 2))
+    left = margin**2 - max(0.0, reach**2 - reach_images**2)
     return reach_images**2 / left if left > 0 else math.inf
 
 
@@ -210,7 +214,7 @@ def _reason(both: Interval, of_images: Interval, needed: int | None, confidence:
 
 
 def _reach(interval: Interval) -> float | None:
-    """From the value to the end of its interval on the side of 0."""
+    """The distance from the value to the end of its interval on the side of 0."""
     if interval.value is None or interval.low is None or interval.high is None:
         return None
     return interval.value - interval.low if interval.value > 0 else interval.high - interval.value
@@ -230,8 +234,11 @@ def _check_same_labels(systems: Mapping[str, Sequence[Sequence[CocoEvaluation]]]
     (first, theirs), *others = systems.items()
     for name, folds in others:
         if len(folds) != len(theirs):
-            found = f"{first} was judged on {len(theirs)} folds and {name} on {len(folds)}"
-            raise DataError(found, fix="compare systems of one bench")
+            found = f"{first} was evaluated on {len(theirs)} folds and {name} on {len(folds)}"
+            raise DataError(found, fix="compare systems of one benchmark")
         for a, b in zip(theirs, folds):
             if a and b and not same_labels(a[0].truth, b[0].truth):
-                raise DataError(f"{first} and {name} were judged by different labels", fix="judge both by the same")
+                raise DataError(
+                    f"{first} and {name} were evaluated against different labels",
+                    fix="evaluate both against the same labels",
+                )

@@ -1,4 +1,4 @@
-"""What errors cost and which limits hold, for each category: costs.yaml."""
+"""costs.yaml: prices of errors and limits on them, for each category."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ClassCosts:
 
     Attributes:
         missed_price, false_alarm_price: of one missed defect and one false alarm; 1 and 1 where none are given.
-        missed_limit: greatest share of the defects that may be missed, 0 to 1; None for no limit.
-        false_alarm_limit: most false alarms an image; None for no limit.
+        missed_limit: largest share of missed defects, 0 to 1; None for no limit.
+        false_alarm_limit: largest number of false alarms per image; None for no limit.
         priced: whether the prices were given.
     """
 
@@ -40,14 +40,14 @@ class ClassCosts:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """All of costs.yaml.
+    """The content of costs.yaml.
 
     Attributes:
-        per_class: by category, one for each of the data.
-        currency: of the prices, "" if it isn't told.
+        per_class: by category, for each category of the data.
+        currency: of the prices, "" if unknown.
         confidence: with which a limit has to hold, 0.5 to 1.
-        joint: whether all limits together have to hold with it, not each for itself.
-        tuning_share: share of the images, or groups, to choose thresholds on; the others confirm them.
+        joint: whether all limits have to hold jointly with it, not each by itself.
+        tuning_share: share of the images, or groups, on which thresholds are chosen; the others are the holdout part.
         seed: of that division.
     """
 
@@ -60,13 +60,13 @@ class Costs:
 
     @property
     def limits(self) -> int:
-        """How many there are, of all categories."""
+        """Number of limits of all categories."""
         limits = [limit for each in self.per_class.values() for limit in (each.missed_limit, each.false_alarm_limit)]
         return sum(limit is not None for limit in limits)
 
     @property
     def per_limit_confidence(self) -> float:
-        """Of one limit: jointly, all hold as often as asked for whatever hangs together among them (Bonferroni)."""
+        """Confidence of a single limit; with ``joint`` by Bonferroni's correction, valid for dependent limits too."""
         return 1 - (1 - self.confidence) / max(self.limits, 1) if self.joint else self.confidence
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Costs:
 
 
 def read_costs(path: Path, categories: Sequence[str]) -> Costs:
-    """Read costs.yaml; docs/operating.md shows its form.
+    """Read costs.yaml; docs/operating.md describes it.
 
     Args:
         path: the file.
@@ -83,7 +83,7 @@ def read_costs(path: Path, categories: Sequence[str]) -> Costs:
 
     Raises:
         ConfigError: no such file, no YAML mapping, an unknown key or category (the nearest known one is named), a
-            category without an entry, a price or limit out of its range.
+            category without an entry, or a price or limit out of range.
     """
     return parse_costs(read_yaml_file(path, "costs"), categories, where=str(path))
 
@@ -137,7 +137,7 @@ def _class_costs(name: str, entry: Mapping[tuple[str, str], float | None]) -> Cl
 
 
 def _entry(tree: Any, key: str) -> dict[tuple[str, str], float | None]:
-    """(section, name) -> number, or None for a limit that is lifted."""
+    """(section, name) -> number, or None for a limit that is removed."""
     entry: dict[tuple[str, str], float | None] = {}
     sections = _mapping(tree, f"'{key}'", _ENTRY)
     for name, value in _mapping(sections.get("price"), f"'{key}.price'", _PRICE).items():
@@ -147,20 +147,20 @@ def _entry(tree: Any, key: str) -> dict[tuple[str, str], float | None]:
         if value is None:
             entry["limit", name] = None
         elif name == "missed":
-            wanted = "a share between 0 and 1, such as 0.02 or 2 %"
-            entry["limit", name] = _number(value, full, 0, 1, wanted, ends=(False, False))
+            expected = "a share between 0 and 1, such as 0.02 or 2 %"
+            entry["limit", name] = _number(value, full, 0, 1, expected, ends=(False, False))
         else:
             entry["limit", name] = _number(value, full, 0, math.inf, "a number above 0", ends=(False, False))
     return entry
 
 
 def _mapping(tree: Any, what: str, keys: Iterable[str], *, kind: str = "key here") -> Mapping[str, Any]:
-    """The tree if it is a mapping of these keys; nothing at all is an empty one."""
+    """The tree if it is a mapping of these keys; None is an empty one."""
     if tree is None:
         return {}
     known = list(keys)
     if not isinstance(tree, dict):
-        raise ConfigError(f"{what} is {tree!r}, no mapping", fix=f"write keys under it: {', '.join(known)}")
+        raise ConfigError(f"{what} is {tree!r}, not a mapping", fix=f"write keys under it: {', '.join(known)}")
     named = {str(key): value for key, value in tree.items()}  # YAML reads a class called 1 as a number
     for key in named:
         if key not in known:
@@ -171,9 +171,9 @@ def _mapping(tree: Any, what: str, keys: Iterable[str], *, kind: str = "key here
 
 
 def _number(
-    value: Any, key: str, low: float, high: float, wanted: str, *, ends: tuple[bool, bool] = (True, True)
+    value: Any, key: str, low: float, high: float, expected: str, *, ends: tuple[bool, bool] = (True, True)
 ) -> float:
-    """A number, or a text such as "2 %", from ``low`` to ``high``; ``ends`` says whether these are allowed."""
+    """A number, or a text such as "2 %", from ``low`` to ``high``; ``ends``: whether each of these is allowed."""
     number = value
     percent = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     if percent is not None:
@@ -183,7 +183,7 @@ def _number(
             number = None
     good = isinstance(number, (int, float)) and not isinstance(number, bool)
     if not good or not (low < number < high or (number == low and ends[0]) or (number == high and ends[1])):
-        raise ConfigError(f"'{key}' is {value!r}", fix=f"give {wanted}")
+        raise ConfigError(f"'{key}' is {value!r}", fix=f"give {expected}")
     return float(number)
 
 

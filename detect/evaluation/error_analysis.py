@@ -1,8 +1,8 @@
-"""Where AP50 is lost: six kinds of error, each with its cases and with what AP50 would gain without it (TIDE).
+"""Error analysis (TIDE): six kinds of error, their cases, and the gain in AP50 if each kind were fixed.
 
 The idea is that of TIDE (Bolya, Foley, Hays & Hoffman, ECCV 2020). An error is a detection that pycocotools matches
-to no label at an IoU of 0.5, or a label that it matches to no detection. Such a detection is judged by the label in its
-image that it covers best, of any category (of equal IoU, its own category's, then one that nobody found):
+to no label at an IoU of 0.5, or a label that it matches to no detection. Such a detection is classified by the
+label in its image with the highest IoU, of any category (of equal IoU, one of its own category, then an unmatched one):
 
 | IoU with that label | label of its own category | label of another category |
 | --- | --- | --- |
@@ -10,15 +10,14 @@ image that it covers best, of any category (of equal IoU, its own category's, th
 | 0.1 to below 0.5 | localisation | both |
 | below 0.1, or no label | background | background |
 
-A label that nobody found is missed, unless a classification or localisation error is judged by it: fixed, that
-detection finds it. Crowd regions are no labels here and detections matched to them no errors; nor are those beyond the
-best 100 of an image and category, which COCO doesn't judge.
+An unmatched label is missed, unless a classification or localisation error refers to it, as that detection would match
+it if fixed. Crowd regions are not labels here and detections matched to them are not errors; neither are detections
+beyond the best 100 per image and category, which COCO does not evaluate.
 
 Fixing a classification or localisation error gives the detection the category or box of its label, which it then
-finds; of several detections on one label, one that found it before among them, the best score stays and the others are
-taken away. For the other detections nobody knows which label was meant, or none was: they are taken away. A missed
-label has no score to be found with; it is taken away from what there is to find. A category with nothing left to find
-then counts as 1.
+matches; of several detections on one label (including one that matched it before) the one with the best score is kept
+and the others are removed. Other false detections are removed. A missed label has no score, so it is removed from the
+labels. A category without labels then counts as AP50 = 1.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchTable:
-    """All that AP50 depends on: M detections by falling score, ties as pycocotools ranks them, and G labels.
+    """All that AP50 depends on: M detections by descending score, ties as pycocotools ranks them, and G labels.
 
     Attributes:
         rows: int64[M], rows of ``DetectionArrays``.
         category: int64[M].
-        label: int64[M], the row of ``GroundTruth`` that each finds, -1 for none.
-        counts: bool[M], False for what is neither hit nor false alarm.
+        label: int64[M], row of ``GroundTruth`` that each one matches, -1 for none.
+        counts: bool[M], False for detections that are neither hit nor false alarm.
         label_category: int64[G].
         to_find: bool[G], labels that count.
     """
@@ -65,12 +64,12 @@ def remove_detections(table: MatchTable, detections: Rows, labels: Rows) -> Matc
 
 
 def match_to_labels(table: MatchTable, detections: Rows, labels: Rows) -> MatchTable:
-    """With each of these detections finding its label; of several on one label the best score stays."""
-    meant = np.full(int(table.rows.max(initial=-1)) + 1, -1, dtype=np.int64)
-    meant[detections] = labels
-    at = np.flatnonzero(meant[table.rows] >= 0)
+    """With each of these detections matched to its label; of several on one label the best score is kept."""
+    label_of = np.full(int(table.rows.max(initial=-1)) + 1, -1, dtype=np.int64)
+    label_of[detections] = labels
+    at = np.flatnonzero(label_of[table.rows] >= 0)
     label, category = table.label.copy(), table.category.copy()
-    label[at] = meant[table.rows[at]]
+    label[at] = label_of[table.rows[at]]
     category[at] = table.label_category[label[at]]
     hits = np.flatnonzero(table.counts & (label >= 0))
     best = np.unique(label[hits], return_index=True)[1]
@@ -80,7 +79,7 @@ def match_to_labels(table: MatchTable, detections: Rows, labels: Rows) -> MatchT
 
 
 def remove_labels(table: MatchTable, detections: Rows, labels: Rows) -> MatchTable:
-    """With these labels no longer to find."""
+    """Without these labels."""
     to_find = table.to_find.copy()
     to_find[labels] = False
     return replace(table, to_find=to_find)
@@ -88,7 +87,7 @@ def remove_labels(table: MatchTable, detections: Rows, labels: Rows) -> MatchTab
 
 @dataclass(frozen=True, slots=True)
 class ErrorType:
-    """A kind of error: its name, what it is, and what is changed to fix its cases."""
+    """A kind of error: its name, its definition, and the change that fixes its cases."""
 
     name: str
     description: str
@@ -96,21 +95,21 @@ class ErrorType:
 
 
 MAIN_ERRORS = (
-    ErrorType("classification", "well placed on a label, but named another class", match_to_labels),
+    ErrorType("classification", "IoU of 0.5 or more with a label, but another class", match_to_labels),
     ErrorType("localisation", "of the right class, but badly placed: IoU 0.1 to 0.5", match_to_labels),
-    ErrorType("both", "badly placed on a label of another class", remove_detections),
-    ErrorType("duplicate", "one more detection on a label that a better one found", remove_detections),
-    ErrorType("background", "where no label is", remove_detections),
-    ErrorType("missed", "a label that no detection found, not even with a wrong class or box", remove_labels),
+    ErrorType("both", "badly placed and of another class: IoU 0.1 to 0.5", remove_detections),
+    ErrorType("duplicate", "another detection on a label that a better one matched", remove_detections),
+    ErrorType("background", "no label with an IoU of 0.1 or more", remove_detections),
+    ErrorType("missed", "a label without a detection, not even of a wrong class or box", remove_labels),
 )
 SPECIAL_ERRORS = (
-    ErrorType("false_positives", "all detections that found no label", remove_detections),
-    ErrorType("false_negatives", "all labels that no detection found", remove_labels),
+    ErrorType("false_positives", "all detections that match no label", remove_detections),
+    ErrorType("false_negatives", "all labels that match no detection", remove_labels),
 )
 
 
 def match_table(evaluated: CocoEvaluation) -> MatchTable:
-    """As pycocotools matched at an IoU of 0.5."""
+    """The matches of pycocotools at an IoU of 0.5."""
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     rows = matches.order
     ranked = np.lexsort((rows, found.image[rows], -found.scores[rows]))
@@ -120,7 +119,7 @@ def match_table(evaluated: CocoEvaluation) -> MatchTable:
 
 
 def ap50_per_category(table: MatchTable, categories: int) -> NDArray[np.float64]:
-    """AP50 of each category as pycocotools interpolates it at 101 recalls: float64[K]; NaN where nothing is to find."""
+    """AP50 of each category as pycocotools interpolates it at 101 recalls: float64[K]; NaN without labels."""
     to_find = np.bincount(table.label_category[table.to_find], minlength=categories)
     used = np.flatnonzero(table.counts)
     used = used[np.argsort(table.category[used], kind="stable")]
@@ -139,14 +138,14 @@ BACKGROUND_IOU = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ErrorCases:
-    """All errors of one kind, E in all, detections by falling score.
+    """All errors of one kind, E in total, detections by descending score.
 
     Attributes:
         kind: which.
         detections: int64[E], rows of ``DetectionArrays``; -1 for missed labels.
-        labels: int64[E], rows of ``GroundTruth``, the label each is judged by; -1 where there is none.
+        labels: int64[E], rows of ``GroundTruth``, the label that each refers to; -1 where there is none.
         iou: float64[E], of the two; NaN where one is missing.
-        gain: float64[K], AP50 of each category with these errors fixed in all categories, minus AP50 as it is; NaN
+        gain: float64[K], AP50 of each category with these errors fixed in all categories, minus the original AP50; NaN
             for a category without labels.
     """
 
@@ -159,10 +158,10 @@ class ErrorCases:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ErrorAnalysis:
-    """Errors of a judged detector.
+    """Errors of an evaluated detector.
 
     Attributes:
-        evaluated: what was judged.
+        evaluated: the evaluation.
         ap50: float64[K], pycocotools' AP50 of each category, NaN for one without labels.
         errors: by the name of the kind: the six of ``MAIN_ERRORS``, which share no case, and the two of
             ``SPECIAL_ERRORS``.
@@ -175,8 +174,8 @@ class ErrorAnalysis:
     def counts(self, score_threshold: float = 0.0) -> dict[str, Rows]:
         """Errors of each kind and category, int64[K] by kind, of the detections with at least this score.
 
-        A detection counts for the category that it was given, a missed label for its own. With a threshold a label is
-        missed also where only detections below it find it, or would.
+        A detection counts for its own category, a missed label for the label's. A label also counts as missed where
+        only detections below the threshold match it, or would if fixed.
         """
         truth, found = self.evaluated.truth, self.evaluated.found
         taken_by = self.evaluated.matches.matched_detection[IOU_50]
@@ -197,12 +196,12 @@ class ErrorAnalysis:
         """Plain JSON values; None where there is nothing to find.
 
         Args:
-            score_threshold: ``count`` counts as ``counts`` does. Gains are those of AP50, which looks at all scores.
+            score_threshold: of ``count``, as in ``counts``. Gains are those of AP50 over all scores.
 
         Returns:
             ``AP50``, ``foreground_iou``, ``background_iou``, ``score_threshold``; ``kinds``: name -> ``description``,
             ``count`` and ``gain``, the mean over the categories with labels; ``per_class``: name -> ``AP50`` and
-            ``kinds``: name -> ``count`` and ``gain``. Gains are fractions, of each kind alone: they don't add up.
+            ``kinds``: name -> ``count`` and ``gain``. Gains are fractions, for each kind alone; they do not add up.
         """
         counts = self.counts(score_threshold)
         kinds = {name: {"description": errors.kind.description} for name, errors in self.errors.items()}
@@ -226,7 +225,7 @@ class ErrorAnalysis:
 
 
 def analyze_errors(evaluated: CocoEvaluation) -> ErrorAnalysis:
-    """Sort all errors at an IoU of 0.5 by kind, and fix each kind alone to see what it costs."""
+    """Classify all errors at an IoU of 0.5, and compute the gain in AP50 of fixing each kind alone."""
     truth = evaluated.truth
     table = match_table(evaluated)
     ap50 = ap50_per_category(table, len(truth.categories))
@@ -259,7 +258,7 @@ def analyze_errors(evaluated: CocoEvaluation) -> ErrorAnalysis:
 
 
 def _nearest(evaluated: CocoEvaluation, detections: Rows) -> tuple[Rows, NDArray[np.float64]]:
-    """Of each detection the label in its image that it covers best, -1 if there is none there, and their IoU."""
+    """For each detection the label in its image with the highest IoU, -1 if there is none, and that IoU."""
     truth, found = evaluated.truth, evaluated.found
     gt_xyxy, pred_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
     free = evaluated.matches.matched_detection[IOU_50] < 0

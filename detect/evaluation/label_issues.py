@@ -1,7 +1,7 @@
-"""Labels that a detector contradicts with confidence: missing, of the wrong class, badly drawn.
+"""Label issues: labels that a detector contradicts with confidence, as missing, of the wrong class or badly drawn.
 
-To ask a well calibrated model for errors in its labels is the idea of confident learning (Northcutt et al. 2021), for
-boxes that of ObjectLab (Tkachenko et al. 2023); the kinds and scores here are our own.
+The idea is that of confident learning (Northcutt et al. 2021), for boxes that of ObjectLab (Tkachenko et al. 2023); the
+kinds and scores are our own.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Floats = NDArray[np.float64]
 
 
 def match_probabilities(evaluated: CocoEvaluation, thresholds: int = 1) -> Floats:
-    """How often detections of a class with a score like each one's match a label: float64[thresholds, D].
+    """The rate at which detections of each one's class and score match a label: float64[thresholds, D].
 
-    Rows are for IoUs of 0.50, 0.55, ... It is 0 for what isn't judged: detections beyond the best 100 an image and
-    category, and those on crowd regions.
+    Rows are for IoUs of 0.50, 0.55, ... It is 0 for detections that are not evaluated: those beyond the best 100 per
+    image and category, and those on crowd regions.
     """
     found, matches = evaluated.found, evaluated.matches
     result = np.zeros((thresholds, len(found.scores)))
@@ -38,10 +38,10 @@ def match_probabilities(evaluated: CocoEvaluation, thresholds: int = 1) -> Float
 
 
 def isotonic_fit(values: Floats, true: NDArray[np.bool_]) -> Floats:
-    """The share of what is true at each value, taken to rise with it: float64[N], above 0 and below 1.
+    """The share of true cases as a non-decreasing function of a value: float64[N], above 0 and below 1.
 
-    Isotonic regression, as Zadrozny & Elkan (2002) calibrate scores by. Where k of n cases are pooled, it gives
-    (k + 1) / (n + 2), after Laplace, so that a few lucky cases aren't taken for certainty.
+    Isotonic regression, as in the calibration of Zadrozny & Elkan (2002). A pool of n cases with k true ones gives
+    (k + 1) / (n + 2), after Laplace, so that a few cases do not give certainty.
 
     Args:
         values: float64[N], finite.
@@ -51,7 +51,7 @@ def isotonic_fit(values: Floats, true: NDArray[np.bool_]) -> Floats:
         return np.zeros(0)
     place = np.unique(values, return_inverse=True)[1].ravel()
     cases, hits = np.bincount(place), np.bincount(place, weights=true)
-    # Neighbours of equal share are never parted; to pool them first leaves some two steps for each hit.
+    # Neighbours of equal share are always pooled; doing it first leaves about two steps per hit.
     run = np.concatenate([[0], np.cumsum(np.diff(hits / cases) != 0)])
     pooled: list[tuple[float, float, int]] = []  # cases, hits, runs
     for n, k in zip(np.bincount(run, weights=cases), np.bincount(run, weights=hits)):
@@ -67,14 +67,14 @@ def isotonic_fit(values: Floats, true: NDArray[np.bool_]) -> Floats:
 
 IssueReason = Literal["missing", "wrong class", "badly drawn", "not found"]
 
-LABEL_IOUS = (0.5, 0.55, 0.6)  # at which the confidence in a detection is asked for
-MIN_OVERLAP_IOU = 0.3  # IoU from which on two boxes have to do with each other
+LABEL_IOUS = (0.5, 0.55, 0.6)  # of the match probabilities
+MIN_OVERLAP_IOU = 0.3  # from which two boxes count as overlapping
 _GOOD_IOU, _SAME_OBJECT_IOU, _MAX_UNRELATED_IOU = 0.6, 0.5, 0.1  # IoUs
-_HALF = 0.5  # of a box, that lies within another
+_HALF = 0.5  # share of a box inside another
 
 
 class Disagreement(NamedTuple):
-    """Why and how surely a detection contradicts; ``label`` is the column it contradicts, None where none is there."""
+    """Reason and probability of a contradiction; ``label`` is the column of the label, None where there is none."""
 
     reason: IssueReason
     score: float
@@ -101,12 +101,12 @@ class ImagePairs(NamedTuple):
     crowd: NDArray[np.bool_]
 
     def reached(self) -> NDArray[np.bool_]:
-        """Which labels some detection finds at least loosely: bool[L]."""
+        """Which labels any detection overlaps, even loosely: bool[L]."""
         found = (self.overlaps >= MIN_OVERLAP_IOU) | (self.own & (self.covered >= _HALF))
         return np.asarray(found.any(axis=0))
 
     def contradiction(self, detection: int) -> Disagreement | None:
-        """What one detection has against the labels."""
+        """The contradiction between one detection and the labels, if there is one."""
         overlaps, own = np.where(self.crowd, 0, self.overlaps[detection]), self.own[detection]
         confidence = self.confidence[:, detection]
         nearest, best = _best(np.where(own, overlaps, 0))
@@ -125,9 +125,9 @@ class ImagePairs(NamedTuple):
         return None
 
     def _agrees(self, label: int, min_iou: float) -> float:
-        """Confidence of the best detection that finds a label as it is."""
-        there = self.own[:, label] & (self.overlaps[:, label] >= min_iou)
-        return float(self.confidence[LABEL_IOUS.index(min_iou), there].max(initial=0))
+        """Match probability of the best detection of the label's class with at least this IoU."""
+        agreeing = self.own[:, label] & (self.overlaps[:, label] >= min_iou)
+        return float(self.confidence[LABEL_IOUS.index(min_iou), agreeing].max(initial=0))
 
 
 def _best(overlaps: Array) -> tuple[int, float]:
@@ -143,19 +143,19 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class LabelIssue:
-    """One doubtful label, or one that seems to be missing.
+    """One label that is probably wrong, or one that is probably missing.
 
     Attributes:
         reason: "missing": a detection where no label is; "wrong class": a detection of another class on a label;
             "badly drawn": a detection of its class that overlaps it with an IoU of 0.3 to 0.6; "not found": no
             detection reaches an IoU of 0.3 with it, and none of its class covers half of it, whatever the score.
-        score: 0 to 1, how sure; see ``find_label_issues``.
-        image: where it is.
-        category, box_xyxy: what the detector proposes, in pixels; the label itself if it was not found.
+        score: 0 to 1, the probability of an error; see ``find_label_issues``.
+        image: of the label.
+        category, box_xyxy: class and box of the detection, in pixels; of the label itself if it was not found.
         detection_score: of the detection that contradicts; None if the label was not found.
         label: row of the truth's annotations; None if the label is missing.
         label_category, label_xyxy: of that label.
-        iou: of the proposed box and the label's; None if there is but one.
+        iou: of the box and the label; None if there is only one of them.
     """
 
     reason: IssueReason
@@ -180,21 +180,22 @@ class _Candidate(NamedTuple):
 
 
 def find_label_issues(evaluated: CocoEvaluation, *, min_score: float = 0.5) -> tuple[LabelIssue, ...]:
-    """All issues, the surest first; each label is in one of them at most, as is each place that lacks one.
+    """All issues, the most probable first; at most one per label and one per place without a label.
 
-    A score of 0.9 of one class may be confirmed as often as 0.6 of another. So what counts is how often labels and
-    detector agree in cases like this one, on the same data:
+    A score of 0.9 of one class may be correct as often as 0.6 of another. The score of an issue is therefore the rate
+    at which labels and detector agree in similar cases on the same data:
 
-    - missing: how often a detection of this class with such a score matches a label at an IoU of 0.5. It is none if an
-      IoU reaches 0.1, if half of it lies in labels of its class, or if it covers half of any label.
+    - missing: the rate at which detections of this class and score match a label at an IoU of 0.5. There is no such
+      issue if any IoU is 0.1 or more, if half of the detection is inside labels of its class, or if it covers half of
+      any label.
     - wrong class: the same, times one minus that share for the best detection of the label's own class on it.
-    - badly drawn: how often such a detection matches a label with a higher IoU than here (0.5 if that is less), times
+    - badly drawn: the rate at which such detections match a label with a higher IoU than here (at least 0.5), times
       one minus the share for the best detection that agrees with the label at an IoU of 0.6.
-    - not found: how often labels of this class are matched by a detection that is confirmed as often as not, as it
-      rises with their area. That some detection of low score lies near tells nothing: there is one nearly everywhere.
+    - not found: the rate at which labels of this class and area are matched by a detection with a match probability of
+      0.5 or more. Detections of low score near the label do not count: there is one nearly everywhere.
 
-    Labels that a detector was trained on are hardly ever contradicted: give it detections on images that it has not
-    seen, as cross-validation makes them.
+    A detector rarely contradicts labels that it was trained on: use detections on other images, as cross-validation
+    gives them.
 
     Args:
         evaluated: one run of COCOeval.
@@ -218,10 +219,10 @@ def find_label_issues(evaluated: CocoEvaluation, *, min_score: float = 0.5) -> t
         )
         reached[labels] = pairs.reached()
         for d in np.flatnonzero(confidence[0, detections] >= min_score):
-            told = pairs.contradiction(int(d))
-            if told is not None:
-                label = -1 if told.label is None else int(labels[told.label])
-                cases.append(_Candidate(told.reason, float(told.score), int(detections[d]), label))
+            issue = pairs.contradiction(int(d))
+            if issue is not None:
+                label = -1 if issue.label is None else int(labels[issue.label])
+                cases.append(_Candidate(issue.reason, float(issue.score), int(detections[d]), label))
     cases += _not_found(evaluated, confidence[0], reached)
     cases = sorted((case for case in cases if case.score >= min_score), key=lambda case: -case.score)
     return tuple(
@@ -244,7 +245,7 @@ def _not_found(evaluated: CocoEvaluation, confidence: Array, reached: NDArray[np
 
 
 def _deduplicate(cases: Iterable[_Candidate], image: Rows, pred_xyxy: Array) -> Iterator[_Candidate]:
-    """The first case of each label, and of each place without one, whatever the class."""
+    """The first case of each label and of each place without a label, whatever the class."""
     with_issue: set[int] = set()
     places: dict[int, list[int]] = {}
     for case in cases:

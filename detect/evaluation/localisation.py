@@ -1,4 +1,4 @@
-"""How exactly found boxes lie: IoU, centre and each edge, and how far all of them lie off together."""
+"""Localisation accuracy of matched boxes: IoU, offsets of centre and edges, and the shift common to all boxes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _BIN_EDGES = tuple(round(0.5 + 0.05 * i, 2) for i in range(11))
 def localisation(
     evaluated: CocoEvaluation, category: int | None = None, *, groups: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Matched pairs of one category, whatever their score.
+    """Localisation accuracy of the matched pairs of one category, at any score.
 
     Args:
         evaluated: one run of COCOeval.
-        category: position of one category; the pairs of all together by default.
-        groups: a number an image; images with the same one (frames of a strip) count as one piece of evidence in the
-            intervals. By default each image stands for itself.
+        category: position of one category; by default the pairs of all categories.
+        groups: group number of each image; a group (frames of a strip) is one cluster in the intervals. By default each
+            image is one.
 
     Returns:
         ``matched``, the number of pairs; ``mean_iou``; ``iou_quartiles``, [first, median, third]; ``iou_histogram``,
@@ -65,7 +65,7 @@ def ap_by_iou(evaluated: CocoEvaluation, category: int | None = None) -> dict[st
         category: position of one category; the mean over all by default.
 
     Returns:
-        Fractions; None where there is no box to find.
+        Fractions; None where there is no label.
     """
     chosen = slice(None) if category is None else slice(category, category + 1)
     curves = evaluated.precision[:, :, chosen, ALL, BEST_100]
@@ -76,9 +76,9 @@ def ap_by_iou(evaluated: CocoEvaluation, category: int | None = None) -> dict[st
 def matched_pairs(
     evaluated: CocoEvaluation, category: int | None = None, *, groups: Sequence[int] | None = None
 ) -> tuple[Array, Array, NDArray[Any]]:
-    """Detections that pycocotools matches at IoU 0.5 and their labels, [N, 4] each, xyxy, pixels; and whose they are.
+    """Detections matched at IoU 0.5 and their labels, [N, 4] each, xyxy, pixels; and the image or group of each, [N].
 
-    Args as for ``localisation``; the last is [N], the image of each pair, or its group.
+    Args as for ``localisation``.
     """
     found, matches = evaluated.found, evaluated.matches
     pairs = (matches.matched_label[IOU_50] >= 0) & ~matches.ignored[IOU_50]
@@ -104,17 +104,16 @@ def clustered_interval(
 ) -> NDArray[np.float64] | None:
     """Interval of a mean over values that come in clusters, such as the boxes of one image.
 
-    Boxes of an image share its light, its defect and its annotator, so they are not independent and the usual standard
-    error is too small. Here the mean is taken again with each cluster left out (the jackknife; Tukey 1958), which needs
-    nothing but that clusters are independent, whatever happens inside them and however unlike their sizes are. It is
-    as quick as a mean and has no random numbers, unlike a bootstrap over images, with which it agrees; and with
-    Student's t for clusters - 1 degrees of freedom it keeps its promise with a dozen images too, where plain
-    cluster-robust intervals are too short (MacKinnon, Nielsen & Webb 2023 compare them).
+    Boxes of an image share light, defect and annotator, so they are not independent and the usual standard error is too
+    small. The jackknife (Tukey 1958) takes the mean again without each cluster and assumes only that clusters are
+    independent, whatever their sizes. It is as fast as a mean, needs no random numbers, and agrees with a bootstrap
+    over images. With Student's t of clusters - 1 degrees of freedom its coverage is right with a dozen images too,
+    where plain cluster-robust intervals are too narrow (compared by MacKinnon, Nielsen & Webb 2023).
 
     Args:
         values: float64[N, C], C quantities at a time.
-        clusters: [N], values with an equal entry belong together.
-        confidence: share of such intervals that would hold the true mean.
+        clusters: [N], cluster of each value.
+        confidence: probability that such an interval contains the true mean.
 
     Returns:
         float64[2, C], the lower and upper ends; None for fewer than two clusters.
@@ -161,20 +160,20 @@ def _nothing_matched() -> dict[str, Any]:
 
 
 MIN_BOX_BIAS_PX = 0.3
-_MIN_CLUSTERS = 10  # images or groups of them; from fewer nothing is called clear
+_MIN_CLUSTERS = 10  # images or groups; with fewer no shift is called clear
 
 
 def box_bias(evaluated: CocoEvaluation, *, groups: Sequence[int] | None = None) -> dict[str, Any]:
     """The shift that boxes of all classes share, over the pairs that pycocotools matches at IoU 0.5.
 
-    It is the interquartile mean of detected minus true centre: of the pairs the middle half counts, along x and y each,
-    so that the few that read a place otherwise, by tens of pixels, have no say. A detector that learns from mirrored
-    images draws its boxes where defects are; labels that all lie on one side of them show so.
+    It is the interquartile mean of detected minus true centre, separately for x and y, so that a few boxes with another
+    extent, tens of pixels off, have no effect. A detector trained on mirrored images can't learn a common offset of the
+    labels, so such an offset of the labels shows here.
 
     Args:
         evaluated: one run of COCOeval.
-        groups: a number an image; images with the same one (frames of a strip) count as one piece of evidence in the
-            interval. By default each image stands for itself.
+        groups: group number of each image; a group (frames of a strip) is one cluster in the interval. By default each
+            image is one.
 
     Returns:
         ``matched``, the number of pairs; by "x" and "y" ``px``, positive to the right and downwards, ``interval_px``,
@@ -202,14 +201,14 @@ def box_bias(evaluated: CocoEvaluation, *, groups: Sequence[int] | None = None) 
 
 
 def interquartile_mean(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean of the middle half of each column, and values of which it is the plain mean.
+    """The interquartile mean of each column, and pseudo-values with that mean.
 
     Args:
         values: float64[N, C], N of at least 1.
 
     Returns:
-        float64[C], and float64[N, C]: the same plus how far each row alone moves it (its influence; Huber 1981, section
-        3.3). An interval of their mean is one of the interquartile mean.
+        float64[C], and float64[N, C]: that mean plus the influence of each row (Huber 1981, section 3.3). An interval
+        of the mean of these values is an interval of the interquartile mean.
     """
     cut = len(values) // 4
     rising = np.sort(values, axis=0)[cut : len(values) - cut]

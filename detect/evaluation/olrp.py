@@ -1,4 +1,4 @@
-"""Optimal localisation recall precision: one error for what is missed, what is false and what lies badly."""
+"""Optimal localisation recall precision (oLRP): one error for misses, false alarms and inexact boxes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def olrp(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, An
     """oLRP at an IoU of 0.5 (Oksuz, Cam, Akbas & Kalkan, ECCV 2018), 0 for a perfect detector, 1 for a useless one.
 
     At a score threshold s, TP of the detections with a score of at least s match a label, FP match none and FN labels
-    are left over. Then
+    have no match. Then
 
         LRP(s) = (sum over the TP of (1 - IoU) / (1 - 0.5) + FP + FN) / (TP + FP + FN),
 
-    so a miss and a false alarm cost 1 each and a hit from 0 (exact) to 1 (IoU 0.5). oLRP is the least LRP(s) over all
-    scores s that occur and over showing nothing, which costs 1; of equal ones the highest threshold is taken. In
-    contrast to AP it charges each detection that is shown, and names the threshold.
+    so a miss and a false alarm cost 1 each and a hit from 0 (exact) to 1 (IoU 0.5). oLRP is the minimum of LRP(s) over
+    all scores s and over no detections at all, which costs 1; of equal minima the highest threshold is chosen. In
+    contrast to AP every detection that is shown counts, and the result includes the threshold.
 
-    Detections on crowd regions and beyond the best 100 of an image and category don't count.
+    Detections on crowd regions and beyond the best 100 per image and category don't count.
 
     Args:
         evaluated: one run of COCOeval.
-        category: position of one category; by default the mean over those with a label, as the paper's moLRP, each at
+        category: position of one category; by default the mean over those with a label, the paper's moLRP, each at
             its own best threshold.
 
     Returns:
-        ``oLRP``; ``threshold``, the score s where it is reached (None for the mean, and where nothing is best);
-        there, the paper's three parts, ``localisation`` (mean of 1 - IoU over the TP, 0 to 0.5), ``false_positives``
-        (FP / (TP + FP), 1 - precision) and ``false_negatives`` (FN / (TP + FN), 1 - recall); and ``adds``, what each of
-        the three adds to oLRP, so that they sum to it. All None without a label; the first two parts are None where
-        nothing is shown, and such classes are left out of their means.
+        ``oLRP``; ``threshold``, the score s of the minimum (None for the mean, and where no detections are best); at
+        that threshold the paper's three parts: ``localisation`` (mean of 1 - IoU over the TP, 0 to 0.5),
+        ``false_positives`` (FP / (TP + FP), 1 - precision) and ``false_negatives`` (FN / (TP + FN), 1 - recall); and
+        ``adds``, the contribution of each to oLRP, which they sum to. All None without a label; the first two parts
+        are None without detections, and such classes are left out of their means.
     """
     if category is None:
         return _mean([olrp(evaluated, k) for k in range(len(evaluated.truth.categories))])
@@ -56,7 +56,7 @@ def olrp(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, An
     scores, inexact, true = found.scores[rows], np.cumsum(inexact), np.cumsum(hit)
     false, missed = np.arange(1, len(rows) + 1) - true, boxes - true
     cost = lrp(inexact, true, false, missed)
-    cost[:-1][scores[:-1] == scores[1:]] = np.inf  # a threshold can't part equal scores
+    cost[:-1][scores[:-1] == scores[1:]] = np.inf  # a threshold can't separate equal scores
     best = int(np.argmin(cost)) if len(rows) else -1
     if best < 0 or cost[best] >= 1:
         return _row(1.0, None, (None, None, 1.0), (0.0, 0.0, 1.0))
@@ -67,7 +67,7 @@ def olrp(evaluated: CocoEvaluation, category: int | None = None) -> dict[str, An
 
 
 def localisation_errors(evaluated: CocoEvaluation, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """1 - IoU, 0 to 0.5, of ``matches.order[columns]`` that match a label at an IoU of 0.5, and 0 of the others."""
+    """1 - IoU, 0 to 0.5, of those of ``matches.order[columns]`` that match a label at IoU 0.5; 0 for the others."""
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     rows, label = matches.order[columns], matches.matched_label[IOU_50, columns]
     hit = label >= 0
@@ -78,10 +78,10 @@ def localisation_errors(evaluated: CocoEvaluation, columns: NDArray[np.int64]) -
 
 
 def lrp(inexact: CountArray, true: CountArray, false: CountArray, missed: CountArray) -> NDArray[np.float64]:
-    """LRP of sums of 1 - IoU over the hits, and of numbers of hits, false alarms and misses; NaN where all are 0."""
-    whole = np.asarray(true + false + missed, dtype=np.float64)
+    """LRP from the sum of 1 - IoU over the hits and the numbers of hits, false alarms and misses; NaN if all are 0."""
+    total = np.asarray(true + false + missed, dtype=np.float64)
     cost = inexact / (1 - _IOU) + false + missed
-    return np.asarray(np.divide(cost, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
+    return np.asarray(np.divide(cost, total, out=np.full(total.shape, np.nan), where=total > 0))
 
 
 def _row(value: float | None, threshold: float | None, parts: tuple[Any, ...], adds: tuple[Any, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The operating point: a score threshold per category, chosen by costs and limits, confirmed on other images."""
+"""The operating point: a score threshold per category, chosen by costs and limits, confirmed on holdout images."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ ChoiceProblem = Literal["no defects", "never detected", "limits conflict"]
 
 @dataclass(frozen=True, slots=True)
 class ThresholdChoice:
-    """A threshold, and what it keeps.
+    """A threshold, and whether it keeps the limits.
 
     Attributes:
         threshold: lowest score that counts.
-        meets_missed_limit: whether, with the confidence asked for, no more than the limit is missed; None without one.
+        meets_missed_limit: whether no more than the limit is missed, with the required confidence; None without limit.
         meets_false_alarm_limit: likewise for false alarms.
         problem: "no defects": the tuning images hold none, so the threshold is a default; "never detected": all
             defects, or more than the limit allows, have no detection at any score; "limits conflict": no threshold
@@ -53,7 +53,7 @@ class ThresholdChoice:
 
 
 def choose_threshold(counts: ThresholdCounts, costs: ClassCosts, confidence: float) -> ThresholdChoice:
-    """Choose on the images of ``counts``.
+    """Choose the threshold on the images of ``counts``.
 
     A limit is kept where its upper bound is within it. From the safe end of the scores, thresholds are tried until
     the first that fails; so the bound holds although the threshold was chosen on the same images (an order
@@ -141,10 +141,10 @@ def guarantee(
     holdout: dict[str, Any],
     confidence: float,
 ) -> dict[str, Any]:
-    """How far a limit can be relied on.
+    """Whether a limit is guaranteed by the tuning part and confirmed by the holdout part.
 
     Args:
-        counted: a share of missed defects, or a rate of false alarms an image.
+        counted: a share of missed defects, or a rate of false alarms per image.
         limit: the limit.
         kept: whether the bound on the tuning part is within it.
         holdout: the rate at the threshold on the holdout part, as ``ThresholdCounts.rates`` gives it.
@@ -153,8 +153,8 @@ def guarantee(
     Returns:
         ``limit``; ``guaranteed``, whether the bound on the tuning part keeps it; ``verdict`` of the holdout part:
         "confirmed" where the upper bound there is within the limit, "refuted" where the lower bound is above it,
-        "cannot tell" between; ``needed``, how many defects (or images) without a single miss (false alarm) can
-        guarantee the limit; ``needed_at_this_rate``, how many at the rate of the holdout part, None where that is not
+        "cannot tell" otherwise; ``needed``, the number of defects (or images) that guarantee the limit if there is no
+        miss (false alarm); ``needed_at_this_rate``, the number at the rate of the holdout part, None where that is not
         below the limit.
     """
     needs = required_cases if counted == "missed" else required_images_for_rate
@@ -189,22 +189,21 @@ def escape_rates(
 ) -> dict[str, Any]:
     """Escape and overkill rates of images and, where groups are given, of groups (plates, coils, strips).
 
-    An image or group is defective if it has a label to find, clean if it has no label at all; one with crowd regions
-    alone is neither. A detection shows if its score is at least its category's threshold; it needn't lie on a defect
-    to stop the plate.
+    An image or group is defective if it has a label, clean if it has none; one with crowd regions alone is neither. A
+    detection counts if its score is at least its category's threshold, wherever it is: it stops the plate.
 
     Args:
         evaluated: one run of COCOeval.
         thresholds: float64[K], of each category.
-        images: bool[images], which to look at; all by default.
-        groups: a number an image; those that share one are one plate.
+        images: bool[images], which to use; all by default.
+        groups: group number of each image; images of one group are one plate.
         confidence: of each bound.
 
     Returns:
         {"images", "groups"}, the latter None without groups; each with ``count``, ``defective``, ``clean`` and the
-        rates ``escape`` (defective, and nothing shows), ``incomplete`` (defective, and not every defect is found by a
-        shown detection of its category at an IoU of 0.5) and ``overkill`` (clean, and something shows): {"count",
-        "of", "rate", "low", "high"}, the last three None where there is nothing to count.
+        rates ``escape`` (defective without any detection), ``incomplete`` (defective, and not every defect is matched
+        by a detection of its category at an IoU of 0.5) and ``overkill`` (clean with any detection): {"count", "of",
+        "rate", "low", "high"}, the last three None if "of" is 0.
     """
     count = len(evaluated.truth.images)
     part = np.ones(count, dtype=bool) if images is None else images
@@ -225,7 +224,7 @@ def _of_units(
     clusters: NDArray[np.int64],
     confidence: float,
 ) -> dict[str, Any]:
-    """Figures of units of images; ``clusters`` are what the units are drawn with."""
+    """Rates over units of images; ``clusters``: the sampling unit of each unit."""
     truth, found, rows = evaluated.truth, evaluated.found, evaluated.matches.order
     count = int(units.max(initial=-1)) + 1
     shown = rows[(found.scores[rows] >= thresholds[found.category[rows]]) & images[found.image[rows]]]
@@ -233,9 +232,9 @@ def _of_units(
     to_find = labelled & ~truth.crowd
     missed = to_find & (matched_scores(evaluated) < thresholds[truth.category])
 
-    there = _units_with(units[images], count)
+    present = _units_with(units[images], count)
     defective = _units_with(units[truth.image[to_find]], count)
-    clean = there & ~_units_with(units[truth.image[labelled]], count)
+    clean = present & ~_units_with(units[truth.image[labelled]], count)
     showing = _units_with(units[found.image[shown]], count)
     incomplete = _units_with(units[truth.image[missed]], count)
     cluster_of = np.zeros(count, dtype=np.int64)
@@ -248,7 +247,7 @@ def _of_units(
         return share_estimate(int(counted.sum()), int(of.sum()), confidence, share_design_effect(*by_cluster))
 
     return {
-        "count": int(there.sum()),
+        "count": int(present.sum()),
         "defective": int(defective.sum()),
         "clean": int(clean.sum()),
         "escape": rate_of(defective & ~showing, defective),
@@ -316,10 +315,10 @@ def _of(defects: NDArray[np.float64], alarms: NDArray[np.float64], images: int) 
 def _with_at_most(
     budgets: NDArray[np.int64], defects: NDArray[np.float64], alarms: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Share of the defects whose score is above that of the first false alarm too many; and the first such defect."""
+    """Sensitivity with at most so many false alarms, and the first of the defects detected then."""
     too_many = len(alarms) - 1 - budgets
-    bars = np.where(too_many >= 0, np.append(alarms, 0)[np.maximum(too_many, 0)], -np.inf)
-    first = np.searchsorted(defects, bars, side="right")
+    lowest = np.where(too_many >= 0, np.append(alarms, 0)[np.maximum(too_many, 0)], -np.inf)
+    first = np.searchsorted(defects, lowest, side="right")
     return (len(defects) - first) / len(defects) if len(defects) else np.full(len(budgets), np.nan), first
 
 
@@ -333,17 +332,17 @@ COCO_SIZES_PX = {"small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, N
 def recall_by_size(
     evaluated: CocoEvaluation, thresholds: NDArray[np.float64], *, bins: int = 4, confidence: float = 0.95
 ) -> dict[str, Any]:
-    """How many defects are found, at an IoU of 0.5, by the square root of their labelled area in pixels.
+    """Recall at an IoU of 0.5 by size, the square root of the labelled area in pixels.
 
     Args:
         evaluated: one run of COCOeval.
         thresholds: float64[K], the lowest score that counts, of each category.
-        bins: parts of a category's defects, as equal in number as sizes that are equal allow.
+        bins: quantile bins of a category's defects; equal sizes share a bin.
         confidence: of each bound.
 
     Returns:
-        {"overall", "per_class"}; each with ``quantiles``, a list by rising size, and ``coco``, by "small", "medium"
-        and "large": {"from_px", "to_px", "count", "of", "rate", "low", "high"}, ``to_px`` not included but in the last
+        {"overall", "per_class"}; each with ``quantiles``, a list by ascending size, and ``coco``, by "small", "medium"
+        and "large": {"from_px", "to_px", "count", "of", "rate", "low", "high"}, ``to_px`` excluded except in the last
         quantile (None: no end), the last three None where there is no such defect.
     """
     truth = evaluated.truth
@@ -386,19 +385,19 @@ def operating_point(
     groups: Sequence[int] | None = None,
     calibration: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Choose the threshold of each category by what errors cost and which limits hold.
+    """Choose the threshold of each category by the costs of errors and the limits on them.
 
     Args:
         evaluated: one run of COCOeval.
         costs: prices and limits of every category.
-        groups: a number an image; images with the same one stay in one part, and bounds are widened where errors come
-            in clusters within a group. None: each image for itself.
-        calibration: what ``calibration`` gives, if scores will be calibrated before they are compared. That changes
-            the thresholds' values and nothing else, as it keeps the order of scores.
+        groups: group number of each image; groups are not divided, and bounds are widened where errors are clustered
+            within groups. None: each image is a group.
+        calibration: result of ``fit_calibration``, if scores will be calibrated before they are compared. It changes
+            only the thresholds' values, as the order of scores stays.
 
     Returns:
-        ``thresholds``: category -> score. ``per_class``: by category its ``threshold``, ``uncalibrated_threshold`` (on
-        the scores as judged), ``price`` (None if none was given), ``tuning`` and ``holdout`` (the rates of the two
+        ``thresholds``: category -> score. ``per_class``: by category its ``threshold``, ``uncalibrated_threshold`` (for
+        the original scores), ``price`` (None if none was given), ``tuning`` and ``holdout`` (the rates of the two
         parts as ``ThresholdCounts.rates`` gives them, with ``cost_per_image``), ``limits`` (what each is worth, as
         ``guarantee`` says), ``problem`` and ``never_detected`` (as in ``ThresholdChoice``). ``parts``: the division.
         ``tuning``, ``holdout``: ``cost_per_image`` over all categories, and what ``escape_rates`` gives for ``images``

@@ -1,4 +1,4 @@
-"""What an evaluation works on: labels and detections as flat arrays, checked before they are used.
+"""The data of an evaluation: labels and detections as flat arrays, checked before they are used.
 
 Images and categories are numbered by position, 0-based, in the order of their sorted ids: pycocotools breaks ties
 between equal scores in that order, so it is kept everywhere.
@@ -24,7 +24,7 @@ ImageId = int | str
 
 @dataclass(frozen=True, slots=True)
 class GroundTruthImage:
-    """One image of the truth: its id there, its file (relative to the truth's file) and its size in pixels, if told."""
+    """One image of the truth: its id, its file (relative to the truth's file) and its size in pixels, if known."""
 
     id: ImageId
     file_name: str
@@ -34,15 +34,15 @@ class GroundTruthImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroundTruth:
-    """Labels, one row a box, G in all.
+    """Labels, one row per box, G in total.
 
     Attributes:
         images: by sorted id.
         category_ids, categories: ids and names, by sorted id.
         boxes_xywh: float64[G, 4], pixels.
-        area: float64[G], square pixels, as the labels give it; decides on small, medium and large.
+        area: float64[G], square pixels, as given in the labels; it decides whether a box is small, medium or large.
         image, category: int64[G], positions in ``images`` and ``categories``.
-        crowd: bool[G], regions that the judge ignores: neither hit nor miss.
+        crowd: bool[G], regions that the evaluation ignores: neither hit nor miss.
     """
 
     images: tuple[GroundTruthImage, ...]
@@ -57,7 +57,7 @@ class GroundTruth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectionArrays:
-    """Detections, one row each, D in all, in the order given.
+    """Detections, one row each, D in total, in the order given.
 
     Attributes:
         boxes_xywh: float64[D, 4], pixels.
@@ -73,16 +73,16 @@ class DetectionArrays:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """Who matched whom within a category, over all box sizes, at T = 10 IoUs of 0.50, 0.55, ..., 0.95.
+    """Matches of detections and labels within a category, over all box sizes, at T = 10 IoUs of 0.50, 0.55, ..., 0.95.
 
-    Detections are matched best score first, so those above any threshold are matched as if the others didn't exist.
+    Detections are matched best score first, so a lower score threshold never changes the matches of higher scores.
 
     Attributes:
-        order: int64[M], rows of ``DetectionArrays`` that take part (the best 100 an image and category), by category,
-            then image, then falling score.
-        matched_label: int64[T, M], the row of ``GroundTruth`` that each matched, -1 for none.
-        ignored: bool[T, M], matched to a crowd region: neither hit nor false.
-        matched_detection: int64[T, G], the row of ``DetectionArrays`` that matched each label, -1 for none.
+        order: int64[M], evaluated rows of ``DetectionArrays`` (the best 100 per image and category), sorted by
+            category, then image, then descending score.
+        matched_label: int64[T, M], row of ``GroundTruth`` that each one matches, -1 for none.
+        ignored: bool[T, M], matched to a crowd region: neither hit nor false alarm.
+        matched_detection: int64[T, G], row of ``DetectionArrays`` that matches each label, -1 for none.
     """
 
     order: NDArray[np.int64]
@@ -93,12 +93,12 @@ class Matches:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AreaRangeMatches:
-    """Who matched whom where only boxes of a certain size are to be found.
+    """Matches where only labels within one area range count.
 
     Attributes:
-        matches: as over all sizes; what matched a box of another size, or nothing and is of another size itself, is
-            ignored, too.
-        to_find: bool[G], labels of this size that are no crowd.
+        matches: as over all sizes; ignored are also detections that match a label of another size, and unmatched
+            detections of another size.
+        to_find: bool[G], labels of this size that are no crowd regions.
     """
 
     matches: Matches
@@ -110,10 +110,10 @@ class CocoEvaluation:
     """One run of pycocotools' COCOeval, from which every number is derived.
 
     Attributes:
-        truth, found: what was compared.
-        matches: who matched whom, over all sizes.
+        truth, found: labels and detections.
+        matches: over all sizes.
         precision: float64[T, R, K, A, M], at R = 101 recalls 0, 0.01, ..., 1, for K categories, A = 4 sizes (all,
-            small, medium, large) and M = 3 limits on detections an image and category (1, 10, 100); -1 where a
+            small, medium, large) and M = 3 limits on detections per image and category (1, 10, 100); -1 where a
             category has no box of that size.
         recall: float64[T, K, A, M], likewise.
         sizes: small, medium and large boxes alone; empty where sizes weren't evaluated.
@@ -128,7 +128,7 @@ class CocoEvaluation:
 
     @property
     def all_sizes(self) -> AreaRangeMatches:
-        """The matches over all sizes, with the labels that they look for."""
+        """The matches over all sizes, with the labels that count."""
         return AreaRangeMatches(self.matches, ~self.truth.crowd)
 
 
@@ -169,7 +169,7 @@ class FalseAlarm:
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """What the detector made of one image at the judgement's score threshold."""
+    """Hits, misses and false alarms of one image at the score threshold."""
 
     image: GroundTruthImage
     hits: tuple[Hit, ...]
@@ -180,13 +180,13 @@ class ImageOutcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """A judged detector.
+    """The evaluation of a detector.
 
     Attributes:
         summary: the numbers of report.json, plain JSON values; None where there is nothing to measure.
-        outcomes: one an image of the truth, by sorted id, at ``summary["score_threshold"]`` and an IoU of 0.5.
-        detections: the judged detections as COCO results, with the truth's own ids.
-        evaluated: the arrays behind it all.
+        outcomes: one per image of the truth, by sorted id, at ``summary["score_threshold"]`` and an IoU of 0.5.
+        detections: the evaluated detections as COCO results, with the truth's own ids.
+        evaluated: the arrays from which all numbers are derived.
     """
 
     summary: dict[str, Any]
@@ -196,7 +196,7 @@ class Judgement:
 
 
 def rows_by_image(image: NDArray[np.int64], images: int) -> list[NDArray[np.int64]]:
-    """For each of so many images the rows that lie in it, in their order."""
+    """Rows of each image, in their order: ``images`` arrays of int64."""
     order = np.argsort(image, kind="stable")
     return np.split(order, np.searchsorted(image[order], np.arange(1, images)))
 
@@ -204,11 +204,11 @@ def rows_by_image(image: NDArray[np.int64], images: int) -> list[NDArray[np.int6
 def groups_with_boxes(
     truth: GroundTruth, groups: Sequence[int] | None = None, to_find: NDArray[np.bool_] | None = None
 ) -> dict[str | None, int]:
-    """In how many groups there is a box to find, of each category and, under None, of any.
+    """The number of groups that hold a label: for each category and, under None, for all together.
 
     Args:
         truth: the labels.
-        groups: a number an image; None: each is its own.
+        groups: group number of each image; None: each image is a group.
         to_find: bool[G], which labels count; None: all but crowd regions.
     """
     group = np.arange(len(truth.images)) if groups is None else np.asarray(groups)
@@ -218,29 +218,31 @@ def groups_with_boxes(
     return counted | {name: len(np.unique(of_box[category == k])) for k, name in enumerate(truth.categories)}
 
 
-_DATA_FIX = "judge against the data set that was detected on"
+_DATA_FIX = "evaluate against the labels of the images that the detector was run on"
 
 
 def image_mismatch(used: list[Any], known: list[Any]) -> DataError:
-    """The refusal of image ids, ``used`` by detections, that are not all among those ``known`` to the truth."""
+    """The error for image ids ``used`` by detections that are not all ``known`` to the truth, with the likely cause."""
     unknown = [i for i in used if i not in set(known)]
     where = _how_many(unknown, used, "image id")
     if _is_text(unknown) and not _is_text(known):
         if all(i.isdecimal() for i in unknown):
-            return DataError(f"{where}: they are text there and numbers in the truth", fix="write them as numbers")
-        fix = "replace each by the id that the truth gives to that file"
-        return DataError(f"{where}: they look like file names, the truth numbers its images", fix=fix)
+            return DataError(
+                f"{where}: they are text in the detections and numbers in the truth", fix="write them as numbers"
+            )
+        fix = "replace each by the id that the truth has for that file"
+        return DataError(f"{where}: they look like file names, but the truth has numbers", fix=fix)
     if _is_text(known) and not _is_text(unknown):
         return DataError(f"{where}: they are numbers, in the truth they are text", fix="write them as in the truth")
     if _starts_at_zero(used, known):
         return DataError(f"{where}: image ids start at 0, the truth's start at 1", fix="add 1 to each image id")
     if _starts_at_zero(known, used):
         return DataError(f"{where}: image ids start at 1, the truth's start at 0", fix="subtract 1 from each image id")
-    return DataError(f"{where} ({_first(unknown)}): another part or another data set, it seems", fix=_DATA_FIX)
+    return DataError(f"{where} ({_first(unknown)}): they seem to belong to another part or data set", fix=_DATA_FIX)
 
 
 def category_mismatch(used: list[Any], known: list[Any]) -> DataError:
-    """The refusal of category ids, likewise."""
+    """The error for category ids, likewise."""
     unknown = [i for i in used if i not in set(known)]
     where = _how_many(unknown, used, "category id")
     if _is_text(unknown) and not _is_text(known):
@@ -279,17 +281,19 @@ def _starts_at_zero(ids: list[Any], others: list[Any]) -> bool:
 
 
 def check_truth(truth: dict[str, Any]) -> GroundTruth:
-    """Labels of a COCO data set as arrays; the given dict is left as it is.
+    """Labels of a COCO data set as arrays; the given dict is not changed.
 
-    A missing ``area`` becomes width x height, a missing ``iscrowd`` 0. Ids of annotations are not used: pycocotools
-    takes a match with id 0 for none, and of equal ids keeps only one.
+    A missing ``area`` becomes width x height, a missing ``iscrowd`` 0. Ids of annotations are not used, because
+    pycocotools treats a match with id 0 as no match and keeps only one of equal ids.
 
     Raises:
-        DataError: not a COCO data set, ids twice or unknown, or a box that is no box.
+        DataError: no COCO data set, duplicate or unknown ids, or an invalid box.
     """
     images, annotations, categories = (_list(truth, key) for key in ("images", "annotations", "categories"))
     if not images:
-        raise DataError("the labels hold no image", where="images", fix="give the data set that was detected on")
+        raise DataError(
+            "the labels hold no image", where="images", fix="give the data set that the detector was run on"
+        )
     image_position = _positions(images, "images")
     category_position = _positions(categories, "categories")
     by_id = {c["id"]: str(c.get("name", c["id"])) for c in categories}
@@ -310,7 +314,9 @@ def check_truth(truth: dict[str, Any]) -> GroundTruth:
         given = annotation.get("area")
         areas.append(boxes[-1][2] * boxes[-1][3] if given is None else _number(given, "area", where))
         if areas[-1] < 0:
-            raise DataError(f"the area {given:g} is negative", where=where, fix="leave it out: the box tells it")
+            raise DataError(
+                f"the area {given:g} is negative", where=where, fix="leave it out: it is computed from the box"
+            )
     sized = {i["id"]: i for i in images}
     return GroundTruth(
         images=tuple(_image(sized[i]) for i in image_position),
@@ -325,12 +331,12 @@ def check_truth(truth: dict[str, Any]) -> GroundTruth:
 
 
 def check_detections(detections: Sequence[dict[str, Any]], truth: GroundTruth) -> DetectionArrays:
-    """COCO results as arrays; an empty list is a detector that found nothing.
+    """COCO results as arrays; the list may be empty.
 
-    Boxes may reach beyond the image, as those of many detectors do, but have no negative side.
+    Boxes may extend beyond the image, as those of many detectors do, but may not have a negative side.
 
     Raises:
-        DataError: ids that are not in the truth, with the likely cause, or a box or score that is none, by index.
+        DataError: ids that are not in the truth, with the likely cause, or an invalid box or score, by index.
     """
     if isinstance(detections, dict) or not isinstance(detections, Sequence):
         found = f"detections are a list of COCO results, not {_kind(detections)}"
@@ -345,7 +351,7 @@ def check_detections(detections: Sequence[dict[str, Any]], truth: GroundTruth) -
         score = _number(_get(detection, "score", where), "score", where)
         if score < 0 or score > 1:
             side = "negative" if score < 0 else "above 1"
-            raise DataError(f"the score {score:g} is {side}", where=where, fix="scores go from 0 to 1: rescale them")
+            raise DataError(f"the score {score:g} is {side}", where=where, fix="rescale the scores to 0 to 1")
         scores.append(score)
     image_position = {image.id: i for i, image in enumerate(truth.images)}
     category_position = {category: k for k, category in enumerate(truth.category_ids)}
@@ -432,7 +438,7 @@ def _number(value: Any, what: str, where: str, whole: Any = None) -> float:
         number = math.inf
     if not math.isfinite(number):
         kind = "NaN" if math.isnan(number) else "infinite"
-        fix = "leave such detections out, and look for what made them"
+        fix = "leave such detections out and find what produced them"
         raise DataError(f"the {what} {shown!s} is {kind}", where=where, fix=fix)
     return number
 

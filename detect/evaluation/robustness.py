@@ -1,4 +1,4 @@
-"""A detector over corrupted copies of labelled pictures, each kind and severity judged, with what is lost of AP50."""
+"""Robustness: a detector evaluated on corrupted copies of labelled images, and the drop in AP50."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = 1
 CONFIDENCE = 0.95
 
 Detect = Callable[[Sequence[Pixels]], Sequence[Detections]]
-_Condition = tuple[str, int]  # name of a corruption and severity; severity 0 is the pictures themselves
+_Condition = tuple[str, int]  # name of a corruption and severity; severity 0: the original images
 _CLEAN: _Condition = ("", 0)
 
 
@@ -41,19 +41,19 @@ def judge_corrupted(
     max_value: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Judge a detector on pictures as they are and under each corruption and severity.
+    """Evaluate a detector on the original images and under each corruption and severity.
 
     Args:
-        detect: pictures in, their detections out, in the same order; called on at most ``batch_size`` at a time.
-        images: the files, in the order of the truth's images.
+        detect: images -> detections of each, in the same order; called with ``batch_size`` images at most.
+        images: files, in the order of the truth's images.
         truth: a COCO data set; categories are matched to the detector's by name.
         names: of corruptions.
-        severities: 1 to 5; 0 is always looked at.
-        seed: same seed, same copies and intervals.
-        resamples: of the images, behind the intervals; 0: no intervals.
-        groups: a number an image, by the images' sorted ids; images with the same one are drawn together.
-        max_value: white of 16-bit pictures, as for ``corrupt``.
-        progress: gets the number of pictures seen, each time; in the end it has got their number times
+        severities: 1 to 5; 0 is always included.
+        seed: the same seed gives the same copies and intervals.
+        resamples: of the bootstrap over images; 0: no intervals.
+        groups: group number of each image, by the images' sorted ids; images of one group are drawn together.
+        max_value: white level of 16-bit images, as for ``corrupt``.
+        progress: called with the number of images just processed; the total is their number times
             (1 + corruptions x severities).
 
     Returns:
@@ -63,23 +63,23 @@ def judge_corrupted(
         ``report_intervals`` gives it) and ``per_class``: name -> ``AP``, ``AP50``, ``AP75``.
 
         ``corruptions``: name -> ``what``, ``parameter``, ``unit`` and ``severities``: "1" to "5" -> ``value`` of the
-        parameter, the same figures, and ``drop``, the share of the clean AP50 that is lost, with ``drop_low`` and
-        ``drop_high``, for each class too.
+        parameter, the same figures, and ``drop``, the relative loss of AP50, with ``drop_low`` and ``drop_high``, also
+        for each class.
 
         ``mean``: the same over all corruptions and severities, and ``by_severity`` likewise.
 
         ``images``, ``boxes``, ``seed``, ``resamples``, ``names``, ``severities``, ``schema``.
 
     Raises:
-        DataError: unknown names or severities, images that can't be read, labels or detections that don't fit.
+        DataError: unknown names or severities, unreadable images, or labels or detections that don't fit.
     """
     names, severities = checked_names(names), checked_severities(severities)
     if not names or not severities:
-        raise DataError("there is no corruption to look at", fix="name one of each, corruption and severity")
+        raise DataError("no corruption or no severity was given", fix="name at least one of each")
     labels = check_truth(truth)
     if len(images) != len(labels.images):
         raise DataError(
-            f"{len(images)} image files for the {len(labels.images)} of the labels", fix="give one for each"
+            f"{len(images)} image files for the {len(labels.images)} of the labels", fix="give one per image"
         )
     conditions = [_CLEAN, *((name, severity) for name in names for severity in severities)]
     results: dict[_Condition, list[dict[str, Any]]] = {condition: [] for condition in conditions}
@@ -118,8 +118,8 @@ def judge_corrupted(
 def _results(found: Detections, image_id: Any, ids: dict[str, Any]) -> list[dict[str, Any]]:
     unknown = [name for name in found.categories if name not in ids]
     if unknown:
-        fix = "judge it on data with the categories of its training"
-        raise DataError(f"the detector finds {', '.join(unknown)}, the data has {', '.join(ids)}", fix=fix)
+        fix = "evaluate it on data with the categories of its training"
+        raise DataError(f"the detector detects {', '.join(unknown)}, the data has {', '.join(ids)}", fix=fix)
     return [
         {
             "image_id": image_id,
@@ -137,7 +137,7 @@ def _scores(evaluated: CocoEvaluation) -> dict[str, Any]:
 
 
 def _resampled_ap50(evaluated: CocoEvaluation, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """float64[1 + resamples], of the images as they are first."""
+    """float64[1 + resamples], the first of the original images."""
     matches = evaluated.matches
     at_50 = replace(
         matches, **{k: getattr(matches, k)[IOU_50:1] for k in ("matched_label", "ignored", "matched_detection")}
@@ -156,7 +156,7 @@ def _table(
     clean, clean_draws = scores[_CLEAN], draws[_CLEAN]
 
     def row(conditions: Sequence[_Condition]) -> dict[str, Any]:
-        """The mean over some conditions beside the clean pictures."""
+        """The mean over some conditions, and its drop from the clean images."""
         figures = _mean_scores([scores[each] for each in conditions])
         drawn = np.mean([draws[each] for each in conditions], axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -203,6 +203,6 @@ def _drop(corrupted: dict[str, Any], clean: dict[str, Any]) -> float | None:
 
 
 def _ends(key: str, drawn: NDArray[np.float64], scenes: int, *, biased: bool) -> dict[str, float | None]:
-    """The ends of a figure's interval, as in ``confidence_interval``; the bias of AP cancels in the share lost."""
+    """The ends of the interval, by ``confidence_interval``; the bias of AP cancels in the relative loss."""
     interval = confidence_interval(drawn, [scenes], CONFIDENCE, biased=biased)
     return {f"{key}_low": interval.low, f"{key}_high": interval.high}

@@ -1,4 +1,4 @@
-"""The evaluation of a detector: one run of pycocotools, the numbers of report.json, and each image's outcome."""
+"""The evaluation of a detector: one run of pycocotools, the numbers of report.json, and the outcome of each image."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Corners = tuple[float, float, float, float]
 
 
 def image_outcomes(evaluated: CocoEvaluation, score_threshold: float) -> tuple[ImageOutcome, ...]:
-    """One outcome an image, from pycocotools' matches within each category at an IoU of 0.5.
+    """One outcome per image, from pycocotools' matches within each category at an IoU of 0.5.
 
-    Detections below the threshold are left out, and a label that only such a one matched is missed. Detections on a
-    crowd region are neither hits nor false alarms.
+    Detections below the threshold are left out, and a label that only such a detection matches is missed. Detections on
+    a crowd region are neither hits nor false alarms.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     gt_xyxy, pred_xyxy = xywh_to_xyxy(truth.boxes_xywh), xywh_to_xyxy(found.boxes_xywh)
@@ -87,7 +87,7 @@ def _corners(box_xyxy: NDArray[np.float64]) -> Corners:
     return x1, y1, x2, y2
 
 
-_MARGIN = 1.05  # detectors reach a little beyond the border; two corners taken for x, y, width, height do so by far
+_MARGIN = 1.05  # boxes may extend slightly beyond the image; corners taken for x, y, width, height extend far
 
 
 def plausibility_warnings(evaluated: CocoEvaluation) -> list[dict[str, Any]]:
@@ -123,22 +123,22 @@ def judge(
     score_threshold: float | None = None,
     groups: Sequence[int] | None = None,
 ) -> Judgement:
-    """Judge a detector by what it found; neither argument is changed.
+    """Evaluate the detections of a detector; neither argument is changed.
 
     Args:
         truth: a COCO data set with ``images``, ``annotations`` and ``categories``.
         detections: COCO results, [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}, ...], with a
-            low threshold: AP needs the whole curve.
-        score_threshold: from which score on a detection counts in the confusion matrix and in the lists of hits,
+            low score threshold, as AP needs the whole curve.
+        score_threshold: lowest score that counts in the confusion matrix and in the lists of hits,
             misses and false alarms. By default the one with the best F1 over all categories.
-        groups: a number per image, by the images' sorted ids; images with the same one (frames of a strip) count as one
-            piece of evidence in the intervals. By default each image stands for itself.
+        groups: group number of each image, by the images' sorted ids; a group (frames of a strip) is one cluster in the
+            intervals. By default each image is one.
 
     Returns:
-        The judgement; its ``summary`` holds the numbers, AP and AR exactly as pycocotools gives them.
+        The evaluation; its ``summary`` holds the numbers, AP and AR exactly as pycocotools gives them.
 
     Raises:
-        DataError: labels and detections that don't fit together or hold what is no box or no score.
+        DataError: labels and detections that don't fit together, or an invalid box or score.
     """
     labels = check_truth(truth)
     evaluated = run_coco_eval(labels, check_detections(detections, labels))
@@ -156,10 +156,10 @@ def judge(
 
 
 def average_precision(truth: dict[str, Any], detections: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The AP family alone, in about a quarter of the time: for validation while training.
+    """AP, AP50 and AP75 alone, in about a quarter of the time: for validation during training.
 
     Returns:
-        {"AP", "AP50", "AP75", "per_class": {name: {"AP", "AP50", "AP75"}}}, fractions, None where nothing is to find.
+        {"AP", "AP50", "AP75", "per_class": {name: {"AP", "AP50", "AP75"}}}, fractions, None without labels.
 
     Raises:
         DataError: as ``judge``.

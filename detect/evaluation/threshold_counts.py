@@ -1,7 +1,7 @@
-"""What any score threshold of a category would miss and raise, and how far such counts can be trusted.
+"""Missed defects and false alarms at any score threshold of a category, with confidence bounds of their rates.
 
-A bound holds with the confidence given, each end for itself; both ends of 0.95 make an interval of 0.90. Counts need
-not be whole, so that counts of things that come in clusters can be divided by their design effect first.
+Each bound holds with the given confidence by itself; two bounds of 0.95 make an interval of 0.90. Counts may be
+fractions, so that counts of clustered cases can be divided by their design effect first.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .records import CocoEvaluation, GroundTruth
 
 
 def clopper_pearson_bounds(count: float, of: float, confidence: float) -> tuple[float, float]:
-    """Lower and upper bound of the share behind ``count`` of ``of`` independent cases (Clopper and Pearson 1934).
+    """Lower and upper bound of a proportion: ``count`` of ``of`` independent cases (Clopper and Pearson 1934).
 
     Args:
         count: 0 to ``of``.
-        of: how many cases, above 0.
+        of: number of cases, above 0.
         confidence: of each bound, 0 to 1.
     """
     low = 0.0 if count <= 0 else float(betaincinv(count, of - count + 1, 1 - confidence))
@@ -33,13 +33,13 @@ def clopper_pearson_bounds(count: float, of: float, confidence: float) -> tuple[
 
 
 def garwood_bounds(count: float, of: float, confidence: float) -> tuple[float, float]:
-    """Lower and upper bound of the rate behind ``count`` independent events on ``of`` images (Garwood 1936)."""
+    """Lower and upper bound of a rate: ``count`` independent events on ``of`` images (Garwood 1936)."""
     low = 0.0 if count <= 0 else float(gammaincinv(count, 1 - confidence))
     return low / of, float(gammaincinv(count + 1, confidence)) / of
 
 
 def share_within_limit(count: float, of: float, limit: float, confidence: float) -> bool:
-    """Whether the upper bound of a share is at most ``limit``; quicker than the bound itself."""
+    """Whether the upper bound of a proportion is at most ``limit``; faster than the bound itself."""
     return count < of and bool(betainc(count + 1, of - count, limit) >= confidence)
 
 
@@ -49,20 +49,20 @@ def rate_within_limit(count: float, of: float, limit: float, confidence: float) 
 
 
 def required_cases(limit: float, confidence: float, rate: float = 0.0) -> int | None:
-    """How many cases, ``rate`` of them counted, bring the upper bound of the share to ``limit``.
+    """The number of cases at which the upper bound of the proportion is ``limit``, if ``rate`` of them are counted.
 
-    With none counted that is about 3 / limit at a confidence of 0.95. None: the rate is no lower than the limit.
+    With a rate of 0 that is about 3 / limit at a confidence of 0.95. None: the rate is not below the limit.
     """
-    return _fewest(lambda of: share_within_limit(rate * of, of, limit, confidence)) if rate < limit else None
+    return _smallest(lambda of: share_within_limit(rate * of, of, limit, confidence)) if rate < limit else None
 
 
 def required_images_for_rate(limit: float, confidence: float, rate: float = 0.0) -> int | None:
-    """How many images with ``rate`` events each bring the upper bound of the rate to ``limit``; None as above."""
-    return _fewest(lambda of: rate_within_limit(rate * of, of, limit, confidence)) if rate < limit else None
+    """The number of images at which the upper bound is ``limit``, if each has ``rate`` events; None as above."""
+    return _smallest(lambda of: rate_within_limit(rate * of, of, limit, confidence)) if rate < limit else None
 
 
 def share_estimate(count: int, of: int, confidence: float, design_effect: float = 1.0) -> dict[str, Any]:
-    """{"count", "of", "rate", "low", "high"}; the last three are None where there is nothing to count."""
+    """{"count", "of", "rate", "low", "high"}; the last three are None if ``of`` is 0."""
     if not of:
         return {"count": count, "of": of, "rate": None, "low": None, "high": None}
     low, high = clopper_pearson_bounds(count / design_effect, of / design_effect, confidence)
@@ -78,21 +78,21 @@ def rate_estimate(count: int, of: int, confidence: float, design_effect: float =
 
 
 def share_design_effect(counted: NDArray[np.int64], cases: NDArray[np.int64]) -> float:
-    """By how much the variance of a share exceeds that of independent cases, at least 1 (Korn and Graubard 1998).
+    """The ratio of the variance of a proportion to that of independent cases, at least 1 (Korn and Graubard 1998).
 
     Args:
-        counted, cases: int[units], of each image or group.
+        counted, cases: int[units], for each image or group.
     """
-    seen = cases > 0
-    counted, cases = counted[seen], cases[seen]
+    has_cases = cases > 0
+    counted, cases = counted[has_cases], cases[has_cases]
     mean = counted.sum() / max(cases.sum(), 1)
     return _design_effect(counted - mean * cases, float(counted.sum() * (1 - mean)))
 
 
 def rate_design_effect(counted: NDArray[np.int64], images: NDArray[np.int64]) -> float:
-    """By how much the variance of a rate exceeds that of independent events, at least 1; int[units] as above."""
-    seen = images > 0
-    counted, images = counted[seen], images[seen]
+    """The ratio of the variance of a rate to that of independent events, at least 1; int[units] as above."""
+    has_images = images > 0
+    counted, images = counted[has_images], images[has_images]
     mean = counted.sum() / max(images.sum(), 1)
     return _design_effect(counted - mean * images, float(counted.sum()))
 
@@ -104,7 +104,7 @@ def _design_effect(residuals: NDArray[np.float64], independent: float) -> float:
     return max(1.0, float(residuals @ residuals) * units / (units - 1) / independent)
 
 
-def _fewest(enough: Callable[[int], bool]) -> int | None:
+def _smallest(enough: Callable[[int], bool]) -> int | None:
     high = 1
     while not enough(high):
         high *= 2
@@ -119,14 +119,14 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ThresholdCounts:
-    """One category on some of the images.
+    """Defects and false alarms of one category on some of the images.
 
     Attributes:
-        defect_scores: float64[N], rising: the score with which each defect was found, -inf where it never was.
-        defect_units: int64[N], the image or group of each.
-        false_scores: float64[F], rising: the scores of the false alarms.
-        false_units: int64[F], likewise.
-        images: int64[U], the number of these images in each unit.
+        defect_scores: float64[N], ascending: score of the detection that matches each defect, -inf for none.
+        defect_units: int64[N], image or group of each defect.
+        false_scores: float64[F], ascending: scores of the false alarms.
+        false_units: int64[F], image or group of each false alarm.
+        images: int64[U], number of images in each unit.
     """
 
     defect_scores: NDArray[np.float64]
@@ -136,11 +136,11 @@ class ThresholdCounts:
     images: NDArray[np.int64]
 
     def thresholds(self) -> NDArray[np.float64]:
-        """Rising, one for each set of detections that a threshold can part from the rest.
+        """Ascending, one for each set of detections that a threshold can select.
 
-        Each lies midway between the lowest score that it keeps and the next below, so that rounding on another
-        machine changes nothing. The first keeps all, the last none (unless a score is 1). Without a detection it is
-        the one that stands for no choice, 0.5.
+        Each is halfway between the lowest score that it keeps and the next lower one, so that rounding on another
+        machine has no effect. The first keeps all, the last none (unless a score is 1). Without detections there is
+        only the default, 0.5.
         """
         scores = np.unique(np.concatenate([self.defect_scores, self.false_scores]))
         scores = scores[np.isfinite(scores)]
@@ -150,15 +150,15 @@ class ThresholdCounts:
         return np.concatenate([scores[:1], (scores[1:] + scores[:-1]) / 2, above_all[scores[-1:] < 1]])
 
     def missed(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Defects that each threshold misses."""
+        """Number of defects missed at each threshold."""
         return np.searchsorted(self.defect_scores, thresholds, side="left")
 
     def false_alarms(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """False alarms that each threshold raises."""
+        """Number of false alarms at each threshold."""
         return len(self.false_scores) - np.searchsorted(self.false_scores, thresholds, side="left")
 
     def miss_counts(self, threshold: float) -> tuple[int, int, float]:
-        """Missed defects, all defects, and the design effect of their share."""
+        """Missed defects, all defects, and the design effect of their ratio."""
         missed = int(np.searchsorted(self.defect_scores, threshold, side="left"))
         of_unit, all_of_unit = (self._by_unit(self.defect_units[:n]) for n in (missed, len(self.defect_units)))
         return missed, len(self.defect_scores), share_design_effect(of_unit, all_of_unit)
@@ -170,8 +170,8 @@ class ThresholdCounts:
         return len(self.false_scores) - first, int(self.images.sum()), rate_design_effect(of_unit, self.images)
 
     def rates(self, threshold: float, confidence: float) -> dict[str, Any]:
-        """{"missed", "false_alarms"}: count, of, rate, low, high and design_effect of the share of defects missed and
-        of the false alarms an image."""
+        """{"missed", "false_alarms"}: count, of, rate, low, high and design_effect of the share of missed defects and
+        of the false alarms per image."""
         missed, false = self.miss_counts(threshold), self.false_counts(threshold)
         return {
             "missed": share_estimate(*missed[:2], confidence, missed[2]) | {"design_effect": missed[2]},
@@ -183,7 +183,7 @@ class ThresholdCounts:
 
 
 def matched_scores(evaluated: CocoEvaluation) -> NDArray[np.float64]:
-    """float64[G]: the score of the detection that matched each label, -inf for none."""
+    """float64[G]: score of the detection that matches each label, -inf for none."""
     found, matches = evaluated.found, evaluated.matches
     hits = np.flatnonzero((matches.matched_label[IOU_50] >= 0) & ~matches.ignored[IOU_50])
     scores = np.full(len(evaluated.truth.image), -np.inf)
@@ -194,12 +194,12 @@ def matched_scores(evaluated: CocoEvaluation) -> NDArray[np.float64]:
 def threshold_counts(
     evaluated: CocoEvaluation, images: NDArray[np.bool_], units: NDArray[np.int64]
 ) -> Iterator[ThresholdCounts]:
-    """One per category, in the truth's order; crowds are left out.
+    """One per category, in the truth's order; crowd regions are left out.
 
     Args:
         evaluated: one run of COCOeval.
-        images: bool[images], which to look at.
-        units: int64[images], the image or group that each counts with.
+        images: bool[images], which to use.
+        units: int64[images], image or group number of each image.
     """
     truth, found, matches = evaluated.truth, evaluated.found, evaluated.matches
     scores = matched_scores(evaluated)
@@ -225,7 +225,7 @@ def threshold_counts(
 
 
 def sampling_units(images: int, groups: Sequence[int] | None) -> NDArray[np.int64]:
-    """int64[images]: what each image is drawn and counted with, numbered from 0: its group, or itself alone.
+    """int64[images]: sampling unit of each image, numbered from 0: its group, or the image itself.
 
     Raises:
         DataError: not a group for each image.
@@ -233,18 +233,18 @@ def sampling_units(images: int, groups: Sequence[int] | None) -> NDArray[np.int6
     if groups is None:
         return np.arange(images)
     if len(groups) != images:
-        raise DataError(f"{len(groups)} groups for {images} images", fix="give one number an image")
+        raise DataError(f"{len(groups)} groups for {images} images", fix="give one number per image")
     return np.unique(np.asarray(groups), return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def tuning_images(truth: GroundTruth, units: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """bool[images]: the share of the units to choose on; the others are left to confirm on.
+    """bool[images]: images of the tuning part; the others are the holdout part. Units are not divided.
 
     Args:
-        truth: labels; the rarest category in a unit decides where it stands, so that both parts get each in proportion.
-        units: int64[images], as ``sampling_units`` gives; a unit is never torn.
+        truth: labels; units are stratified by their rarest category.
+        units: int64[images], from ``sampling_units``.
         share: of the units, 0 to 1.
-        seed: same seed, same part.
+        seed: the same seed gives the same part.
     """
     order, start = _shuffled(truth, units, seed)
     steps = np.floor(np.arange(len(order) + 1) * share + start)
@@ -262,7 +262,7 @@ def fold_ids(truth: GroundTruth, units: NDArray[np.int64], *, folds: int, seed: 
 
 
 def _shuffled(truth: GroundTruth, units: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], float]:
-    """Units by their rarest category, at random within; and a random number from 0 to 1 to start counting from."""
+    """Units sorted by their rarest category, in random order within; and a random offset from 0 to 1."""
     categories, count = len(truth.categories), int(units.max(initial=-1)) + 1
     boxes = np.bincount(truth.category, minlength=categories)
     rank = np.argsort(np.argsort(boxes, kind="stable"), kind="stable")

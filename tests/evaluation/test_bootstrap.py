@@ -373,10 +373,10 @@ class TestIntervals:
 
     def test_different_images_are_refused(self) -> None:
         a, b = (evaluated_of(*random_case(seed)) for seed in (0, 1))
-        with pytest.raises(DataError, match="judged by different labels; judge all by the same"):
+        with pytest.raises(DataError, match="evaluated against different labels; evaluate all against the same labels"):
             bootstrap([a, b])
         with pytest.raises(
-            DataError, match="judged by different labels, or their images drawn differently; judge both"
+            DataError, match="evaluated against different labels, or resampled differently; evaluate both"
         ):
             paired_bootstrap([a], [b], resamples=2)
         with pytest.raises(DataError, match="no run to resample"):

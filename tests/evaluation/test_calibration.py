@@ -160,13 +160,13 @@ class TestFit:
         figures = fit_calibration(steel(defects, ["a"]))
         own = figures["per_class"]["a"]
         assert (own["temperature"], own["shift"]) == (1, 0)
-        assert own["left"] == f"{hits} hits and {60 - hits} false alarms are too few to fit by"
+        assert own["left"] == f"{hits} hits and {60 - hits} false alarms are too few for a fit"
 
     def test_scores_that_part_hits_fully_or_not_at_all_are_left(self) -> None:
         backwards = [([("a", 0.2 + i / 1000)], [("a", 0.7 + i / 1000)]) for i in range(40)]
         own = fit_calibration(steel(backwards, ["a"]))["per_class"]["a"]
         assert (own["temperature"], own["shift"]) == (1, 0)
-        assert own["left"].startswith("its scores hardly part hits")
+        assert own["left"].startswith("its scores do not separate hits")
 
     def test_nothing_detected(self) -> None:
         figures = fit_calibration(steel([([("a", None)], [])]))

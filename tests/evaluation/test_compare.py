@@ -54,7 +54,7 @@ class TestImages:
 
     def test_other_labels_are_refused(self) -> None:
         fewer = {**TRUTH, "annotations": TRUTH["annotations"][1:]}
-        with pytest.raises(DataError, match="judged by different labels"):
+        with pytest.raises(DataError, match="evaluated against different labels"):
             image_differences(evaluated_of(TRUTH, []), evaluated_of(fewer, []), score_thresholds=(0.5, 0.5))
 
 
@@ -184,12 +184,14 @@ class TestCompare:
         told = compare({"a": [[a] for a, _ in folds], "b": [[b] for _, b in folds]}, resamples=150)
         assert (told["folds"], told["images"]) == (2, 70)
         assert difference(told)["verdict"] == "worse"
-        with pytest.raises(DataError, match="a was judged on 2 folds and b on 1"):
+        with pytest.raises(DataError, match="a was evaluated on 2 folds and b on 1"):
             compare({"a": [[a] for a, _ in folds], "b": [[folds[0][1]]]})
 
     def test_what_can_not_be_compared_is_refused(self) -> None:
         a, b = (evaluated_of(*random_case(seed)) for seed in (0, 1))
-        with pytest.raises(DataError, match="a and b were judged by different labels; judge both by the same"):
+        with pytest.raises(
+            DataError, match="a and b were evaluated against different labels; evaluate both against the same"
+        ):
             compare({"a": [[a]], "b": [[b]]})
         with pytest.raises(DataError, match="1 system can't be compared; give two or more"):
             compare({"a": [[a]]})

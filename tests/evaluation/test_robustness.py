@@ -176,7 +176,7 @@ def test_mistakes_are_told_before_anything_is_detected(steel: tuple[list[Path], 
 
     with pytest.raises(DataError, match="no corruption is called 'rain'"):
         judge_corrupted(never, paths, truth, names=["rain"])
-    with pytest.raises(DataError, match="there is no corruption to look at"):
+    with pytest.raises(DataError, match="no corruption or no severity was given"):
         judge_corrupted(never, paths, truth, names=[])
     with pytest.raises(DataError, match="5 image files for the 6"):
         judge_corrupted(never, paths[:5], truth)
