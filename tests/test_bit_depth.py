@@ -128,7 +128,7 @@ class TestTheLowBitsCarryTheDefect:
         image, run = data / "val" / "1.png", trained
         outcome = detect("infer", image, "--weights", run, "--out", tmp_path, "--draw", "--json")
         assert outcome.code == 0
-        assert f"{told}; drawn pictures are stretched to 8 bits" in outcome.err
+        assert f"{told}; drawings are stretched to 8 bits" in outcome.err
         (entry,) = json.loads(outcome.out)["images"]
         assert entry["detections"][0]["score"] > 0.5
         assert read_image(Path(entry["picture"])).std() > 20  # the picture shows something

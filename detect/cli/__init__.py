@@ -1,4 +1,4 @@
-"""The command line: finds the verb, runs it, and turns mistakes into one sentence and an exit code."""
+"""The command line: runs the verb, and turns errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ USAGE_EXIT = 2
 CLOSED_PIPE_EXIT = 141  # 128 + SIGPIPE
 _LAST_STANDARD = 2  # descriptor of standard error
 
-# Trouble with the user's files and disk, as opposed to a mistake in this program.
-_DISK_TROUBLE = {
+# Problems of the user's files and disk, as opposed to bugs of this program.
+_DISK_ERRORS = {
     getattr(errno, name)
     for name in (
         *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ELOOP"),
@@ -70,9 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None: those of this process.
 
     Returns:
-        The exit code: 0 done, 2 a mistake in the input (one sentence on stderr), 75 another process of the same
-        training was lost, 130 stopped by Ctrl-C, 141 the reader of the output has gone. A mistake in the program
-        itself keeps its traceback.
+        The exit code: 0 success, 2 an error in the input (one sentence on stderr), 75 another process of the same
+        training was lost, 130 stopped by Ctrl-C, 141 the reader of the output was closed. A bug keeps its traceback.
     """
     with _standard_streams() as output:
         try:
@@ -84,15 +83,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
         if isinstance(output.failure, BrokenPipeError):  # as in `detect ... | head`
             return code or CLOSED_PIPE_EXIT
-        return _complain(f"not all of the output could be written: {output.failure.strerror}", USAGE_EXIT)
+        return _print_error(f"not all of the output could be written: {output.failure.strerror}", USAGE_EXIT)
 
 
 class _ReaderClosed(BaseException):
-    """Ends a verb that has nothing left to do; a BrokenPipeError would be answered by rich with an exit of its own."""
+    """Ends a verb that only prints; on a BrokenPipeError rich would exit by itself."""
 
 
 class _Output:
-    """A text stream that outlives its reader: what is written afterwards is lost, what a verb writes to files isn't.
+    """A text stream that survives the loss of its reader, so that a verb still finishes its files.
 
     Attributes:
         failure: the first error of writing, after which nothing more is written.
@@ -104,12 +103,12 @@ class _Output:
         self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        """All of it or nothing."""
+        """Write the text, unless an earlier write failed."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """As of any stream."""
+        """Flush, unless an earlier write failed."""
         self._try(self._stream.flush)
 
     def _try(self, action: Callable[[], object]) -> None:
@@ -119,9 +118,9 @@ class _Output:
             action()
         except OSError as error:
             self.failure = error
-            # what is still in the buffer would fail once more at exit
-            with suppress(OSError), Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
+            # the rest of the buffer would fail again at exit
+            with suppress(OSError), Path(os.devnull).open("w") as null:
+                os.dup2(null.fileno(), self._stream.fileno())
             if self.needs_reader and isinstance(error, BrokenPipeError):
                 raise _ReaderClosed from None
 
@@ -131,19 +130,19 @@ class _Output:
 
 @contextmanager
 def _standard_streams() -> Iterator[_Output]:
-    """Standard streams that no verb can fail on: closed ones, readers that go, and characters without a code.
+    """Standard streams on which no verb fails: if they are closed, lose their reader, or can't encode a character.
 
     Yields:
-        What is standard output meanwhile.
+        The standard output.
     """
     if None in (sys.stdin, sys.stdout, sys.stderr):  # closed by the caller, as with `>&-`
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD:
-            pass  # or a file opened later would be taken for a standard stream
+            pass  # otherwise a file opened later would become a standard stream
         os.close(descriptor)
-        nowhere = Path(os.devnull)
-        sys.stdin = sys.stdin or nowhere.open()
-        sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
-        sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+        null = Path(os.devnull)
+        sys.stdin = sys.stdin or null.open()
+        sys.stdout = sys.stdout or null.open("w", encoding="utf-8")
+        sys.stderr = sys.stderr or null.open("w", encoding="utf-8")
     before = sys.stdout, sys.stderr
     for stream in before:
         if hasattr(stream, "reconfigure"):
@@ -163,24 +162,24 @@ def _report_errors(arguments: Sequence[str], output: _Output) -> int:
     try:
         return _run(arguments, output)
     except DistributedError as error:
-        return _complain(str(error), LOST_EXIT)
+        return _print_error(str(error), LOST_EXIT)
     except DetectError as error:
-        return _complain(str(error), USAGE_EXIT)
+        return _print_error(str(error), USAGE_EXIT)
     except KeyboardInterrupt:
-        return _complain("stopped", INTERRUPTED_EXIT)
+        return _print_error("stopped", INTERRUPTED_EXIT)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "detect":
             raise
-        return _complain(f"Python finds no module {error.name}; install this package (pip install .)", USAGE_EXIT)
+        return _print_error(f"Python finds no module {error.name}; install this package (pip install .)", USAGE_EXIT)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _complain("this needs more memory than there is; take smaller batches, images or networks", USAGE_EXIT)
+        return _print_error("out of memory; use smaller batches, images or networks", USAGE_EXIT)
     except OSError as error:
-        if error.errno not in _DISK_TROUBLE:
+        if error.errno not in _DISK_ERRORS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror}; check the path, its permissions and the disk", USAGE_EXIT)
+        return _print_error(f"{where}{error.strerror}; check the path, its permissions and the disk", USAGE_EXIT)
 
 
 def _run(arguments: Sequence[str], output: _Output) -> int:
@@ -206,7 +205,7 @@ def _run(arguments: Sequence[str], output: _Output) -> int:
     try:
         return verb.run(values)
     except KeyboardInterrupt:
-        return _complain(f"stopped; {verb.on_interrupt(values)}", INTERRUPTED_EXIT)
+        return _print_error(f"stopped; {verb.on_interrupt(values)}", INTERRUPTED_EXIT)
 
 
 _Named = TypeVar("_Named", Verb, Verb | VerbGroup)
@@ -226,16 +225,16 @@ def _help() -> str:
         [
             "usage: detect VERB [arguments]",
             "",
-            "Surface defects: from label files to a detector trained from scratch, judged and drawn.",
+            "Surface defects: convert labels, train a detector, evaluate it and run it.",
             "",
             "verbs:",
             *(f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()),
             "",
             "options:",
-            "  -h, --help     this text; detect VERB --help tells more about one verb",
+            "  -h, --help     this text; detect VERB --help describes one verb",
             "  -V, --version  the version",
             "",
-            "example, from nothing to a drawn picture:",
+            "example, from sample data to images with drawn boxes:",
             "  detect sample --out data/demo/steel --images 300 --seed 0",
             "  detect convert data/demo/steel --out data/demo --split train=1-40,val=41-50",
             "  detect train configs/demo.yaml",
@@ -245,7 +244,7 @@ def _help() -> str:
     )
 
 
-def _complain(sentence: str, code: int) -> int:
+def _print_error(sentence: str, code: int) -> int:
     with suppress(_ReaderClosed):
         sys.stdout.flush()
     print(f"detect: {sentence}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``detect audit``: what is wrong in labelled data, file by file, and how its parts differ."""
+"""``detect audit``: errors in labelled data, file by file, and differences between its parts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TARGET_NAMES = ("voc", "coco", "yolo", "labelme", "csv")  # that are written
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say what is read; the verb convert has the same."""
+    """Add the arguments of the sources, shared with convert."""
     parser.add_argument(
         "sources", nargs="+", type=Path, metavar="DIR", help="folders of images and labels, or label files"
     )
     parser.add_argument(
-        "--from", dest="source", choices=FORMAT_NAMES, help="format of the labels (default: by looking at them)"
+        "--from", dest="source", choices=FORMAT_NAMES, help="format of the labels (default: detected from the files)"
     )
     parser.add_argument(
         "--classes",
@@ -30,14 +30,14 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,...",
         help="the class names in the order of their ids (default: all, sorted)",
     )
-    parser.add_argument("--clip", action="store_true", help="cut boxes that stick out of their image by any distance")
+    parser.add_argument("--clip", action="store_true", help="clip boxes that extend beyond their image by any distance")
     parser.add_argument(
         "--allow-empty",
         action="store_true",
-        help="images without a label file have no defect; label files without an image are passed over",
+        help="images without a label file have no defect; label files without an image are ignored",
     )
     parser.add_argument(
-        "--voc-origin", type=int, choices=(0, 1), help="the first pixel's number in Pascal-VOC (default: by the data)"
+        "--voc-origin", type=int, choices=(0, 1), help="index of the first pixel in Pascal-VOC (default: from the data)"
     )
     parser.add_argument(
         "--ignore-orientation",
@@ -47,7 +47,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_options(args: argparse.Namespace) -> ReadOptions:
-    """What these arguments say of how labels are read."""
+    """The options for reading labels."""
     from ..datasets.reading import ReadOptions
 
     return ReadOptions(
@@ -68,8 +68,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="another data set, in any format, to compare with; may be given several times",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures of all this")
-    parser.add_argument("--all", action="store_true", help="show every finding instead of a few of each kind")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures of the findings")
+    parser.add_argument("--all", action="store_true", help="print all findings instead of a few of each kind")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
@@ -102,12 +102,12 @@ def _run(args: argparse.Namespace) -> int:
     if not report.errors:
         return 0
     errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"
-    print(f"detect: {errors} in the data; a conversion or a training would stop there", file=sys.stderr)
+    print(f"detect: {errors} in the data, which stop a conversion or a training", file=sys.stderr)
     return 2
 
 
 def _meta(args: argparse.Namespace) -> dict[str, str]:
-    """Where the page comes from."""
+    """The origin of the data, for the page."""
     meta = {"data": ", ".join(map(str, args.sources))}
     if args.split is not None:
         meta["split"] = args.split
@@ -117,12 +117,12 @@ def _meta(args: argparse.Namespace) -> dict[str, str]:
 
 
 AUDIT = Verb(
-    summary="Check labelled data: what is wrong, file by file, and whether its parts differ.",
+    summary="Check labelled data for errors, file by file, and its parts for differences.",
     details=(
-        "Nothing is written, but for the page that --html asks for. The exit code is 2 if there are errors; warnings\n"
-        "and notes leave it at 0. Duplicates are found in the pixels, over all data given. Parts (COCO files, folders\n"
-        "of YOLO, several folders, those of --split) and other data sets are compared: classes, sizes and light, by\n"
-        "tests that know how images differ by chance."
+        "Nothing is written, except the page of --html. The exit code is 2 if there are errors, and 0 with warnings\n"
+        "and notes only. Duplicates are found by their pixels, in all data given. Parts (COCO files, folders of YOLO,\n"
+        "several folders, those of --split) and other data sets are compared in classes, sizes and brightness, by\n"
+        "tests that account for chance differences between images."
     ),
     examples=[
         "audit path/to/neu-det",

@@ -1,4 +1,4 @@
-"""``detect bench``: systems compared on equal terms, and how fast detectors are."""
+"""``detect bench``: compare systems under the same conditions, and measure the speed of detectors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _RUNTIMES = ("eager", "compile", "onnx", "openvino")
 _PRECISIONS = ("fp32", "int8")
-_MADE = 24  # sample images that speed is measured on where there are no others
-_RANGES = 100  # calibration images
+_SAMPLE_IMAGES = 24  # for speed, without --data
+_CALIBRATION_IMAGES = 100
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +28,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime", default="eager", metavar="NAME,NAME", help=f"of {', '.join(_RUNTIMES)} (default: eager)"
     )
     parser.add_argument("--precision", default="fp32", metavar="NAME,NAME", help="of fp32, int8 (default: fp32)")
-    parser.add_argument("--threads", default="2", metavar="N,N", help="that a detector may use (default: 2)")
-    parser.add_argument("--batch", default="1", metavar="N,N", help="images a call (default: 1)")
-    parser.add_argument("--calls", type=int, default=200, metavar="N", help="timed for each row (default: %(default)s)")
+    parser.add_argument("--threads", default="2", metavar="N,N", help="number of threads of the detector (default: 2)")
+    parser.add_argument("--batch", default="1", metavar="N,N", help="images per call (default: 1)")
     parser.add_argument(
-        "--data", type=Path, metavar="JSON", help="COCO labels: measure on their images, and tell the accuracy"
+        "--calls", type=int, default=200, metavar="N", help="timed calls per row (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="JSON", help="COCO labels: measure on their images, and add the accuracy"
     )
     parser.add_argument("--calibration", type=Path, metavar="JSON", help="with int8: COCO labels of training images")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, as a list")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file, as a list")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against time; needs --data")
 
 
@@ -46,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.calls < 1:
         raise UsageError(f"--calls is {args.calls}", fix="give 1 or more")
     if args.plot is not None and args.data is None:
-        raise UsageError("--plot needs accuracy to draw", fix="name COCO labels with --data")
+        raise UsageError("--plot needs the accuracy", fix="name COCO labels with --data")
     if "int8" in precisions and not {"onnx", "openvino"} & set(runtimes):
         raise UsageError("int8 is for exported models", fix="add onnx or openvino to --runtime")
     from contextlib import ExitStack
@@ -58,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     checkpoints = [load_checkpoint(run) for run in args.runs]
     channels = {each.detector.channels for each in checkpoints}
     if len(channels) > 1:
-        raise UsageError("some of these detectors are for gray images and some for RGB", fix="measure them apart")
+        raise UsageError("some of these detectors are for gray images and some for RGB", fix="measure them separately")
     images, truth = _images(args.data, channels.pop())
     calibration = _calibration(args, images) if "int8" in precisions else []
     with ExitStack() as stack:
@@ -80,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
         rows = measure(variants, images, batches=batches, calls=args.calls, truth=truth)
     print(to_markdown(rows), end="")
     if truth is None:
-        print("measured on sample images made by code; --data names images, and tells the accuracy on them")
+        print("measured on synthetic sample images; give images with --data to add the accuracy")
     if args.json is not None:
         write_json(args.json, rows, indent=1)
         print(f"wrote {display_path(args.json)}")
@@ -110,13 +112,13 @@ def _counts(text: str, flag: str) -> list[int]:
 
 
 def _images(data: Path | None, channels: int) -> tuple[list[Pixels], tuple[Dataset, dict[str, Any]] | None]:
-    """Arrays as the networks take them, and what they are judged by."""
+    """Images as arrays for the networks, and their labels."""
     from ..data.dataset import as_channels
 
     if data is None:
         from ..synthetic.scenes import CATEGORIES, sample_image
 
-        made = [sample_image(CATEGORIES[i % len(CATEGORIES)], i, seed=0)[0] for i in range(_MADE)]
+        made = [sample_image(CATEGORIES[i % len(CATEGORIES)], i, seed=0)[0] for i in range(_SAMPLE_IMAGES)]
         return [as_channels(each, channels) for each in made], None
     import numpy as np
 
@@ -132,19 +134,17 @@ def _images(data: Path | None, channels: int) -> tuple[list[Pixels], tuple[Datas
 
 def _calibration(args: argparse.Namespace, images: Sequence[Pixels]) -> list[Pixels]:
     if args.calibration is None:
-        raise UsageError(
-            "int8 needs training images to find the ranges of its numbers", fix="name them with --calibration"
-        )
+        raise UsageError("int8 needs training images for its calibration", fix="name them with --calibration")
     found, _ = _images(args.calibration, 1 if images[0].ndim == 2 else 3)
-    return found[:: max(len(found) // _RANGES, 1)][:_RANGES]
+    return found[:: max(len(found) // _CALIBRATION_IMAGES, 1)][:_CALIBRATION_IMAGES]
 
 
 BENCH_INFER = Verb(
-    summary="Measure how fast detectors are here, runtime by runtime, with their accuracy beside it.",
+    summary="Measure the speed of detectors on this machine in each runtime, with their accuracy.",
     details=(
-        "A call goes the whole way from image arrays to boxes. All rows are measured in turns, so that their ratios\n"
-        "hold on a busy machine as well; exported models take one image at a time, whatever the batch. The time in\n"
-        "the last column is an image's, against the first row's."
+        "A call includes everything from image arrays to boxes. All rows are measured in turns, so that their ratios\n"
+        "are valid on a busy machine too; exported models take one image at a time, whatever the batch. The last\n"
+        "column is the time per image relative to the first row."
     ),
     examples=[
         "bench infer released",
@@ -158,30 +158,32 @@ BENCH_INFER = Verb(
 
 def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "given", nargs="+", metavar="CONFIG", help="YAML files, one a system; key=value among them holds for all"
+        "given", nargs="+", metavar="CONFIG", help="YAML files, one per system; key=value overrides apply to all"
     )
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings per system (default: %(default)s)")
     parser.add_argument("--folds", type=int, metavar="K", help="cross-validate on train and val data together")
     parser.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="keep images in one fold, and draw them together, whose paths share what it matches: '(coil\\d+)_'",
+        help="group images whose paths share the match, for folds and intervals: '(coil\\d+)_'",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="for runs and table (default: %(default)s)"
+        "--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="of runs and table (default: %(default)s)"
     )
     parser.add_argument("--against", metavar="NAME", help="system that the others are compared with (default: first)")
     parser.add_argument(
         "--vary", action="append", default=[], metavar="KEY", help="a key or section that may differ; may be repeated"
     )
-    parser.add_argument("--gather-only", action="store_true", help="train nothing, make the table of what is there")
+    parser.add_argument("--gather-only", action="store_true", help="train nothing, make the table from finished runs")
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="trainings at a time, which share the cores (default: 1)"
+        "--jobs", type=int, default=1, metavar="N", help="trainings in parallel, which share the cores (default: 1)"
     )
     parser.add_argument(
-        "--threads", type=int, default=2, metavar="N", help="that speed is measured with (default: %(default)s)"
+        "--threads", type=int, default=2, metavar="N", help="for the measurement of speed (default: %(default)s)"
     )
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="to measure speed on (default: %(default)s)")
+    parser.add_argument(
+        "--device", default="cpu", metavar="NAME", help="for the measurement of speed (default: %(default)s)"
+    )
 
 
 def _run_train(args: argparse.Namespace) -> int:
@@ -206,14 +208,14 @@ def _run_train(args: argparse.Namespace) -> int:
         print(f"wrote {display_path(args.out / name)}")
     failed = [system["name"] for system in results["systems"] if system["state"] == "failed"]
     if failed:
-        print(f"failed: {', '.join(failed)}; the same command tries again")
+        print(f"failed: {', '.join(failed)}; run the same command to try again")
     return 2 if failed else 0
 
 
 def _plan(args: argparse.Namespace) -> Plan:
     configs, overrides = _sorted(args.given)
     if not configs:
-        raise UsageError("there is no configuration to train", fix="name one YAML file a system")
+        raise UsageError("no configuration was given", fix="name one YAML file per system")
     from ..benchmark.runs import plan_runs, read_systems
 
     systems = read_systems(configs, overrides)
@@ -241,9 +243,9 @@ def _say(text: str) -> None:
 _TRAIN = Verb(
     summary="Train several configurations with several seeds, and compare them in one table.",
     details=(
-        "Data, schedule and augmentation have to be the same for all. A run is judged by its averaged weights after\n"
-        "the last epoch. The same command goes on after Ctrl-C: finished runs are kept, interrupted ones resumed,\n"
-        "failed ones tried again. A system that fails is named in the table, the others go on, and the exit code\n"
+        "Data, schedule and augmentation must be the same for all. Runs are evaluated with the averaged weights after\n"
+        "the last epoch. After Ctrl-C the same command continues: finished runs are kept, interrupted ones resumed,\n"
+        "failed ones tried again. A system that fails is named in the table, the others continue, and the exit code\n"
         "is 2. Writes a run folder for each seed, bench.md, bench.json and bench.svg."
     ),
     examples=[
@@ -254,13 +256,13 @@ _TRAIN = Verb(
     ],
     add_arguments=_add_train_arguments,
     run=_run_train,
-    on_interrupt=lambda _: "the same command goes on from here",
+    on_interrupt=lambda _: "run the same command to continue",
 )
 
 
 def _add_join_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="BENCH.json", help="what 'bench train' wrote")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there, too")
+    parser.add_argument("files", nargs="+", type=Path, metavar="BENCH.json", help="written by 'bench train'")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to this file")
 
 
 def _run_join(args: argparse.Namespace) -> int:
@@ -277,11 +279,11 @@ def _run_join(args: argparse.Namespace) -> int:
 
 
 _JOIN = Verb(
-    summary="Join several benches to one table, each system against the reference that they share.",
+    summary="Join several benchmarks to one table, each system against their common reference.",
     details=(
-        "For systems that were trained on the same terms, but not in one go. Each is told by the bench that gave it\n"
-        "most seeds, with its difference from the reference of that bench; times are ratios to a reference measured\n"
-        "beside it. Benches on other data, or trained on other terms, are refused."
+        "For systems that were trained under the same conditions, but not in one benchmark. Each is taken from the\n"
+        "benchmark with most seeds, with its difference from the reference of that benchmark; times are ratios to the\n"
+        "reference of the same benchmark. Benchmarks with other data or training conditions are refused."
     ),
     examples=["bench join runs/first/bench.json runs/second/bench.json --out table.md"],
     add_arguments=_add_join_arguments,
@@ -289,6 +291,6 @@ _JOIN = Verb(
 )
 
 BENCH = VerbGroup(
-    "Compare systems on equal terms: their accuracy with the spread of seeds and images, and their speed.",
+    "Compare systems under the same conditions: accuracy with intervals over seeds and images, and speed.",
     {"train": _TRAIN, "join": _JOIN, "infer": BENCH_INFER},
 )

@@ -1,4 +1,4 @@
-"""What the verbs share: arguments, tables, paths, the runs that are compared, and commands that can be pasted."""
+"""Shared by the verbs: arguments, tables, paths, evaluated runs, and commands to paste."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from ..structures import Dataset, Detections
 
 INTERRUPTED_EXIT = 130  # 128 + SIGINT, as shells count
-LOST_EXIT = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong here, try again
+LOST_EXIT = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 class UsageError(DetectError):
-    """A command line that can't be understood."""
+    """An invalid command line."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing that the command ``detect`` can do.
+    """A verb of the command ``detect``.
 
     Attributes:
         summary: one line for the list of verbs.
-        details: what it reads and writes, for its own help.
+        details: the rest of its help.
         examples: command lines without the leading ``detect``.
         add_arguments: declares its arguments.
-        run: does it and returns the exit code; imports what is heavy inside, so that help stays instant.
-        on_interrupt: how to go on after Ctrl-C, given the arguments.
-        only_prints: whether, given the arguments, standard output is all that is wanted: without a reader it stops.
+        run: runs it and returns the exit code; heavy imports are inside, so that help is fast.
+        on_interrupt: how to continue after Ctrl-C, given the arguments.
+        only_prints: whether it only writes to standard output, given the arguments; then it stops without a reader.
     """
 
     summary: str
@@ -53,7 +53,7 @@ class Verb:
     only_prints: Callable[[argparse.Namespace], bool] = lambda _: False
 
     def parse(self, name: str, arguments: Sequence[str]) -> argparse.Namespace:
-        """Arguments in any order -> their values; those after ``--`` are no options, whatever they begin with.
+        """Parse arguments in any order; those after ``--`` are never options.
 
         Raises:
             UsageError: unknown, missing or malformed arguments.
@@ -93,7 +93,7 @@ class VerbGroup:
     verbs: Mapping[str, Verb]
 
     def help(self, name: str) -> str:
-        """What it can do, an example of each."""
+        """The help text: its verbs, with an example of each."""
         width = max(map(len, self.verbs))
         listed = [f"  {each:<{width}}  {verb.summary}" for each, verb in self.verbs.items()]
         examples = [f"  detect {verb.examples[0]}" for verb in self.verbs.values()]
@@ -102,7 +102,7 @@ class VerbGroup:
 
 
 def expand_home(path: Path) -> Path:
-    """A path whose ``~`` the shell has left, in quotes or after ``--out=``, in the home folder that it means."""
+    """Expand a leading ``~`` that the shell did not expand, in quotes or after ``--out=``."""
     if not path.parts or path.parts[0][:1] != "~" or Path(path.parts[0]).exists():
         return path
     try:
@@ -112,27 +112,27 @@ def expand_home(path: Path) -> Path:
 
 
 def parse_names(text: str) -> list[str]:
-    """An argument such as ``crazing,inclusion`` as its names."""
+    """Split an argument such as ``crazing,inclusion`` into names."""
     return [name.strip() for name in text.split(",")]
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like all others."""
+    """A parser that raises UsageError."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, fix=f"see {self.prog} --help")
 
 
-_FILE_WIDTH = 200  # columns; a file or a pipe has no edge to fold at
+_FILE_WIDTH = 200  # columns, where the output is a file or pipe
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
-    """Print a line and a table under it; all but the first ``text_columns`` columns are figures, to the right."""
+    """Print a title and a table; all but the first ``text_columns`` columns are numbers, flush right."""
     from rich import box
     from rich.table import Table
 
     if title:
-        print(title)  # not as the table's own title, which rich folds to the table's width
+        print(title)  # not the table's own title, which rich wraps to the width of the table
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < text_columns else "right")
@@ -142,7 +142,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_rich(renderable: RenderableType) -> None:
-    """Print what rich can draw: with colours in a terminal, plain and unfolded elsewhere."""
+    """Print a rich renderable: with colours in a terminal, plain and not wrapped elsewhere."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH
@@ -158,13 +158,13 @@ def detections_to_json(found: Detections) -> list[dict[str, Any]]:
 
 
 def display_path(path: Path) -> str:
-    """The path as seen from the current folder, if it is below it; on one line, whatever its name."""
+    """The path relative to the current folder, if it is below it; on one line."""
     absolute = path.absolute()
     return in_one_line(str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute))
 
 
 def command(*arguments: str) -> str:
-    """A ``detect`` command line that works when pasted, also where its script is not on the PATH."""
+    """A ``detect`` command line to paste, also where the script is not on the PATH."""
     script = Path(sys.executable).parent / "detect"
     found = shutil.which("detect")
     if found is not None and Path(found).parent == script.parent:
@@ -177,10 +177,10 @@ def command(*arguments: str) -> str:
 
 
 def newest_weights(*, by: str = "--weights") -> Path:
-    """The newest best.pt of the runs in the current folder, named on stderr; the released model where there is none.
+    """The newest best.pt of the runs in the current folder, named on stderr; the released model if there is none.
 
     Args:
-        by: what names other weights on the command line.
+        by: the argument that gives other weights.
     """
     candidates = sorted(Path("runs").glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
     if not candidates:
@@ -190,7 +190,7 @@ def newest_weights(*, by: str = "--weights") -> Path:
 
 
 def report_released_model(categories: Iterable[str], *, by: str = "--weights") -> None:
-    """A line on stderr: what the released model finds, and what on the command line names another one."""
+    """Name the released model's classes on stderr, and the argument that gives another model."""
     known = ", ".join(categories)
     print(f"detect: the released model, trained on NEU-DET to find {known}; {by} names others", file=sys.stderr)
 
@@ -199,21 +199,21 @@ _OPTION = "--max-value"
 
 
 def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--max-value``."""
+    """Add ``--max-value``."""
     parser.add_argument(
         _OPTION,
         type=int,
         metavar="GRAY",
-        help="white of 16-bit images: 1023 of a camera of 10 bits, 4095 of 12 (default: as in training, else 65535)",
+        help="white level of 16-bit images: 1023 for 10 bits, 4095 for 12 (default: as in training, else 65535)",
     )
 
 
 def report_bit_depth(predictor: Predictor, *, drawn: bool = False) -> None:
-    """Lines on stderr if the detector was given 16-bit images.
+    """Describe the bit depth on stderr if the detector was given 16-bit images.
 
     Args:
-        predictor: after it has seen them.
-        drawn: pictures were made of them.
+        predictor: after the detection.
+        drawn: whether drawings were written.
     """
     from ..data.dataset import describe_bit_depth
 
@@ -224,50 +224,50 @@ def report_bit_depth(predictor: Predictor, *, drawn: bool = False) -> None:
     said, warning = describe_bit_depth(predictor.brightest, now, setting=setting)
     trained = "the detector was trained on 8 bits" if before is None else f"the detector was trained with {before:,}"
     trained = "as in training" if before is not None and now == before else trained
-    shown = "; drawn pictures are stretched to 8 bits to be seen" if drawn else ""
+    shown = "; drawings are stretched to 8 bits" if drawn else ""
     print(f"detect: {said}; {trained}{shown}", file=sys.stderr)
     if warning is not None:
         print(f"detect: check this: {warning}", file=sys.stderr)
 
 
 def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--tile`` and ``--overlap``."""
+    """Add ``--tile`` and ``--overlap``."""
     parser.add_argument(
         "--tile",
         type=int,
         metavar="SIDE",
-        help="see larger images in tiles of so many pixels a side; 0: see all whole (default: tiles as large as what "
-        "was trained on, of images more than twice as wide or high)",
+        help="process larger images in square tiles of this side in pixels; 0: no tiles (default: as large as the "
+        "training images, for images more than twice as wide or high)",
     )
     parser.add_argument(
-        "--overlap", type=int, metavar="PIXELS", help="that neighbouring tiles share (default: a quarter of a tile)"
+        "--overlap", type=int, metavar="PIXELS", help="overlap of neighbouring tiles (default: a quarter of a tile)"
     )
 
 
 def check_tile_arguments(args: argparse.Namespace) -> None:
-    """Refuse what no tiles can be made of, before anything is read."""
+    """Check the arguments of tiles, before anything is read."""
     if args.tile is not None and args.tile < 0:
-        raise UsageError(f"--tile is {args.tile}", fix="give a side in pixels, or 0 to see images whole")
+        raise UsageError(f"--tile is {args.tile}", fix="give a side in pixels, or 0 for no tiles")
     if args.tile == 0 and args.overlap is not None:
         raise UsageError("--overlap has no meaning with --tile 0", fix="leave one of them out")
 
 
 def report_tiling(what: str, width: int, height: int, tiling: Tiling, *, asked: int | None) -> None:
-    """A line on stderr.
+    """Describe the tiles on stderr.
 
     Args:
-        what: is seen in tiles.
+        what: name of the image or strip.
         width, height: of it in pixels.
-        tiling: these.
-        asked: what ``--tile`` said; None: nothing.
+        tiling: the tiles.
+        asked: the value of ``--tile``; None if it was not given.
     """
-    tiles = f"seen in {tiling.in_words(width, height)}"
-    why = f"is much larger than the {tiling.side} px that were trained on, so it is {tiles}; --tile 0 sees it whole"
+    tiles = f"processed in {tiling.in_words(width, height)}"
+    why = f"is much larger than the training images ({tiling.side} px), so it is {tiles}; --tile 0: no tiles"
     print(f"detect: {what} ({width} x {height} px) {why if asked is None else f'is {tiles}'}", file=sys.stderr)
 
 
 def report_dataset_tiling(predictor: Predictor, dataset: Dataset, args: argparse.Namespace) -> None:
-    """The same for a data set: how many of its images, and the largest of them."""
+    """The same for a data set: the number of its images in tiles, and the largest of them."""
     tilings = predictor.tilings(dataset, tile=args.tile, overlap=args.overlap)
     if not tilings:
         return
@@ -278,28 +278,30 @@ def report_dataset_tiling(predictor: Predictor, dataset: Dataset, args: argparse
 
 
 def add_group_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--group-key`` and ``--group-pattern``."""
+    """Add ``--group-key`` and ``--group-pattern``."""
     parser.add_argument(
-        "--group-key", metavar="KEY", help="draw images together whose entries share it: video_id, coil"
+        "--group-key",
+        metavar="KEY",
+        help="group images by this key of their COCO entries, such as video_id or coil, for the intervals",
     )
-    parser.add_argument("--group-pattern", metavar="REGEX", help="or whose file names share what it matches")
+    parser.add_argument("--group-pattern", metavar="REGEX", help="group images whose file names share the match")
 
 
 def check_group_arguments(args: argparse.Namespace) -> None:
-    """Refuse both at once.
+    """Check that only one of them is given.
 
     Raises:
-        UsageError: two ways to group.
+        UsageError: both are given.
     """
     if args.group_key is not None and args.group_pattern is not None:
-        raise UsageError("--group-key and --group-pattern both say what to draw", fix="give one of them")
+        raise UsageError("--group-key and --group-pattern exclude each other", fix="give one of them")
 
 
 def groups_from(args: argparse.Namespace, truth: dict[str, Any]) -> list[int] | None:
-    """A number for each image of a COCO data set as the arguments group them; None where they don't.
+    """The group number of each image of a COCO data set; None without these arguments.
 
     Raises:
-        ConfigError, DataError: as ``groups_of``, or labels that can't be judged by.
+        ConfigError, DataError: as ``groups_of`` and ``check_truth``.
     """
     from ..datasets.split import groups_of
     from ..evaluation.records import check_truth
@@ -314,13 +316,13 @@ _SEED = re.compile(r"seed\d+(?:_fold(?P<fold>\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedRun:
-    """One training's detections.
+class EvaluatedRun:
+    """The detections of one training.
 
     Attributes:
         detections: COCO results.
-        labels: what they were judged by, as far as known.
-        fold: that it was judged on, from 1; None without folds.
+        labels: that they were evaluated against, if known.
+        fold: that it was evaluated on, from 1; None without folds.
     """
 
     detections: Path
@@ -328,24 +330,24 @@ class JudgedRun:
     fold: int | None
 
 
-def runs_of(given: Path) -> list[JudgedRun]:
+def runs_of(given: Path) -> list[EvaluatedRun]:
     """The runs of one system: a file, a run folder, or a folder with runs named seed0 or seed0_fold1 and so on.
 
     Raises:
-        UsageError: there is nothing of that kind, or a run without detections.
+        UsageError: no such run, or a run without detections.
     """
     if is_released(given):
         if not HOME.is_dir():
             fix = "call detect evaluate released --data LABELS.json first"
-            raise UsageError("the released model has not been judged here", fix=fix)
+            raise UsageError("the released model has not been evaluated here", fix=fix)
         given = HOME
     if given.is_file():
-        return [JudgedRun(given, _labels(given.parent, given), None)]
+        return [EvaluatedRun(given, _labels(given.parent, given), None)]
     if not given.is_dir():
         raise UsageError(f"{given}: no such folder or file", fix="give a run folder or a file of COCO results")
     detections = _detections(given)
     if detections is not None:
-        return [JudgedRun(detections, _labels(given, detections), None)]
+        return [EvaluatedRun(detections, _labels(given, detections), None)]
     runs = []
     for folder in sorted(given.iterdir()):
         seed = _SEED.fullmatch(folder.name)
@@ -355,35 +357,33 @@ def runs_of(given: Path) -> list[JudgedRun]:
         if detections is None:
             fix = f"finish its training, or call detect evaluate {folder}"
             raise UsageError(f"{folder} holds no detections.json", fix=fix)
-        runs.append(JudgedRun(detections, _labels(folder, detections), int(seed["fold"]) if seed["fold"] else None))
+        runs.append(EvaluatedRun(detections, _labels(folder, detections), int(seed["fold"]) if seed["fold"] else None))
     if not runs:
         fix = f"call detect evaluate {given} first" if (given / "config.yaml").exists() else "give a run folder"
         raise UsageError(f"{given} holds no detections.json and no runs seed0, seed1, ...", fix=fix)
     return runs
 
 
-def system_names(given: Sequence[Path], wanted: Sequence[str] | None) -> list[str]:
-    """What to call the systems: as wanted, else by file or folder, with folders above where two would be the same.
+def system_names(given: Sequence[Path], names: Sequence[str] | None) -> list[str]:
+    """The names of the systems: those given, else of files or folders, with parent folders where two are equal.
 
     Raises:
         UsageError: too few or equal names, or the same path twice.
     """
-    if wanted is not None:
-        if len(wanted) != len(given) or len(set(wanted)) < len(wanted) or not all(wanted):
-            raise UsageError(
-                f"--names gives {', '.join(wanted)} for {len(given)} systems", fix="give each its own name"
-            )
-        return list(wanted)
-    parts = [_telling(path.resolve()) for path in given]
+    if names is not None:
+        if len(names) != len(given) or len(set(names)) < len(names) or not all(names):
+            raise UsageError(f"--names gives {', '.join(names)} for {len(given)} systems", fix="give each its own name")
+        return list(names)
+    parts = [_distinctive_parts(path.resolve()) for path in given]
     for count in range(1, max(map(len, parts)) + 1):
-        called = ["/".join(each[-count:]) for each in parts]
-        if len(set(called)) == len(called):
-            return called
+        candidates = ["/".join(each[-count:]) for each in parts]
+        if len(set(candidates)) == len(candidates):
+            return candidates
     raise UsageError(f"two of {', '.join(map(str, given))} are the same", fix="name each system once")
 
 
-def labels_by_fold(systems: Mapping[str, Sequence[JudgedRun]], given: Path | None) -> dict[int | None, Path]:
-    """COCO labels of each fold, under None without folds: those given, else those of the first run that knows its own.
+def labels_by_fold(systems: Mapping[str, Sequence[EvaluatedRun]], given: Path | None) -> dict[int | None, Path]:
+    """COCO labels of each fold, under None without folds: those given, else those of the first run with known labels.
 
     Raises:
         UsageError: systems with other folds, or no labels.
@@ -391,9 +391,9 @@ def labels_by_fold(systems: Mapping[str, Sequence[JudgedRun]], given: Path | Non
     (first, theirs), *others = ((name, sorted({run.fold or 0 for run in runs})) for name, runs in systems.items())
     for name, folds in others:
         if folds != theirs:
-            told = [f"the folds {', '.join(map(str, each))}" if any(each) else "no folds" for each in (theirs, folds)]
-            found = f"{first} has {told[0]} and {name} has {told[1]}"
-            raise UsageError(found, fix="compare systems of one bench")
+            described = [f"folds {', '.join(map(str, each))}" if any(each) else "no folds" for each in (theirs, folds)]
+            found = f"{first} has {described[0]} and {name} has {described[1]}"
+            raise UsageError(found, fix="compare systems of one benchmark")
     if given is not None:
         if any(theirs):
             raise UsageError("--data has no meaning with folds", fix="leave it out: each fold has its own labels")
@@ -402,15 +402,15 @@ def labels_by_fold(systems: Mapping[str, Sequence[JudgedRun]], given: Path | Non
     for fold in theirs:
         known = [run.labels for runs in systems.values() for run in runs if (run.fold or 0) == fold and run.labels]
         if not known:
-            raise UsageError("nothing says what to judge by", fix="name the COCO labels with --data")
+            raise UsageError("there are no labels to evaluate against", fix="name the COCO labels with --data")
         if not known[0].exists():
-            raise UsageError(f"the runs' labels {known[0]} aren't there", fix="name the COCO labels with --data")
+            raise UsageError(f"the runs' labels {known[0]} don't exist", fix="name the COCO labels with --data")
         data[fold or None] = known[0]
     return data
 
 
 def read_truth(path: Path) -> dict[str, Any]:
-    """Labels to judge by, in any form of COCO JSON that can be converted; images may be without file names.
+    """Labels in any form of COCO JSON that can be converted; images need no file names.
 
     Raises:
         DataError: as ``coco.load``.
@@ -421,7 +421,7 @@ def read_truth(path: Path) -> dict[str, Any]:
 
 
 def read_results(path: Path, image_ids: Iterable[int | str], category_ids: Iterable[int | str]) -> Any:
-    """COCO results with ids in the form that those of the labels have; checked where they are judged.
+    """COCO results, with ids as text or numbers as in the labels; checked when they are evaluated.
 
     Raises:
         DataError: it can't be read or is no JSON.
@@ -432,7 +432,7 @@ def read_results(path: Path, image_ids: Iterable[int | str], category_ids: Itera
 
 
 def read_json(path: Path, *, fix: str = "give a COCO JSON file") -> Any:
-    """A JSON file; ``fix`` is what to do if it is none.
+    """Read a JSON file; ``fix`` is the advice in errors.
 
     Raises:
         DataError: it can't be read or is no JSON.
@@ -447,8 +447,8 @@ def read_json(path: Path, *, fix: str = "give a COCO JSON file") -> Any:
         raise DataError(f"the file is not valid JSON ({error})", where=path, fix=fix) from None
 
 
-def _telling(path: Path) -> list[str]:
-    """Parts of the path that tell systems apart; a run seed0 is named with its system."""
+def _distinctive_parts(path: Path) -> list[str]:
+    """Parts of the path that distinguish systems; a run seed0 is named with its system."""
     parts = [*path.parts[1:-1], path.stem if path.is_file() else path.name]
     while len(parts) > 1 and parts[-1] in ("detections", "report"):
         parts.pop()
@@ -463,11 +463,11 @@ def _detections(folder: Path) -> Path | None:
 
 
 def _labels(run_dir: Path, detections: Path) -> Path | None:
-    """What the report beside the detections was judged by, else the run's data.val."""
+    """The labels in the report next to the detections, else the run's data.val."""
     report, config_file = detections.with_name("report.json"), run_dir / "config.yaml"
     if detections.name == "detections.json" and report.is_file():
-        told = read_json(report)
-        meta = told.get("meta") if isinstance(told, dict) else None
+        content = read_json(report)
+        meta = content.get("meta") if isinstance(content, dict) else None
         if isinstance(meta, dict) and meta.get("data"):
             return Path(str(meta["data"]))
     if not config_file.exists():

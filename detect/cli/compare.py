@@ -1,4 +1,4 @@
-"""``detect compare``: hold detectors against the first of them, from their runs, benches or files of detections."""
+"""``detect compare``: compare detectors with the first, from their runs, benchmarks or files of detections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import (
-    JudgedRun,
+    EvaluatedRun,
     UsageError,
     Verb,
     add_group_arguments,
@@ -41,22 +41,22 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run folder, folder of a system of 'bench train', or COCO results",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="JSON", help="COCO labels to judge by (default: the runs' data.val)"
+        "--data", type=Path, metavar="JSON", help="COCO labels to evaluate against (default: the runs' data.val)"
     )
     parser.add_argument(
-        "--names", type=parse_names, metavar="NAME,NAME", help="what to call them (default: by their paths)"
+        "--names", type=parse_names, metavar="NAME,NAME", help="of the systems (default: from their paths)"
     )
     add_group_arguments(parser)
     parser.add_argument(
-        "--resamples", type=int, default=1000, metavar="N", help="bootstrap draws (default: %(default)s)"
+        "--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: %(default)s)")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("runs/compare"),
         metavar="DIR",
-        help="for page and tables (default: %(default)s)",
+        help="of page and tables (default: %(default)s)",
     )
 
 
@@ -76,10 +76,12 @@ def _run(args: argparse.Namespace) -> int:
     found = [groups_from(args, truth) for truth in truths.values()]
     groups = [each for each in found if each is not None] or None
     if all(frames) and groups is None:
-        warnings.append("The images are frames of strips and much alike: --group-key video_id draws whole strips.")
+        warnings.append(
+            "The images are frames of strips, which are not independent: use --group-key video_id to draw whole strips."
+        )
     judged = {name: _judged(name, runs, labels) for name, runs in systems.items()}
     images = sum(len(each.images) for each in labels.values())
-    print(f"drawing {args.resamples:,} times from {images:,} images", flush=True)
+    print(f"bootstrap: {args.resamples:,} resamples of {images:,} images", flush=True)
     comparison = compare(judged, groups=groups, resamples=args.resamples, seed=args.seed)
     comparison["warnings"] += warnings
     paths = write_comparison(
@@ -117,7 +119,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _judged(
-    name: str, runs: Sequence[JudgedRun], labels: Mapping[int | None, GroundTruth]
+    name: str, runs: Sequence[EvaluatedRun], labels: Mapping[int | None, GroundTruth]
 ) -> list[list[CocoEvaluation]]:
     """A system's runs, by fold."""
     from ..errors import DataError
@@ -127,7 +129,7 @@ def _judged(
     judged: dict[int | None, list[CocoEvaluation]] = {fold: [] for fold in labels}
     for number, run in enumerate(runs, start=1):
         print(
-            f"judging {name}{f' [{number}/{len(runs)}]' if len(runs) > 1 else ''}: {display_path(run.detections)}",
+            f"evaluating {name}{f' [{number}/{len(runs)}]' if len(runs) > 1 else ''}: {display_path(run.detections)}",
             flush=True,
         )
         truth = labels[run.fold]
@@ -142,13 +144,13 @@ def _judged(
 
 
 def _other_labels(
-    systems: Mapping[str, Sequence[JudgedRun]],
+    systems: Mapping[str, Sequence[EvaluatedRun]],
     data: Mapping[int | None, Path],
     labels: Mapping[int | None, GroundTruth],
     *,
     chosen: bool,
 ) -> list[str]:
-    """What to warn of where a run was judged by other labels before; without --data it is refused."""
+    """Warnings where a run was evaluated against other labels before; an error unless --data was given."""
     from ..evaluation.bootstrap import same_labels
     from ..evaluation.records import check_truth
 
@@ -160,9 +162,11 @@ def _other_labels(
             theirs = known.setdefault(run.labels.resolve(), check_truth(read_truth(run.labels)))
             if same_labels(theirs, labels[run.fold]):
                 continue
-            found = f"{name} was judged by {display_path(run.labels)} before, not by {display_path(data[run.fold])}"
+            found = (
+                f"{name} was evaluated against {display_path(run.labels)} before, not {display_path(data[run.fold])}"
+            )
             if not chosen:
-                raise UsageError(found, fix="name the labels to judge all by with --data")
+                raise UsageError(found, fix="name the labels for all systems with --data")
             warnings.append(f"{found}.")
     return list(dict.fromkeys(warnings))
 
@@ -185,10 +189,13 @@ def _print(comparison: dict[str, Any]) -> None:
     for other in comparison["systems"][1:]:
         rows = []
         for row in class_rows(comparison, other):
-            told = row["difference"]["AP50"]
+            difference = row["difference"]["AP50"]
             values = [fraction(row[each]["AP50"]["value"]) for each in ("first", "other")]
             rows.append(
-                [row["name"], *values, signed_text(told["value"]), interval_text(told, signs=True), told["verdict"]]
+                [
+                    *(row["name"], *values, signed_text(difference["value"])),
+                    *(interval_text(difference, signs=True), difference["verdict"]),
+                ]
             )
         print()
         columns = ["AP50", comparison["against"], other["name"], "difference", share, "verdict"]
@@ -202,9 +209,9 @@ def _print(comparison: dict[str, Any]) -> None:
 COMPARE = Verb(
     summary="Compare detectors on the same images: differences with intervals, verdicts, and a page side by side.",
     details=(
-        "The first is what the others are compared with. Each is a run folder that was judged (detect evaluate), the\n"
-        "folder of a system of 'detect bench train' with all its seeds and folds, or COCO results of any detector.\n"
-        "Nothing is detected anew, and PyTorch is not even loaded. Writes compare.html, compare.md and compare.json."
+        "The others are compared with the first. Each is an evaluated run folder (detect evaluate), the folder of a\n"
+        "system of 'detect bench train' with all its seeds and folds, or COCO results of any detector. No detector\n"
+        "runs and PyTorch is not loaded. Writes compare.html, compare.md and compare.json."
     ),
     examples=[
         "compare runs/plain runs/neu",

@@ -1,4 +1,4 @@
-"""``detect convert``: label files of one format, audited and divided, to label files of another."""
+"""``detect convert``: read labels in one format, audit and split them, and write them in another."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the labels and audit.json")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the labels and audit.json")
     parser.add_argument(
         "--to", dest="target", choices=TARGET_NAMES, default="coco", help="format to write (default: %(default)s)"
     )
     parser.add_argument(
         "--split",
         metavar="PARTS",
-        help="by the number that ends a file's name, train=1-200,val=201-240, or by share, train=0.8,val=0.1,test=0.1",
+        help="by the number that ends a file name, train=1-200,val=201-240, or by share, train=0.8,val=0.1,test=0.1",
     )
-    parser.add_argument("--folds", type=int, metavar="N", help="divide into N folds for cross-validation")
+    parser.add_argument("--folds", type=int, metavar="N", help="split into N folds for cross-validation")
     parser.add_argument("--seed", type=int, metavar="N", help="of a split by share or into folds (default: 0)")
     parser.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="of such a split: keep images together whose paths share what it matches, those of one coil or day",
+        help="keep images in one part whose paths share the match, such as those of a coil or day",
     )
     parser.add_argument(
         "--difficult",
         choices=("keep", "ignore", "drop"),
         default="keep",
-        help="objects flagged as difficult: keep them, let the judge ignore them, or drop them (default: %(default)s)",
+        help="objects flagged as difficult: keep, ignore in the evaluation, or drop (default: %(default)s)",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out every image with an error, and go on")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out images with errors")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -84,12 +84,12 @@ def _print_next(done: Conversion, target: str) -> None:
 
 
 CONVERT = Verb(
-    summary="Read labels, audit them, divide them into parts, and write them in a format of your choice.",
+    summary="Read labels, audit and split them, and write them in another format.",
     details=(
-        "COCO and CSV reference the images where they are, the others get copies. Any number of folders is read as\n"
-        "one data set: an image may lie in one and its labels in another. Errors stop the conversion with a list,\n"
-        "unless --skip-bad is given; audit.json names every finding and all that was left out. Images that are nearly\n"
-        "the same stay in one part, unless the split is by number."
+        "COCO and CSV reference the images in place, the other formats get copies. Several folders are read as one\n"
+        "data set: an image may be in one and its labels in another. Errors stop the conversion with a list, unless\n"
+        "--skip-bad is given; audit.json names every finding and everything that was left out. Near-duplicates stay\n"
+        "in one part, unless the split is by number."
     ),
     examples=[
         "convert path/to/neu-det --out data/neu --split train=1-200,val=201-240",

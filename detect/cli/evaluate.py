@@ -1,4 +1,4 @@
-"""``detect evaluate``: judge a run, a checkpoint, or anyone's detections, and write the reports."""
+"""``detect evaluate``: evaluate a run, a checkpoint or a file of detections, and write the reports."""
 
 from __future__ import annotations
 
@@ -33,18 +33,13 @@ from .common import (
 
 if TYPE_CHECKING:
     from ..evaluation.costs import Costs
-    from ..evaluation.records import Judgement
+    from ..evaluation.records import CocoEvaluation, Judgement
     from ..images import Pixels
     from ..inference.predictor import Predictor
+    from ..inference.thresholds import Thresholds
     from ..structures import Dataset, Detections
 
-if TYPE_CHECKING:
-    from ..evaluation.costs import Costs
-    from ..evaluation.records import CocoEvaluation, Judgement
-    from ..inference.thresholds import Thresholds
-    from ..structures import Detections
-
-    Lowest = float | Thresholds  # one score for all categories, or each its own
+    ScoreThresholds = float | Thresholds  # one score for all categories, or one per category
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -52,13 +47,13 @@ DEFAULT_THRESHOLD = 0.5
 def choose_operating_point(
     evaluated: CocoEvaluation, costs: Costs, *, calibrate: bool, groups: Sequence[int] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What thresholds.json says, but for where it comes from; and the same with the curves, for report.json.
+    """The content of thresholds.json without its origin, and the same with curves, for report.json.
 
     Args:
-        evaluated: the judged detections.
+        evaluated: the evaluated detections.
         costs: of every category.
         calibrate: whether scores will be calibrated before thresholds are applied.
-        groups: a number an image, those of one plate alike.
+        groups: group number of each image, such as its plate.
     """
     import numpy as np
 
@@ -77,15 +72,15 @@ def choose_operating_point(
 def store_thresholds(
     point: dict[str, Any], folder: Path, judgement: Judgement, *, made: dict[str, Any], weights: Path | None = None
 ) -> None:
-    """Write thresholds.json into a run's folder, or beside a report, and say so.
+    """Write thresholds.json into a run's folder or the folder of a report, and print where.
 
     Args:
-        point: what ``choose_operating_point`` gave to keep.
-        folder: where it goes.
-        judgement: that it was chosen by.
-        made: where it comes from.
-        weights: the checkpoint that was judged, if one was; a copy is made where it lies elsewhere, since detect infer
-            looks for thresholds beside the weights.
+        point: the first result of ``choose_operating_point``.
+        folder: of the file.
+        judgement: the evaluation that it was chosen on.
+        made: its origin.
+        weights: the evaluated checkpoint, if there is one; it is copied into the folder if it is elsewhere, because
+            detect infer reads the thresholds in the folder of the weights.
     """
     from ..fileio import copy
     from ..inference.thresholds import FILE_NAME, sha256_of, write_thresholds
@@ -95,17 +90,17 @@ def store_thresholds(
         made["weights"] = {"file": weights.name, "epoch": made.pop("epoch", None), "sha256": sha256_of(weights)}
         if weights.resolve().parent != folder.resolve():
             copy(weights, folder / "best.pt")
-            print(f"wrote {display_path(folder / 'best.pt')}, a copy of the weights that the thresholds lie beside")
+            print(f"wrote {display_path(folder / 'best.pt')}, a copy of the weights that the thresholds are for")
     write_thresholds(folder / FILE_NAME, {**point, "made": made})
     print(f"wrote {display_path(folder / FILE_NAME)}")
 
 
 def print_operating(point: dict[str, Any]) -> None:
-    """Thresholds with their rates on both parts, what each limit is worth, and what leaves the line wrongly."""
+    """Print thresholds with their rates on both parts, the limits, and escape and overkill rates."""
     from ..report.tables import operating_sentences
 
     parts = point["parts"]
-    columns = ["class", "threshold", "missed", "on others", "false an image", "on others"]
+    columns = ["class", "threshold", "missed", "holdout", "false per image", "holdout"]
     rows = [
         [
             name,
@@ -116,7 +111,7 @@ def print_operating(point: dict[str, Any]) -> None:
         for name, each in point["per_class"].items()
     ]
     print()
-    what = f"thresholds chosen on {parts['tuning']:,} images, confirmed on {parts['holdout']:,} others"
+    what = f"thresholds chosen on {parts['tuning']:,} images, confirmed on {parts['holdout']:,} holdout images"
     bound = f"{100 * parts['confidence']:.4g} % upper bound"
     if parts["joint"] is not None:
         bound += f", so that all {parts['joint']['limits']} limits hold with {100 * parts['joint']['confidence']:g} %"
@@ -127,13 +122,11 @@ def print_operating(point: dict[str, Any]) -> None:
             print(f"{name}: {sentence}")
     for units in ("images", "groups"):
         if point["holdout"][units] is not None:
-            print(f"on the others, {_escapes(point['holdout'][units], units)}")
+            print(f"on the holdout images, {_escapes(point['holdout'][units], units)}")
     costs = [point[part]["cost_per_image"] for part in ("tuning", "holdout")]
     if None not in costs:
         unit = f" {point['costs']['currency']}".rstrip()
-        print(
-            f"an image costs {costs[1]:.3g}{unit} on the others, {costs[0]:.3g}{unit} where the thresholds were chosen"
-        )
+        print(f"cost per image: {costs[1]:.3g}{unit} on the holdout images, {costs[0]:.3g}{unit} on the tuning images")
     if point["calibration"] is not None:
         was, now = (point["calibration"][key] for key in ("uncalibrated", "cross_validated"))
         if was["ece"] is not None:
@@ -141,62 +134,62 @@ def print_operating(point: dict[str, Any]) -> None:
             print(f"scores calibrated by {point['calibration']['method']}: {gain}")
 
 
-def score_thresholds_for(weights: Path, asked: float | None) -> Lowest:
-    """The lowest scores to show, and lines on stderr that say so where thresholds were chosen for this run.
+def score_thresholds_for(weights: Path, threshold: float | None) -> ScoreThresholds:
+    """The score thresholds to use; lines on stderr name them where they were chosen for this run.
 
     Args:
         weights: the checkpoint in use.
-        asked: one score for all categories, if one was given.
+        threshold: the score that the user gave for all categories, if any.
     """
-    return resolve_thresholds(matching_thresholds(weights, asked), asked)
+    return resolve_thresholds(matching_thresholds(weights, threshold), threshold)
 
 
-def matching_thresholds(weights: Path, asked: float | None) -> Thresholds | None:
-    """The thresholds that were chosen for a checkpoint; a line on stderr where the file is for another one.
+def matching_thresholds(weights: Path, threshold: float | None) -> Thresholds | None:
+    """The thresholds that were chosen for a checkpoint; a line on stderr if the file belongs to another one.
 
     Args:
-        weights, asked: as for ``score_thresholds_for``.
+        weights, threshold: as for ``score_thresholds_for``.
     """
     from ..inference.thresholds import thresholds_for_weights
 
     chosen = thresholds_for_weights(weights)
     if chosen is None or chosen.match_weights(weights):
         return chosen
-    lowest = DEFAULT_THRESHOLD if asked is None else asked
+    lowest = DEFAULT_THRESHOLD if threshold is None else threshold
     line = f"{display_path(chosen.path)} was not chosen for this {weights.name}, so {lowest:g} holds for all classes"
     print(f"detect: {line}; choose again with detect evaluate --costs", file=sys.stderr)
     return None
 
 
-def resolve_thresholds(chosen: Thresholds | None, asked: float | None) -> Lowest:
-    """These thresholds, unless one score for all categories was asked for; stderr says which, and what calibrates."""
+def resolve_thresholds(chosen: Thresholds | None, threshold: float | None) -> ScoreThresholds:
+    """These thresholds, unless the user gave a score for all categories; stderr names them and the calibration."""
     if chosen is None:
-        return DEFAULT_THRESHOLD if asked is None else asked
+        return DEFAULT_THRESHOLD if threshold is None else threshold
     where = display_path(chosen.path)
     if chosen.calibration:
         print(f"detect: scores are calibrated by {where}", file=sys.stderr)
-    if asked is not None:
-        print(f"detect: --threshold {asked:g} overrides the thresholds of {where}", file=sys.stderr)
-        return asked
+    if threshold is not None:
+        print(f"detect: --threshold {threshold:g} overrides the thresholds of {where}", file=sys.stderr)
+        return threshold
     print(f"detect: thresholds of {where}: {chosen.in_words()}", file=sys.stderr)
     return chosen
 
 
-def above_thresholds(found: Detections, lowest: Lowest) -> Detections:
-    """The detections to show."""
+def above_thresholds(found: Detections, lowest: ScoreThresholds) -> Detections:
+    """The detections that reach their threshold."""
     return found.above(lowest) if isinstance(lowest, float) else lowest.apply(found)
 
 
 def _in_short(fitted: dict[str, Any]) -> dict[str, Any]:
-    """A calibration without its diagrams."""
-    overall, figures = fitted["overall"], ("ece", "ece_by_chance", "debiased_error", "nll")
+    """A calibration without its reliability diagrams."""
+    overall, metrics = fitted["overall"], ("ece", "ece_by_chance", "debiased_error", "nll")
     return {
         "method": fitted["method"],
         "per_class": {
             name: {key: each[key] for key in ("temperature", "shift", "left")}
             for name, each in fitted["per_class"].items()
         },
-        "uncalibrated": {key: overall[key] for key in figures},
+        "uncalibrated": {key: overall[key] for key in metrics},
         "cross_validated": overall["cross_validated"][fitted["method"]],
     }
 
@@ -205,14 +198,14 @@ def _escapes(figures: dict[str, Any], units: str) -> str:
     from ..report.tables import escape_notes
 
     escape, incomplete, overkill = (figures[key] for key in ("escape", "incomplete", "overkill"))
-    said = []
+    rates = []
     if escape["of"]:
-        said.append(f"{_share(escape)} of {escape['of']:,} defective {units} escape")
-        said.append(f"in {_share(incomplete)} not every defect is found")
+        rates.append(f"{_share(escape)} of {escape['of']:,} defective {units} escape")
+        rates.append(f"in {_share(incomplete)} not every defect is found")
     if overkill["of"]:
-        said.append(f"{_share(overkill)} of {overkill['of']:,} clean {units} are stopped")
+        rates.append(f"{_share(overkill)} of {overkill['of']:,} clean {units} are stopped")
     notes = escape_notes(figures, units.removesuffix("s"))
-    return "; ".join([", ".join(said), *notes] if said else notes)
+    return "; ".join([", ".join(rates), *notes] if rates else notes)
 
 
 def _share(rate: dict[str, Any]) -> str:
@@ -227,33 +220,33 @@ ALL = "all"
 
 
 def add_corruption_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``detect evaluate`` that ask for corrupted copies."""
+    """Add ``--corruptions`` and ``--severities``."""
     parser.add_argument(
         "--corruptions",
         nargs="?",
         const=[ALL],
         type=parse_names,
         metavar="A,B,...",
-        help="judge noisy, blurred, badly lit, ... copies too: all kinds, or those named",
+        help="also evaluate on noisy, blurred, badly lit, ... copies: all kinds, or those named",
     )
     parser.add_argument(
-        "--severities", type=_severities, metavar="N,N", help="how bad, 1 to 5 (with --corruptions; default: 1,2,3,4,5)"
+        "--severities", type=_severities, metavar="N,N", help="of the corruptions, 1 to 5 (default: 1,2,3,4,5)"
     )
 
 
 def check_corruption_arguments(args: argparse.Namespace) -> None:
-    """Refuse, before a detector is loaded, what can't be meant.
+    """Check the arguments before a detector is loaded.
 
     Raises:
-        UsageError: severities without corruptions, or corruptions where there is no detector to run.
-        DataError: a name or severity that there isn't.
+        UsageError: severities without corruptions, or corruptions without a detector.
+        DataError: an unknown name or severity.
     """
     if args.corruptions is None:
         if args.severities is not None:
             raise UsageError("--severities has no meaning without --corruptions", fix="add --corruptions")
         return
     if args.weights is None:
-        raise UsageError("--corruptions needs a detector, not its detections", fix="name the run to judge")
+        raise UsageError("--corruptions needs a detector, not its detections", fix="name the run to evaluate")
     _chosen(args)
 
 
@@ -266,19 +259,19 @@ def judge_under_corruptions(
     meta: dict[str, Any],
     groups: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Judge, print the table, and write corruptions.json, .md and .svg into ``out``.
+    """Evaluate, print the table, and write corruptions.json, .md and .svg into ``out``.
 
     Args:
-        predictor: the detector; frames of strips are seen alone, without memory of the frames before.
-        dataset: the pictures, in the order of the truth's images.
-        truth: the COCO data set they come from.
+        predictor: the detector; frames of strips are processed singly, without memory.
+        dataset: the images, in the order of the truth's images.
+        truth: their COCO data set.
         args: with ``corruptions``, ``severities``, ``tile`` and ``overlap``.
         out: folder.
-        meta: where it comes from; plain JSON values.
+        meta: origin of the results; plain JSON values.
         groups: as for ``judge_corrupted``.
 
     Returns:
-        What is in corruptions.json.
+        The content of corruptions.json.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -289,11 +282,11 @@ def judge_under_corruptions(
 
     chosen, severities = _chosen(args)
 
-    def detect(pictures: Sequence[Pixels]) -> list[Detections]:
-        return [predictor(pixels, tile=args.tile, overlap=args.overlap) for pixels in pictures]
+    def detect(images: Sequence[Pixels]) -> list[Detections]:
+        return [predictor(pixels, tile=args.tile, overlap=args.overlap) for pixels in images]
 
     total = len(dataset.images) * (1 + len(chosen) * len(severities))
-    print(f"judging {len(chosen)} corruptions in {len(severities)} severities: {total:,} pictures")
+    print(f"evaluating {len(chosen)} corruptions at {len(severities)} severities: {total:,} images")
     with Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
         task = bar.add_task("detecting", total=total)
         results = judge_corrupted(
@@ -304,7 +297,7 @@ def judge_under_corruptions(
             severities=severities,
             groups=groups,
             max_value=predictor.max_value,
-            progress=lambda seen: bar.advance(task, seen),
+            progress=lambda count: bar.advance(task, count),
         )
     header, rows = table_rows(results)
     print_table("", header, rows)
@@ -320,15 +313,15 @@ def judge_under_corruptions(
 def _chosen(args: argparse.Namespace) -> tuple[list[str], list[int]]:
     from ..synthetic.corruptions import CORRUPTIONS, SEVERITIES, checked_names, checked_severities
 
-    wanted = list(CORRUPTIONS) if args.corruptions == [ALL] else args.corruptions
-    return checked_names(wanted), checked_severities(args.severities or range(1, SEVERITIES + 1))
+    names = list(CORRUPTIONS) if args.corruptions == [ALL] else args.corruptions
+    return checked_names(names), checked_severities(args.severities or range(1, SEVERITIES + 1))
 
 
 def _severities(text: str) -> list[int]:
     try:
         return [int(each) for each in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers such as 1,3,5") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers such as 1,3,5") from None
 
 
 _HEADLINE = ("AP", "AP50", "AP75")
@@ -337,15 +330,15 @@ _HEADLINE = ("AP", "AP50", "AP75")
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="?", type=Path, metavar="RUN", help="run folder, checkpoint file, or released")
     parser.add_argument(
-        "--data", type=Path, metavar="JSON", help="COCO labels to judge by (default: the run's data.val)"
+        "--data", type=Path, metavar="JSON", help="COCO labels to evaluate against (default: the run's data.val)"
     )
     parser.add_argument(
-        "--detections", type=Path, metavar="JSON", help="judge these COCO results instead of running a detector"
+        "--detections", type=Path, metavar="JSON", help="evaluate these COCO results instead of running a detector"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the reports go (default: RUN/report)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the reports (default: RUN/report)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     parser.add_argument(
-        "--costs", type=Path, metavar="YAML", help="choose thresholds by these prices and limits; write thresholds.json"
+        "--costs", type=Path, metavar="YAML", help="choose thresholds by these prices and limits, write thresholds.json"
     )
     parser.add_argument("--calibrate", action="store_true", help="with --costs: calibrate the scores that infer shows")
     add_depth_arguments(parser)
@@ -356,7 +349,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     if (args.weights is None) == (args.detections is None):
-        raise UsageError("give either a run to judge or --detections", fix="see detect evaluate --help")
+        raise UsageError("give either a run or --detections", fix="see detect evaluate --help")
     if args.calibrate and args.costs is None:
         raise UsageError("--calibrate needs --costs", fix="the calibration is kept with the thresholds chosen by costs")
     check_tile_arguments(args)
@@ -367,7 +360,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _judge_detections(args: argparse.Namespace) -> int:
     if args.data is None:
-        raise UsageError("--detections needs --data", fix="name the COCO labels that the detections are judged by")
+        raise UsageError("--detections needs --data", fix="name the COCO labels of the images")
     if args.tile is not None or args.overlap is not None:
         raise UsageError("--tile and --overlap have no meaning with --detections", fix="leave them out")
     if args.device is not None:
@@ -400,20 +393,19 @@ def _judge_run(args: argparse.Namespace) -> int:
     from ..fileio import read_json_lines
     from ..inference.predictor import Predictor
 
-    # a file that is no checkpoint is told so, before anything that it lacks
+    # the error for a file that is no checkpoint comes before errors about a missing configuration
     load = partial(Predictor.load, args.weights, device=args.device, calibrated=False, max_value=args.max_value)
     predictor = load() if args.weights.is_file() else None
     data = args.data or _validation_data(run_dir)
     dataset = coco.read(data)
-    costs = _costs(args, dataset.categories)  # a mistake in them is told before the detector runs
+    costs = _costs(args, dataset.categories)  # a mistake in them is reported before the detector runs
     predictor = predictor or load()
-    print(
-        f"judging {display_path(predictor.weights_path)} by the {len(dataset.images):,} images of {display_path(data)}"
-    )
-    truth = coco.load(data)  # the file itself is the judge's truth: its ids, its areas
+    subject = f"the {len(dataset.images):,} images of {display_path(data)}"
+    print(f"evaluating {display_path(predictor.weights_path)} on {subject}")
+    truth = coco.load(data)  # with the ids and areas of the file
     groups = groups_from(args, truth)
     for item, image in zip(truth["images"], dataset.images):
-        item["file_name"] = str(image.path)  # where it was found
+        item["file_name"] = str(image.path)  # resolved
     report_dataset_tiling(predictor, dataset, args)
     results = predictor.detect_dataset(dataset, progress=True, tile=args.tile, overlap=args.overlap)
     found = coco.in_ids_of(truth, results, dataset)
@@ -444,7 +436,7 @@ def _costs(args: argparse.Namespace, categories: Sequence[str]) -> Costs | None:
 
 
 def _add_intervals(judgement: Judgement, groups: Sequence[int] | None) -> None:
-    """How far the report's figures can be trusted, by a bootstrap over images or the groups they belong to."""
+    """Add intervals to the summary, by a bootstrap over images or groups."""
     from ..evaluation.bootstrap import report_intervals
 
     threshold = judgement.summary["score_threshold"]
@@ -454,7 +446,7 @@ def _add_intervals(judgement: Judgement, groups: Sequence[int] | None) -> None:
 def _operate(
     judgement: Judgement, costs: Costs | None, groups: Sequence[int] | None, args: argparse.Namespace
 ) -> dict[str, Any] | None:
-    """What to keep in thresholds.json, if costs were given; the report gets it with its curves."""
+    """The content of thresholds.json, if costs were given; the summary gets it with curves."""
     if costs is None:
         return None
     point, judgement.summary["operating"] = choose_operating_point(
@@ -497,7 +489,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 
 def _meta(predictor: Predictor, data: Path) -> dict[str, Any]:
-    """Where the figures come from, for the report."""
+    """The origin of the numbers, for the report."""
     return {"weights": str(predictor.weights_path), "epoch": predictor.epoch, "data": str(data), "judged": _now()}
 
 
@@ -518,22 +510,24 @@ def _validation_data(run_dir: Path) -> Path:
 
     config_file = run_dir / "config.yaml"
     if not config_file.exists():
-        raise UsageError(f"no config.yaml in {run_dir} says what to judge by", fix="name the COCO labels with --data")
+        raise UsageError(
+            f"there is no config.yaml in {run_dir} that names validation data", fix="name the COCO labels with --data"
+        )
     data = load_config(config_file, []).data.val
     if data is None:
         raise UsageError(f"the run in {run_dir} had no validation data", fix="name COCO labels with --data")
     if not data.exists():
-        raise UsageError(f"the run's validation data {data} isn't there", fix="name COCO labels with --data")
+        raise UsageError(f"the run's validation data {data} doesn't exist", fix="name COCO labels with --data")
     return data
 
 
 EVALUATE = Verb(
-    summary="Judge a run, a checkpoint or a file of detections; write report.html, .md and .json.",
+    summary="Evaluate a run, a checkpoint or a file of detections; write report.html, .md and .json.",
     details=(
-        "AP, AP50 and AR are pycocotools' figures, as fractions. With --detections, COCO results of any detector are\n"
-        "judged, and PyTorch is not even loaded. --costs chooses a threshold for each class by prices and limits in a\n"
-        "YAML file (docs/operating.md) and writes thresholds.json into the run, which detect infer obeys. Large\n"
-        "images are seen in tiles where detect infer would do so."
+        "AP, AP50 and AR are pycocotools' values, as fractions. --detections evaluates COCO results of any detector\n"
+        "without loading PyTorch. --costs chooses a threshold for each class by prices and limits in a YAML\n"
+        "file (docs/operating.md) and writes thresholds.json into the run, which detect infer uses. Large images are\n"
+        "processed in tiles as by detect infer."
     ),
     examples=[
         "evaluate runs/neu",

@@ -1,4 +1,4 @@
-"""``detect export``: a detector for ONNX Runtime or OpenVINO, with the proof that it finds the same."""
+"""``detect export``: a detector for ONNX Runtime or OpenVINO, with a check that its detections are the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", metavar="HxW", help="height and width of every image (default: that of --data's images)"
     )
     parser.add_argument(
-        "--data", type=Path, metavar="JSON", help="COCO labels to prove it on (default: the run's data.val)"
+        "--data", type=Path, metavar="JSON", help="COCO labels for the check (default: the run's data.val)"
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="JSON", help="with --int8: training images (default: the run's data.train)"
@@ -32,14 +32,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-recall-loss",
         type=float,
         metavar="SHARE",
-        help="with --int8: of a class's defects, 0 to 1 (default: 0.02)",
+        help="with --int8: largest loss of recall of a class, 0 to 1 (default: 0.02)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: RUN/export/RUNTIME)")
 
 
 def _run(args: argparse.Namespace) -> int:
     if not args.int8 and (args.calibration is not None or args.max_recall_loss is not None):
-        raise UsageError("--calibration and --max-recall-loss have a meaning with --int8 only", fix="leave them out")
+        raise UsageError("--calibration and --max-recall-loss need --int8", fix="leave them out")
     if args.max_recall_loss is not None and not 0 <= args.max_recall_loss <= 1:
         raise UsageError(f"--max-recall-loss is {args.max_recall_loss}", fix="give a share from 0 to 1")
     from ..export.export import MAX_RECALL_LOSS, export
@@ -52,13 +52,10 @@ def _run(args: argparse.Namespace) -> int:
     calibration = (args.calibration or _of_run(args.weights, "train", "--calibration")) if args.int8 else None
     chosen = thresholds_for_weights(weights)
     if chosen is not None and chosen.calibration:
-        print(
-            "detect: scores stay as the network gives them: the calibration of "
-            f"{display_path(chosen.path)} isn't exported"
-        )
+        print(f"detect: scores are not calibrated: the calibration of {display_path(chosen.path)} isn't exported")
     usable = chosen is not None and chosen.match_weights(weights) and not chosen.calibration
     categories = checkpoint.detector.categories
-    lowest = dict(chosen.per_class) if chosen and usable else dict.fromkeys(categories, DEFAULT_THRESHOLD)
+    thresholds = dict(chosen.per_class) if chosen and usable else dict.fromkeys(categories, DEFAULT_THRESHOLD)
     name = args.to + ("-int8" if args.int8 else "")
     made = export(
         checkpoint,
@@ -68,35 +65,35 @@ def _run(args: argparse.Namespace) -> int:
         size_hw=_size(args.size, data),
         data=data,
         calibration=calibration,
-        thresholds=lowest,
+        thresholds=thresholds,
         max_recall_loss=MAX_RECALL_LOSS if args.max_recall_loss is None else args.max_recall_loss,
     )
-    rows = [[who, *(f"{each[key]:.4f}" for key in ("AP", "AP50"))] for who, each in made.scores.items()]
+    rows = [[model, *(f"{each[key]:.4f}" for key in ("AP", "AP50"))] for model, each in made.scores.items()]
     print_table("", ["", "AP", "AP50"], rows)
     if args.int8:
         lost = ", ".join(
             f"{name} {share:+.1%}" for name, share in made.proof["recall_loss"].items() if share is not None
         )
-        print(f"share of the defects lost, by class: {lost}")
+        print(f"loss of recall by class: {lost}")
     else:
         proof = made.proof
-        far = f"{proof['largest_px']:.2g} px and {proof['largest_score']:.2g} of score"
-        print(f"all {proof['compared']:,} detections compared have their like, {far} apart at most")
+        difference = f"{proof['largest_px']:.2g} px and {proof['largest_score']:.2g} of score"
+        print(f"all {proof['compared']:,} compared detections agree, with differences of at most {difference}")
     print(f"wrote {display_path(made.folder)}: the model, contract.json, golden images and example.py")
     return 0
 
 
 def _of_run(run: Path, part: str, flag: str) -> Path:
-    """The labels that a run was trained or judged by."""
+    """The training or validation labels of a run."""
     from ..config.loading import load_config
 
     config_file = folder_of(run) / "config.yaml"
     data = None
     if config_file.exists():
-        told = load_config(config_file, []).data
-        data = told.train if part == "train" else told.val
+        of_run = load_config(config_file, []).data
+        data = of_run.train if part == "train" else of_run.val
     if data is None or not data.exists():
-        raise UsageError(f"nothing says which labels to take for {flag}", fix=f"name COCO labels with {flag}")
+        raise UsageError(f"there are no labels for {flag}", fix=f"name COCO labels with {flag}")
     return data
 
 
@@ -117,12 +114,12 @@ def _size(given: str | None, data: Path) -> tuple[int, int]:
 
 
 EXPORT = Verb(
-    summary="Write a detector for ONNX Runtime or OpenVINO, and prove that it finds the same.",
+    summary="Write a detector for ONNX Runtime or OpenVINO, and check that its detections are the same.",
     details=(
-        "One graph of fixed size takes the camera's array and gives boxes, scores and labels; nothing is left to do\n"
-        "outside. Detector and exported model look at the same labelled images. In float32 every detection has to\n"
-        "have its like, in int8 no class may lose more of its defects than --max-recall-loss; or nothing is written.\n"
-        "docs/line.md tells what the folder holds."
+        "One graph of fixed size takes the camera's array and returns boxes, scores and labels, without any further\n"
+        "steps. Detector and exported model run on the same labelled images. In float32 all detections must agree, in\n"
+        "int8 the recall of no class may fall by more than --max-recall-loss; otherwise nothing is written.\n"
+        "docs/line.md describes the folder."
     ),
     examples=[
         "export runs/neu --to onnx",

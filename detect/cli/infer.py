@@ -1,4 +1,4 @@
-"""``detect infer``: find defects in images or strips, show them as a table, a picture, or JSON."""
+"""``detect infer``: detect defects in images or strips; print a table or JSON, or draw the boxes."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from ..inference.predictor import Predictor
     from ..inference.tiling import StripFiles
     from ..structures import Detections
-    from .evaluate import Lowest
+    from .evaluate import ScoreThresholds
 
 
 def picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
-    """Image -> the file that its picture goes to, beside it or in ``out``, no two alike."""
+    """Image -> file of its drawing, in the folder of the image or in ``out``; all names differ."""
     from ..datasets.paths import DRAWING_SUFFIX, unique_names
 
     if out is not None:
@@ -54,7 +54,7 @@ def picture_paths(paths: Sequence[Path], out: Path | None) -> dict[Path, Path]:
 
 
 def write_picture(picture: Path, pixels: Pixels, found: Detections) -> None:
-    """The image with its boxes."""
+    """Write the image with its boxes."""
     from ..images import write_image
     from ..visualize import draw_detections
 
@@ -64,11 +64,11 @@ def write_picture(picture: Path, pixels: Pixels, found: Detections) -> None:
 def detect_strip(
     predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace
 ) -> tuple[StripFiles, Detections]:
-    """The strip, and all that is found on it.
+    """The strip and its detections.
 
     Raises:
-        DataError: files that can't be read or don't belong together; a strip with a gap would be another one.
-        ConfigError: tiles that can't be.
+        DataError: files that can't be read or don't fit together.
+        ConfigError: an invalid size or overlap of tiles.
     """
     from ..inference.tiling import StripFiles
 
@@ -79,19 +79,19 @@ def detect_strip(
 
 
 def title_of(strip: StripFiles) -> str:
-    """What a table of its detections is called."""
+    """The title of the table of detections."""
     first, last = display_path(strip.paths[0]), display_path(strip.paths[-1])
     return f"strip {first}" if first == last else f"strip {first} to {last}"
 
 
 def strip_entry(strip: StripFiles, detections: list[dict[str, Any]]) -> dict[str, Any]:
-    """The strip in JSON; boxes are in its own pixels, and ``top`` tells where each file begins."""
+    """The strip as JSON; boxes are in pixels of the strip, ``top`` is the first row of each file."""
     files = [{"file": str(path), "top": top} for path, top in zip(strip.paths, strip.tops)]
     return {"files": files, "width": strip.width, "height": strip.height, "detections": detections}
 
 
 def by_file(strip: StripFiles, found: Detections) -> Iterator[tuple[Path, Detections]]:
-    """Each file with what lies in it, in its own pixels; a defect that two files share is in both, cut there."""
+    """Each file with its detections in pixels of the file; boxes across two files are clipped to each."""
     import numpy as np
 
     from ..structures import Detections, clip
@@ -99,8 +99,8 @@ def by_file(strip: StripFiles, found: Detections) -> Iterator[tuple[Path, Detect
     for path, top, bottom in zip(strip.paths, strip.tops, (*strip.tops[1:], strip.height)):
         down = np.array([0, top, 0, top], np.float32)
         boxes = clip(found.boxes_xyxy - down, strip.width, bottom - top)
-        there = boxes[:, 3] > boxes[:, 1]
-        yield path, Detections(boxes[there], found.scores[there], found.labels[there], found.categories)
+        inside = boxes[:, 3] > boxes[:, 1]
+        yield path, Detections(boxes[inside], found.scores[inside], found.labels[inside], found.categories)
 
 
 JSON_SCHEMA = 1
@@ -118,16 +118,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="SCORE",
-        help=f"lowest score to show (default: as the run's thresholds.json says, else {DEFAULT_THRESHOLD})",
+        help=f"lowest score to show (default: the thresholds.json of the run, else {DEFAULT_THRESHOLD})",
     )
-    parser.add_argument("--draw", action="store_true", help="write NAME.detections.png beside each image, or to --out")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what is written")
+    parser.add_argument(
+        "--draw", action="store_true", help="write NAME.detections.png to the folder of the image, or to --out"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the written files")
     parser.add_argument(
         "--json", action="store_true", help="print JSON and nothing else; with --out write it there too"
     )
-    parser.add_argument(
-        "--strip", action="store_true", help="the images are one long strip, each beginning below the one before"
-    )
+    parser.add_argument("--strip", action="store_true", help="the images are one long strip, one below the other")
     add_depth_arguments(parser)
     add_tile_arguments(parser)
     add_stream_arguments(parser)
@@ -146,13 +146,13 @@ def _run(args: argparse.Namespace) -> int:
     if args.stream is not None:
         return _run_stream(args)
     if not args.images:
-        raise UsageError("no image is named", fix="give image files, folders or globs, or --stream with a source")
+        raise UsageError("no image was given", fix="give image files, folders or globs, or --stream with a source")
     paths, missing = find_images(args.images)
     if args.strip and missing:
-        raise missing[0]  # without one of its files it would be another strip
+        raise missing[0]  # a strip must be complete
     failed = [_failure(str(error.where), error) for error in missing]
     predictor, entries, strip, writer = None, [], {}, PreAnnotationWriter()
-    lowest: Lowest = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
+    thresholds: ScoreThresholds = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
     if paths:
         from ..inference.predictor import Predictor
 
@@ -160,17 +160,17 @@ def _run(args: argparse.Namespace) -> int:
         predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
         if is_released(weights):
             report_released_model(predictor.categories)
-        lowest = score_thresholds_for(predictor.weights_path, args.threshold)
+        thresholds = score_thresholds_for(predictor.weights_path, args.threshold)
         if args.strip:
-            strip = _detect_strip(predictor, paths, lowest, args, writer)
+            strip = _detect_strip(predictor, paths, thresholds, args, writer)
         else:
-            entries = _detect_all(predictor, paths, lowest, args, failed, writer)
+            entries = _detect_all(predictor, paths, thresholds, args, failed, writer)
         report_bit_depth(predictor, drawn=args.draw)
     if args.json:
-        _emit_json({**_document(predictor, entries, failed, lowest), **strip}, args.out)
+        _emit_json({**_document(predictor, entries, failed, thresholds), **strip}, args.out)
     if args.target and predictor is not None and writer.images:
         to = sys.stderr if args.json else sys.stdout
-        writer.write(predictor.categories, args, lowest, source=str(predictor.weights_path), to=to)
+        writer.write(predictor.categories, args, thresholds, source=str(predictor.weights_path), to=to)
     if failed:
         print(f"detect: {len(failed)} of {len(paths) + len(missing)} inputs could not be used", file=sys.stderr)
     return 2 if failed else 0
@@ -191,37 +191,37 @@ def _run_stream(args: argparse.Namespace) -> int:
 def _detect_all(
     predictor: Predictor,
     paths: Sequence[Path],
-    lowest: Lowest,
+    thresholds: ScoreThresholds,
     args: argparse.Namespace,
     failed: list[dict[str, str]],
     writer: PreAnnotationWriter,
 ) -> list[dict[str, Any]]:
-    """One JSON entry an image; what can't be read is appended to ``failed``, what becomes labels to ``writer``."""
+    """One JSON entry per image; unreadable files are appended to ``failed``, pre-annotations to ``writer``."""
     from ..errors import DataError, OutOfMemoryError
     from ..images import read_image
 
     pictures = picture_paths(paths, args.out) if args.draw else {}
     entries: list[dict[str, Any]] = []
-    said = False
+    reported = False
     for path in paths:
         try:
             pixels = read_image(path)
             height, width = pixels.shape[:2]
             tiling = predictor.tiling_for(width, height, tile=args.tile, overlap=args.overlap)
-            if tiling is not None and not said:
+            if tiling is not None and not reported:
                 report_tiling(display_path(path), width, height, tiling, asked=args.tile)
-                said = True
+                reported = True
             found = predictor(pixels, tile=args.tile, overlap=args.overlap)
         except (DataError, OutOfMemoryError) as error:
             named = error if error.where is not None else DataError(error.found, where=path, fix=error.fix)
             failed.append(_failure(str(path), named))
             continue
-        found = above_thresholds(found, lowest)
+        found = above_thresholds(found, thresholds)
         picture = pictures.get(path)
         if picture is not None:
             write_picture(picture, pixels, found)
         if not args.json:
-            _print_detections(display_path(path), found, lowest, picture)
+            _print_detections(display_path(path), found, thresholds, picture)
         if args.target:
             writer.add(path, width, height, found)
         entries.append(_entry(path, found, width=width, height=height, picture=picture))
@@ -229,16 +229,20 @@ def _detect_all(
 
 
 def _detect_strip(
-    predictor: Predictor, paths: Sequence[Path], lowest: Lowest, args: argparse.Namespace, writer: PreAnnotationWriter
+    predictor: Predictor,
+    paths: Sequence[Path],
+    thresholds: ScoreThresholds,
+    args: argparse.Namespace,
+    writer: PreAnnotationWriter,
 ) -> dict[str, Any]:
-    """The JSON of a strip; pictures and labels are a file each, with what lies in it."""
+    """The JSON of a strip; drawings and pre-annotations are written file by file."""
     from ..images import read_image
 
     strip, found = detect_strip(predictor, paths, args)
-    found = above_thresholds(found, lowest)
+    found = above_thresholds(found, thresholds)
     pictures = picture_paths(paths, args.out) if args.draw else {}
     if not args.json:
-        _print_detections(title_of(strip), found, lowest, args.out if args.draw else None)
+        _print_detections(title_of(strip), found, thresholds, args.out if args.draw else None)
     for path, inside in by_file(strip, found) if args.draw or args.target else ():
         pixels = read_image(path)
         if args.draw:
@@ -248,10 +252,14 @@ def _detect_strip(
     return {"strip": strip_entry(strip, detections_to_json(found))}
 
 
-def _print_detections(what: str, found: Detections, lowest: Lowest, picture: Path | None) -> None:
+def _print_detections(what: str, found: Detections, thresholds: ScoreThresholds, picture: Path | None) -> None:
     where = f" -> {display_path(picture)}" if picture is not None else ""
     if not len(found):
-        nothing = f"nothing scores {lowest:g} or more" if isinstance(lowest, float) else "nothing reaches its threshold"
+        nothing = (
+            f"no detection with a score of {thresholds:g} or more"
+            if isinstance(thresholds, float)
+            else "no detection reaches its threshold"
+        )
         print(f"{what}: {nothing}{where}")
         return
     rows = [[one.label, f"{one.score:.3f}", *(f"{value:.1f}" for value in one.xyxy)] for one in found]
@@ -264,11 +272,14 @@ def _entry(path: Path, found: Detections, *, width: int, height: int, picture: P
 
 
 def _document(
-    predictor: Predictor | None, entries: list[dict[str, Any]], failed: list[dict[str, str]], lowest: Lowest
+    predictor: Predictor | None,
+    entries: list[dict[str, Any]],
+    failed: list[dict[str, str]],
+    thresholds: ScoreThresholds,
 ) -> dict[str, Any]:
     categories = list(predictor.categories) if predictor else []
-    one = lowest if isinstance(lowest, float) else None
-    by_class = dict.fromkeys(categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
+    one = thresholds if isinstance(thresholds, float) else None
+    by_class = dict.fromkeys(categories, thresholds) if isinstance(thresholds, float) else dict(thresholds.per_class)
     return {
         "schema": JSON_SCHEMA,
         "weights": str(predictor.weights_path) if predictor else None,
@@ -294,13 +305,13 @@ def _failure(given: str, error: DetectError) -> dict[str, str]:
 
 
 def find_images(inputs: Sequence[str]) -> tuple[list[Path], list[DataError]]:
-    """Image files in the order given, each once.
+    """Image files in the order given, without duplicates.
 
-    A file is taken as it is, whatever its name; a folder or glob means the files in it whose suffix is an image's,
-    without the pictures that an earlier call has drawn there. Other files that are images are counted on stderr.
+    A file is used whatever its name; a folder or glob stands for its files with the suffix of an image, without
+    drawings of earlier calls. Other image files there are counted on stderr.
 
     Returns:
-        The files, and one error for each input that means none, its ``where`` the input.
+        The files, and one error for each input without an image, with the input as its ``where``.
     """
     from ..datasets.paths import natural_key, stem
     from ..images import SUFFIXES
@@ -337,7 +348,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _matches(pattern: Path) -> list[Path]:
-    """What matches; a folder whose own name stands in the pattern, such as ``coil[17]``, is meant by it."""
+    """The matching paths; an existing folder with pattern characters in its name, such as ``coil[17]``, is literal."""
     literal, parts = Path(), list(pattern.parts)
     while parts and (literal / parts[0]).is_dir():
         literal /= parts.pop(0)
@@ -346,7 +357,7 @@ def _matches(pattern: Path) -> list[Path]:
 
 
 def _images_among(given: str, files: Sequence[Path]) -> list[Path]:
-    """Those to read; the others that are images are said in a line."""
+    """The files to read; other image files are counted on stderr."""
     from ..datasets.paths import DRAWING_SUFFIX
     from ..images import FORMATS_READ, SUFFIXES, is_unread_image
 
@@ -362,16 +373,15 @@ def _images_among(given: str, files: Sequence[Path]) -> list[Path]:
 
 
 INFER = Verb(
-    summary="Find defects in images: a table, a drawn picture, JSON, or pre-annotations.",
+    summary="Detect defects in images; write a table, drawn images, JSON, or pre-annotations.",
     details=(
-        "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Images that can't be read are named on\n"
-        "stderr, the rest goes on, and the exit code is 2. Where two pictures would have one name, they\n"
-        "get longer ones. Where detect evaluate --costs left a thresholds.json beside the weights, it decides what is\n"
-        "shown and, if it holds a calibration, calibrates all scores; stderr says both. Images much larger than what\n"
-        "was trained on are seen in tiles that overlap, each defect once; with --strip, all images together are one,\n"
-        "and --stream looks at frames while they come (docs/strips.md). What is shown is what --to writes:\n"
-        "COCO and CSV name the images where they are, Pascal-VOC, YOLO and LabelMe get copies beside their labels;\n"
-        "nothing that is there is replaced."
+        "Boxes are x1, y1, x2, y2 in pixels, 0-based, x2 and y2 exclusive. Unreadable images are named on stderr, the\n"
+        "others are processed, and the exit code is 2. Drawings of images with the same name get longer names. If\n"
+        "detect evaluate --costs wrote a thresholds.json next to the weights, its thresholds and its calibration, if\n"
+        "any, are used; stderr says so. Images much larger than the training images are processed in overlapping\n"
+        "tiles, and each defect is reported once; --strip joins all images to one, and --stream processes frames as\n"
+        "they arrive (docs/strips.md). --to writes the same detections that are shown: COCO and CSV reference the\n"
+        "images in place, Pascal-VOC, YOLO and LabelMe get copies. Existing files are not replaced."
     ),
     examples=[
         "infer image.bmp --draw",

@@ -21,14 +21,14 @@ _OUT_OF_FOLD_HINT = (
 
 @dataclass(frozen=True)
 class IssueSource:
-    """What is judged.
+    """Labels and detections to compare.
 
     Attributes:
         truth: a COCO data set.
         detections: COCO results in its ids.
         pictures: image id -> file.
-        meta: where they come from.
-        out: folder beside them.
+        meta: their origin.
+        out: default folder of the results.
         warnings: sentences on what makes the issues less reliable.
     """
 
@@ -41,7 +41,7 @@ class IssueSource:
 
 
 def from_files(detections: Path, data: Path) -> IssueSource:
-    """Anyone's COCO results and the labels they are of; the images need not be there.
+    """COCO results of any detector and the labels of their images; the images need not exist.
 
     Raises:
         DataError: a file that can't be read.
@@ -56,7 +56,7 @@ def from_files(detections: Path, data: Path) -> IssueSource:
     warnings = [] if run is None else _training_overlap_warnings(run, list(pictures.values()))
     if len(pictures) < len(named):
         outside = len(named) - len(pictures)
-        warnings.append(f"{outside:,} of the file names lead out of the data, and these images were not looked at.")
+        warnings.append(f"{outside:,} of the file names point outside the data; these images were not opened.")
     meta = {"detections": str(detections), "data": str(data)}
     return IssueSource(truth, _results(detections, truth), pictures, meta, detections.parent / "label_issues", warnings)
 
@@ -75,7 +75,7 @@ def from_run(weights: Path, data: Path | None, device: str | None, max_value: in
     own = load_config(run / "config.yaml", []).data.val if (run / "config.yaml").exists() else None
     labels = data or own
     if labels is None:
-        raise DataError("nothing says what the run is judged by", where=run, fix="name COCO labels with --data")
+        raise DataError("the run has no validation data", where=run, fix="name COCO labels with --data")
     dataset, truth = coco.read(labels), _labels(labels)
     pictures = {each["id"]: image.path for each, image in zip(truth["images"], dataset.images)}
     warnings = _training_overlap_warnings(run, list(pictures.values()))
@@ -93,7 +93,7 @@ def from_run(weights: Path, data: Path | None, device: str | None, max_value: in
 
 
 def folds_in(folder: Path) -> dict[int, Path]:
-    """Fold -> run folder of the lowest seed, in a system's folder of a bench with folds; empty for other folders."""
+    """Fold -> run folder of the lowest seed, in the folder of a system trained on folds; empty for other folders."""
     runs: dict[int, dict[int, Path]] = {}
     for each in folder.iterdir() if folder.is_dir() else ():
         named = _FOLD.fullmatch(each.name)
@@ -103,12 +103,12 @@ def folds_in(folder: Path) -> dict[int, Path]:
 
 
 def from_folds(system: Path, data: Path | None) -> IssueSource:
-    """The folds of a system, each image judged by the run that has not seen it.
+    """The folds of a system: each image with the detections of the run that was not trained on it.
 
     Args:
-        system: its folder in the bench.
-        data: judge these labels; their images are found in the folds by their files. None: all images of the folds,
-            numbered anew.
+        system: its folder in the benchmark.
+        data: labels to check; their images are found in the folds by their files. None: all images of the folds, with
+            new ids.
 
     Raises:
         DataError: a fold that isn't finished, or labels of images that no fold has.
@@ -121,7 +121,7 @@ def from_folds(system: Path, data: Path | None) -> IssueSource:
     for part in sorted(folder.glob("fold*_val.json")):
         fold = int(part.stem.removeprefix("fold").removesuffix("_val"))
         if fold not in runs or not (runs[fold] / "detections.json").exists():
-            fix = "finish the bench: the same 'detect bench train' goes on"
+            fix = "finish the benchmark: the same 'detect bench train' command resumes it"
             raise DataError(f"fold {fold} has no detections.json", where=system, fix=fix)
         truth, paths = _labels(part), [image.path for image in coco.read(part).images]
         parts.append((truth, paths))
@@ -130,7 +130,9 @@ def from_folds(system: Path, data: Path | None) -> IssueSource:
         for each in _results(runs[fold] / "detections.json", truth):
             results.append((file_of[each["image_id"]], name_of[each["category_id"]], each))
     if not parts:
-        raise DataError("the bench's folds are not there", where=folder, fix="give the folder of a bench with --folds")
+        raise DataError(
+            "the folds of the benchmark don't exist", where=folder, fix="give the folder of a benchmark with --folds"
+        )
     if data is None:
         truth, paths = _joined(parts)
     else:
@@ -139,7 +141,7 @@ def from_folds(system: Path, data: Path | None) -> IssueSource:
     unknown = set(image_of) - {path.resolve() for _, members in parts for path in members}
     if unknown:
         found = f"{len(unknown)} of its {len(image_of)} images are in none of the folds"
-        raise DataError(found, where=data, fix="give labels of images that the bench was trained on")
+        raise DataError(found, where=data, fix="give labels of images that the benchmark was trained on")
     category_of = {each["name"]: each["id"] for each in truth["categories"]}
     detections = [
         {**each, "image_id": image_of[path], "category_id": category_of[name]}
@@ -152,7 +154,7 @@ def from_folds(system: Path, data: Path | None) -> IssueSource:
 
 
 def _joined(parts: Sequence[tuple[dict[str, Any], Sequence[Path]]]) -> tuple[dict[str, Any], list[Path]]:
-    """One data set of all parts, images and annotations numbered anew."""
+    """One data set of all parts, with new ids of images and annotations."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for truth, _ in parts:
@@ -165,7 +167,7 @@ def _joined(parts: Sequence[tuple[dict[str, Any], Sequence[Path]]]) -> tuple[dic
 
 
 def _training_overlap_warnings(run: Path, pictures: Sequence[Path]) -> list[str]:
-    """A warning if the run was trained on some of these pictures, as far as its configuration tells."""
+    """A warning if the run's configuration says that it was trained on some of these images."""
     from ..config.loading import load_config
 
     if not (run / "config.yaml").exists():
@@ -173,10 +175,10 @@ def _training_overlap_warnings(run: Path, pictures: Sequence[Path]) -> list[str]
     train = load_config(run / "config.yaml", []).data.train
     if not train.exists():
         return []
-    learnt = {(train.parent / str(each["file_name"])).resolve() for each in _labels(train)["images"]}
-    known = sum(path.resolve() in learnt for path in pictures)
-    said = f"{known:,} of the {len(pictures):,} images are among those that the detector was trained on, and it hardly "
-    return [f"{said}contradicts what it has learnt: {_OUT_OF_FOLD_HINT}."] if known else []
+    trained_on = {(train.parent / str(each["file_name"])).resolve() for each in _labels(train)["images"]}
+    known = sum(path.resolve() in trained_on for path in pictures)
+    text = f"The detector was trained on {known:,} of the {len(pictures):,} images and rarely contradicts their labels"
+    return [f"{text}: {_OUT_OF_FOLD_HINT}."] if known else []
 
 
 def _labels(path: Path) -> dict[str, Any]:
@@ -196,13 +198,15 @@ _MAX_ISSUES, _SHOWN = 300, 15
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run", nargs="?", type=Path, metavar="RUN", help="run, checkpoint, released, or folder of a bench with --folds"
+        "run",
+        nargs="?",
+        type=Path,
+        metavar="RUN",
+        help="run, checkpoint, released, or folder of a benchmark with --folds",
     )
     parser.add_argument("--detections", type=Path, metavar="JSON", help="COCO results of any detector, instead")
-    parser.add_argument("--data", type=Path, metavar="JSON", help="COCO labels to check (default: those judged by)")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the files go (default: label_issues, beside the run)"
-    )
+    parser.add_argument("--data", type=Path, metavar="JSON", help="COCO labels to check (default: the run's data.val)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: RUN/label_issues)")
     parser.add_argument(
         "--min-score", type=float, default=0.5, metavar="SCORE", help="lowest score of an issue (default: %(default)s)"
     )
@@ -211,7 +215,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=_MAX_ISSUES,
         metavar="N",
-        help="most issues to write, the surest (default: %(default)s)",
+        help="largest number of issues to write, the most probable first (default: %(default)s)",
     )
     add_depth_arguments(parser)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
@@ -241,7 +245,7 @@ def _run(args: argparse.Namespace) -> int:
         rows = [
             [f"{issue.score:.2f}", image_file_name(issue), f"{issue.reason}: {issue_sentence(issue)}"] for issue in top
         ]
-        print_table(f"\nthe surest {len(top)}", ["score", "image", "why"], rows, text_columns=3)
+        print_table(f"\nthe {len(top)} most probable", ["score", "image", "why"], rows, text_columns=3)
     for warning in warnings:
         print(f"check this: {warning}")
     out = args.out or source.out
@@ -249,7 +253,7 @@ def _run(args: argparse.Namespace) -> int:
     meta = {
         **source.meta,
         "lowest score": args.min_score,
-        "left out beyond the surest": len(issues) - len(kept) or None,
+        "issues left out": len(issues) - len(kept) or None,
     }
     for path in write_label_issues(kept, source.truth, out, pictures=source.pictures, meta=meta, warnings=warnings):
         print(f"wrote {display_path(path)}")
@@ -257,17 +261,16 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _issue_source(args: argparse.Namespace) -> IssueSource:
-
     if args.detections is not None:
         if args.device is not None:
             raise UsageError("--device has no meaning with --detections", fix="leave it out: no detector runs")
         if args.max_value is not None:
             raise UsageError("--max-value has no meaning with --detections", fix="leave it out: no detector runs")
         if args.data is None:
-            raise UsageError("--detections needs --data", fix="name the COCO labels that were detected on")
+            raise UsageError("--detections needs --data", fix="name the COCO labels of the images")
         return from_files(args.detections, args.data)
     if not is_released(args.run) and not args.run.exists():
-        raise UsageError(f"{args.run}: no such run", fix="give a run folder, a .pt file or a bench's folder")
+        raise UsageError(f"{args.run}: no such run", fix="give a run folder, a .pt file or a benchmark's folder")
     if folds_in(args.run):
         return from_folds(args.run, args.data)
     systems = [each for each in sorted(args.run.iterdir()) if folds_in(each)] if args.run.is_dir() else []
@@ -278,12 +281,12 @@ def _issue_source(args: argparse.Namespace) -> IssueSource:
 
 
 def _low_score_warnings(min_score: float) -> list[str]:
-    """A warning where detections of low score were left out before."""
+    """A warning if the detections hold none of low score."""
     if min_score < 0.1 or min_score == 1:  # 1: there are none
         return []
     return [
-        f"The detections start at a score of {min_score:.2f}, so 'not found' means not found from there on: keep "
-        "those of low score, down to 0.05 or less."
+        f"The lowest score of the detections is {min_score:.2f}, so 'not found' means not found with that score: "
+        "include detections down to a score of 0.05 or less."
     ]
 
 
@@ -291,8 +294,9 @@ LABEL_ISSUES = Verb(
     summary="Find labels that a detector contradicts with confidence: missing, wrong, badly drawn.",
     details=(
         "Writes label_issues.html with a crop of each, label_issues.md, and label_issues.json: COCO with the proposed\n"
-        "boxes, a reason each, for an annotation tool. A detector hardly contradicts what it was trained on:\n"
-        "give the folder of 'detect bench train ... --folds K', where each image was judged by a run new to it."
+        "boxes and their reasons, for an annotation tool. A detector rarely contradicts labels it was trained on:\n"
+        "give the folder of 'detect bench train ... --folds K', where each image has detections of a run that was not\n"
+        "trained on it."
     ),
     examples=[
         "label-issues runs/folds/neu --data data/neu/train.json",

@@ -15,11 +15,11 @@ from .evaluate import DEFAULT_THRESHOLD, above_thresholds, matching_thresholds, 
 if TYPE_CHECKING:
     from ..inference.thresholds import Thresholds
     from ..structures import Detections, Image
-    from .evaluate import Lowest
+    from .evaluate import ScoreThresholds
 
 
 def add_pre_annotation_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """``--to`` and ``--scores``."""
+    """Add ``--to`` and ``--scores``."""
     parser.add_argument(
         "--to",
         dest="target",
@@ -28,14 +28,16 @@ def add_pre_annotation_arguments(parser: argparse.ArgumentParser, *, required: b
         help="write the detections as pre-annotations in this format, to --out",
     )
     parser.add_argument(
-        "--scores", action="store_true", help="with --to yolo: the score as a sixth column, which many tools refuse"
+        "--scores",
+        action="store_true",
+        help="with --to yolo: write the score as a sixth column, which many tools refuse",
     )
 
 
 def check_pre_annotation_arguments(args: argparse.Namespace) -> None:
-    """Refuse options that don't fit together, and a place that is taken, before anything is detected."""
+    """Check that the options fit together and the target is free, before the detector runs."""
     if args.scores and args.target != "yolo":
-        raise UsageError("--scores has a meaning with --to yolo only", fix="leave it out: other formats keep scores")
+        raise UsageError("--scores needs --to yolo", fix="leave it out: the other formats hold scores anyway")
     if args.target is None:
         return
     if args.out is None:
@@ -46,14 +48,14 @@ def check_pre_annotation_arguments(args: argparse.Namespace) -> None:
 
 
 class PreAnnotationWriter:
-    """Gathers images with their detections, writes them at the end, and says so."""
+    """Collects images with their detections, writes them at the end, and prints what was written."""
 
     def __init__(self) -> None:
         self.images: list[Image] = []
         self.left_out = 0
 
     def add(self, path: Path, width: int, height: int, found: Detections) -> None:
-        """One image, and those of its detections that become pre-annotations."""
+        """Add one image and its detections."""
         from ..datasets.formats import pre_annotate
 
         image = pre_annotate(path, width, height, found)
@@ -61,20 +63,26 @@ class PreAnnotationWriter:
         self.left_out += len(found) - len(image.boxes)
 
     def write(
-        self, categories: Sequence[str], args: argparse.Namespace, lowest: Lowest, *, source: str, to: TextIO
+        self,
+        categories: Sequence[str],
+        args: argparse.Namespace,
+        thresholds: ScoreThresholds,
+        *,
+        source: str,
+        to: TextIO,
     ) -> None:
-        """Write what was gathered.
+        """Write the collected images.
 
         Args:
-            categories: all that the detector knows.
+            categories: of the detector.
             args: with target, out and scores.
-            lowest: score from which on a detection was taken.
-            source: where the detections come from, in a word or a path.
-            to: where it is said.
+            thresholds: of the detections.
+            source: origin of the detections, a word or a path.
+            to: stream for the summary.
         """
         from ..datasets.formats import write_pre_annotations
 
-        scores = f"scores from {lowest:g} on" if isinstance(lowest, float) else "scores from each class's threshold on"
+        scores = f"score >= {thresholds:g}" if isinstance(thresholds, float) else "score >= threshold of the class"
         description = f"Pre-annotations: detections of {source}, {scores}"
         place, findings = write_pre_annotations(
             self.images, tuple(categories), args.target, args.out, description=description, scores=args.scores
@@ -91,8 +99,10 @@ class PreAnnotationWriter:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("detections", type=Path, metavar="RUN", help="judged run, or a JSON file of COCO results")
-    parser.add_argument("--data", type=Path, metavar="JSON", help="COCO file of the images (default: those judged on)")
+    parser.add_argument("detections", type=Path, metavar="RUN", help="evaluated run, or a JSON file of COCO results")
+    parser.add_argument(
+        "--data", type=Path, metavar="JSON", help="COCO file of the images (default: those evaluated on)"
+    )
     add_pre_annotation_arguments(parser, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
@@ -112,16 +122,16 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.detections} holds {len(runs)} runs", fix="name one of them, or its detections.json")
     data = args.data or runs[0].labels
     if data is None:
-        raise UsageError("nothing says which images these are of", fix="name their COCO file with --data")
+        raise UsageError("the images of these detections are unknown", fix="name their COCO file with --data")
     chosen = _thresholds(runs[0].detections, args.threshold)
-    lowest = resolve_thresholds(chosen, args.threshold)
+    thresholds = resolve_thresholds(chosen, args.threshold)
     writer = PreAnnotationWriter()
     found, images = _detections(runs[0].detections, data)
     for image, each in zip(images, found):
-        scored = each if chosen is None else chosen.calibrated(each)  # as infer's are, whatever threshold is asked for
-        writer.add(image.path, image.width, image.height, above_thresholds(scored, lowest))
+        scored = each if chosen is None else chosen.calibrated(each)  # as by infer, whatever the threshold
+        writer.add(image.path, image.width, image.height, above_thresholds(scored, thresholds))
     writer.write(
-        found[0].categories if found else (), args, lowest, source=display_path(runs[0].detections), to=sys.stdout
+        found[0].categories if found else (), args, thresholds, source=display_path(runs[0].detections), to=sys.stdout
     )
     return 0
 
@@ -130,7 +140,7 @@ def _detections(detections: Path, data: Path) -> tuple[list[Detections], Sequenc
     """COCO results as detections of each image of a COCO file, best first, and these images.
 
     Raises:
-        DataError: a file that can't be read, results that are not of these images, or an image that is not there.
+        DataError: an unreadable file, results of other images, or a missing image.
     """
     import numpy as np
 
@@ -156,29 +166,29 @@ def _detections(detections: Path, data: Path) -> tuple[list[Detections], Sequenc
     return by_image, images
 
 
-def _thresholds(detections: Path, asked: float | None) -> Thresholds | None:
-    """The thresholds that belong to these detections."""
+def _thresholds(detections: Path, threshold: float | None) -> Thresholds | None:
+    """The thresholds for these detections."""
     from ..inference.thresholds import thresholds_for_weights
 
     report = detections.with_name("report.json")
     content = read_json(report) if report.is_file() else None
     meta = content.get("meta") if isinstance(content, dict) else None
     if isinstance(meta, dict) and meta.get("weights"):
-        judged = Path(str(meta["weights"]))  # as seen from where it was judged; the run may have moved since
+        judged = Path(str(meta["weights"]))  # relative to the folder of the evaluation; the run may have moved since
         for weights in (judged, *(folder / judged.name for folder in list(detections.resolve().parents)[:2])):
             if weights.is_file():
-                return matching_thresholds(weights, asked)
+                return matching_thresholds(weights, threshold)
     found = thresholds_for_weights(detections)
     # thresholds without a checksum of weights were chosen for these detections themselves
     return found if found is not None and found.weights_sha256 is None else None
 
 
 PRE_ANNOTATE = Verb(
-    summary="Turn detections that are there already into pre-annotations for an annotation tool.",
+    summary="Write existing detections as pre-annotations for an annotation tool.",
     details=(
-        "The detections are those of a judged run, or anybody's COCO results. All images of the COCO file that they\n"
-        "are of are written, also those without a detection. Pascal-VOC, YOLO and LabelMe get copies of the images.\n"
-        "For images that were never detected on: detect infer IMAGES --to FORMAT."
+        "The detections are those of an evaluated run, or COCO results of any detector. All images of their COCO file\n"
+        "are written, also those without a detection. Pascal-VOC, YOLO and LabelMe get copies of the images. For\n"
+        "images without detections yet: detect infer IMAGES --to FORMAT."
     ),
     examples=[
         "pre-annotate runs/neu --to coco --out pre_annotations",

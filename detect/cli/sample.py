@@ -13,12 +13,14 @@ _IMAGES, _STRIPS = 300, 30
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--images", type=int, metavar="N", help=f"number of still images (default: {_IMAGES})")
-    parser.add_argument("--frames", type=int, metavar="N", help="film moving strips instead, each for N frames")
-    parser.add_argument("--strips", type=int, metavar="M", help=f"number of strips to film (default: {_STRIPS})")
+    parser.add_argument("--frames", type=int, metavar="N", help="write moving strips of N frames each instead")
+    parser.add_argument("--strips", type=int, metavar="M", help=f"number of strips (default: {_STRIPS})")
     parser.add_argument(
-        "--size", type=int, metavar="PX", help="height and width of a strip's frames in pixels (default: 200)"
+        "--size", type=int, metavar="PX", help="height and width of the frames of strips in pixels (default: 200)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same bytes (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed gives the same files (default: %(default)s)"
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -30,13 +32,17 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(f"--seed is {args.seed}", fix="give 0 or more")
     if args.frames is None:
         if args.strips is not None:
-            raise UsageError("--strips says how many, but not how long", fix="add --frames, the frames of each")
+            raise UsageError("--strips needs --frames", fix="add --frames, the number of frames per strip")
         if args.size is not None:
-            raise UsageError("--size is of a strip's frames, stills have 200 pixels a side", fix="add --frames")
+            raise UsageError(
+                "--size needs --frames; still images are 200 x 200 pixels", fix="add --frames or leave it out"
+            )
         labels = _write_stills(args.out, args.images or _IMAGES, args.seed)
     else:
         if args.images is not None:
-            raise UsageError("--images are stills, --frames are of moving strips", fix="ask for one of them")
+            raise UsageError(
+                "--images and --frames exclude each other", fix="give --images for still images or --frames for strips"
+            )
         labels = _write_strips(args.out, args.frames, args.strips or _STRIPS, args.seed, args.size)
     print(f"next: {command('convert', str(labels), '--out', f'{args.out}-coco', '--split', 'train=0.8,val=0.2')}")
     return 0
@@ -62,10 +68,10 @@ def _write_strips(out: Path, frames: int, strips: int, seed: int, size: int | No
 
 
 SAMPLE = Verb(
-    summary="Write sample data: hot-rolled steel with six kinds of defect, drawn by code.",
+    summary="Write synthetic sample data: hot-rolled steel with six classes of defects.",
     details="Still images come in NEU-DET's own layout: BMP images in IMAGES, Pascal-VOC labels in ANNOTATIONS.\n"
-    "Frames of moving strips are BMP images in IMAGES and one COCO JSON, strips.json, which has for each frame\n"
-    "the strip, its place in it and its condition: clean, blurred, overexposed, noisy or dropped.",
+    "Frames of moving strips are BMP images in IMAGES and one COCO JSON, strips.json, with the strip, position and\n"
+    "condition of each frame: clean, blurred, overexposed, noisy or dropped.",
     examples=[
         "sample --out data/demo/steel --images 300 --seed 0",
         "sample --out data/strips --frames 40 --strips 30 --seed 0",

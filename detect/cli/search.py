@@ -1,4 +1,4 @@
-"""``detect search``: look for better settings, trial by trial, by as many workers as there are machines."""
+"""``detect search``: hyperparameter search, by one or more workers."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ _SHOWN = 10
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("space", type=Path, metavar="SPACE", help="a YAML file that says what to vary: docs/search.md")
+    parser.add_argument("space", type=Path, metavar="SPACE", help="a YAML file with the search space: docs/search.md")
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="over the base configuration, for all trials"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="overrides of the base configuration, for all trials",
     )
     parser.add_argument(
         "--trials",
         type=int,
         default=30,
         metavar="N",
-        help="trials in all, earlier ones included (default: %(default)s)",
+        help="total number of trials, with earlier ones (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/search"), metavar="DIR", help="for study and runs (default: %(default)s)"
+        "--out", type=Path, default=Path("runs/search"), metavar="DIR", help="of study and runs (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampler (default: %(default)s)")
     parser.add_argument("--no-prune", action="store_true", help="train every trial to its last epoch")
 
 
@@ -60,13 +64,11 @@ def _run(args: argparse.Namespace) -> int:
     complete = [trial for trial in trials if trial.state == "complete"]
     print(f"wrote {display_path(args.out / 'trials.json')}")
     if not complete:
-        print("no trial has ended with a score")
+        print("no trial was completed")
         return 2
     _write_best(args.out / "best.yaml", space, complete[0])
     print(f"wrote {display_path(args.out / 'best.yaml')}")
-    print(
-        "Its score was chosen for being the highest, so it flatters: train it again, with other seeds, beside the base."
-    )
+    print("The score of the best trial is biased upwards by the choice: train it and the base again with other seeds.")
     vary = [word for key in space.keys if not key.startswith("model.") for word in ("--vary", key)]
     print(
         "next: "
@@ -85,7 +87,7 @@ def _write(out: Path, trials: Sequence[Trial]) -> None:
 
 
 def _write_best(path: Path, space: Space, best: Trial) -> None:
-    """A configuration of its own: the base with the overrides and values of the best trial."""
+    """The complete configuration of the best trial."""
     from ..config.loading import to_yaml
     from ..fileio import write_text
 
@@ -100,18 +102,18 @@ def _print(space: Space, trials: Sequence[Trial]) -> None:
     counts: dict[str, Any] = {}
     for trial in trials:
         counts[trial.state] = counts.get(trial.state, 0) + 1
-    told = ", ".join(f"{number} {state}" for state, number in counts.items())
+    states = ", ".join(f"{number} {state}" for state, number in counts.items())
     columns = ["trial", space.metric, "state", *(key.rpartition(".")[2] for key in space.keys)]
     print()
-    print_table(f"{len(trials)} trials: {told}", columns, [row(trial) for trial in trials[:_SHOWN]])
+    print_table(f"{len(trials)} trials: {states}", columns, [row(trial) for trial in trials[:_SHOWN]])
 
 
 SEARCH = Verb(
     summary="Search the configuration for a better score, trial by trial.",
     details=(
-        "The study lies on disk: the same command goes on after Ctrl-C or a crash, first with the trial that was\n"
-        "interrupted, and several workers may share it, each started by the same command, on one machine or on many\n"
-        "that share the folder. A trial far behind the others ends early. Writes trials.json and best.yaml."
+        "The study is stored on disk: after Ctrl-C or a crash the same command continues with the interrupted trial.\n"
+        "Several workers can share a study: start the same command several times, on one machine or on several that\n"
+        "share the folder. A trial far behind the others ends early. Writes trials.json and best.yaml."
     ),
     examples=[
         "search configs/search/around_neu.yaml --trials 40",
@@ -119,5 +121,5 @@ SEARCH = Verb(
     ],
     add_arguments=_add_arguments,
     run=_run,
-    on_interrupt=lambda _: "the same command goes on from here",
+    on_interrupt=lambda _: "run the same command to continue",
 )

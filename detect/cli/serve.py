@@ -1,4 +1,4 @@
-"""``detect serve``: a detector behind HTTP, for programs and for people."""
+"""``detect serve``: a detector over HTTP, for programs, and as a page in the browser."""
 
 from __future__ import annotations
 
@@ -36,34 +36,40 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-file",
         type=Path,
         metavar="FILE",
-        help=f"with a token that requests have to bring (default: what {TOKEN_VARIABLE} holds, else none is asked for)",
+        help=f"file with a token that requests must send (default: environment variable {TOKEN_VARIABLE}, else none)",
     )
     parser.add_argument(
         "--threshold",
         type=float,
         metavar="SCORE",
-        help="lowest score to show unless a request asks for another (default: as the run's thresholds.json says, "
+        help="lowest score to return unless a request gives another (default: the thresholds.json of the run, "
         f"else {DEFAULT_THRESHOLD})",
     )
-    parser.add_argument("--max-mb", type=float, default=20.0, metavar="MIB", help="of a request (default: %(default)g)")
     parser.add_argument(
-        "--max-pixels", type=int, default=20_000_000, metavar="N", help="of an image (default: %(default)s)"
+        "--max-mb", type=float, default=20.0, metavar="MIB", help="largest request in MiB (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--max-pixels", type=int, default=20_000_000, metavar="N", help="largest image (default: %(default)s)"
     )
     parser.add_argument(
         "--timeout",
         type=float,
         default=30.0,
         metavar="S",
-        help="for an upload, and again for its answer (default: %(default)g)",
+        help="seconds for an upload, and again for its answer (default: %(default)g)",
     )
     parser.add_argument(
-        "--queue", type=int, default=64, metavar="N", help="requests at work at once (default: %(default)s)"
+        "--queue",
+        type=int,
+        default=64,
+        metavar="N",
+        help="largest number of concurrent requests (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch", type=int, default=8, metavar="N", help="images looked at together (default: %(default)s)"
+        "--batch", type=int, default=8, metavar="N", help="largest number of images per batch (default: %(default)s)"
     )
     add_depth_arguments(parser)
-    parser.add_argument("--threads", type=int, metavar="N", help="of the detector (default: a core each)")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the detector (default: one per core)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
 
@@ -91,7 +97,7 @@ def _run(args: argparse.Namespace) -> int:
     with listen(args.host, args.port) as listening:
         address = address_of(listening)
         if token is None and not _is_loopback(listening.getsockname()[0]):
-            line = f"whoever reaches {address} may use it; {TOKEN_VARIABLE} or --token-file asks for a token"
+            line = f"anyone who can reach {address} can use it; set a token with {TOKEN_VARIABLE} or --token-file"
             print(f"detect: check this: {line}", file=sys.stderr)
         model = _load(args)
 
@@ -101,11 +107,11 @@ def _run(args: argparse.Namespace) -> int:
 
                 torch.set_num_threads(args.threads)
 
-        def say() -> None:
+        def announce() -> None:
             print(f"detect: serving {model.name} at {address}; Ctrl-C stops", flush=True)
 
         app = create_app(model, limits, token=token, prepare=prepare)
-        make_server(app, timeout_s=limits.timeout_s, say=say).run(sockets=[listening])
+        make_server(app, timeout_s=limits.timeout_s, say=announce).run(sockets=[listening])
     return 0
 
 
@@ -118,7 +124,7 @@ def _load(args: argparse.Namespace) -> ServedModel:
         if args.device is not None:
             raise UsageError("--device has no meaning for an exported model", fix="leave it out")
         if args.max_value is not None:
-            fix = "leave it out; an exported model takes the white of its contract.json"
+            fix = "leave it out; an exported model uses the white level of its contract.json"
             raise UsageError("--max-value has no meaning for an exported model", fix=fix)
         return model_from_export(weights, name, args.threshold, default=DEFAULT_THRESHOLD, threads=args.threads or 0)
     from ..inference.predictor import Predictor
@@ -126,13 +132,15 @@ def _load(args: argparse.Namespace) -> ServedModel:
     predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
     if is_released(weights):
         report_released_model(predictor.categories, by=_BY)
-    lowest = score_thresholds_for(predictor.weights_path, args.threshold)
-    each = dict.fromkeys(predictor.categories, lowest) if isinstance(lowest, float) else dict(lowest.per_class)
+    thresholds = score_thresholds_for(predictor.weights_path, args.threshold)
+    each = (
+        dict.fromkeys(predictor.categories, thresholds) if isinstance(thresholds, float) else dict(thresholds.per_class)
+    )
     return model_from_predictor(predictor, name, each)
 
 
 def _token(file: Path | None) -> str | None:
-    """From a file or the environment, and not from the command line, which every user of the machine can read."""
+    """The token from a file or the environment, not from the command line, which all users of the machine can read."""
     where = display_path(file) if file is not None else TOKEN_VARIABLE
     if file is None:
         text = os.environ.get(TOKEN_VARIABLE)
@@ -143,11 +151,11 @@ def _token(file: Path | None) -> str | None:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = (getattr(error, "strerror", None) or "no text").lower()
-            fix = "give a file that holds the token alone"
+            fix = "give a file that holds only the token"
             raise UsageError(f"the token can't be read ({reason})", where=where, fix=fix) from None
     token = text.strip()
     if len(token) < _MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
-        found = f"the token has to be {_MIN_TOKEN_LENGTH} or more letters, digits or signs in a row"
+        found = f"the token must be {_MIN_TOKEN_LENGTH} or more ASCII characters without spaces"
         raise UsageError(found, where=where, fix="make one with: openssl rand -hex 24")
     return token
 
@@ -159,10 +167,10 @@ def _is_loopback(host: str) -> bool:
 SERVE = Verb(
     summary="Serve a detector over HTTP: images in, JSON out, and a page to try it in a browser.",
     details=(
-        "POST an image or array to /v1/detect; /openapi.json describes all routes, /health and /metrics are for those\n"
-        "who watch it, and / is a page. It listens on this machine alone unless --host says otherwise. Where\n"
-        "detect evaluate --costs left a thresholds.json beside the weights, it decides what is shown. On Ctrl-C or\n"
-        "SIGTERM what is at work is finished first. Needs: pip install 'surface-detect[serve]' (docs/line.md)"
+        "POST an image or array to /v1/detect; /openapi.json describes all routes, /health and /metrics are for\n"
+        "monitoring, and / is a page. It listens on this machine only, unless --host is given. If detect evaluate\n"
+        "--costs wrote a thresholds.json next to the weights, its thresholds are used. On Ctrl-C or SIGTERM running\n"
+        "requests are finished first. Needs: pip install 'surface-detect[serve]' (docs/line.md)"
     ),
     examples=[
         "serve",

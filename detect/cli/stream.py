@@ -1,4 +1,4 @@
-"""``detect infer --stream``: frames detected on while they are made, a line of JSON each."""
+"""``detect infer --stream``: detection on frames as they arrive, one line of JSON per frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..inference.predictor import Predictor
     from ..inference.video import FrameOutput, FrameSource
     from ..structures import Detections
-    from .evaluate import Lowest
+    from .evaluate import ScoreThresholds
 
 LINE_SCHEMA = 1
 
@@ -34,9 +34,9 @@ class FrameCounts:
     """Counts of a strip, or of a whole stream.
 
     Attributes:
-        frames: looked at.
-        dropped: that came too fast.
-        bad: that couldn't be read or taken.
+        frames: processed.
+        dropped: because the queue was full.
+        bad: that couldn't be read.
     """
 
     frames: int = 0
@@ -44,11 +44,11 @@ class FrameCounts:
     bad: int = 0
     _started: float = field(default_factory=time.monotonic)
 
-    def add(self, seen: FrameOutput) -> None:
+    def add(self, output: FrameOutput) -> None:
         """Count a frame, and those dropped before it."""
-        self.frames += seen.found is not None
-        self.bad += seen.found is None
-        self.dropped += seen.dropped
+        self.frames += output.found is not None
+        self.bad += output.found is None
+        self.dropped += output.dropped
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -56,24 +56,24 @@ class FrameCounts:
         return {"frames": self.frames, "dropped": self.dropped, "bad": self.bad, "seconds": seconds}
 
     def in_words(self) -> str:
-        """ "1,200 frames in 100.0 s (12.0 a second), 3 dropped, 1 bad"."""
+        """ "1,200 frames in 100.0 s (12.0 per second), 3 dropped, 1 bad"."""
         seconds = max(time.monotonic() - self._started, 1e-3)
-        rate = f"{self.frames:,} frames in {seconds:,.1f} s ({self.frames / seconds:.1f} a second)"
+        rate = f"{self.frames:,} frames in {seconds:,.1f} s ({self.frames / seconds:.1f} per second)"
         return f"{rate}, {self.dropped:,} dropped, {self.bad:,} bad"
 
 
 class JsonLinesWriter:
-    """Writes them to stdout, or into STRIP.jsonl of a folder, after what is there; each is whole at once.
+    """Writes one line per frame to stdout, or appends it to STRIP.jsonl in a folder; lines are never partial.
 
     Args:
-        out: the folder, made where it isn't there; None: stdout.
+        out: the folder, created if needed; None: stdout.
     """
 
     def __init__(self, out: Path | None) -> None:
         self._out = out
         self._file: TextIO | None = None if out is not None else sys.stdout
         self._strip: str | None = None
-        self._tally = FrameCounts()
+        self._counts = FrameCounts()
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
 
@@ -83,37 +83,42 @@ class JsonLinesWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end_strip()
 
-    def write(self, seen: FrameOutput, found: Detections | None) -> None:
+    def write(self, output: FrameOutput, found: Detections | None) -> None:
         """One frame.
 
         Args:
-            seen: the frame.
-            found: those of its detections that count; None of a bad frame.
+            output: the frame.
+            found: its detections above the thresholds; None for a bad frame.
         """
-        if seen.frame.strip != self._strip:
+        if output.frame.strip != self._strip:
             self._end_strip()
-            self._strip, self._tally = seen.frame.strip, FrameCounts()
+            self._strip, self._counts = output.frame.strip, FrameCounts()
             if self._out is not None:
                 name = re.sub(r"[^\w.-]+", "_", self._strip)
                 self._file = (self._out / f"{name}.jsonl").open("a", encoding="utf-8")
-        self._tally.add(seen)
+        self._counts.add(output)
         line = {
-            "frame": seen.frame.number,
-            "name": seen.frame.name,
-            "captured": _iso(seen.frame.captured),
-            "done": _iso(seen.done),
-            "dropped_before": seen.dropped,
+            "frame": output.frame.number,
+            "name": output.frame.name,
+            "captured": _iso(output.frame.captured),
+            "done": _iso(output.done),
+            "dropped_before": output.dropped,
         }
-        if found is None or seen.size_wh is None:
-            self._line({**line, "error": seen.error})
+        if found is None or output.size_wh is None:
+            self._line({**line, "error": output.error})
         else:
             self._line(
-                {**line, "width": seen.size_wh[0], "height": seen.size_wh[1], "detections": detections_to_json(found)}
+                {
+                    **line,
+                    "width": output.size_wh[0],
+                    "height": output.size_wh[1],
+                    "detections": detections_to_json(found),
+                }
             )
 
     def _end_strip(self) -> None:
         if self._strip is not None:
-            self._line({"summary": self._tally.as_dict()})
+            self._line({"summary": self._counts.as_dict()})
         if self._out is not None and self._file is not None:
             self._file.close()
         self._strip = None
@@ -135,31 +140,31 @@ _BITS = range(8, 17)
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--stream`` and what belongs to it."""
+    """Add ``--stream`` and its options."""
     parser.add_argument(
         "--stream",
         metavar="SOURCE",
-        help="look at frames as they come, from a folder that is being filled, a video file, a camera's number, or - "
-        "for raw frames on stdin; a line of JSON a frame goes to stdout, or with --out into a file a strip",
+        help="detect on frames as they arrive: a folder that is being filled, a video file, a camera number, or - for "
+        "raw frames on stdin; writes one line of JSON per frame to stdout, or with --out to one file per strip",
     )
     parser.add_argument(
-        "--frame-size", metavar="WxH", help="with --stream -: pixels of a gray frame; WxHx3 for RGB, side by side"
+        "--frame-size", metavar="WxH", help="with --stream -: pixels of a gray frame; WxHx3 for interleaved RGB"
     )
     parser.add_argument(
-        "--depth", type=int, metavar="BITS", help="with --stream -: 8 (default), or 9 to 16 in two bytes, the low first"
+        "--depth", type=int, metavar="BITS", help="with --stream -: 8 (default), or 9 to 16 in two bytes, little-endian"
     )
     parser.add_argument(
-        "--queue", type=int, metavar="FRAMES", help=f"that wait to be looked at, at most (default: {_DEFAULT_QUEUE})"
+        "--queue", type=int, metavar="FRAMES", help=f"largest number of waiting frames (default: {_DEFAULT_QUEUE})"
     )
 
 
 def check_stream_arguments(args: argparse.Namespace) -> None:
-    """Refuse options that don't fit together, before anything is loaded."""
+    """Check that the options fit together, before anything is loaded."""
     only = {"--frame-size": args.frame_size, "--depth": args.depth, "--queue": args.queue}
     given = [name for name, value in only.items() if value is not None]
     if args.stream is None:
         if given:
-            raise UsageError(f"{given[0]} has a meaning with --stream only", fix="leave it out")
+            raise UsageError(f"{given[0]} needs --stream", fix="leave it out")
         return
     if args.images:
         raise UsageError(f"--stream {args.stream} and images ({args.images[0]}) are given", fix="give one of them")
@@ -167,7 +172,7 @@ def check_stream_arguments(args: argparse.Namespace) -> None:
         if value:
             raise UsageError(f"{name} has no meaning with --stream", fix="use it on images afterwards")
     if args.stream != "-" and given and given[0] != "--queue":
-        raise UsageError(f"{given[0]} has a meaning with --stream - only", fix="leave it out")
+        raise UsageError(f"{given[0]} needs --stream -", fix="leave it out")
     if args.queue is not None and args.queue < 1:
         raise UsageError(f"--queue is {args.queue}", fix="give at least 1 frame")
     if args.depth is not None and args.depth not in _BITS:
@@ -187,53 +192,53 @@ def frame_shape(text: str | None) -> tuple[int, ...] | None:
     return (height, width, 3) if match[3] else (height, width)
 
 
-def run_stream(predictor: Predictor, source: FrameSource, lowest: Lowest, args: argparse.Namespace) -> None:
-    """Look at frames until the source ends, a stop file appears, or Ctrl-C or SIGTERM comes.
+def run_stream(
+    predictor: Predictor, source: FrameSource, thresholds: ScoreThresholds, args: argparse.Namespace
+) -> None:
+    """Process frames until the source ends, a stop file appears, or Ctrl-C or SIGTERM arrives.
 
     Raises:
         DataError: the source fails.
     """
     from ..inference.video import FrameDetector, process_stream
 
-    most = args.queue or _DEFAULT_QUEUE
-    full = "loses its oldest frame" if source.drops else "lets the source wait"
-    print(f"detect: {source.kind} {args.stream}: a queue of {most} frames, which {full} when full", file=sys.stderr)
-    look, stop, total, said = (
-        FrameDetector(predictor, tile=args.tile, overlap=args.overlap),
-        Event(),
-        FrameCounts(),
-        False,
+    max_frames = args.queue or _DEFAULT_QUEUE
+    full = "drops its oldest frame" if source.drops else "makes the source wait"
+    print(
+        f"detect: {source.kind} {args.stream}: a queue of {max_frames} frames, which {full} when full", file=sys.stderr
     )
+    detect = FrameDetector(predictor, tile=args.tile, overlap=args.overlap)
+    stop, total, reported = Event(), FrameCounts(), False
     try:
         with stopping(stop), JsonLinesWriter(args.out) as lines:
-            for seen in process_stream(source, look, max_frames=most, stop=stop):
-                total.add(seen)
-                lines.write(seen, None if seen.found is None else above_thresholds(seen.found, lowest))
-                if seen.error is not None:
-                    print(f"detect: {seen.error}", file=sys.stderr)
-                elif seen.size_wh is not None and not said and not predictor.stateful:
-                    said = True
-                    tiling = predictor.tiling_for(*seen.size_wh, tile=args.tile, overlap=args.overlap)
+            for output in process_stream(source, detect, max_frames=max_frames, stop=stop):
+                total.add(output)
+                lines.write(output, None if output.found is None else above_thresholds(output.found, thresholds))
+                if output.error is not None:
+                    print(f"detect: {output.error}", file=sys.stderr)
+                elif output.size_wh is not None and not reported and not predictor.stateful:
+                    reported = True
+                    tiling = predictor.tiling_for(*output.size_wh, tile=args.tile, overlap=args.overlap)
                     if tiling is not None:
-                        report_tiling(seen.frame.name, *seen.size_wh, tiling, asked=args.tile)
+                        report_tiling(output.frame.name, *output.size_wh, tiling, asked=args.tile)
     finally:
         print(f"detect: {source.kind} {args.stream}: {total.in_words()}", file=sys.stderr)
 
 
 @contextmanager
 def stopping(stop: Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM set ``stop`` once; a second one ends the program as it always does."""
+    """The first Ctrl-C or SIGTERM sets ``stop``; a second one ends the program at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before: dict[int, Any] = {}
 
-    def ask(number: int, _: object) -> None:
+    def request_stop(number: int, _: object) -> None:
         stop.set()
         signal.signal(number, before[number])
 
     for each in (signal.SIGINT, signal.SIGTERM):
-        before[each] = signal.signal(each, ask)
+        before[each] = signal.signal(each, request_stop)
     try:
         yield
     finally:

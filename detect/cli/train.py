@@ -1,4 +1,4 @@
-"""``detect train``: train a detector as a YAML file says, in one process or several."""
+"""``detect train``: train a detector from a YAML configuration, in one process or several."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ if TYPE_CHECKING:
 _POLL_S = 0.1
 _WATCH_S = 0.5
 _GRACE_S = 5
-_SECONDARY_EXITS = (None, 0, LOST_EXIT)  # exit codes of processes that go on, ended well, or lost another one
-_PARENT = "DETECT_PARENT"  # a process started by run_together finds here who waits for it
+_SECONDARY_EXITS = (None, 0, LOST_EXIT)  # still running, succeeded, or lost another process
+_PARENT = "DETECT_PARENT"  # environment variable with the process id of the parent
 
 
 def is_single_process() -> bool:
-    """Whether nobody has put this process into a group yet: neither torchrun nor ``launch_processes``."""
+    """Whether this process was started neither by torchrun nor by ``launch_processes``."""
     return "RANK" not in os.environ
 
 
 def is_worker_process() -> bool:
-    """Whether another process of the group does the talking."""
+    """Whether another process of the group prints."""
     return os.environ.get("RANK", "0") != "0"
 
 
 def launch_processes(arguments: Sequence[str], count: int) -> int:
     """Run ``detect`` with these arguments in ``count`` processes, sharing this machine's cores.
 
-    They find each other by the variables that torchrun sets as well. Only the first one's output is shown, unless
-    another fails alone, or the first one knows no more than that. When one fails or Ctrl-C comes, all end.
+    They find each other by the same environment variables as under torchrun. Only the output of rank 0 is shown, unless
+    another process fails by itself and rank 0 only reports its loss. When one fails or on Ctrl-C, all end.
 
     Returns:
-        The exit code of the first to fail by itself, 0 if none does.
+        The exit code of the first process that fails by itself, 0 if none does.
     """
     threads = str(max(1, (os.cpu_count() or 1) // count))
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     command = [sys.executable, "-m", "detect", *arguments]
-    with tempfile.TemporaryFile("w+") as aside:
+    with tempfile.TemporaryFile("w+") as errors:
         world = []
         for rank in range(count):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
             environment = {"OMP_NUM_THREADS": threads, **os.environ, **shared, **own}
-            out, err = (None, None) if rank == 0 else (subprocess.DEVNULL, aside)
+            out, err = (None, None) if rank == 0 else (subprocess.DEVNULL, errors)
             world.append(subprocess.Popen(command, env=environment, stdout=out, stderr=err))
         try:
             code = _first_failure(world)
-            leader = _ended(world[0]) if code else 0
+            first = _ended(world[0]) if code else 0
             codes = _primary_exit_codes(world)
-        except KeyboardInterrupt:  # the terminal has told all of them, and the leader says how to go on
+        except KeyboardInterrupt:  # the terminal sends SIGINT to all, and rank 0 prints how to resume
             for process in world:
                 if _ended(process) is None:
                     process.send_signal(signal.SIGINT)
@@ -71,16 +71,16 @@ def launch_processes(arguments: Sequence[str], count: int) -> int:
             for process in world:
                 process.kill()
                 process.wait()
-        if code and leader in _SECONDARY_EXITS:
-            aside.seek(0)
-            sys.stderr.write(aside.read())
+        if code and first in _SECONDARY_EXITS:
+            errors.seek(0)
+            sys.stderr.write(errors.read())
         return next((each for each in codes if each not in _SECONDARY_EXITS), code)
 
 
 def exit_with_parent() -> None:
-    """End a process of ``launch_processes`` soon after that has been killed, which would leave it training unseen."""
+    """End a process of ``launch_processes`` soon after its parent was killed, instead of training on unnoticed."""
     parent = os.environ.get(_PARENT)
-    if parent is None or os.name != "posix":  # elsewhere a process keeps its parent's number for ever
+    if parent is None or os.name != "posix":  # elsewhere a process keeps its parent's id for ever
         return
 
     def watch() -> None:
@@ -92,7 +92,7 @@ def exit_with_parent() -> None:
 
 
 def _first_failure(world: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait until all have ended well, or one has not."""
+    """Wait until all have succeeded or one has failed."""
     while True:
         codes = [process.poll() for process in world]
         if any(codes) or all(code == 0 for code in codes):
@@ -101,18 +101,18 @@ def _first_failure(world: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _primary_exit_codes(world: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
-    """Exit codes once one tells more than that another process was lost: who caused that may end a moment later."""
+    """Exit codes, after a short wait for the process that caused the loss: it may end a moment later."""
     deadline = time.monotonic() + _GRACE_S
     while True:
         codes = [process.poll() for process in world]
-        told = any(code not in _SECONDARY_EXITS for code in codes)
-        if told or None not in codes or time.monotonic() > deadline:
+        has_cause = any(code not in _SECONDARY_EXITS for code in codes)
+        if has_cause or None not in codes or time.monotonic() > deadline:
             return codes
         time.sleep(_POLL_S)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """The exit code of a process that is about to end; None if it goes on."""
+    """The exit code of a process that is about to end; None if it keeps running."""
     try:
         return process.wait(timeout=_GRACE_S)
     except subprocess.TimeoutExpired:
@@ -132,7 +132,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],  # without it, a missing CONFIG is reported as two missing arguments
         metavar="key=value",
-        help="dotted keys over the file, such as train.epochs=20",
+        help="dotted keys that override the file, such as train.epochs=20",
     )
     parser.add_argument(
         "--init",
@@ -140,7 +140,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="start from the weights of a run, a checkpoint or released (train.init), and from its model section",
     )
-    parser.add_argument("--resume", action="store_true", help="go on where the run folder's last checkpoint stands")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint of the run folder")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -149,7 +149,7 @@ def _run(args: argparse.Namespace) -> int:
         resume = ["--resume"] if args.resume else []
         return launch_processes(["train", str(args.config), *_overrides(args), *resume], config.train.processes)
     exit_with_parent()
-    from ..engine.trainer import train  # after the configuration is known to be right: torch takes seconds to load
+    from ..engine.trainer import train  # after the check of the configuration, as torch takes seconds to load
 
     run_dir = train(config, resume=args.resume)
     if is_worker_process():
@@ -186,15 +186,15 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 def _on_interrupt(args: argparse.Namespace) -> str:
     again = ["train", str(args.config), *_overrides(args)]
     if (_load(args).run.dir / "last.pt").exists():
-        return f"go on with: {command(*again, '--resume')}"
+        return f"resume with: {command(*again, '--resume')}"
     return f"there is no checkpoint yet; start over with: {command(*again)}"
 
 
 TRAIN = Verb(
-    summary="Train a detector as a YAML file says, from random weights or those of another one.",
+    summary="Train a detector from a YAML configuration, from random weights or those of another detector.",
     details=(
-        "Writes the run folder (run.dir): the resolved configuration, the environment, a log line an epoch, and the\n"
-        "checkpoints last.pt and best.pt. Whatever ends it, Ctrl-C or a kill, --resume goes on after the last epoch."
+        "Writes the run folder (run.dir): the resolved configuration, the environment, a log with one line per epoch,\n"
+        "and the checkpoints last.pt and best.pt. After Ctrl-C or a kill, --resume continues after the last epoch."
     ),
     examples=[
         "train configs/neu.yaml",

@@ -119,7 +119,7 @@ def _results(found: Detections, image_id: Any, ids: dict[str, Any]) -> list[dict
     unknown = [name for name in found.categories if name not in ids]
     if unknown:
         fix = "evaluate it on data with the categories of its training"
-        raise DataError(f"the detector detects {', '.join(unknown)}, the data has {', '.join(ids)}", fix=fix)
+        raise DataError(f"the detector was trained on {', '.join(unknown)}, the data has {', '.join(ids)}", fix=fix)
     return [
         {
             "image_id": image_id,

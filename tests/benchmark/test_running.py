@@ -187,7 +187,7 @@ class TestAgain:
             interrupt(patch, at_step=6)
             outcome = detect("bench", "train", *both(configs), "--out", copy, *QUICK)
         assert outcome.code == 130
-        assert "the same command goes on from here" in outcome.err
+        assert "run the same command to continue" in outcome.err
         assert len((copy / "narrow" / "seed0" / "log.jsonl").read_text().splitlines()) == 1
         outcome = detect("bench", "train", *both(configs), "--out", copy, *QUICK)
         assert outcome.code == 0
@@ -230,7 +230,7 @@ def test_a_system_that_fails_is_named_and_the_others_go_on(
     assert wide["missing"][0].startswith("wide/seed0 failed: loss_classifier is no finite number in epoch 1")
     assert narrow["state"] == "complete"
     assert "difference" not in narrow
-    assert "failed: wide; the same command tries again" in outcome.out
+    assert "failed: wide; run the same command to try again" in outcome.out
     monkeypatch.undo()
     assert detect("bench", "train", *both(configs), "--out", tmp_path / "bench", *QUICK).code == 0
     assert not (tmp_path / "bench" / "wide" / "seed0" / "failed.json").exists()

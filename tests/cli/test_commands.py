@@ -104,8 +104,8 @@ def test_no_verb_shows_the_help_and_fails(detect: Run) -> None:
         (["sample", "--out", "x", "--images", "many"], "invalid int value: 'many'"),
         (["infer", "x.bmp", "--threshold", "7"], "--threshold is 7.0; give a score from 0 to 1"),
         (["infer", "x.bmp", "--out", "y"], "--out without --draw, --json or --to would write nothing"),
-        (["evaluate"], "give either a run to judge or --detections"),
-        (["evaluate", "runs/x", "--detections", "y.json"], "give either a run to judge or --detections"),
+        (["evaluate"], "give either a run or --detections"),
+        (["evaluate", "runs/x", "--detections", "y.json"], "give either a run or --detections"),
         (["evaluate", "--detections", "y.json"], "--detections needs --data"),
         (["evaluate", "no-such-run"], "no-such-run: no such run or checkpoint; give a run folder"),
         (["evaluate", "tests", "--data", "no-such.json"], "no-such.json: "),
@@ -479,7 +479,7 @@ def test_infer_prints_a_table(detect: Run, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fake_weights")
 def test_infer_says_so_when_it_finds_nothing(detect: Run, tmp_path: Path) -> None:
     outcome = detect("infer", blank(tmp_path / "a.bmp"), "--weights", "runs/fake", "--threshold", "0.95")
-    assert outcome.out.endswith("a.bmp: nothing scores 0.95 or more\n")
+    assert outcome.out.endswith("a.bmp: no detection with a score of 0.95 or more\n")
 
 
 @pytest.mark.usefixtures("fake_weights")

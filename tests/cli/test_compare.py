@@ -140,7 +140,7 @@ def test_a_run_and_a_bench_bring_their_own_labels(detect: Run, data: Path, tmp_p
     assert [(row["name"], row["runs"]) for row in told["systems"]] == [("one", 1), ("many", 3)]
     assert told["systems"][1]["covers"] == "images and seeds"
     assert told["systems"][1]["difference"]["covers"] == "images"  # of one training, nothing is known of other seeds
-    assert "judging many [3/3]" in outcome.out
+    assert "evaluating many [3/3]" in outcome.out
 
 
 def test_folds_are_judged_by_the_labels_of_each(detect: Run, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_folds_are_judged_by_the_labels_of_each(detect: Run, tmp_path: Path) -> 
     refused = detect("compare", tmp_path / "a", tmp_path / "b", "--data", data)
     assert "--data has no meaning with folds" in refused.err
     single = write(tmp_path / "single.json", [])
-    assert "a has the folds 1, 2 and single has no folds; compare" in detect("compare", tmp_path / "a", single).err
+    assert "a has folds 1, 2 and single has no folds; compare" in detect("compare", tmp_path / "a", single).err
 
 
 @pytest.mark.parametrize("how", [("--group-key", "coil"), ("--group-pattern", r"(coil\d)_")])
@@ -176,7 +176,7 @@ def test_images_are_drawn_in_groups(detect: Run, tmp_path: Path, pair: tuple[Pat
 def test_frames_of_strips_call_for_groups(detect: Run, tmp_path: Path, pair: tuple[Path, Path]) -> None:
     data = write(tmp_path / "val.json", labels(video_id=1))
     outcome = detect("compare", *pair, "--data", data, "--out", tmp_path, "--resamples", 100)
-    assert "--group-key video_id draws whole strips" in outcome.out
+    assert "use --group-key video_id to draw whole strips" in outcome.out
 
 
 def test_labels_of_other_runs_are_noticed(detect: Run, data: Path, tmp_path: Path) -> None:
@@ -186,11 +186,11 @@ def test_labels_of_other_runs_are_noticed(detect: Run, data: Path, tmp_path: Pat
     b = run_folder(tmp_path / "b", detections(truth), other)
     outcome = detect("compare", a, b, "--out", tmp_path, "--resamples", 100)
     assert outcome.code == 2
-    assert "b was judged by " in outcome.err
-    assert "name the labels to judge all by with --data" in outcome.err
+    assert "b was evaluated against " in outcome.err
+    assert "name the labels for all systems with --data" in outcome.err
     outcome = detect("compare", a, b, "--out", tmp_path, "--resamples", 100, "--data", data)
     assert outcome.code == 0
-    assert "check this: b was judged by " in outcome.out
+    assert "check this: b was evaluated against " in outcome.out
 
 
 def test_what_a_report_was_judged_by_counts_more_than_the_configuration(tmp_path: Path, data: Path) -> None:
@@ -219,12 +219,12 @@ def refusals(tmp_path: Path) -> dict[str, tuple[list[Any], str]]:
         "empty": ([good, tmp_path], f"{tmp_path} holds no detections.json and no runs seed0, seed1, ...; give a run"),
         "unjudged": ([good, unjudged], f"no runs seed0, seed1, ...; call detect evaluate {unjudged} first"),
         "unfinished": ([good, lost], f"{lost / 'seed0'} holds no detections.json; finish its training, or call detect"),
-        "no labels": (with_data[:2], "nothing says what to judge by; name the COCO labels with --data"),
+        "no labels": (with_data[:2], "there are no labels to evaluate against; name the COCO labels with --data"),
         "shifted": ([good, shifted, "--data", data], f"{shifted}: 1 of the 12 image ids is not in the truth"),
         "broken": ([good, broken, "--data", data], f"{broken}: the file is not valid JSON"),
         "names": ([*with_data, "--names", "a,b,c"], "--names gives a, b, c for 2 systems"),
         "same names": ([*with_data, "--names", "a,a"], "--names gives a, a for 2 systems"),
-        "groups": ([*with_data, "--group-key", "a", "--group-pattern", "b"], "both say what to draw; give one of them"),
+        "groups": ([*with_data, "--group-key", "a", "--group-pattern", "b"], "exclude each other; give one of them"),
         "no coil": (
             [*with_data, "--group-key", "coil"],
             "12 of the 12 images have no 'coil': coil0_0.png, coil0_1.png",

@@ -171,7 +171,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_infer_drafts_what_it_shows(pictures: Path, tmp_path: Path, detect: Run, target: str) -> None:
     outcome = detect("infer", pictures, "--weights", "run", "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "1 pre-annotation on 1 of 2 images, scores from 0.5 on" in outcome.out
+    assert "1 pre-annotation on 1 of 2 images, score >= 0.5" in outcome.out
     boxes = [box for image in read(target, tmp_path / "out").images for box in image.boxes]
     assert [(box.label, box.xyxy) for box in boxes] == [("dent", (1, 2, 11, 12))]
     again = detect("infer", pictures, "--weights", "run", "--to", target, "--out", tmp_path / "out")
@@ -182,7 +182,7 @@ def test_infer_obeys_the_threshold_and_keeps_json_alone(pictures: Path, tmp_path
     arguments = ["--to", "csv", "--json", "--threshold", "0.3", "--out", tmp_path / "out"]
     outcome = detect("infer", pictures, "--weights", "run", *arguments)
     assert len(json.loads(outcome.out)["images"]) == 2
-    assert "2 pre-annotations on 1 of 2 images, scores from 0.3 on" in outcome.err
+    assert "2 pre-annotations on 1 of 2 images, score >= 0.3" in outcome.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "pre_annotations.csv"]
 
 
@@ -197,7 +197,7 @@ def test_infer_drafts_the_images_that_could_be_read(pictures: Path, tmp_path: Pa
     ("arguments", "sentence"),
     [
         (["infer", "x.png", "--to", "coco"], "--to coco needs a folder; name one with --out"),
-        (["infer", "x.png", "--to", "voc", "--scores", "--out", "o"], "--scores has a meaning with --to yolo only"),
+        (["infer", "x.png", "--to", "voc", "--scores", "--out", "o"], "--scores needs --to yolo"),
         (["infer", "x.png", "--to", "xml", "--out", "o"], "invalid choice: 'xml'"),
         (["pre-annotate", "x.json", "--out", "o"], "required: --to"),
         (["pre-annotate", "x.json", "--to", "voc", "--out", "o", "--threshold", "2"], "give a score from 0 to 1"),
@@ -243,7 +243,7 @@ def judged(tmp_path: Path) -> Path:
 def test_detections_of_a_run_become_drafts(judged: Path, tmp_path: Path, detect: Run, target: str) -> None:
     outcome = detect("pre-annotate", judged, "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "2 pre-annotations on 1 of 2 images, scores from 0.5 on" in outcome.out
+    assert "2 pre-annotations on 1 of 2 images, score >= 0.5" in outcome.out
     assert "left out, as they have no area inside their image: 1" in outcome.out
     found = {image.path.name: image.boxes for image in read(target, tmp_path / "out").images}
     assert [(box.label, box.xyxy) for box in found["a.png"]] == [
@@ -259,7 +259,7 @@ def test_anybodys_detections_become_drafts(judged: Path, tmp_path: Path, detect:
     arguments = ["--to", "csv", "--threshold", "0.1", "--out", tmp_path / "out"]
     assert "name their COCO file with --data" in detect("pre-annotate", theirs, *arguments).err
     outcome = detect("pre-annotate", theirs, *arguments, "--data", tmp_path / "data" / "val.json")
-    assert (outcome.code, "3 pre-annotations on 2 of 2 images, scores from 0.1 on" in outcome.out) == (0, True)
+    assert (outcome.code, "3 pre-annotations on 2 of 2 images, score >= 0.1" in outcome.out) == (0, True)
 
 
 def test_one_run_at_a_time(judged: Path, tmp_path: Path, detect: Run) -> None:
@@ -280,7 +280,7 @@ def test_thresholds_that_were_chosen_for_the_detections_are_obeyed(judged: Path,
     (judged / "thresholds.json").write_text(json.dumps(content))
     outcome = detect("pre-annotate", judged, "--to", "csv", "--out", tmp_path / "chosen")
     assert "thresholds of" in outcome.err
-    assert "2 pre-annotations on 2 of 2 images, scores from each class's threshold on" in outcome.out
+    assert "2 pre-annotations on 2 of 2 images, score >= threshold of the class" in outcome.out
     asked = detect("pre-annotate", judged, "--to", "csv", "--out", tmp_path / "asked", "--threshold", "0.85")
     assert "--threshold 0.85 overrides the thresholds of" in asked.err
     assert "1 pre-annotation on 1 of 2 images" in asked.out
@@ -294,7 +294,7 @@ def test_thresholds_of_the_weights_that_were_judged_are_obeyed(judged: Path, tmp
     (judged / "report").mkdir()
     (judged / "report" / "report.json").write_text(json.dumps(report))
     (judged / "detections.json").rename(judged / "report" / "detections.json")
-    for weights, scores in ((judged / "best.pt", "each class's threshold"), (judged / "report" / "report.json", "0.5")):
+    for weights, scores in ((judged / "best.pt", "threshold of the class"), (judged / "report" / "report.json", "0.5")):
         content = {
             "schema": 1,
             "thresholds": {"dent": 0.1, "rolled in": 0.7},

@@ -111,7 +111,7 @@ def test_help_and_a_missing_package_are_told_at_once(tmp_path: Path) -> None:
         (["--max-pixels", "60000000"], "at most 50,000,000"),
         (["--host", "no.such.host.invalid"], "can't listen there"),
         (["--token-file", "nowhere"], "nowhere: the token can't be read (no such file or directory)"),
-        (["--token-file", "short"], "short: the token has to be 8 or more"),
+        (["--token-file", "short"], "short: the token must be 8 or more"),
     ],
 )
 def test_what_can_t_be_served_is_refused(
@@ -162,7 +162,7 @@ def test_an_open_door_is_warned_of_and_an_export_is_served(
     monkeypatch.setattr(serving_server, "make_server", lambda *_, **__: Ended())
     outcome = detect("serve", tmp_path, "--host", "0.0.0.0", "--port", "0")
     assert outcome.code == 0
-    assert "detect: check this: whoever reaches http://0.0.0.0:" in outcome.err
+    assert "detect: check this: anyone who can reach http://0.0.0.0:" in outcome.err
     (model,) = served
     assert dict(model.thresholds) == {"a": 0.25, "b": 0.5}
     assert list(model.detect([gray(1)])) == [nothing]

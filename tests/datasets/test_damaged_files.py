@@ -399,7 +399,7 @@ class TestTheDataRoot:
             assert "data:image/jpeg" not in (tmp_path / "out" / page).read_text()
         for page in ("report.html", "compare.html"):
             assert "leads out of the data" in (tmp_path / "out" / page).read_text()
-        assert "1 of the file names lead out of the data" in (tmp_path / "out" / "label_issues.html").read_text()
+        assert "1 of the file names point outside the data" in (tmp_path / "out" / "label_issues.html").read_text()
 
     def test_names_inside_are_none_of_these(self, tmp_path: Path) -> None:
         picture(tmp_path / "project" / "images" / "a.png")

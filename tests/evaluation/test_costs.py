@@ -143,14 +143,14 @@ class TestCommand:
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "thresholds chosen on 35 images, confirmed on 35 others" in done.stdout
+        assert "thresholds chosen on 35 images, confirmed on 35 holdout images" in done.stdout
         assert "scratches: at most 20 % missed: guaranteed with 95 % confidence by" in done.stdout
         assert "at most 0.01 false alarms per image: can't be guaranteed by 35 images; even without a" in done.stdout
         assert "crazing: the tuning images hold no defect, so 0.5 is a default, not a choice" in done.stdout
         assert re.search(
-            r"on the others, .* of 30 defective images escape, .* of 5 clean images are stopped", done.stdout
+            r"on the holdout images, .* of 30 defective images escape, .* of 5 clean images are stopped", done.stdout
         )
-        assert re.search(r"an image costs [0-9.]+ EUR on the others", done.stdout)
+        assert re.search(r"cost per image: [0-9.]+ EUR on the holdout images", done.stdout)
         assert "scores calibrated by temperature" in done.stdout
 
         stored = json.loads((world / "out" / "thresholds.json").read_text())

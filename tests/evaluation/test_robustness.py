@@ -180,7 +180,7 @@ def test_mistakes_are_told_before_anything_is_detected(steel: tuple[list[Path], 
         judge_corrupted(never, paths, truth, names=[])
     with pytest.raises(DataError, match="5 image files for the 6"):
         judge_corrupted(never, paths[:5], truth)
-    with pytest.raises(DataError, match="the detector finds bright_spot, dark, the data has rust"):
+    with pytest.raises(DataError, match="the detector was trained on bright_spot, dark, the data has rust"):
         judge_corrupted(detect, paths, {**truth, "annotations": [], "categories": [{"id": 1, "name": "rust"}]})
 
 
@@ -229,7 +229,7 @@ def test_the_command_line_judges_and_writes(
         *("corruptions.json", "corruptions.md", "corruptions.svg")
     ]
     assert json.loads((tmp_path / "out" / "corruptions.json").read_text()) == {**results, "meta": {"weights": "w"}}
-    assert "2 corruptions in 2 severities: 30 pictures" in capfd.readouterr().out
+    assert "2 corruptions at 2 severities: 30 images" in capfd.readouterr().out
 
 
 def test_the_command_line_refuses_what_cannot_be_meant() -> None:

@@ -64,7 +64,7 @@ def test_best_f1_threshold_and_table() -> None:
     assert summary["score_threshold"] == 0.7
     row = next(r for r in summary["thresholds"] if r["threshold"] == 0.8)
     assert (row["found"], row["false"], row["missed"]) == (2, 1, 2)
-    assert summary["thresholds"][-1]["precision"] is None  # nothing scores 0.95
+    assert summary["thresholds"][-1]["precision"] is None  # no detection with a score of 0.95
 
 
 def test_confusion_counts_classes_and_background() -> None:

@@ -141,7 +141,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_left(
         ([*call, *out], "--data"),
         ([*call, "--data", str(steel), "--size", "300x200", *out], "no image here has 200x300 px"),
         ([*call, "--data", str(steel), "--size", "tall", *out], "HEIGHTxWIDTH"),
-        ([*call, "--data", str(steel), "--max-recall-loss", "0.1", *out], "--int8 only"),
+        ([*call, "--data", str(steel), "--max-recall-loss", "0.1", *out], "need --int8"),
         ([*call, "--data", str(steel), "--int8", *out], "--calibration"),
         ([*call, "--data", str(steel), "--out", str(steel.parent)], "something else than an export"),
         (["export", "nowhere", "--to", "onnx", *out], "no such run"),

@@ -165,16 +165,16 @@ class TestInfer:
         weights.write_bytes(b"trained on")
         outcome = detect("infer", "a.png", "--weights", "run")
         assert "run/thresholds.json was not chosen for this best.pt, so 0.5 holds for all classes" in outcome.err
-        assert "nothing scores 0.5 or more" in outcome.out
+        assert "no detection with a score of 0.5 or more" in outcome.out
 
     def test_without_the_file_half_is_the_threshold(self, weights: Path, detect: Run) -> None:
         outcome = detect("infer", "a.png", "--weights", "run")
         assert (outcome.code, outcome.err) == (0, "")
-        assert "nothing scores 0.5 or more" in outcome.out
+        assert "no detection with a score of 0.5 or more" in outcome.out
 
     def test_nothing_that_reaches_its_threshold(self, weights: Path, detect: Run) -> None:
         chosen(weights.parent, weights, thresholds={"patches": 0.9, "scratches": 0.9})
-        assert "a.png: nothing reaches its threshold" in detect("infer", "a.png", "--weights", "run").out
+        assert "a.png: no detection reaches its threshold" in detect("infer", "a.png", "--weights", "run").out
 
     def test_a_damaged_file_is_one_sentence(self, weights: Path, detect: Run) -> None:
         (weights.parent / "thresholds.json").write_text("{")

@@ -232,7 +232,7 @@ class TestCommands:
     def test_evaluation_sees_what_infer_sees(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         data = labelled(tmp_path)
         shown = detect("infer", tmp_path / "large.png", "--weights", weights, "--json", "--threshold", 0)
-        assert "is much larger than the 64 px that were trained on, so it is seen in 2 x 6 tiles" in shown.err
+        assert "is much larger than the training images (64 px), so it is processed in 2 x 6 tiles" in shown.err
         expected = json.loads(shown.out)["images"][0]["detections"]
         judged = detect("evaluate", weights, "--data", data, "--out", tmp_path / "report")
         assert judged.code == 0
@@ -250,7 +250,7 @@ class TestCommands:
             written(tmp_path / str(number), steel(300, 100), cuts)
             arguments = ["infer", "--strip", tmp_path / str(number), "--weights", weights, "--threshold", 0.3]
             outcome = detect(*arguments, "--json", "--tile", 96, "--overlap", 32)
-            assert (outcome.code, "seen in 2 x 5 tiles of 96 px that overlap by 32" in outcome.err) == (0, True)
+            assert (outcome.code, "processed in 2 x 5 tiles of 96 px that overlap by 32" in outcome.err) == (0, True)
             strip = json.loads(outcome.out)["strip"]
             assert [each["top"] for each in strip["files"]] == [0, *cuts]
             told.append((strip["width"], strip["height"], strip["detections"]))
@@ -274,7 +274,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            (["--tile", "-1"], "--tile is -1; give a side in pixels, or 0 to see images whole"),
+            (["--tile", "-1"], "--tile is -1; give a side in pixels, or 0 for no tiles"),
             (["--tile", "0", "--overlap", "20"], "--overlap has no meaning with --tile 0"),
             (["--tile", "64", "--overlap", "40"], "overlap: tiles of 64 pixels that overlap by 40 are asked for"),
             (["--strip", "--tile", "0"], "a strip is seen in tiles; give their side in pixels"),

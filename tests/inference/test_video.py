@@ -376,7 +376,7 @@ class TestCommand:
         assert started - 60 < captured < done < time.time() + 1
         summary = last["summary"]
         assert (summary["frames"], summary["dropped"], summary["bad"]) == (3, 0, 1)
-        assert "a queue of 8 frames, which lets the source wait when full" in outcome.err
+        assert "a queue of 8 frames, which makes the source wait when full" in outcome.err
         assert "3 frames in " in outcome.err
         assert "0 dropped, 1 bad" in outcome.err
 
@@ -412,7 +412,7 @@ class TestCommand:
         folder = filled(tmp_path / "coil", 0)
         write_image(folder / "0.png", np.tile(steel(0), (3, 3)))
         outcome = detect("infer", "--stream", folder, "--weights", weights, "--threshold", 0.3)
-        assert "0.png (192 x 192 px) is much larger than the 64 px that were trained on" in outcome.err
+        assert "0.png (192 x 192 px) is much larger than the training images (64 px)" in outcome.err
         expected = detect("infer", folder / "0.png", "--weights", weights, "--threshold", 0.3, "--json")
         assert lines_of(outcome.out)[0]["detections"] == json.loads(expected.out)["images"][0]["detections"]
 
@@ -456,17 +456,17 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            ([], "no image is named; give image files, folders or globs, or --stream with a source"),
+            ([], "no image was given; give image files, folders or globs, or --stream with a source"),
             (["--stream", "none"], "none: no such folder or video"),
             (["--stream", "-"], "a pipe doesn't tell the size of its frames; give --frame-size"),
             (["--stream", "-", "--frame-size", "64"], "--frame-size is 64; give width x height in pixels"),
             (["--stream", "-", "--frame-size", "0x5"], "--frame-size is 0x5"),
             (["--stream", "-", "--frame-size", "9x9", "--depth", "24"], "--depth is 24; give 8 to 16 bits"),
-            (["--stream", ".", "--frame-size", "9x9"], "--frame-size has a meaning with --stream - only"),
+            (["--stream", ".", "--frame-size", "9x9"], "--frame-size needs --stream -"),
             (["--stream", ".", "--queue", "0"], "--queue is 0; give at least 1 frame"),
             (["--stream", ".", "--draw"], "--draw has no meaning with --stream"),
             (["--stream", ".", "x.png"], "--stream . and images (x.png) are given; give one of them"),
-            (["x.png", "--queue", "3"], "--queue has a meaning with --stream only"),
+            (["x.png", "--queue", "3"], "--queue needs --stream"),
         ],
     )
     def test_a_mistake_is_one_sentence(self, arguments: list[str], sentence: str, detect: Run) -> None:

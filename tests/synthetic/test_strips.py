@@ -133,10 +133,10 @@ def test_the_command_writes_what_convert_divides(detect: Callable[..., Any], tmp
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--strips", 3], "--strips says how many, but not how long; add --frames"),
-        (["--frames", 3, "--images", 3], "--images are stills, --frames are of moving strips; ask for one of them"),
+        (["--strips", 3], "--strips needs --frames; add --frames"),
+        (["--frames", 3, "--images", 3], "--images and --frames exclude each other; give --images"),
         (["--frames", 0], "--frames is 0; give at least 1"),
-        (["--size", 400], "--size is of a strip's frames, stills have 200 pixels a side; add --frames"),
+        (["--size", 400], "--size needs --frames; still images are 200 x 200 pixels; add --frames"),
         (["--frames", 3, "--size", 50], "frames of 50 pixels a side can't be filmed; give 100 to 2000"),
         (["--frames", 1001], "frames=1001, strips=30, seed=0"),
     ],
