@@ -303,5 +303,5 @@ def test_thresholds_of_the_weights_that_were_judged_are_obeyed(judged: Path, tmp
         }
         (judged / "thresholds.json").write_text(json.dumps(content))
         outcome = detect("pre-annotate", judged, "--to", "csv", "--out", tmp_path / scores)
-        assert f"scores from {scores} on" in outcome.out
+        assert f"score >= {scores}" in outcome.out
         assert ("was not chosen for this best.pt" in outcome.err) is (scores == "0.5")
