@@ -196,7 +196,7 @@ class TestTheScale:
     def test_the_white_that_fits(self, brightest: int, white: int) -> None:
         assert likely_white(brightest) == white
 
-    def test_is_said_and_doubted_where_bits_are_left_over(self) -> None:
+    def test_a_white_level_above_the_data_is_reported_with_a_warning(self) -> None:
         said, warning = describe_bit_depth(4000, None)
         assert said == "16-bit images: black is 0 and white 65,535 (the whole depth)"
         assert warning is not None

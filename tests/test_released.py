@@ -91,7 +91,7 @@ def test_what_needs_labels_or_a_report_says_how_to_get_it(capsys: pytest.Capture
     assert "detect evaluate released --data" in capsys.readouterr().err
 
 
-def test_its_labels_can_be_doubted(steel: Path) -> None:
+def test_label_issues_can_be_found_with_it(steel: Path) -> None:
     assert main(["label-issues", WORD, "--data", str(steel)]) == 0
     assert (HOME / "label_issues").is_dir()
 

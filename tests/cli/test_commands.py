@@ -388,7 +388,7 @@ def test_what_follows_two_dashes_is_no_option(detect: Run, tmp_path: Path, monke
 
 
 @pytest.mark.usefixtures("fake_weights")
-def test_infer_sees_draws_and_drafts_the_upright_image(detect: Run, tmp_path: Path) -> None:
+def test_infer_detects_draws_and_pre_annotates_the_upright_image(detect: Run, tmp_path: Path) -> None:
     exif = Pillow.Exif()
     exif[274] = 6
     Pillow.fromarray(np.full((20, 30), 128, np.uint8)).save(tmp_path / "a.tif", exif=exif)
@@ -399,8 +399,8 @@ def test_infer_sees_draws_and_drafts_the_upright_image(detect: Run, tmp_path: Pa
         assert (entry["width"], entry["height"]) == (20, 30)
         width, height = read_size(Path(entry["picture"]))  # small images are drawn enlarged
         assert width * 30 == height * 20
-    drafts = json.loads((out / "pre_annotations.json").read_text())["images"]
-    assert [(each["width"], each["height"]) for each in drafts] == [(20, 30)] * 2
+    annotated = json.loads((out / "pre_annotations.json").read_text())["images"]
+    assert [(each["width"], each["height"]) for each in annotated] == [(20, 30)] * 2
 
 
 def test_images_that_are_left_out_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def test_boxes_are_cut_at_the_borders_and_rounded() -> None:
 
 
 @pytest.mark.parametrize("target", BOTH_WAYS)
-def test_drafts_come_back_through_the_readers(tmp_path: Path, target: str) -> None:
+def test_pre_annotations_are_read_back_unchanged(tmp_path: Path, target: str) -> None:
     images = pre_annotated(tmp_path / "new")
     place = write(images, target, tmp_path / "out", scores=target == "yolo")
     kept = read(target, place)
@@ -168,7 +168,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("target", BOTH_WAYS)
-def test_infer_drafts_what_it_shows(pictures: Path, tmp_path: Path, detect: Run, target: str) -> None:
+def test_infer_pre_annotates_what_it_shows(pictures: Path, tmp_path: Path, detect: Run, target: str) -> None:
     outcome = detect("infer", pictures, "--weights", "run", "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
     assert "1 pre-annotation on 1 of 2 images, score >= 0.5" in outcome.out
@@ -186,7 +186,7 @@ def test_infer_obeys_the_threshold_and_keeps_json_alone(pictures: Path, tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "pre_annotations.csv"]
 
 
-def test_infer_drafts_the_images_that_could_be_read(pictures: Path, tmp_path: Path, detect: Run) -> None:
+def test_infer_pre_annotates_the_readable_images(pictures: Path, tmp_path: Path, detect: Run) -> None:
     (pictures / "broken.png").write_bytes(b"no image")
     outcome = detect("infer", pictures, "--weights", "run", "--to", "labelme", "--out", tmp_path / "out")
     assert (outcome.code, "1 of 3 inputs could not be used" in outcome.err) == (2, True)
@@ -240,7 +240,7 @@ def judged(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("target", BOTH_WAYS)
-def test_detections_of_a_run_become_drafts(judged: Path, tmp_path: Path, detect: Run, target: str) -> None:
+def test_detections_of_a_run_become_pre_annotations(judged: Path, tmp_path: Path, detect: Run, target: str) -> None:
     outcome = detect("pre-annotate", judged, "--to", target, "--out", tmp_path / "out")
     assert (outcome.code, outcome.err) == (0, "")
     assert "2 pre-annotations on 1 of 2 images, score >= 0.5" in outcome.out
@@ -253,7 +253,7 @@ def test_detections_of_a_run_become_drafts(judged: Path, tmp_path: Path, detect:
     assert found["b.png"] == ()
 
 
-def test_anybodys_detections_become_drafts(judged: Path, tmp_path: Path, detect: Run) -> None:
+def test_detections_of_another_tool_become_pre_annotations(judged: Path, tmp_path: Path, detect: Run) -> None:
     theirs = judged.parent / "theirs.json"
     theirs.write_text((judged / "detections.json").read_text())
     arguments = ["--to", "csv", "--threshold", "0.1", "--out", tmp_path / "out"]

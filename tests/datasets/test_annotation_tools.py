@@ -96,7 +96,7 @@ def test_datumaro_reads_pre_annotations(pre_annotations_json: Path, pre_annotate
     assert sorted(scores) == [0.5, 0.625, 0.875]
 
 
-def test_datumaro_reads_doubts_with_their_reasons(doubts_json: Path, tmp_path: Path) -> None:
+def test_datumaro_reads_label_issues_with_their_reasons(doubts_json: Path, tmp_path: Path) -> None:
     data_set = datumaro_data_set(doubts_json, tmp_path / "plant", tmp_path / "task")
     written = json.loads(doubts_json.read_text())
     told = {a.id: a.attributes for item in data_set for a in item.annotations}
@@ -190,7 +190,7 @@ def test_label_studio_reads_pre_annotations(
     ]
 
 
-def test_label_studio_reads_doubts(doubts_json: Path, tmp_path: Path) -> None:
+def test_label_studio_reads_label_issues(doubts_json: Path, tmp_path: Path) -> None:
     tasks = label_studio_tasks(doubts_json, tmp_path)
     boxes = {task["data"]["image"]: rectangles(task) for task in tasks}
     written = coco.read(doubts_json)

@@ -64,7 +64,7 @@ class TestCounting:
         assert border_counts(frames, [7, 7, 7])["left"] == BorderCounts(near=1, touching=1, short=0, beyond=0)
         assert border_counts(frames, [7, 8, 9])["left"] == BorderCounts(near=2, touching=1, short=1, beyond=1)
 
-    def test_crowds_and_drafts_have_no_say(self) -> None:
+    def test_crowds_and_pre_annotations_do_not_count(self) -> None:
         box = (0.0, 0.0, 100.0, 100.0)
         unsure = Image(Path("a.png"), SIZE, SIZE, (Box("dent", box, crowd=True), Box("dent", box, score=0.4)))
         assert set(border_counts([unsure], [0]).values()) == {BorderCounts(0, 0, 0, 0)}

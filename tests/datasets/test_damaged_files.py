@@ -383,7 +383,7 @@ class TestTheDataRoot:
         monkeypatch.setenv(VARIABLE, str(tmp_path))
         assert len(coco.read(file).images) == 1
 
-    def test_neither_evaluate_nor_doubts_nor_compare_show_such_an_image(
+    def test_neither_evaluate_nor_label_issues_nor_compare_show_such_an_image(
         self, tmp_path: Path, detect: Callable[..., Any]
     ) -> None:
         picture(tmp_path / "secret.png")

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: every resample is judged as pycocotools would, and the intervals hold what they promise.
+"""Bootstrap intervals: every resample is judged as pycocotools would, and the intervals have their stated coverage.
 
 Run as a script, it prints how often they do, for few images and many: the table of docs/compare.md.
 """
@@ -417,7 +417,7 @@ def test_luck_of_seeds_is_not_taken_for_a_better_system() -> None:
 
 
 def test_frames_of_a_coil_are_not_taken_for_that_many_images() -> None:
-    """Intervals over images are far too narrow there, intervals over coils hold about what they promise."""
+    """Intervals over images are far too narrow there, intervals over coils have about their stated coverage."""
     rng = np.random.default_rng(21)
     large, _ = plant(rng, groups=1000, each=8, false=1)
     true = report_figures(large, np.ones((1, 8000), np.int64), 0.5)["recall", None][0]
@@ -507,15 +507,15 @@ def coverage(groups: int, each: int, *, worlds: int = 500, resamples: int = 400,
             if ends["low"] is not None:
                 inside = ends["low"] <= true[name, category] <= ends["high"]
                 held.setdefault((name, category), []).append(inside)
-        twins = (shaken(rng, evaluated) for _ in range(2))
-        apart = paired_bootstrap(*([twin] for twin in twins), groups=of, resamples=resamples, seed=drawn).overall
+        systems = (shaken(rng, evaluated) for _ in range(2))
+        apart = paired_bootstrap(*([system] for system in systems), groups=of, resamples=resamples, seed=drawn).overall
         for name in ("AP50", "AP"):
             held.setdefault((name, "difference"), []).append(apart[name].verdict() == "cannot tell")
     return (float(np.mean(held[key])) for key in (*SHOWN, ("AP50", "difference"), ("AP", "difference")))
 
 
 if __name__ == "__main__":
-    columns = ["AP", "AP50", "AP75", "AP50 of a class", "AR100", "F1", "AP50 of twins", "AP of twins"]
+    columns = ["AP", "AP50", "AP75", "AP50 of a class", "AR100", "F1", "AP50 difference", "AP difference"]
     print("| images |", " | ".join(columns), "|\n|", " | ".join(["---"] * (1 + len(columns))), "|")
     for groups, each in ((20, 1), (40, 1), (80, 1), (160, 1), (240, 1), (480, 1), (10, 8), (20, 8), (40, 8)):
         row = " | ".join(f"{share:.2f}" for share in coverage(groups, each))

@@ -89,13 +89,13 @@ class TestImagesToTell:
 
     def test_so_many_do_tell_about_four_times_in_five(self) -> None:
         rng = np.random.default_rng(3)
-        few = [paired(*twins(rng, images=40, lost=0.08)) for _ in range(20)]
+        few = [paired(*two_systems(rng, images=40, lost=0.08)) for _ in range(20)]
         value, low, high = (float(np.mean([getattr(each, end) for each in few])) for end in ("value", "low", "high"))
         assert low < value < 0 < high
         needed = required_images(Interval(value, low, high), Interval(value, low, high), 40)
         assert needed is not None
         assert needed > 80
-        told = [paired(*twins(rng, images=needed, lost=0.08)).verdict() for _ in range(30)]
+        told = [paired(*two_systems(rng, images=needed, lost=0.08)).verdict() for _ in range(30)]
         assert 0.6 <= told.count("worse") / len(told) <= 0.97
 
 
@@ -124,7 +124,7 @@ class TestCompare:
 
     def test_worse_seen_from_the_other_side_is_better(self) -> None:
         rng = np.random.default_rng(0)
-        a, b = twins(rng, images=80, lost=0.5)
+        a, b = two_systems(rng, images=80, lost=0.5)
         assert difference(compare({"a": [[a]], "b": [[b]]}, resamples=150))["verdict"] == "worse"
         assert difference(compare({"b": [[b]], "a": [[a]]}, resamples=150))["verdict"] == "better"
 
@@ -137,7 +137,7 @@ class TestCompare:
 
     def test_the_words_say_how_many_images_would_tell(self) -> None:
         rng = np.random.default_rng(6)
-        a, b = twins(rng, images=30, lost=0.05)
+        a, b = two_systems(rng, images=30, lost=0.05)
         told = difference(compare({"a": [[a]], "b": [[b]]}, resamples=150))
         assert reason_text(told, grouped=False) == (
             f"about {told['required_images']:,} images would tell if the difference is as large as it looks"
@@ -180,7 +180,7 @@ class TestCompare:
 
     def test_folds_are_compared_fold_by_fold(self) -> None:
         rng = np.random.default_rng(9)
-        folds = [twins(rng, images=n, lost=0.5) for n in (30, 40)]
+        folds = [two_systems(rng, images=n, lost=0.5) for n in (30, 40)]
         told = compare({"a": [[a] for a, _ in folds], "b": [[b] for _, b in folds]}, resamples=150)
         assert (told["folds"], told["images"]) == (2, 70)
         assert difference(told)["verdict"] == "worse"
@@ -206,7 +206,7 @@ def paired(a: CocoEvaluation, b: CocoEvaluation) -> Interval:
     return paired_bootstrap([b], [a], resamples=100).overall["AP50"]
 
 
-def twins(rng: np.random.Generator, *, images: int, lost: float) -> tuple[CocoEvaluation, CocoEvaluation]:
+def two_systems(rng: np.random.Generator, *, images: int, lost: float) -> tuple[CocoEvaluation, CocoEvaluation]:
     """Two networks of one kind in one world; the second loses a share of the hits."""
     world = made(rng, images=images)
     return shaken(rng, world), shaken(rng, world, lost=lost)

@@ -112,7 +112,7 @@ class TestEdges:
         on_both = [(1, "patches", here, 0.9), (1, "scratches", here, 0.9), (1, "scratches", here, 0.8)]
         assert counts(broken_down(same, on_both)) == {"duplicate": 1}
 
-    def test_one_mended_detection_is_enough_for_a_label(self) -> None:
+    def test_one_fixed_detection_is_enough_for_a_label(self) -> None:
         """Two wrong classes on one label: the better one finds it, the other is taken away, and it isn't missed."""
         found = [(1, "patches", WHOLE, 0.9), (1, "inclusion", WHOLE, 0.8), (1, "scratches", PART, 0.7)]
         result = broken_down([(1, "scratches", WHOLE)], found)
@@ -262,7 +262,7 @@ def slow_mended(
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_equals_mending_slowly_and_running_pycocotools_again(seed: int) -> None:
+def test_equals_fixing_one_by_one_and_running_pycocotools_again(seed: int) -> None:
     truth, detections = scattered_case(seed)
     judgement = judge(truth, detections)
     result = analyze_errors(judgement.evaluated)
@@ -284,7 +284,7 @@ def test_equals_mending_slowly_and_running_pycocotools_again(seed: int) -> None:
                 assert np.isnan(errors.gain[k - 1])
 
 
-def test_every_false_alarm_has_one_kind_and_no_mending_costs_anything() -> None:
+def test_every_false_alarm_has_one_kind_and_no_fix_lowers_ap50() -> None:
     seen = dict.fromkeys(SIX, 0)
     for seed in range(100, 110):
         result = analyze_errors(judge(*scattered_case(seed, images=12)).evaluated)

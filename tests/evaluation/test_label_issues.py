@@ -61,7 +61,7 @@ def test_equal_scores_of_two_classes_are_not_equally_sure() -> None:
 # The kinds
 
 
-def test_labels_and_detections_that_agree_leave_no_doubt() -> None:
+def test_labels_and_detections_that_agree_give_no_issue() -> None:
     assert issues_of([(1, "patches", HERE)], [(1, "patches", HERE, 0.9)], min_score=0.0) == ()
 
 
@@ -128,7 +128,7 @@ def test_a_label_that_another_detection_finds_well_is_not_badly_drawn() -> None:
     assert issues_of(labels, found) == ()
 
 
-def test_sloppy_boxes_make_looseness_no_doubt() -> None:
+def test_where_boxes_are_inexact_a_loose_label_is_no_issue() -> None:
     """Where a class is always found with an IoU of 0.55, one more such label is nothing special."""
     box, loose = (10.0, 10.0, 60.0, 110.0), (10.0, 10.0, 60.0, 65.0)
     truth, results = issue_case([], [])
@@ -152,18 +152,18 @@ def test_a_label_that_nothing_finds() -> None:
         assert issues_of([(1, "scratches", THERE)], [faint]) == ()
 
 
-def test_small_labels_that_are_rarely_found_are_not_doubted() -> None:
+def test_small_labels_that_are_rarely_detected_are_no_issue() -> None:
     small = [(1, "scratches", (10.0 * k, 5.0, 10.0 * k + 6, 12.0)) for k in range(12)]
     assert issues_of(small, [(1, "patches", THERE, 0.01)]) == ()
 
 
-def test_crowd_regions_are_neither_doubted_nor_missed() -> None:
+def test_crowd_regions_are_neither_issues_nor_missed() -> None:
     labels = [(1, "patches", (0.0, 0.0, 200.0, 200.0))]
     assert issues_of(labels, [(1, "patches", HERE, 0.9), (1, "scratches", THERE, 0.9)], crowd=(0,), min_score=0.0) == ()
     assert issues_of(labels, [], crowd=(0,), min_score=0.0) == ()
 
 
-def test_a_label_is_doubted_once_and_the_surest_comes_first() -> None:
+def test_a_label_has_one_issue_and_the_most_probable_comes_first() -> None:
     labels = [(1, "patches", (10.0, 10.0, 60.0, 90.0)), (2, "patches", HERE)]
     found = [
         (1, "patches", (10.0, 10.0, 60.0, 48.0), 0.9),

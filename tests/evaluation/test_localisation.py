@@ -120,7 +120,7 @@ class TestClusteredInterval:
             inside += low <= 0 <= high
             plain += abs(values.mean()) <= 1.96 * values.std() / len(values) ** 0.5
         assert 0.93 <= inside / 600 <= 0.98
-        assert plain / 600 < 0.8, "taken as independent they promise too much"
+        assert plain / 600 < 0.8, "taken as independent the interval is too narrow"
 
     def test_one_value_a_cluster_is_the_usual_interval_of_a_mean(self) -> None:
         values = np.random.default_rng(0).normal(2, 3, (25, 2))

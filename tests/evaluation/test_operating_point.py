@@ -77,7 +77,7 @@ class TestBounds:
         assert not rate_within_limit(0, 29, 0.1, 0.95)
         assert not share_within_limit(5, 5, 0.5, 0.95)
 
-    def test_what_a_promise_needs_is_about_three_over_the_limit(self) -> None:
+    def test_a_guarantee_needs_about_three_over_the_limit_cases(self) -> None:
         assert [required_cases(limit, 0.95) for limit in (0.02, 0.1, 0.5)] == [149, 29, 5]
         assert required_images_for_rate(0.1, 0.95) == 30
         more = required_cases(0.02, 0.95, 0.01)
@@ -218,7 +218,7 @@ def fresh(rng: np.random.Generator, images: int, bunched: float) -> ThresholdCou
 
 @pytest.mark.parametrize("bunched", [0.0, 1.0])
 @pytest.mark.parametrize("limited", ["misses", "false alarms"])
-def test_promises_hold_on_fresh_data_about_as_often_as_promised(limited: str, bunched: float) -> None:
+def test_guaranteed_limits_hold_on_new_data_with_the_stated_confidence(limited: str, bunched: float) -> None:
     """The price pulls against the limit, so each threshold lies at the very end of what is allowed."""
     misses = limited == "misses"
     costs = ClassCosts(0.001, 1, 0.15, priced=True) if misses else ClassCosts(1, 0.001, None, 0.2, priced=True)
@@ -277,7 +277,7 @@ class TestOperatingPoint:
         assert first == again
         assert first["per_class"] != other["per_class"]
 
-    def test_a_limit_that_so_few_cannot_promise_is_said_plainly(self) -> None:
+    def test_a_limit_that_needs_more_defects_is_not_guaranteed(self) -> None:
         costs = Costs({"a": ClassCosts(missed_limit=0.02), "b": ClassCosts(missed_limit=0.02)})
         of_class = operating_point(both_alike(), costs)["per_class"]["a"]
         limit, (sentence,) = of_class["limits"]["missed"], operating_sentences(of_class, 0.95)

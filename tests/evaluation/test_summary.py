@@ -143,7 +143,7 @@ def test_outcomes_agree_with_the_counts_at_every_threshold() -> None:
         assert sum(map(sum, matrix[:-1])) == len(labels)
 
 
-def test_the_summary_is_json_and_has_the_promised_keys() -> None:
+def test_the_summary_is_json_and_has_the_documented_keys() -> None:
     result = judged([(1, "patches", HERE)], [(1, "patches", HERE, 0.9)])
     summary = json.loads(json.dumps(result.summary, allow_nan=False))
     keys = {"schema", "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
