@@ -1,6 +1,6 @@
-"""Surface defects: from label files to a detector trained from scratch, judged and drawn.
+"""Surface defect detection: convert labels, train a detector, evaluate it and run it.
 
-The names below are the library's front door; each is imported when it is first used, so ``import detect`` is instant.
+The names below are the main functions and classes; each is imported on first use, so ``import detect`` is fast.
 """
 
 from __future__ import annotations

@@ -597,7 +597,7 @@ def check_names(names: Collection[str], label_file: Path) -> list[Finding]:
         spellings[_plain(name) or name].append(name)
     return [
         Finding(
-            "class names alike",
+            "similar class names",
             "warning",
             label_file,
             f"the classes {' and '.join(map(repr, group))} count as different; if they are one, use one spelling",

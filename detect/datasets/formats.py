@@ -1,4 +1,4 @@
-"""Label files <-> records in all formats: which one a folder is in, readers, writers, CSV and pre-annotations."""
+"""Label files <-> records in all formats: detection of the format, readers, writers, CSV and pre-annotations."""
 
 from __future__ import annotations
 

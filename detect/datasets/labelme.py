@@ -188,9 +188,9 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _image_of(label_file: Path, name: str, named: Mapping[str, Sequence[Path]], inside: Sequence[str]) -> Path:
-    """The image; where there is none, the path at which it should lie, unless that leads out of the data.
+    """The image; where there is none, the path at which it should lie, unless that is outside the data.
 
-    What ``name`` leads to counts only if it is called like an image; else the image in the same folder does.
+    The file of ``name`` is used only if its suffix is that of an image; otherwise the image in the same folder is.
     """
     roots = [*inside, *roots_around(label_file.parent)]
     clean = name.strip().replace("\\", "/")

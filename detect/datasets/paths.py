@@ -80,7 +80,7 @@ def image_next_to(folder: Path, file_name: str) -> Path:
     """The image that labels in a folder name.
 
     Raises:
-        DataError: the name leads out of the data root.
+        DataError: the name is outside the data root.
     """
     path = folder / file_name
     if not is_inside(path, roots_around(folder)):
@@ -90,7 +90,7 @@ def image_next_to(folder: Path, file_name: str) -> Path:
 
 def outside_data_error(what: str, where: Path) -> DataError:
     """The refusal of ``what``, named in ``where``."""
-    return DataError(f"{what} leads out of the data", where=where, fix=_TRUST)
+    return DataError(f"{what} is outside the data", where=where, fix=_TRUST)
 
 
 def _trusted() -> list[Path]:
@@ -151,7 +151,7 @@ def walk(roots: Sequence[Path], suffixes: Iterable[str], *, anywhere: bool = Fal
         anywhere: follow links that lead out of the roots, too.
 
     Raises:
-        DataError: a root does not exist, or a link leads out of them all.
+        DataError: a root does not exist, or a link is outside all of them.
     """
     wanted = tuple(suffixes)
     inside = None if anywhere else roots_of(roots)
@@ -507,7 +507,7 @@ def _depth(path: Path, roots: Sequence[Path], depths: Sequence[int]) -> int:
 
 # What Label Studio puts before the name of a file that was uploaded to it.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters at least: "C:" is a drive of Windows
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters or more: "C:" is a Windows drive
 
 
 OUTSIDE = "image outside the data"  # the kind of a finding
@@ -557,8 +557,8 @@ class ImageFinder:
             first: folder to try before all others, from the label file's own.
 
         Raises:
-            UnusableNameError: several files could be meant, or the name leads out of the data root.
-            DataError: a link in a folder that was given leads out of them all.
+            UnusableNameError: several files could be meant, or the name is outside the data root.
+            DataError: a link in a folder that was given is outside all of them.
         """
         plain = file_name.replace("\\", "/")
         names = [file_name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]

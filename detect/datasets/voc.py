@@ -395,7 +395,7 @@ def _read_annotation(path: Path, image: Path, findings: list[Finding], converted
                 f"<filename> is {filename!r}, a path to somewhere else; write the image's bare name, "
                 "as files pair by their own names"
             )
-            findings.append(Finding("file name leads away", "error", path, message, (image,)))
+            findings.append(Finding("file name outside the data", "error", path, message, (image,)))
             return None
     except DataError as error:
         findings.append(Finding("unreadable label file", "error", path, sentence(error), (image,)))

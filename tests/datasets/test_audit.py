@@ -62,7 +62,7 @@ def test_unknown_classes_suggest_the_nearest() -> None:
 
 def test_class_names_that_differ_in_spelling_only() -> None:
     found = audit.check_names(["rolled-in_scale", "Rolled in scale", "dent", "划痕", "划伤"], LABELS)
-    assert [finding.kind for finding in found] == ["class names alike"]
+    assert [finding.kind for finding in found] == ["similar class names"]
     assert "'Rolled in scale' and 'rolled-in_scale'" in found[0].message
 
 

@@ -57,7 +57,7 @@ def test_labelme_names_that_lead_out_are_refused(tmp_path: Path, name: str, monk
     secret = picture(tmp_path / "secret.png")
     file = save(tmp_path / "project" / "data" / "a.json", shapes(name.format(secret=secret)))
     (file.parent / "link.png").symlink_to(secret)
-    with pytest.raises(DataError, match=r"a\.json: its imagePath .* leads out of the data; copy it there, or name"):
+    with pytest.raises(DataError, match=r"a\.json: its imagePath .* is outside the data; copy it there, or name"):
         labelme.read(file)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     if "\ud800" not in name:
@@ -90,14 +90,14 @@ def test_names_of_another_machine_are_told_in_one_sentence(tmp_path: Path) -> No
     (finding,) = coco.scan([file]).findings
     assert finding.kind == "image outside the data"
     assert "none of its 2 images is there; name the images' folder, too" in finding.message
-    assert "file_name '/data/upload/1/a.png' leads out of the data" in finding.message
+    assert "file_name '/data/upload/1/a.png' is outside the data" in finding.message
 
 
 def test_a_folder_that_a_file_tells_of_is_no_way_out(tmp_path: Path) -> None:
     picture(tmp_path / "store" / "a.png")
     told = {**coco_of(["a.png"]), "info": {coco.IMAGE_ROOT: "../../store"}}
     file = save(tmp_path / "project" / "data" / "a.json", told)
-    with pytest.raises(DataError, match="leads out of the data"):
+    with pytest.raises(DataError, match="is outside the data"):
         coco.read(file)
     assert len(coco.scan([file, tmp_path / "store"]).entries) == 1  # who gives the folder trusts it
 
@@ -107,7 +107,7 @@ def test_a_link_in_a_folder_of_images_that_leads_out_is_refused(tmp_path: Path) 
     file = save(tmp_path / "project" / "data" / "a.json", coco_of(["day1/a.png"]))
     (tmp_path / "store" / "deep").mkdir(parents=True)
     (tmp_path / "store" / "deep" / "a.png").symlink_to(secret)
-    with pytest.raises(DataError, match=r"a\.png: the link to .*secret\.png leads out of the data"):
+    with pytest.raises(DataError, match=r"a\.png: the link to .*secret\.png is outside the data"):
         coco.scan([file, tmp_path / "store"])
 
 

@@ -370,7 +370,7 @@ class TestTheDataRoot:
         file = self.labels(tmp_path / "project" / "data", name.format(secret=secret))
         (file.parent / "inner").mkdir()
         (file.parent / "link.png").symlink_to(secret)
-        with pytest.raises(DataError, match=r"val\.json: file_name .* leads out of the data; copy it there, or name"):
+        with pytest.raises(DataError, match=r"val\.json: file_name .* is outside the data; copy it there, or name"):
             coco.read(file)
         assert [finding.kind for finding in coco.scan([file]).findings] == ["image outside the data"]
         (tmp_path / "empty.yaml").write_text("")
@@ -379,7 +379,7 @@ class TestTheDataRoot:
             assert outcome.code in (1, 2)
             # a cell of a table breaks the sentence wherever the path before it ends
             words = " ".join((outcome.out + outcome.err).replace("│", " ").split())
-            assert "leads out of the data" in words
+            assert "is outside the data" in words
         monkeypatch.setenv(VARIABLE, str(tmp_path))
         assert len(coco.read(file).images) == 1
 
@@ -398,7 +398,7 @@ class TestTheDataRoot:
         for page in ("report.html", "label_issues.html", "compare.html"):
             assert "data:image/jpeg" not in (tmp_path / "out" / page).read_text()
         for page in ("report.html", "compare.html"):
-            assert "leads out of the data" in (tmp_path / "out" / page).read_text()
+            assert "is outside the data" in (tmp_path / "out" / page).read_text()
         assert "1 of the file names point outside the data" in (tmp_path / "out" / "label_issues.html").read_text()
 
     def test_names_inside_are_none_of_these(self, tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ class TestTheDataRoot:
         assert coco.read(file).images[0].path == tmp_path / "project" / "images" / "a.png"
         assert image_next_to(file.parent, "../images/a.png").exists()
         for name in ("../../a.png", "/etc/hostname", "a\0b", "\ud800" * 9 + "/../../../x"):
-            with pytest.raises(DataError, match="leads out of the data"):
+            with pytest.raises(DataError, match="is outside the data"):
                 image_next_to(file.parent, name)
 
     def test_what_this_user_converted_stays_readable_and_nothing_else(
@@ -422,10 +422,10 @@ class TestTheDataRoot:
         assert (tmp_path / "state" / "detect" / "data_roots.txt").read_text() == f"{tmp_path / 'far' / 'away'}\n"
         assert detect("convert", tmp_path / "far" / "away", "--out", out).code == 0
         assert len((tmp_path / "state" / "detect" / "data_roots.txt").read_text().splitlines()) == 1
-        with pytest.raises(DataError, match="leads out of the data"):
+        with pytest.raises(DataError, match="is outside the data"):
             image_next_to(out, "../../far/secret.png")
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))  # another user, or another machine
-        with pytest.raises(DataError, match="leads out of the data"):
+        with pytest.raises(DataError, match="is outside the data"):
             coco.read(out / "all.json")
 
     def test_a_home_that_cannot_be_written_to_is_no_trouble(
@@ -456,7 +456,7 @@ class TestTheDataRoot:
         for read in (voc.scan, recognise):
             if read is recognise and what == "file":
                 continue  # an XML was found before
-            with pytest.raises(DataError, match=f"{link.name}: the link to .*{target.name} leads out of the data"):
+            with pytest.raises(DataError, match=f"{link.name}: the link to .*{target.name} is outside the data"):
                 read([tmp_path / "data"])
         monkeypatch.setenv(VARIABLE, f"{tmp_path / 'nowhere'}{os.pathsep}{tmp_path / 'store'}")
         assert voc.scan([tmp_path / "data"]).entries
@@ -466,7 +466,7 @@ class TestTheDataRoot:
         folder = tmp_path / "project" / "data"
         folder.mkdir(parents=True)
         (folder / "data.yaml").write_text("names: [dent]\npath: /\n")
-        with pytest.raises(DataError, match=r"data\.yaml: its path '/' leads out of the data"):
+        with pytest.raises(DataError, match=r"data\.yaml: its path '/' is outside the data"):
             yolo.scan([folder])
 
 

@@ -1,4 +1,4 @@
-"""How exactly boxes lie: histogram, centre and edges by hand, AP at each IoU, and intervals that keep their promise."""
+"""Localisation accuracy: histogram, centre and edges by hand, AP at each IoU, and the coverage of intervals."""
 
 from __future__ import annotations
 
