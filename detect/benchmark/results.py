@@ -30,7 +30,7 @@ from ..models.checkpoint import load_checkpoint
 from ..report.charts import nice_ticks, svg_line, svg_opening, svg_text
 from ..report.tables import markdown_table
 from ..structures import Dataset
-from .runs import BenchFold, Plan, Run, RunState, failure_of, judge_run, scene_ids, shared_terms, state_of
+from .runs import Fold, Plan, Run, RunState, failure_of, judge_run, scene_ids, shared_terms, state_of
 from .speed import measured_on, median_latencies_ms, model_cost
 
 SCHEMA = 1
@@ -103,7 +103,7 @@ def _state(missing: Sequence[Run]) -> dict[str, Any]:
     return {"state": "failed" if any(reasons) else "unfinished" if missing else "complete", "missing": sentences}
 
 
-def _groups(data: Mapping[BenchFold, Dataset], group_pattern: str | None) -> list[list[int]]:
+def _groups(data: Mapping[Fold, Dataset], group_pattern: str | None) -> list[list[int]]:
     """Scene ids per part, ordered by image id as in the evaluator. Scenes are searched over all parts together."""
     all_scenes = iter(scene_ids([image for dataset in data.values() for image in dataset.images], group_pattern))
     groups = []
@@ -195,7 +195,7 @@ def _speed(plan: Plan, names: Sequence[str], dataset: Dataset, *, threads: int, 
     return median_latencies_ms(predictors, images, threads=threads)
 
 
-def _data_description(data: dict[BenchFold, Dataset], *, scenes: int) -> dict[str, Any]:
+def _data_description(data: dict[Fold, Dataset], *, scenes: int) -> dict[str, Any]:
     images = [image for dataset in data.values() for image in dataset.images]
     return {
         "val": [str(part.val) for part in data],
@@ -326,7 +326,7 @@ _COLUMNS = [
 class _SystemRow(NamedTuple):
     """One system's results in a benchmark, and those of the benchmark's reference if it is complete."""
 
-    bench: dict[str, Any]
+    benchmark: dict[str, Any]
     row: dict[str, Any]
     reference: dict[str, Any] | None
 
@@ -334,7 +334,7 @@ class _SystemRow(NamedTuple):
         return "-" if self.reference is None else f"x {self.row[key] / self.reference[key]:.2f}"
 
 
-def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
+def join(benchmarks: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """Markdown tables of scores and of AP50 per class over several benchmarks, each system once.
 
     Systems keep the order of the benchmarks. If several benchmarks contain a system (also the reference), the one with
@@ -343,26 +343,26 @@ def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
     benchmark that has them.
 
     Args:
-        benches: (name for messages, content of bench.json) per benchmark.
+        benchmarks: (name for messages, content of bench.json) per benchmark.
 
     Raises:
         DataError: a file isn't a benchmark, or the benchmarks differ in data, reference or shared settings. Shared
             settings are compared only where both files contain them (older files don't).
     """
-    for name, bench in benches:
-        if not _is_bench(bench):
+    for name, benchmark in benchmarks:
+        if not _is_benchmark(benchmark):
             fix = "give the bench.json of detect bench train"
             raise DataError("the file contains no benchmark results", where=name, fix=fix)
-    (first_name, first), *others = benches
-    for name, bench in others:
-        keys = _differing_terms(bench, first)
+    (first_name, first), *others = benchmarks
+    for name, benchmark in others:
+        keys = _differing_terms(benchmark, first)
         if keys:
             message = f"it differs from {first_name} in {', '.join(keys)}, so their scores aren't comparable"
             raise DataError(message, where=name, fix="join benchmarks with the same reference, data and settings")
     by_name: dict[str, list[_SystemRow]] = {}
-    for each in _complete(benches):
+    for each in _complete(benchmarks):
         by_name.setdefault(each.row["name"], []).append(each)
-    systems = [sorted(rows, key=lambda row: -row.bench["seeds"]) for rows in by_name.values()]
+    systems = [sorted(rows, key=lambda row: -row.benchmark["seeds"]) for rows in by_name.values()]
     categories = first["data"]["categories"]
     columns = [each.format(first["against"]) for each in _COLUMNS]
     lines = [markdown_table(columns, [_joined_score_cells(rows) for rows in systems], numbers=True), ""]
@@ -371,7 +371,7 @@ def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _is_bench(value: Any) -> bool:
+def _is_benchmark(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and {"against", "seeds", "folds", "data", "systems"} <= value.keys()
@@ -381,28 +381,28 @@ def _is_bench(value: Any) -> bool:
     )
 
 
-def _differing_terms(bench: dict[str, Any], first: dict[str, Any]) -> list[str]:
+def _differing_terms(benchmark: dict[str, Any], first: dict[str, Any]) -> list[str]:
     """Keys in which two benchmarks differ."""
-    keys = [key for key in ("against", "folds", "group_pattern") if bench.get(key) != first.get(key)]
-    keys += [key for key in ("categories", "images", "boxes") if bench["data"][key] != first["data"][key]]
-    mine, theirs = (each.get("terms", {}) for each in (bench, first))
+    keys = [key for key in ("against", "folds", "group_pattern") if benchmark.get(key) != first.get(key)]
+    keys += [key for key in ("categories", "images", "boxes") if benchmark["data"][key] != first["data"][key]]
+    mine, theirs = (each.get("terms", {}) for each in (benchmark, first))
     return keys + [key for key in mine if key in theirs and mine[key] != theirs[key]]
 
 
-def _complete(benches: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_SystemRow]:
-    for _, bench in benches:
-        finished = [row for row in bench["systems"] if row["state"] == "complete"]
-        reference = next((row for row in finished if row["name"] == bench["against"]), None)
-        yield from (_SystemRow(bench, row, reference) for row in finished)
+def _complete(benchmarks: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_SystemRow]:
+    for _, benchmark in benchmarks:
+        finished = [row for row in benchmark["systems"] if row["state"] == "complete"]
+        reference = next((row for row in finished if row["name"] == benchmark["against"]), None)
+        yield from (_SystemRow(benchmark, row, reference) for row in finished)
 
 
 def _joined_score_cells(rows: Sequence[_SystemRow]) -> list[str]:
     """Cells of one system, from its rows in order of falling number of seeds."""
-    bench, row, _ = rows[0]
+    benchmark, row, _ = rows[0]
     timed = next((each for each in rows if each.reference is not None), None)
     return [
         row["name"],
-        str(bench["seeds"]),
+        str(benchmark["seeds"]),
         short_count(row["parameters"]),
         short_count(row["multiply_adds"]),
         *(text for key in ("AP50", "AP") for text in (mean_cell(row[key]), interval_cell(row[key]))),

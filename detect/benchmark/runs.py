@@ -90,7 +90,7 @@ _SEED = 0  # of the split into folds, which is the same for every system and tra
 
 
 @dataclass(frozen=True, slots=True)
-class BenchFold:
+class Fold:
     """COCO files for training and validation. ``fold`` counts from 1; None without cross-validation."""
 
     fold: int | None
@@ -98,9 +98,7 @@ class BenchFold:
     val: Path
 
 
-def write_folds(
-    train: Path, val: Path, count: int, folder: Path, *, group_pattern: str | None = None
-) -> list[BenchFold]:
+def write_folds(train: Path, val: Path, count: int, folder: Path, *, group_pattern: str | None = None) -> list[Fold]:
     """Split the union of training and validation data into folds; each fold validates a run trained on the others.
 
     Classes are spread evenly. Near-duplicates, frames of one strip and images of one pattern group stay together.
@@ -128,7 +126,7 @@ def write_folds(
     else:
         coco.write(parts, folder)
     remember((image.path for image in images), folder)
-    return [BenchFold(j, folder / f"fold{j}_train.json", folder / f"fold{j}_val.json") for j in range(1, count + 1)]
+    return [Fold(j, folder / f"fold{j}_train.json", folder / f"fold{j}_val.json") for j in range(1, count + 1)]
 
 
 def scene_ids(images: Sequence[Image], group_pattern: str | None = None) -> list[int]:
@@ -188,7 +186,7 @@ class Run:
 
     system: str
     seed: int
-    part: BenchFold
+    part: Fold
     config: Config
 
     @property
@@ -218,11 +216,11 @@ class Plan:
     systems: tuple[System, ...]
     against: str
     seeds: int
-    parts: tuple[BenchFold, ...]
+    parts: tuple[Fold, ...]
     runs: tuple[Run, ...]
     group_pattern: str | None = None
 
-    def runs_of(self, system: str, part: BenchFold) -> list[Run]:
+    def runs_of(self, system: str, part: Fold) -> list[Run]:
         """Runs of a system on one part, in order of seed."""
         return [run for run in self.runs if run.system == system and run.part == part]
 
@@ -284,7 +282,7 @@ def plan_runs(
     check_equal_terms({system.name: system.config for system in systems}, vary)
     data = systems[0].config.data
     assert data.val is not None  # by check_equal_terms
-    parts = [BenchFold(None, data.train, data.val)]
+    parts = [Fold(None, data.train, data.val)]
     if folds is not None:
         other = next((system.name for system in systems if system.config.data.train != data.train), None)
         if other is not None:
@@ -302,7 +300,7 @@ def plan_runs(
     return Plan(out, tuple(systems), against or names[0], seeds, tuple(parts), tuple(runs), group_pattern)
 
 
-def _config_of(system: System, seed: int, part: BenchFold, out: Path) -> Config:
+def _config_of(system: System, seed: int, part: Fold, out: Path) -> Config:
     name = f"seed{seed}" if part.fold is None else f"seed{seed}_fold{part.fold}"
     tree = system.config.model_dump()
     tree["run"]["dir"] = out / system.name / name

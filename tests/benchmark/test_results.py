@@ -28,7 +28,7 @@ def row(name: str, mean: float, *, minutes: float = 10, ms: float = 20) -> dict[
     return {"name": name, "state": "complete", "missing": [], **cost, **scores, "per_class": {"bright": scores}}
 
 
-def bench(*rows: dict[str, Any], seeds: int = 3, **changes: Any) -> dict[str, Any]:
+def make_benchmark(*rows: dict[str, Any], seeds: int = 3, **changes: Any) -> dict[str, Any]:
     data = {"categories": ["bright"], "images": 240, "boxes": 577}
     facts = {"against": "plain", "seeds": seeds, "folds": None, "data": data, "terms": {"train.epochs": 6}}
     for each in rows[1:]:
@@ -44,8 +44,8 @@ def cells(table: str, name: str) -> list[str]:
 
 
 def test_each_system_uses_the_benchmark_with_most_seeds_and_times_relative_to_its_own_reference() -> None:
-    first = bench(row("plain", 0.5), row("gru", 0.52, minutes=15, ms=30))
-    second = bench(row("plain", 0.6, minutes=40, ms=80), row("large", 0.7, minutes=120, ms=160), seeds=1)
+    first = make_benchmark(row("plain", 0.5), row("gru", 0.52, minutes=15, ms=30))
+    second = make_benchmark(row("plain", 0.6, minutes=40, ms=80), row("large", 0.7, minutes=120, ms=160), seeds=1)
     table = join([("second", second), ("first", first)])
     assert [line.split("|")[1].strip() for line in table.splitlines() if "1.96 M" in line] == ["plain", "large", "gru"]
     assert cells(table, "plain")[1:5] == ["3", "1.96 M", "805 M", "0.500 ± 0.010"]
@@ -57,8 +57,8 @@ def test_each_system_uses_the_benchmark_with_most_seeds_and_times_relative_to_it
 
 def test_benchmark_without_reference_uses_times_of_another_benchmark_but_no_difference() -> None:
     unfinished = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
-    alone = {**bench(row("gru", 0.5)), "systems": [unfinished, row("gru", 0.5)]}
-    other = bench(row("plain", 0.4), row("gru", 0.45, minutes=20, ms=30), seeds=1)
+    alone = {**make_benchmark(row("gru", 0.5)), "systems": [unfinished, row("gru", 0.5)]}
+    other = make_benchmark(row("plain", 0.4), row("gru", 0.45, minutes=20, ms=30), seeds=1)
     table = join([("a", alone), ("b", other)])
     assert cells(table, "gru")[1] == "3"
     assert cells(table, "gru")[-3:] == ["-", "x 2.00", "x 1.50"]
@@ -66,7 +66,7 @@ def test_benchmark_without_reference_uses_times_of_another_benchmark_but_no_diff
 
 def test_unfinished_systems_and_ratios_to_them_are_omitted() -> None:
     unfinished = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
-    table = join([("a", {**bench(row("gru", 0.5)), "systems": [unfinished, row("gru", 0.5)]})])
+    table = join([("a", {**make_benchmark(row("gru", 0.5)), "systems": [unfinished, row("gru", 0.5)]})])
     assert "| plain " not in table
     assert cells(table, "gru")[-3:] == ["-", "-", "-"]
 
@@ -82,15 +82,15 @@ def test_unfinished_systems_and_ratios_to_them_are_omitted() -> None:
     ],
 )
 def test_incomparable_scores_are_errors(changes: dict[str, Any], key: str) -> None:
-    first, other = bench(row("plain", 0.5)), bench(row("plain", 0.5), **changes)
+    first, other = make_benchmark(row("plain", 0.5)), make_benchmark(row("plain", 0.5), **changes)
     with pytest.raises(DataError, match=rf"b\.json: it differs from a\.json in {key}, so their scores"):
         join([("a.json", first), ("b.json", other)])
 
 
 def test_command_prints_and_writes_the_table_and_names_unsuitable_files(detect: Detect, tmp_path: Path) -> None:
     good, bad, missing = (tmp_path / name for name in ("good.json", "bad.json", "missing.json"))
-    good.write_text(json.dumps(bench(row("plain", 0.5), row("gru", 0.52))))
-    incomplete = copy.deepcopy(bench(row("plain", 0.5)))
+    good.write_text(json.dumps(make_benchmark(row("plain", 0.5), row("gru", 0.52))))
+    incomplete = copy.deepcopy(make_benchmark(row("plain", 0.5)))
     del incomplete["systems"][0]["state"]
     bad.write_text(json.dumps(incomplete))
     outcome = detect("bench", "join", good, "--out", tmp_path / "table.md")

@@ -352,7 +352,7 @@ def write_run(
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three strips of four frames of 64 x 64 pixels in val.json; the systems plain (two seeds) and memory."""
     folder = tmp_path_factory.mktemp("strips")
     rng = np.random.default_rng(0)
@@ -375,16 +375,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def out(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    runs = [str(bench / "plain"), str(bench / "memory")]
-    data = ["--data", str(bench / "val.json"), "--every", "2", "--threads", "1"]
+    runs = [str(inputs / "plain"), str(inputs / "memory")]
+    data = ["--data", str(inputs / "val.json"), "--every", "2", "--threads", "1"]
     assert main([*runs, *data, "--out", str(out)]) == 0
     return out
 
 
 class TestCommand:
-    def test_json_is_complete(self, out: Path, bench: Path) -> None:
+    def test_json_is_complete(self, out: Path, inputs: Path) -> None:
         results = json.loads((out / "strips.json").read_text())
         assert (results["against"], results["motion"], results["interval_covers"]) == ("plain", "recorded", "strips")
         assert results["data"]["conditions"] == {"clean": 9, "dropped": 3}
@@ -416,11 +416,13 @@ class TestCommand:
         assert "plain, predicted" not in predictions
         assert len(predictions["memory, predicted"]["differences"]) == 6
 
-    def test_scores_are_means_over_seeds_of_the_coco_evaluation(self, out: Path, bench: Path) -> None:
+    def test_scores_are_means_over_seeds_of_the_coco_evaluation(self, out: Path, inputs: Path) -> None:
         results = json.loads((out / "strips.json").read_text())
-        truth, dataset = coco.load(bench / "val.json"), read_dataset(bench / "val.json", role="data")
+        truth, dataset = coco.load(inputs / "val.json"), read_dataset(inputs / "val.json", role="data")
         scores = [
-            average_precision(truth, Predictor.load(bench / "plain" / f"seed{k}", device="cpu").detect_dataset(dataset))
+            average_precision(
+                truth, Predictor.load(inputs / "plain" / f"seed{k}", device="cpu").detect_dataset(dataset)
+            )
             for k in (0, 1)
         ]
         row = results["bad_frames"][0]["scores"]["all"]["AP50"]
@@ -435,14 +437,14 @@ class TestCommand:
         assert text.count("\n| memory, predicted ") == 6
         assert "one run gives no variation between seeds" in text
 
-    def test_motion_is_estimated_without_recorded_positions(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
-        labels = json.loads((bench / "val.json").read_text())
+    def test_motion_is_estimated_without_recorded_positions(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
+        labels = json.loads((inputs / "val.json").read_text())
         for image in labels["images"]:
             del image["origin_xy"]
-            image["file_name"] = str(bench / image["file_name"])
+            image["file_name"] = str(inputs / image["file_name"])
         path = tmp_path / "unplaced.json"
         path.write_text(json.dumps(labels))
-        arguments = [bench / "plain" / "seed0", "--data", path, "--every", "2", "--out", tmp_path]
+        arguments = [inputs / "plain" / "seed0", "--data", path, "--every", "2", "--out", tmp_path]
         outcome = judge(*arguments)
         assert outcome.code == 2
         assert "has no position on its strip, so its motion is unknown; give frames origin_xy" in outcome.err
@@ -451,43 +453,43 @@ class TestCommand:
 
 
 class TestErrors:
-    def error_of(self, judge: Detect, bench: Path, tmp_path: Path, *arguments: object) -> str:
-        outcome = judge("--data", bench / "val.json", "--out", tmp_path / "out", *arguments)
+    def error_of(self, judge: Detect, inputs: Path, tmp_path: Path, *arguments: object) -> str:
+        outcome = judge("--data", inputs / "val.json", "--out", tmp_path / "out", *arguments)
         assert outcome.code == 2
         assert not (tmp_path / "out").exists()
         return outcome.err
 
-    def test_settings(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
-        run = bench / "memory"
-        assert "--every is 0; give 1 or more" in self.error_of(judge, bench, tmp_path, run, "--every", "2,0")
-        assert "no list of numbers" in self.error_of(judge, bench, tmp_path, run, "--every", "two")
-        assert "--threads is 0; give 1 or more" in self.error_of(judge, bench, tmp_path, run, "--threads", "0")
+    def test_settings(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
+        run = inputs / "memory"
+        assert "--every is 0; give 1 or more" in self.error_of(judge, inputs, tmp_path, run, "--every", "2,0")
+        assert "no list of numbers" in self.error_of(judge, inputs, tmp_path, run, "--every", "two")
+        assert "--threads is 0; give 1 or more" in self.error_of(judge, inputs, tmp_path, run, "--threads", "0")
 
-    def test_runs(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
-        run = bench / "memory"
-        assert "given twice; name each once" in self.error_of(judge, bench, tmp_path, run, run)
-        assert "neither last.pt nor a folder seed0" in self.error_of(judge, bench, tmp_path, bench)
+    def test_runs(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
+        run = inputs / "memory"
+        assert "given twice; name each once" in self.error_of(judge, inputs, tmp_path, run, run)
+        assert "neither last.pt nor a folder seed0" in self.error_of(judge, inputs, tmp_path, inputs)
         (tmp_path / "half" / "seed0").mkdir(parents=True)
-        assert "the run has no last.pt yet" in self.error_of(judge, bench, tmp_path, tmp_path / "half")
+        assert "the run has no last.pt yet" in self.error_of(judge, inputs, tmp_path, tmp_path / "half")
         other = write_run(tmp_path / "other", 0, categories=("a", "c"))
         assert "the detector has the categories a, c, the data a, b" in self.error_of(
-            judge, bench, tmp_path, run, other
+            judge, inputs, tmp_path, run, other
         )
 
-    def test_data_without_strips(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
+    def test_data_without_strips(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
         for name, keys, sentence in (
             ("stills", ("id", "file_name", "width", "height"), "12 of 12 images don't belong to a strip"),
             ("single", (), "no strip has two frames"),
         ):
-            labels = json.loads((bench / "val.json").read_text())
+            labels = json.loads((inputs / "val.json").read_text())
             for image in labels["images"]:
-                image["file_name"] = str(bench / image["file_name"])
+                image["file_name"] = str(inputs / image["file_name"])
             if keys:
                 labels["images"] = [{key: image[key] for key in keys} for image in labels["images"]]
             else:
                 labels["images"] = labels["images"][:1]
                 labels["annotations"] = [a for a in labels["annotations"] if a["image_id"] == 1]
             (tmp_path / f"{name}.json").write_text(json.dumps(labels))
-            outcome = judge(bench / "memory", "--data", tmp_path / f"{name}.json")
+            outcome = judge(inputs / "memory", "--data", tmp_path / f"{name}.json")
             assert outcome.code == 2
             assert sentence in outcome.err
