@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Average the weights of runs that started from the same ones: one detector, often better than each (model soups).
+"""Average the weights of runs with the same initial weights (model soup); often better than each single run.
 
     python benchmarks/average_weights.py runs/seed0 runs/seed1 --out runs/averaged.pt
 
-The runs differ by their seeds or schedules and were all trained from one --init; averaged weights of runs that started
-at random mean nothing (Wortsman et al. 2022). Of a run's folder the last checkpoint is taken.
+The runs may differ in seed or schedule and must all be trained from the same --init. Averaging runs with different
+random initial weights doesn't work (Wortsman et al. 2022). The last checkpoint of each run folder is used.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from detect.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 
 
 def averaged(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    """For inference; numbers that count steps are those of the first.
+    """Checkpoint for inference with the mean weights; integer buffers are those of the first checkpoint.
 
     Raises:
         ConfigError: detectors that differ in more than their weights.
     """
     first = checkpoints[0]
     if any(each.detector != first.detector for each in checkpoints):
-        found = "the runs have different networks, classes, anchors or normalisation"
-        raise ConfigError(found, where="average_weights", fix="average runs of one configuration on one data set")
+        message = "the runs have different networks, classes, anchors or normalisation"
+        raise ConfigError(message, where="average_weights", fix="average runs of one configuration on one data set")
     weights = {
         name: torch.stack([each.weights[name] for each in checkpoints]).mean(dim=0)
         if value.is_floating_point()

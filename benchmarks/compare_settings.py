@@ -1,11 +1,11 @@
-r"""Judge trained detectors under other settings of what needs no training: suppression, proposals, thresholds.
+r"""Evaluate trained detectors with other inference settings: NMS, proposals, thresholds.
 
     python benchmarks/compare_settings.py runs/mine=data/mine/val.json --set roi.nms_iou=0.4 \
       --set roi.nms=gaussian,roi.box_voting=true
 
-Several RUN=LABELS are folds, each detector judged on its own: figures are means over them. Each line of the table is
-one --set, keys of the configuration's model section, against the settings that the detectors were trained with; the
-differences have 95 % intervals over the images. RUN is a run's folder, a checkpoint or the word released.
+Several RUN=LABELS are folds: each detector is evaluated on its own labels, and scores are means over folds. Each row of
+the table is one --set with keys of the configuration's model section, compared with the settings of the training. The
+differences have 95 % intervals over the images. RUN is a run folder, a checkpoint or the word released.
 """
 
 import argparse
@@ -29,14 +29,14 @@ from detect.evaluation.summary import judge
 from detect.inference.predictor import Predictor
 from detect.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 
-_FIGURES = ("AP50", "AP", "AP75")
+_METRICS = ("AP50", "AP", "AP75")
 
 
 def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
-    """The same weights in a detector with other settings, such as ``roi.nms=gaussian,roi.nms_iou=0.6``.
+    """A copy of the checkpoint with other model settings, such as ``roi.nms=gaussian,roi.nms_iou=0.6``.
 
     Raises:
-        ConfigError: a setting that isn't one.
+        ConfigError: an unknown key or an invalid value.
     """
     model = checkpoint.detector.model
     for setting in filter(None, settings.split(",")):
@@ -50,14 +50,13 @@ def changed(checkpoint: Checkpoint, settings: str) -> Checkpoint:
             section[key] = yaml.safe_load(value)
             model = ModelConfig.model_validate(content)
         except (KeyError, TypeError, ValueError, yaml.YAMLError):
-            found = f"{setting} is no setting of the model section"
-            raise ConfigError(
-                found, where="--set", fix="detect/config/tree.py lists them, such as roi.nms_iou=0.4"
-            ) from None
+            message = f"{setting} is no setting of the model section"
+            fix = "detect/config/schema.py lists them, such as roi.nms_iou=0.4"
+            raise ConfigError(message, where="--set", fix=fix) from None
     return replace(checkpoint, detector=replace(checkpoint.detector, model=model))
 
 
-def judged(predictor: Predictor, labels: Path) -> CocoEvaluation:
+def evaluate(predictor: Predictor, labels: Path) -> CocoEvaluation:
     dataset, truth = coco.read(labels), json.loads(labels.read_text(encoding="utf-8"))
     return judge(truth, coco.in_ids_of(truth, predictor.detect_dataset(dataset), dataset)).evaluated
 
@@ -78,21 +77,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             [Predictor(changed(load_checkpoint(file), settings), file, calibrated=False) for file in files]
             for settings in ("", *args.settings)
         ]
-        evaluated = [[judged(each, labels) for each, (_, labels) in zip(line, pairs)] for line in lines]
+        evaluated = [[evaluate(each, labels) for each, (_, labels) in zip(line, pairs)] for line in lines]
     except DetectError as error:
         print(error, file=sys.stderr)
         return 2
-    drawn = [resample([[one] for one in line]) for line in evaluated]
-    print(f"| settings | {' | '.join(_FIGURES)} | {' | '.join(f'{key}, difference' for key in _FIGURES)} |")
-    print("|" + " --- |" * (1 + 2 * len(_FIGURES)))
-    for settings, mine in zip(("as trained", *args.settings), drawn):
-        own = confidence_intervals(mine, include_seeds=False).overall
-        cells = [settings, *(f"{own[key].value:.3f}" for key in _FIGURES)]
-        if mine is drawn[0]:
-            cells += [""] * len(_FIGURES)
+    samples = [resample([[fold] for fold in line]) for line in evaluated]
+    print(f"| settings | {' | '.join(_METRICS)} | {' | '.join(f'{key}, difference' for key in _METRICS)} |")
+    print("|" + " --- |" * (1 + 2 * len(_METRICS)))
+    for settings, own in zip(("as trained", *args.settings), samples):
+        intervals = confidence_intervals(own, include_seeds=False).overall
+        cells = [settings, *(f"{intervals[key].value:.3f}" for key in _METRICS)]
+        if own is samples[0]:
+            cells += [""] * len(_METRICS)
         else:
-            difference = paired_difference_intervals(mine, drawn[0], include_seeds=False).overall
-            cells += [cell(difference[key]) for key in _FIGURES]
+            difference = paired_difference_intervals(own, samples[0], include_seeds=False).overall
+            cells += [cell(difference[key]) for key in _METRICS]
         print(f"| {' | '.join(cells)} |")
     return 0
 

@@ -1,6 +1,6 @@
-"""Damage files of every kind, read them all, and print what became of them: read right, refused in words, or worse.
+"""Damage files of every kind, read them, and count the outcomes: read correctly, rejected with a message, or a bug.
 
-python benchmarks/fuzz_inputs.py                    # 10,000 files, some minutes on a core
+python benchmarks/fuzz_inputs.py                    # 10,000 files, some minutes on one core
 python benchmarks/fuzz_inputs.py --files 1200 --seed 7
 """
 
@@ -23,45 +23,45 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from detect.errors import DetectError
-from fuzz_readers import KINDS, Wrong, mutated
+from fuzz_readers import KINDS, Misread, mutate
 
-HANGS_S = 20  # of processor time for a file that whole takes milliseconds
-RIGHT, REFUSED, MISREAD, TRACEBACK, HANG = "read right", "refused in words", "misread", "traceback", "hang"
+HANGS_S = 20  # seconds of processor time; intact files take milliseconds
+CORRECT, REJECTED, MISREAD, TRACEBACK, HANG = "read correctly", "rejected", "misread", "traceback", "hang"
 
 
 def outcome(name: str, seeds: list[bytes], seed: int, number: int) -> tuple[str, str]:
-    """What becomes of one damaged file, and the words it is refused with or the traceback."""
+    """Outcome of reading one damaged file, and the error message or the traceback."""
     kind = KINDS[name]
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "data"
-        place.mkdir()
-        (place / kind.name).write_bytes(mutated(kind, seeds, seed, number))
+        data = Path(folder) / "data"
+        data.mkdir()
+        (data / kind.name).write_bytes(mutate(kind, seeds, seed, number))
         try:
-            kind.read(place)
+            kind.read(data)
         except DetectError as error:
-            words = str(error)
-            is_sentence = words.isprintable() and len(words) < 4000
-            return (REFUSED, words) if is_sentence else (MISREAD, f"no sentence: {words!r}")
-        except Wrong as error:
+            message = str(error)
+            is_valid = message.isprintable() and len(message) < 4000
+            return (REJECTED, message) if is_valid else (MISREAD, f"unsuitable message: {message!r}")
+        except Misread as error:
             return MISREAD, str(error)
         except Exception:
             return TRACEBACK, traceback.format_exc()
-    return RIGHT, ""
+    return CORRECT, ""
 
 
 def _worker(name: str, seed: int, first: int, last: int) -> None:
-    """Files ``first`` to ``last`` of a kind, a line each; a file that hangs ends the process."""
+    """Print one JSON line per file from ``first`` to ``last`` of a kind; a file that hangs ends the process."""
     warnings.simplefilter("ignore")
     seeds = KINDS[name].seeds()
     for number in range(first, last):
-        signal.setitimer(signal.ITIMER_PROF, HANGS_S)  # its signal ends the process, in whatever code it is
-        became, words = outcome(name, seeds, seed, number)
+        signal.setitimer(signal.ITIMER_PROF, HANGS_S)  # its signal ends the process in any code
+        result, message = outcome(name, seeds, seed, number)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([became, words, peak]), flush=True)
+        print(json.dumps([result, message, peak]), flush=True)
 
 
 def run(name: str, files: int, seed: int) -> dict[str, Any]:
-    """All files of a kind, in processes of their own."""
+    """Read all files of a kind in worker processes, and count the outcomes."""
     counts: Counter[str] = Counter()
     peak, examples, done = 0.0, [], 0
     while done < files:
@@ -69,27 +69,27 @@ def run(name: str, files: int, seed: int) -> dict[str, Any]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as worker:
             assert worker.stdout is not None
             for line in worker.stdout:
-                became, words, used = json.loads(line)
-                counts[became] += 1
-                if became in (MISREAD, TRACEBACK):
-                    examples.append(f"{name} {done}: {words}")
+                result, message, used = json.loads(line)
+                counts[result] += 1
+                if result in (MISREAD, TRACEBACK):
+                    examples.append(f"{name} {done}: {message}")
                 peak, done = max(peak, used), done + 1
-        if done < files:  # killed by the clock, or by its own crash
+        if done < files:  # killed by the timer, or crashed
             counts[HANG if worker.returncode == -signal.SIGPROF else TRACEBACK] += 1
             examples.append(f"{name} {done}: ended by signal {-worker.returncode}")
             done += 1
     return {"kind": name, "files": files, **{key: counts[key] for key in OUTCOMES}, "peak MiB": peak, "worst": examples}
 
 
-OUTCOMES = (RIGHT, REFUSED, MISREAD, TRACEBACK, HANG)
+OUTCOMES = (CORRECT, REJECTED, MISREAD, TRACEBACK, HANG)
 
 
 def main() -> int:
-    """Print a row a kind; exit with 1 if a file was misread, or ended in a traceback or in silence."""
+    """Print one row per kind; the exit code is 1 if a file was misread, or caused a traceback, a crash or a hang."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=10_000, help="of all kinds together (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damage (default: %(default)s)")
-    parser.add_argument("--only", choices=list(KINDS), help="one kind")
+    parser.add_argument("--files", type=int, default=10_000, help="files over all kinds (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the damage (default: %(default)s)")
+    parser.add_argument("--only", choices=list(KINDS), help="damage one kind only")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--range", nargs=2, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Ways to damage a file: bytes and text at random, and values of JSON and YAML replaced by what nobody expects."""
+"""Mutations of files: random changes of bytes and text, and unexpected values in JSON and YAML."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _WORDS = [
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def _odd_values(chance: random.Random) -> Any:
+def _odd_values(rng: random.Random) -> Any:
     nested: Any = []
-    for _ in range(chance.choice([3, 60, 900])):
+    for _ in range(rng.choice([3, 60, 900])):
         nested = [nested]
     plain = [
         None,
@@ -49,23 +49,23 @@ def _odd_values(chance: random.Random) -> Any:
         {"id": 1},
         nested,
     ]
-    return chance.choice([*plain, *_WORDS])
+    return rng.choice([*plain, *_WORDS])
 
 
-def damaged_bytes(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """One to four random changes of bytes; ``others`` are files that pieces come from."""
+def mutate_bytes(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """One to four random changes of bytes; inserted pieces come from the files ``others``."""
     changed = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        # headers break in more ways than what follows them
-        end = len(changed) if chance.random() < 0.6 else min(len(changed), 200)
-        at, size = chance.randrange(end + 1), chance.choice([1, 2, 4, 8, 64, 1000])
-        other = chance.choice(others)
-        start = chance.randrange(len(other) or 1)
-        kind = chance.randrange(8)
+    for _ in range(rng.randint(1, 4)):
+        # errors in headers are more varied, so change them more often
+        end = len(changed) if rng.random() < 0.6 else min(len(changed), 200)
+        at, size = rng.randrange(end + 1), rng.choice([1, 2, 4, 8, 64, 1000])
+        other = rng.choice(others)
+        start = rng.randrange(len(other) or 1)
+        kind = rng.randrange(8)
         if kind == 0 and end:
-            changed[at % end] ^= 1 << chance.randrange(8)
+            changed[at % end] ^= 1 << rng.randrange(8)
         elif kind == 1 and end:
-            changed[at % end] = chance.randrange(256)
+            changed[at % end] = rng.randrange(256)
         elif kind == 2:
             del changed[at:]
         elif kind == 3:
@@ -77,75 +77,75 @@ def damaged_bytes(data: bytes, others: list[bytes], chance: random.Random) -> by
         elif kind == 6:
             changed[at : at + size] = other[start : start + size]
         else:
-            changed[at : at + 4] = chance.choice([b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x00" * 4, b"\x00\x01\x86\xa0"])
+            changed[at : at + 4] = rng.choice([b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x00" * 4, b"\x00\x01\x86\xa0"])
     return bytes(changed)
 
 
-def damaged_text(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """Numbers, words and lines replaced, repeated, taken out, or put into each other; sometimes bytes."""
-    kind = chance.randrange(8)
+def mutate_text(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """Replace, repeat, remove or nest numbers, words and lines; sometimes change bytes."""
+    kind = rng.randrange(8)
     if kind == 0:
-        return damaged_bytes(data, others, chance)
+        return mutate_bytes(data, others, rng)
     text = data.decode("utf-8", errors="replace")
     numbers = list(_NUMBER.finditer(text))
     if kind in (1, 2) and numbers:
-        found = chance.choice(numbers)
-        text = text[: found.start()] + chance.choice(_HUGE) + text[found.end() :]
+        match = rng.choice(numbers)
+        text = text[: match.start()] + rng.choice(_HUGE) + text[match.end() :]
     elif kind == 3:
-        at = chance.randrange(len(text) + 1)
-        text = text[:at] + chance.choice(_WORDS) + text[at:]
+        at = rng.randrange(len(text) + 1)
+        text = text[:at] + rng.choice(_WORDS) + text[at:]
     elif kind in (4, 5):
         pieces = re.split(r"(?<=[\n>,])", text)
-        at = chance.randrange(len(pieces))
-        pieces[at : at + 1] = [] if kind == 4 else [pieces[at]] * chance.choice([2, 3, 50])
+        at = rng.randrange(len(pieces))
+        pieces[at : at + 1] = [] if kind == 4 else [pieces[at]] * rng.choice([2, 3, 50])
         text = "".join(pieces)
     elif kind == 6:
-        opening, closing = chance.choice([("[", "]"), ("<a>", "</a>"), ("{a: ", "}"), ("<object>", "</object>")])
-        depth, at = chance.choice([1, 20, 150, 900, 20_000]), chance.randrange(len(text) + 1)
-        text = text[:at] + opening * depth + closing * chance.choice([0, depth]) + text[at:]
+        opening, closing = rng.choice([("[", "]"), ("<a>", "</a>"), ("{a: ", "}"), ("<object>", "</object>")])
+        depth, at = rng.choice([1, 20, 150, 900, 20_000]), rng.randrange(len(text) + 1)
+        text = text[:at] + opening * depth + closing * rng.choice([0, depth]) + text[at:]
     else:
         words = re.findall(r"[A-Za-z_]{3,}", text) or ["x"]
-        text = text.replace(chance.choice(words), chance.choice([*words, *_WORDS]), chance.choice([1, -1]))
+        text = text.replace(rng.choice(words), rng.choice([*words, *_WORDS]), rng.choice([1, -1]))
     return text.encode("utf-8", errors="surrogatepass")
 
 
-def damaged_tree(tree: Any, chance: random.Random) -> Any:
-    """A copy of plain values with one to three of them replaced, taken out or repeated."""
+def mutate_tree(tree: Any, rng: random.Random) -> Any:
+    """A copy of plain values with one to three of them replaced, removed or repeated."""
     copy = json.loads(json.dumps(tree))
-    for _ in range(chance.randint(1, 3)):
-        place, key = copy, None
-        while isinstance(place, (dict, list)) and place and (key is None or chance.random() < 0.8):
-            inside = list(place) if isinstance(place, dict) else range(len(place))
-            holder, key = place, chance.choice(list(inside))
-            place = holder[key]
+    for _ in range(rng.randint(1, 3)):
+        value, key = copy, None
+        while isinstance(value, (dict, list)) and value and (key is None or rng.random() < 0.8):
+            keys = list(value) if isinstance(value, dict) else range(len(value))
+            holder, key = value, rng.choice(list(keys))
+            value = holder[key]
         if key is None:
             continue
-        kind = chance.randrange(4)
+        kind = rng.randrange(4)
         if kind == 0:
             del holder[key]
         elif kind == 1 and isinstance(holder, list):
             holder.insert(key, holder[key])
-        elif kind == 2 and isinstance(place, (int, float)):
-            holder[key] = chance.choice([-place, place + 1, place * 1e6, str(place), [place]])
+        elif kind == 2 and isinstance(value, (int, float)):
+            holder[key] = rng.choice([-value, value + 1, value * 1e6, str(value), [value]])
         else:
-            holder[key] = _odd_values(chance)
+            holder[key] = _odd_values(rng)
     return copy
 
 
-def damaged_json(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """As a tree, else as text."""
-    if chance.random() < 0.4:
-        return damaged_text(data, others, chance)
-    return json.dumps(damaged_tree(json.loads(data), chance), ensure_ascii=chance.random() < 0.5).encode(
+def mutate_json(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """Mutate the values, or sometimes the text."""
+    if rng.random() < 0.4:
+        return mutate_text(data, others, rng)
+    return json.dumps(mutate_tree(json.loads(data), rng), ensure_ascii=rng.random() < 0.5).encode(
         "utf-8", errors="surrogatepass"
     )
 
 
-def damaged_png(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """As bytes, often with checksums that hold again: else no damage would get past them."""
-    changed = bytearray(damaged_bytes(data, others, chance))
+def mutate_png(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """Mutate the bytes, usually with corrected checksums, because readers reject wrong checksums first."""
+    changed = bytearray(mutate_bytes(data, others, rng))
     at = 8
-    while chance.random() < 0.97 and at + 12 <= len(changed):
+    while rng.random() < 0.97 and at + 12 <= len(changed):
         size = int.from_bytes(changed[at : at + 4], "big")
         end = at + 8 + size
         if end + 4 > len(changed):
@@ -155,19 +155,19 @@ def damaged_png(data: bytes, others: list[bytes], chance: random.Random) -> byte
     return bytes(changed)
 
 
-def damaged_checkpoint(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """As bytes, or whole again with other values in what describes the network."""
-    if chance.random() < 0.5:
-        return damaged_bytes(data, others, chance)
+def mutate_checkpoint(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """Mutate the bytes, or write a valid file with other values in the description of the network."""
+    if rng.random() < 0.5:
+        return mutate_bytes(data, others, rng)
     import torch
 
     content = torch.load(io.BytesIO(data), weights_only=True)
     plain = {key: value for key, value in content.items() if key != "weights"}
-    changed, file = damaged_tree(plain, chance), io.BytesIO()
+    changed, file = mutate_tree(plain, rng), io.BytesIO()
     try:
         torch.save({"weights": content["weights"], **changed}, file)
-    except (RecursionError, UnicodeError):  # nobody can write it
-        return damaged_bytes(data, others, chance)
+    except (RecursionError, UnicodeError):  # the value can't be saved
+        return mutate_bytes(data, others, rng)
     return file.getvalue()
 
 

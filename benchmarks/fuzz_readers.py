@@ -1,4 +1,4 @@
-"""What is damaged and how it is read: seeds of every kind of file, its reader, and what has to hold then."""
+"""Kinds of files for fuzzing: intact files, their readers, and checks of the result."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from detect.datasets.reading import TOLERANCE
 from detect.errors import DetectError
 from detect.images import read_image, read_size
 from detect.structures import Image
-from fuzz_mutations import Mutation, damaged_bytes, damaged_checkpoint, damaged_json, damaged_png, damaged_text
+from fuzz_mutations import Mutation, mutate_bytes, mutate_checkpoint, mutate_json, mutate_png, mutate_text
 
 _SIDE = 48
 
 
-class Wrong(Exception):
-    """Something was read, and it can't be what the file says."""
+class Misread(Exception):
+    """The reader returned something else than the content of the file."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Kind:
     """One kind of file.
 
     Attributes:
-        name: of the file, or of the place where the reader looks for it.
-        seeds: whole files, made by code.
-        mutate: a whole file -> a damaged one.
-        read: reads the damaged file in a folder; a DetectError refuses it, Wrong says that it was misread.
+        name: file name that the reader expects.
+        seeds: function that returns intact files.
+        mutate: intact file -> damaged file.
+        read: reads the damaged file in a folder; raises DetectError if it rejects the file, Misread if it misreads it.
     """
 
     name: str
@@ -54,7 +54,7 @@ def _pixels(seed: int, dtype: Any = np.uint8, channels: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
 
 
-def _pictures(form: str, *, deep: bool = False, **options: Any) -> Callable[[], list[bytes]]:
+def _image_files(form: str, *, deep: bool = False, **options: Any) -> Callable[[], list[bytes]]:
     def seeds() -> list[bytes]:
         kinds = [_pixels(0), _pixels(1, channels=3), *([_pixels(2, np.uint16)] if deep else [])]
         files = [io.BytesIO() for _ in kinds]
@@ -66,37 +66,39 @@ def _pictures(form: str, *, deep: bool = False, **options: Any) -> Callable[[], 
 
 
 def _pngs() -> list[bytes]:
-    told = PngInfo()
-    told.add_text("Comment", "rolled in the morning " * 4)
-    told.add_itxt("Author", "Ü", zip=True)
-    return _pictures("PNG", deep=True, pnginfo=told)()
+    metadata = PngInfo()
+    metadata.add_text("Comment", "rolled in the morning " * 4)
+    metadata.add_itxt("Author", "Ü", zip=True)
+    return _image_files("PNG", deep=True, pnginfo=metadata)()
 
 
-def _turned(form: str, **options: Any) -> Callable[[], list[bytes]]:
-    """Each with an orientation tag."""
-    return _pictures(form, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", **options)
+def _rotated_files(form: str, **options: Any) -> Callable[[], list[bytes]]:
+    """Files with an EXIF orientation tag."""
+    return _image_files(
+        form, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", **options
+    )
 
 
 def _pnms() -> list[bytes]:
     deep = b"P5\n%d %d\n4095\n" % (_SIDE + 8, _SIDE) + (_pixels(3, np.uint16) % 4096).astype(">u2").tobytes()
-    return [*_pictures("PPM")(), deep]
+    return [*_image_files("PPM")(), deep]
 
 
 def _tiffs() -> list[bytes]:
-    plain = _pictures("TIFF", deep=True)()
-    turned = _pictures("TIFF", deep=True, tiffinfo={274: 6})()
+    plain = _image_files("TIFF", deep=True)()
+    rotated = _image_files("TIFF", deep=True, tiffinfo={274: 6})()
     pages = io.BytesIO()
     small = Pillow.fromarray(_pixels(3)[::2, ::2])
     small.encoderinfo = {"tiffinfo": {254: 1}}
     Pillow.fromarray(_pixels(2)).save(pages, "TIFF", save_all=True, append_images=[small])
-    return [*plain, *turned, pages.getvalue()]
+    return [*plain, *rotated, pages.getvalue()]
 
 
-def _read_picture(folder: Path) -> None:
+def _read_image(folder: Path) -> None:
     (path,) = folder.iterdir()
     pixels = read_image(path)
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[:2] != read_size(path)[::-1]:
-        raise Wrong(f"{pixels.dtype}{pixels.shape}")
+        raise Misread(f"{pixels.dtype}{pixels.shape}")
 
 
 _OBJECT = (
@@ -114,7 +116,7 @@ def _annotations() -> list[bytes]:
 
 
 def _audited(folder: Path, form: str) -> tuple[list[Image], list[str]]:
-    """Images that are left after the audit, each box of which has to be one, and the errors."""
+    """Images that pass the audit, and the errors; Misread if a box is invalid."""
     from detect.datasets.convert import check
     from detect.datasets.reading import ReadOptions
 
@@ -125,14 +127,14 @@ def _audited(folder: Path, form: str) -> tuple[list[Image], list[str]]:
             x1, y1, x2, y2 = box.xyxy
             inside = min(x1, y1) >= -TOLERANCE and x2 <= image.width + TOLERANCE and y2 <= image.height + TOLERANCE
             if not (all(map(math.isfinite, box.xyxy)) and x2 > x1 and y2 > y1 and inside and box.label.strip()):
-                raise Wrong(str(box))
+                raise Misread(str(box))
     errors = [f"{finding.path}: {finding.message}" for finding in checked.findings if finding.severity == "error"]
     if not checked.entries and not errors:
-        raise Wrong("nothing was read, and nothing said")
+        raise Misread("no image and no error")
     return [entry.image for entry in checked.entries], errors
 
 
-def _refuse(errors: list[str]) -> None:
+def _raise_first(errors: list[str]) -> None:
     if errors:
         raise DetectError(errors[0])
 
@@ -143,11 +145,11 @@ def _read_annotation(folder: Path) -> None:
     Pillow.fromarray(_pixels(0)).save(folder / "a.png")
     images, errors = _audited(folder, "voc")
     if images and not errors:
-        # In whatever encoding and capitals the file is now.
+        # independent of the encoding and capitals of the damaged file
         written = [each for each in parse(folder / "a.xml").iter() if local_name(each.tag) == "object"]
         if len(written) != len(images[0].boxes):
-            raise Wrong(f"{len(images[0].boxes)} of {len(written)} objects")
-    _refuse(errors)
+            raise Misread(f"{len(images[0].boxes)} of {len(written)} objects")
+    _raise_first(errors)
 
 
 def _data_set() -> dict[str, Any]:
@@ -170,18 +172,18 @@ def _read_data_set(folder: Path) -> None:
     if not path.exists():
         return
     images, errors = _audited(path, "coco")
-    _refuse(errors)
-    told = json.loads(path.read_bytes())
-    if len(images) != len(told["images"]) or sum(len(i.boxes) for i in images) != len(told["annotations"]):
-        raise Wrong("images or boxes are missing")
+    _raise_first(errors)
+    content = json.loads(path.read_bytes())
+    if len(images) != len(content["images"]) or sum(len(i.boxes) for i in images) != len(content["annotations"]):
+        raise Misread("images or boxes are missing")
 
 
 def _detections() -> list[bytes]:
-    found = [
+    detections = [
         {"image_id": 1 + i % 3, "category_id": 1 + i % 2, "bbox": [i, 2.5, 10, 12.25], "score": 0.9 - i / 20}
         for i in range(12)
     ]
-    return [json.dumps(found).encode(), b"[]", json.dumps(found[:1]).encode()]
+    return [json.dumps(detections).encode(), b"[]", json.dumps(detections[:1]).encode()]
 
 
 def _read_detections(folder: Path) -> None:
@@ -190,7 +192,7 @@ def _read_detections(folder: Path) -> None:
 
     judgement = judge(_data_set(), read_json(folder / "detections.json"))
     if not 0 <= judgement.summary["AP"] <= 1 or not all(math.isfinite(each["score"]) for each in judgement.detections):
-        raise Wrong(str(judgement.summary["AP"]))
+        raise Misread(str(judgement.summary["AP"]))
 
 
 def _yolo_labels() -> list[bytes]:
@@ -199,17 +201,17 @@ def _yolo_labels() -> list[bytes]:
 
 def _read_yolo(folder: Path) -> None:
     labels = folder / "a.txt"
-    for place in ("images", "labels"):
-        (folder / place).mkdir()
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
     labels.rename(folder / "labels" / "a.txt")
     Pillow.fromarray(_pixels(0)).save(folder / "images" / "a.png")
     (folder / "data.yaml").write_text("names: [dent, scratch]\n")
     images, errors = _audited(folder, "yolo")
-    _refuse(errors)
+    _raise_first(errors)
     text = (folder / "labels" / "a.txt").read_bytes().decode("utf-8-sig")
     lines = sum(bool(line.strip()) for line in text.splitlines())
     if lines != len(images[0].boxes):
-        raise Wrong(f"{len(images[0].boxes)} of {lines} lines")
+        raise Misread(f"{len(images[0].boxes)} of {lines} lines")
 
 
 def _configs() -> list[bytes]:
@@ -229,7 +231,7 @@ def _read_config(folder: Path) -> None:
 
     config = load_config(folder / "a.yaml")
     if parse_config(config.model_dump(mode="json")) != config:
-        raise Wrong("it is another when it is written and read again")
+        raise Misread("the configuration changes when it is written and read again")
 
 
 def _checkpoints() -> list[bytes]:
@@ -244,14 +246,14 @@ def _checkpoints() -> list[bytes]:
     model = ModelConfig.model_validate({"backbone": small, "fpn": {"channels": 8}, "roi": {"fc_width": 16, "pool": 3}})
     detector = DetectorSpec(model, ("dent", "ü"), 1, (0.4,), (0.2,), default_anchors(2, 5))
     file = io.BytesIO()
-    told = {"categories": detector.categories, "channels": 1, "mean": (0.4,), "std": (0.2,), "shapes": detector.shapes}
-    content = {"detector": {**told, "model": model.model_dump(mode="json"), "max_value": 4095}, "schema": SCHEMA}
+    spec = {"categories": detector.categories, "channels": 1, "mean": (0.4,), "std": (0.2,), "shapes": detector.shapes}
+    content = {"detector": {**spec, "model": model.model_dump(mode="json"), "max_value": 4095}, "schema": SCHEMA}
     weights = detector.build().state_dict()
     torch.save({**content, "weights": weights, "epoch": 1, "metrics": {}, "training": None}, file)
     return [file.getvalue()]
 
 
-_WHOLE: dict[str, Any] = {}
+_INTACT_WEIGHTS: dict[str, Any] = {}
 
 
 def _read_checkpoint(folder: Path) -> None:
@@ -259,33 +261,33 @@ def _read_checkpoint(folder: Path) -> None:
 
     from detect.models.checkpoint import load_checkpoint
 
-    if not _WHOLE:
-        _WHOLE.update(torch.load(io.BytesIO(_checkpoints()[0]), weights_only=True)["weights"])
+    if not _INTACT_WEIGHTS:
+        _INTACT_WEIGHTS.update(torch.load(io.BytesIO(_checkpoints()[0]), weights_only=True)["weights"])
     weights = load_checkpoint(folder / "a.pt").load_model().state_dict()
-    if any(not torch.equal(weights[name], value) for name, value in _WHOLE.items()):
-        raise Wrong("other weights than were written")
+    if any(not torch.equal(weights[name], value) for name, value in _INTACT_WEIGHTS.items()):
+        raise Misread("the weights differ from those written")
 
 
 KINDS = {
-    "Pascal-VOC XML": Kind("a.xml", _annotations, damaged_text, _read_annotation),
-    "COCO JSON": Kind("train.json", lambda: [json.dumps(_data_set()).encode()], damaged_json, _read_data_set),
-    "COCO results": Kind("detections.json", _detections, damaged_json, _read_detections),
-    "YOLO text": Kind("a.txt", _yolo_labels, damaged_text, _read_yolo),
-    "configuration": Kind("a.yaml", _configs, damaged_text, _read_config),
-    "checkpoint": Kind("a.pt", _checkpoints, damaged_checkpoint, _read_checkpoint),
-    "BMP": Kind("a.bmp", _pictures("BMP"), damaged_bytes, _read_picture),
-    "GIF": Kind("a.gif", _pictures("GIF"), damaged_bytes, _read_picture),
-    "WebP": Kind("a.webp", _turned("WEBP", lossless=True), damaged_bytes, _read_picture),
-    "PNM": Kind("a.pgm", _pnms, damaged_bytes, _read_picture),
-    "JPEG": Kind("a.jpg", _turned("JPEG"), damaged_bytes, _read_picture),
-    "progressive JPEG": Kind("a.jpg", _pictures("JPEG", progressive=True), damaged_bytes, _read_picture),
-    "PNG": Kind("a.png", _pngs, damaged_png, _read_picture),
-    "TIFF": Kind("a.tif", _tiffs, damaged_bytes, _read_picture),
-    "packed TIFF": Kind("a.tif", _pictures("TIFF", deep=True, compression="tiff_lzw"), damaged_bytes, _read_picture),
+    "Pascal-VOC XML": Kind("a.xml", _annotations, mutate_text, _read_annotation),
+    "COCO JSON": Kind("train.json", lambda: [json.dumps(_data_set()).encode()], mutate_json, _read_data_set),
+    "COCO results": Kind("detections.json", _detections, mutate_json, _read_detections),
+    "YOLO text": Kind("a.txt", _yolo_labels, mutate_text, _read_yolo),
+    "configuration": Kind("a.yaml", _configs, mutate_text, _read_config),
+    "checkpoint": Kind("a.pt", _checkpoints, mutate_checkpoint, _read_checkpoint),
+    "BMP": Kind("a.bmp", _image_files("BMP"), mutate_bytes, _read_image),
+    "GIF": Kind("a.gif", _image_files("GIF"), mutate_bytes, _read_image),
+    "WebP": Kind("a.webp", _rotated_files("WEBP", lossless=True), mutate_bytes, _read_image),
+    "PNM": Kind("a.pgm", _pnms, mutate_bytes, _read_image),
+    "JPEG": Kind("a.jpg", _rotated_files("JPEG"), mutate_bytes, _read_image),
+    "progressive JPEG": Kind("a.jpg", _image_files("JPEG", progressive=True), mutate_bytes, _read_image),
+    "PNG": Kind("a.png", _pngs, mutate_png, _read_image),
+    "TIFF": Kind("a.tif", _tiffs, mutate_bytes, _read_image),
+    "packed TIFF": Kind("a.tif", _image_files("TIFF", deep=True, compression="tiff_lzw"), mutate_bytes, _read_image),
 }
 
 
-def mutated(kind: Kind, seeds: list[bytes], seed: int, number: int) -> bytes:
-    """The damaged file of this number, the same for the same seed."""
-    chance = random.Random(f"{kind.name} {seed} {number}")
-    return kind.mutate(chance.choice(seeds), seeds, chance)
+def mutate(kind: Kind, seeds: list[bytes], seed: int, number: int) -> bytes:
+    """The damaged file with this number, reproducible by seed."""
+    rng = random.Random(f"{kind.name} {seed} {number}")
+    return kind.mutate(rng.choice(seeds), seeds, rng)

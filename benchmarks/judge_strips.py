@@ -1,11 +1,11 @@
-"""Judge trained systems on moving strips: bad frames, speed, predicted frames, each against its controls.
+"""Evaluate trained systems on moving strips: degraded frames, speed and frame prediction, compared with baselines.
 
     python benchmarks/judge_strips.py runs/strips_control runs/strips_still runs/strips --data data/strips/val.json
     python benchmarks/judge_strips.py runs/strips_control runs/strips --data data/strips/val.json --motion read
 
-Each system sees the frames of each strip in the order of time. The first is what the others are compared with. A folder
-of 'detect bench train' with seed0, seed1, ... in it is one system, its scores the means over seeds. Writes strips.md
-and strips.json.
+Each system processes the frames of each strip in temporal order. The first system is the reference for the others. A
+folder of 'detect bench train' with seed0, seed1, ... in it is one system; its scores are means over seeds. Writes
+strips.md and strips.json.
 """
 
 from __future__ import annotations
@@ -48,31 +48,31 @@ from strip_systems import (
     LIGHT,
     MOVED,
     NEW_REGION,
+    PER_FRAME,
     PREDICTED,
-    SEEN,
     SKIPPED_MOVED,
     SKIPPED_PREDICTED,
     ByPosition,
     FrameStep,
     KeyFrameStream,
     TrainedSystem,
+    non_key_modes,
     read_trained_systems,
+    run_key_frames,
+    run_strips,
     steps_of,
-    watch_all,
-    watch_every,
-    ways_between,
 )
 
-CocoTruth = dict[str, Any]  # a COCO data set; image ids are positions + 1
+CocoTruth = dict[str, Any]  # COCO data set whose image ids are positions + 1
 
-ALL, CLEAN, DEGRADED, SEEN_BEFORE = "all", "clean", "degraded", "seen before"
-SHARE_SEEN = 0.5  # of a box: with less of it known, no foreseen box is sure to reach the IoU of AP50
+ALL, CLEAN, DEGRADED, VISIBLE_BEFORE = "all", "clean", "degraded", "seen before"
+MIN_VISIBLE_SHARE = 0.5  # of a box: with less, a predicted box may miss the IoU threshold of AP50
 
 
 def by_condition(truth: CocoTruth, dataset: Dataset) -> dict[str, CocoTruth]:
-    """The truth of all frames, of the clean ones, of each other condition, and of all that are not clean.
+    """Labels of all frames, of the clean frames, of each other condition, and of all frames that aren't clean.
 
-    Only conditions that are recorded: of data that is clean throughout, "all" remains.
+    Only recorded conditions are returned; for data with clean frames only, this is "all".
     """
     conditions = [image.frame.condition if image.frame else CLEAN for image in dataset.images]
     others = sorted(set(conditions) - {CLEAN})
@@ -85,7 +85,7 @@ def by_condition(truth: CocoTruth, dataset: Dataset) -> dict[str, CocoTruth]:
 
 
 def only(truth: CocoTruth, positions: Collection[int]) -> CocoTruth:
-    """The truth of the images at these positions."""
+    """Labels of the images at these positions."""
     ids = {position + 1 for position in positions}
     return {
         **truth,
@@ -94,31 +94,31 @@ def only(truth: CocoTruth, positions: Collection[int]) -> CocoTruth:
     }
 
 
-def seen_before(truth: CocoTruth, strips: Sequence[Sequence[FrameStep]]) -> CocoTruth:
-    """The truth of all frames but each strip's first, where objects that nobody could foresee are ignored.
+def ignore_new_objects(truth: CocoTruth, strips: Sequence[Sequence[FrameStep]]) -> CocoTruth:
+    """Labels of all frames except each strip's first, where objects that can't be predicted are ignored.
 
-    An object counts if at least half of its box lay inside the frame before, seen from where the surface has moved
-    since. The others are marked as crowd: the judge counts a box there neither as hit nor as false.
+    An object counts if at least half of its box, moved back with the surface, was inside the previous frame. The others
+    are marked as crowd: a detection there is neither a true nor a false positive.
     """
-    moved: Mapping[int, tuple[float, float]] = {
+    motion: Mapping[int, tuple[float, float]] = {
         step.position + 1: step.total_xy for steps in strips for step in steps if step.gap
     }
     sizes = {image["id"]: (image["width"], image["height"]) for image in truth["images"]}
-    later = only(truth, [image_id - 1 for image_id in moved])
+    later = only(truth, [image_id - 1 for image_id in motion])
     annotations = [
         each
-        if _share_inside(each["bbox"], moved[each["image_id"]], sizes[each["image_id"]]) >= SHARE_SEEN
+        if _visible_share(each["bbox"], motion[each["image_id"]], sizes[each["image_id"]]) >= MIN_VISIBLE_SHARE
         else {**each, "iscrowd": 1}
         for each in later["annotations"]
     ]
     return {**later, "annotations": annotations}
 
 
-def _share_inside(bbox: Sequence[float], motion_xy: tuple[float, float], size_wh: tuple[int, int]) -> float:
-    """Of a box, the share that was in view before the surface moved."""
+def _visible_share(bbox: Sequence[float], motion_xy: tuple[float, float], size_wh: tuple[int, int]) -> float:
+    """Share of the box area that was inside the image before the surface moved."""
     x, y, width, height = bbox
-    then = np.array([x, y, x + width, y + height], np.float64) - np.tile(motion_xy, 2)
-    return float(area(clip(then, *size_wh)) / max(float(area(then)), 1e-9))
+    before = np.array([x, y, x + width, y + height], np.float64) - np.tile(motion_xy, 2)
+    return float(area(clip(before, *size_wh)) / max(float(area(before)), 1e-9))
 
 
 STRIP_METRICS = ("AP50", "AP")
@@ -126,25 +126,25 @@ STRIP_METRICS = ("AP50", "AP")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StripScores:
-    """A system's way to detect, judged on several parts of the data.
+    """Scores of one system and mode on several parts of the data.
 
     Attributes:
-        by_run: {part: [{figure: score}, ...]}, by seed.
-        drawn: {part: the same on resampled strips}.
+        by_run: {part: [{metric: score}, ...]}, by seed.
+        samples: {part: bootstrap samples over strips}.
     """
 
     by_run: dict[str, list[dict[str, float | None]]]
-    drawn: dict[str, BootstrapSamples]
+    samples: dict[str, BootstrapSamples]
 
     def as_dict(self, confidence: float) -> dict[str, Any]:
-        """{part: {figure: {"mean", "sd", "low", "high"}}}, plain values."""
-        return {part: {key: self._score(part, key, confidence) for key in STRIP_METRICS} for part in self.drawn}
+        """{part: {metric: {"mean", "sd", "low", "high"}}} as plain values."""
+        return {part: {key: self._score(part, key, confidence) for key in STRIP_METRICS} for part in self.samples}
 
     def _score(self, part: str, key: str, confidence: float) -> dict[str, float | None]:
-        interval = confidence_intervals(self.drawn[part], confidence=confidence).overall[key]
+        interval = confidence_intervals(self.samples[part], confidence=confidence).overall[key]
         scores = [score for run in self.by_run[part] if (score := run[key]) is not None]
-        spread = stdev(scores) if len(scores) > 1 else None
-        return {"mean": interval.value, "sd": spread, "low": interval.low, "high": interval.high}
+        sd = stdev(scores) if len(scores) > 1 else None
+        return {"mean": interval.value, "sd": sd, "low": interval.low, "high": interval.high}
 
 
 def score_detections(
@@ -154,56 +154,58 @@ def score_detections(
     *,
     resamples: int,
 ) -> StripScores:
-    """Judge one way to detect by the truth of each part.
+    """Evaluate the detections of one system and mode on each part of the data.
 
     Args:
-        detections_by_run: for each seed the detections of each frame by position, of all frames that any truth holds.
-        truths: by the part's name.
-        strip_of: a number a frame; frames of one strip share theirs, and are drawn together.
-        resamples: draws behind the intervals.
+        detections_by_run: for each seed, detections by frame position, for all frames in ``truths``.
+        truths: labels by name of the part.
+        strip_of: strip number per frame; the frames of one strip are resampled together.
+        resamples: number of bootstrap resamples for the intervals.
     """
     by_run: dict[str, list[dict[str, float | None]]] = {}
-    drawn = {}
+    samples = {}
     for part, truth in truths.items():
         labels = check_truth(truth)
         ids = {category["name"]: category["id"] for category in truth["categories"]}
         positions = sorted(image["id"] - 1 for image in truth["images"])
-        judged = []
-        for found in detections_by_run:
+        evaluations = []
+        for detections in detections_by_run:
             results = [
                 {**each, "image_id": positions[int(str(each["image_id"])) - 1] + 1}
-                for each in coco_results([found[position] for position in positions], ids)
+                for each in coco_results([detections[position] for position in positions], ids)
             ]
-            judged.append(run_coco_eval(labels, check_detections(results, labels), sizes=False))
-        by_run[part] = [average_precisions(each) for each in judged]
+            evaluations.append(run_coco_eval(labels, check_detections(results, labels), sizes=False))
+        by_run[part] = [average_precisions(each) for each in evaluations]
         groups = [strip_of[position] for position in positions]
-        drawn[part] = resample([judged], resamples=resamples, groups=[groups])
-    return StripScores(by_run, drawn)
+        samples[part] = resample([evaluations], resamples=resamples, groups=[groups])
+    return StripScores(by_run, samples)
 
 
 def score_difference(a: StripScores, b: StripScores, confidence: float) -> dict[str, Any]:
-    """{part: {figure: {"value", "low", "high", "verdict"}}} of ``a`` minus ``b`` on the same resampled strips."""
-    told = {}
-    for part in a.drawn:
-        intervals = paired_difference_intervals(a.drawn[part], b.drawn[part], confidence=confidence).overall
-        told[part] = {key: {**asdict(intervals[key]), "verdict": intervals[key].verdict()} for key in STRIP_METRICS}
-    return told
+    """{part: {metric: {"value", "low", "high", "verdict"}}} of ``a`` minus ``b`` on the same resampled strips."""
+    differences = {}
+    for part in a.samples:
+        intervals = paired_difference_intervals(a.samples[part], b.samples[part], confidence=confidence).overall
+        differences[part] = {
+            key: {**asdict(intervals[key]), "verdict": intervals[key].verdict()} for key in STRIP_METRICS
+        }
+    return differences
 
 
-Contender = tuple[str, str]  # a system and its way between key frames
+TimedMode = tuple[str, str]  # system, mode between key frames
 
-_WARM_UP = 4  # frames of a strip before the clock runs
+_WARM_UP = 4  # untimed frames at the start of a strip
 
 
 @dataclass(frozen=True, slots=True)
 class FrameTimes:
-    """Median milliseconds from a frame's array to its boxes."""
+    """Median milliseconds from the array of a frame to its boxes, for key frames and frames between them."""
 
     key_ms: float
     between_ms: float
 
     def frames_per_second(self, every: int) -> float:
-        """With a key frame each ``every`` frames."""
+        """Frames per second with a key frame every ``every`` frames."""
         return 1000 * every / (self.key_ms + (every - 1) * self.between_ms)
 
 
@@ -216,21 +218,21 @@ def frame_times(
     read_motion: bool,
     threads: int,
     rounds: int = 2,
-) -> dict[Contender, FrameTimes]:
-    """Each detector's times on the frames of a strip, every second one a key frame, by its ways between them.
+) -> dict[TimedMode, FrameTimes]:
+    """Median times per detector and mode between key frames, on a strip where every second frame is a key frame.
 
-    The two kinds of frame are timed apart and put together for any distance of key frames. All detectors see each
-    frame one after the other, so that a busy moment hits them alike; their ratios hold, milliseconds compare with no
-    other call's.
+    Key frames and other frames are timed separately, so that the times can be combined for any key-frame interval. All
+    detectors process each frame in turn, so that other load on the machine affects all equally. Only ratios within one
+    call are comparable.
 
     Args:
         models: by name, in evaluation mode.
-        dataset: the frames; read and decoded before the clock runs.
-        strip: frames to see, in the order of time; two or more.
+        dataset: the frames; read and decoded before timing.
+        strip: at least two frames, in temporal order.
         whites: by name, white of 16-bit frames, as in training; None: 65535.
-        read_motion: the time to read the motion from the frames counts too.
-        threads: that PyTorch may use on a CPU.
-        rounds: how often to go through the strip.
+        read_motion: include the time to estimate the motion from the frames.
+        threads: number of CPU threads of PyTorch.
+        rounds: number of passes over the strip.
     """
     images = {
         name: DetectionDataset(dataset, channels=len(m.transform.image_mean), max_value=whites[name])
@@ -238,88 +240,102 @@ def frame_times(
     }
     for name, step in product(models, strip):
         images[name].pixels(step.position)
-    contenders = [(name, way) for name, model in models.items() for way in ways_between(model)]
-    times: dict[Contender, tuple[list[float], list[float]]] = {each: ([], []) for each in contenders}
+    modes = [(name, mode) for name, model in models.items() for mode in non_key_modes(model)]
+    times: dict[TimedMode, tuple[list[float], list[float]]] = {each: ([], []) for each in modes}
     with limited_to(threads):
         for _ in range(rounds):
-            watchers = {
-                (name, way): KeyFrameStream(
+            streams = {
+                (name, mode): KeyFrameStream(
                     models[name],
                     dataset.categories,
                     2,
-                    way,
+                    mode,
                     channels=images[name].channels,
                     max_value=images[name].max_value,
                 )
-                for name, way in contenders
+                for name, mode in modes
             }
             for number, step in enumerate(strip):
                 before = strip[number - 1] if read_motion and number else None
-                for each in in_turn(contenders, number):
-                    took = _took_ms(watchers[each], images[each[0]], step, number, before)
+                for each in in_turn(modes, number):
+                    elapsed_ms = _elapsed_ms(streams[each], images[each[0]], step, number, before)
                     if number >= min(_WARM_UP, len(strip) - 2):
-                        times[each][number % 2].append(took)
+                        times[each][number % 2].append(elapsed_ms)
     return {each: FrameTimes(median(key), median(between)) for each, (key, between) in times.items()}
 
 
-def _took_ms(
-    watcher: KeyFrameStream, images: DetectionDataset, step: FrameStep, number: int, before: FrameStep | None
+def _elapsed_ms(
+    stream: KeyFrameStream, images: DetectionDataset, step: FrameStep, number: int, before: FrameStep | None
 ) -> float:
-    """``before``: the frame to read the motion since; None where it is known."""
+    """``before``: the frame from which to estimate the motion; None if the motion is known."""
     pixels = images.pixels(step.position)
     pixels_before = None if before is None else images.pixels(before.position)
     started = time.perf_counter()
     if pixels_before is not None:
         estimate_motion(pixels_before, pixels, images.max_value)
-    watcher(pixels, step, number)
+    stream(pixels, step, number)
     return 1000 * (time.perf_counter() - started)
 
 
-DetectionsByRun = Sequence[ByPosition]  # detections of each run of a system, by seed
+DetectionsByRun = Sequence[ByPosition]  # by seed
+DetectionsByMode = Mapping[str, Mapping[str, DetectionsByRun]]  # by system and mode
 
 
 @dataclass(frozen=True, slots=True)
 class StripScorer:
-    """What scores are made with: a number for each frame's strip, draws behind the intervals, what these cover."""
+    """Settings of the evaluation: strip number per frame, number of resamples, confidence of the intervals."""
 
     strip_of: Sequence[int]
     resamples: int
     confidence: float
 
-    def score(self, found: DetectionsByRun, truths: Mapping[str, CocoTruth]) -> StripScores:
-        """One way to detect on each part of the data."""
-        return score_detections(found, truths, self.strip_of, resamples=self.resamples)
+    def score(self, detections: DetectionsByRun, truths: Mapping[str, CocoTruth]) -> StripScores:
+        """Scores of one system and mode on each part of the data."""
+        return score_detections(detections, truths, self.strip_of, resamples=self.resamples)
 
     def row(self, name: str, scored: Mapping[str, StripScores], against: Sequence[str]) -> dict[str, Any]:
-        """``scores`` and ``differences`` of the way called ``name``; it isn't compared with itself."""
+        """``scores`` and ``differences`` of row ``name``; it isn't compared with itself."""
         others = [other for other in dict.fromkeys(against) if other != name and other in scored]
         differences = {other: score_difference(scored[name], scored[other], self.confidence) for other in others}
         return {"scores": scored[name].as_dict(self.confidence), "differences": differences}
 
 
-def row_label(system: str, way: str) -> str:
-    """What a row is called."""
-    return system if way == SEEN else f"{system}, {way}"
+def row_label(system: str, mode: str) -> str:
+    """Name of the row of a system and mode."""
+    return system if mode == PER_FRAME else f"{system}, {mode}"
+
+
+def _score_rows(
+    detections: DetectionsByMode,
+    modes: Sequence[str],
+    truths: Mapping[str, CocoTruth],
+    scorer: StripScorer,
+    references: Callable[[str, str], Sequence[str]],
+) -> list[dict[str, Any]]:
+    """One row per system and mode that has detections; ``references(system, mode)``: rows to compare it with."""
+    keys = [(name, mode) for name, by_mode in detections.items() for mode in modes if mode in by_mode]
+    scored = {row_label(name, mode): scorer.score(detections[name][mode], truths) for name, mode in keys}
+    rows = []
+    for name, mode in keys:
+        label = row_label(name, mode)
+        scores = scorer.row(label, scored, references(name, mode))
+        rows.append({"name": label, "system": name, "way": mode, **scores})
+    return rows
 
 
 def bad_frames(
-    watched: Mapping[str, Mapping[str, DetectionsByRun]], truths: Mapping[str, CocoTruth], judge: StripScorer
+    detections: DetectionsByMode, truths: Mapping[str, CocoTruth], scorer: StripScorer
 ) -> list[dict[str, Any]]:
-    """Each system as it is and averaged over frames, on all frames and on those of each condition.
+    """Scores of each system, per frame and averaged over frames, on all frames and on each condition.
 
     Args:
-        watched: {system: {way: detections}}; the first system, in both ways, is what the others are held against.
-        truths: by condition.
-        judge: makes the scores.
+        detections: {system: {mode: detections}}; both modes of the first system are the references.
+        truths: labels by condition.
+        scorer: settings of the evaluation.
     """
-    ways = (SEEN, AVERAGED)
-    scored = {row_label(name, way): judge.score(found[way], truths) for name, found in watched.items() for way in ways}
-    against = [row_label(next(iter(watched)), way) for way in ways]
-    return [
-        {"name": row_label(name, way), "system": name, "way": way, **judge.row(row_label(name, way), scored, against)}
-        for name in watched
-        for way in ways
-    ]
+    modes = (PER_FRAME, AVERAGED)
+    references = [row_label(next(iter(detections)), mode) for mode in modes]
+    return _score_rows(detections, modes, truths, scorer, lambda name, mode: references)
 
 
 def key_frames(
@@ -327,93 +343,90 @@ def key_frames(
     settings: Mapping[str, Mapping[tuple[str, int], DetectionsByRun]],
     times: Mapping[tuple[str, str], FrameTimes],
     truth: CocoTruth,
-    judge: StripScorer,
+    scorer: StripScorer,
 ) -> list[dict[str, Any]]:
-    """Each system with key frames near and far, against itself seeing all, and against the first one's simpler ways.
+    """Scores and speed of each system for each mode and key-frame interval.
+
+    A row is compared with the same system when every frame is a key frame, and with the modes of the first system at
+    the same interval.
 
     Args:
-        every_frame: {system: detections with every frame a key frame}.
-        settings: {system: {(way between, distance of key frames): detections}}, the way last that looks at nothing.
-        times: by system and way.
-        truth: of all frames.
-        judge: makes the scores.
+        every_frame: {system: detections when every frame is a key frame}.
+        settings: {system: {(mode between key frames, key-frame interval): detections}}.
+        times: by system and mode.
+        truth: labels of all frames.
+        scorer: settings of the evaluation.
     """
     first = next(iter(every_frame))
 
-    def called(name: str, way: str, every: int) -> str:
-        return f"{name}, {way}, key frames every {every}" if every > 1 else name
+    def label(name: str, mode: str, every: int) -> str:
+        return f"{name}, {mode}, key frames every {every}" if every > 1 else name
 
-    scored = {name: judge.score(found, {ALL: truth}) for name, found in every_frame.items()}
+    scored = {name: scorer.score(detections, {ALL: truth}) for name, detections in every_frame.items()}
     for name, of_system in settings.items():
-        for (way, every), found in of_system.items():
-            scored[called(name, way, every)] = judge.score(found, {ALL: truth})
+        for (mode, every), detections in of_system.items():
+            scored[label(name, mode, every)] = scorer.score(detections, {ALL: truth})
     rows = []
     for name in every_frame:
-        of_system = settings.get(name, {})
-        any_way = next(way for system, way in times if system == name)
-        for way, every in [(any_way, 1), *of_system]:
-            same_distance = [called(first, each, every) for each, k in settings.get(first, {}) if k == every]
-            against = [name, *same_distance] if every > 1 else [first]
-            frames_per_second = times[name, way].frames_per_second(every)
+        any_mode = next(mode for system, mode in times if system == name)
+        for mode, every in [(any_mode, 1), *settings.get(name, {})]:
+            same_interval = [label(first, other, every) for other, k in settings.get(first, {}) if k == every]
+            references = [name, *same_interval] if every > 1 else [first]
+            frames_per_second = times[name, mode].frames_per_second(every)
             rows.append(
                 {
-                    "name": called(name, way, every),
+                    "name": label(name, mode, every),
                     "system": name,
-                    "between": way if every > 1 else None,
+                    "between": mode if every > 1 else None,
                     "every": every,
                     "frames_per_second": frames_per_second,
-                    "relative_frame_rate": frames_per_second / times[name, way].frames_per_second(1),
-                    **judge.row(called(name, way, every), scored, against),
+                    "relative_frame_rate": frames_per_second / times[name, mode].frames_per_second(1),
+                    **scorer.row(label(name, mode, every), scored, references),
                 }
             )
     return rows
 
 
 def prediction_rows(
-    watched: Mapping[str, Mapping[str, DetectionsByRun]], truths: Mapping[str, CocoTruth], judge: StripScorer
+    detections: DetectionsByMode, truths: Mapping[str, CocoTruth], scorer: StripScorer
 ) -> list[dict[str, Any]]:
-    """What each system says of frames before it has seen them, a memory against what needs none.
+    """Scores of the boxes predicted for the next frame: by the memory, and by baselines without memory.
 
     Args:
-        watched: {system: {way: detections}}; a memory is held against its own last boxes and the first system's.
-        truths: of all frames but each strip's first, and of what could be foreseen in them.
-        judge: makes the scores.
+        detections: {system: {mode: detections}}; a memory is compared with the baselines of its own system and of the
+            first system.
+        truths: labels of all frames except each strip's first, with all objects and with predictable objects only.
+        scorer: settings of the evaluation.
     """
-    simple = (MOVED, AVERAGED_MOVED, COPIED)
-    scored = {
-        row_label(name, way): judge.score(found[way], truths)
-        for name, found in watched.items()
-        for way in (PREDICTED, *simple)
-        if way in found
-    }
-    first = next(iter(watched))
-    rows = []
-    for name, found in watched.items():
-        for way in (PREDICTED, *simple):
-            if way in found:
-                against = [row_label(each, control) for each in (name, first) for control in simple]
-                row = judge.row(row_label(name, way), scored, against if way == PREDICTED else [])
-                rows.append({"name": row_label(name, way), "system": name, "way": way, **row})
-    return rows
+    baselines = (MOVED, AVERAGED_MOVED, COPIED)
+    first = next(iter(detections))
+
+    def references(name: str, mode: str) -> list[str]:
+        if mode != PREDICTED:
+            return []
+        return [row_label(system, baseline) for system in (name, first) for baseline in baselines]
+
+    return _score_rows(detections, (PREDICTED, *baselines), truths, scorer, references)
 
 
 Rows = Sequence[dict[str, Any]]
 
 
 def to_markdown(results: dict[str, Any]) -> str:
-    """What ``judge_strips`` found."""
+    """Results of ``judge_strips`` as Markdown tables."""
     data = results["data"]
     conditions = ", ".join(f"{count:,} {name}" for name, count in data["conditions"].items())
-    bad = f" ({conditions})" if len(data["conditions"]) > 1 else ""
-    title = f"Judged on {data['frames']:,} frames{bad} of {data['strips']:,} strips with {data['boxes']:,} boxes."
+    degraded = f" ({conditions})" if len(data["conditions"]) > 1 else ""
+    size = f"{data['strips']:,} strips with {data['boxes']:,} boxes"
+    title = f"Evaluated on {data['frames']:,} frames{degraded} of {size}."
     blocks = [title, _systems(results["systems"])]
-    blocks += _bad_frames(results) + _key_frames(results) + _foreseeing(results) + [_explanation(results)]
+    blocks += _bad_frames(results) + _key_frames(results) + _frame_prediction(results) + [_explanation(results)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _systems(systems: Rows) -> str:
     columns = ["system", "memory", "parameters", "runs", "epochs"]
-    memory = {None: "none", True: "yes", False: "forgets"}
+    memory = {None: "none", True: "yes", False: "reset per frame"}
     return markdown_table(
         columns,
         [
@@ -437,20 +450,20 @@ def _bad_frames(results: dict[str, Any]) -> list[str]:
     for key in ("AP50", "AP"):
         cells = [[row["name"], *(mean_cell(row["scores"][part][key]) for part in parts)] for row in rows]
         blocks.append(markdown_table([key, *parts], cells, numbers=True))
-    compared = [row for row in rows if (row["way"] == SEEN) != (row["system"] == results["against"])]
+    compared = [row for row in rows if (row["way"] == PER_FRAME) != (row["system"] == results["against"])]
     blocks += _compared(compared, [ALL, DEGRADED] if DEGRADED in parts else [ALL])
     text = (
-        "Frames in bad condition are judged by the boxes of what they ought to show. Averaged over frames: boxes of "
-        "earlier frames, carried on with the surface and matched by class and IoU, and scores averaged over the frames "
-        "that saw the place, 0 where one found nothing. It needs no training, so a memory has to beat it."
+        "The labels of degraded frames are those of the clean frames. Averaged over frames: boxes of earlier frames "
+        "are moved with the surface and matched by class and IoU, and scores are averaged over the frames that "
+        "contained the box centre, 0 for frames without a match. This baseline needs no training."
     )
-    none = "" if DEGRADED in parts else " No frame is recorded to be in bad condition."
-    return [*blocks, text + none]
+    note = "" if DEGRADED in parts else " No frame is recorded as degraded."
+    return [*blocks, text + note]
 
 
 def _key_frames(results: dict[str, Any]) -> list[str]:
     rows = results["key_frames"]
-    columns = ["system", "between", "key frame every", "AP50", "frames/s", "times the frames"]
+    columns = ["system", "between", "key frame every", "AP50", "frames/s", "relative frame rate"]
     columns += ["AP50 against every frame", ""]
     cells = []
     for row in rows:
@@ -469,36 +482,35 @@ def _key_frames(results: dict[str, Any]) -> list[str]:
     speed = results["speed"]
     threads = f"{speed['threads']} thread{'s' * (speed['threads'] > 1)}"
     text = (
-        f"Between key frames, by the {LIGHT}: it sees the frame. By the {NEW_REGION}: the full network looks at what "
-        "has just come into view and a margin, and the other boxes are moved with the surface. "
-        f"'{SKIPPED_MOVED.capitalize()}' and '{SKIPPED_PREDICTED}' look at nothing, which the others have to beat. "
-        "Frames/s "
-        "come from the median time of a key frame and of one between, from array to boxes, one frame at a time, on "
-        f"{speed['device']} with {threads}, all in turns: ratios hold, frames/s compare with no other table's."
+        f"Between key frames, '{LIGHT}' processes the whole frame with the light network. '{NEW_REGION}' processes the "
+        "region that has come into view, with a margin, with the full network, and moves the other boxes with the "
+        f"surface. '{SKIPPED_MOVED.capitalize()}' and '{SKIPPED_PREDICTED}' are baselines that skip the frame. "
+        "Frames/s are computed from the median times of key frames and of frames between them, from array to boxes, "
+        f"one frame at a time, on {speed['device']} with {threads}, systems in turn. Only ratios within one table are "
+        "comparable."
     )
     return ["## Speed", markdown_table(columns, cells, numbers=True), *_compared(others, [ALL]), text]
 
 
-def _foreseeing(results: dict[str, Any]) -> list[str]:
+def _frame_prediction(results: dict[str, Any]) -> list[str]:
     rows = results["frame_prediction"]
-    parts = {ALL: "AP50, all objects", SEEN_BEFORE: "AP50, seen before"}
+    parts = {ALL: "AP50, all objects", VISIBLE_BEFORE: "AP50, seen before"}
     cells = [[row["system"], row["way"], *(mean_cell(row["scores"][part]["AP50"]) for part in parts)] for row in rows]
     blocks = [
-        "## Foreseeing",
+        "## Frame prediction",
         markdown_table(["system", "boxes of the next frame", *parts.values()], cells, numbers=True),
     ]
     blocks += _compared(rows, list(parts))
     text = (
-        "Boxes of a frame before it is seen, judged on all frames but each strip's first. Nobody can foresee surface "
-        "that has just come into view; in the column of objects seen before, those of which less than half of the box "
-        "was in view in the frame before count neither as hit nor as miss. All ways are told the same of how far the "
-        "surface will have moved."
+        "Boxes predicted for the next frame, evaluated on all frames except each strip's first. Surface that has just "
+        "come into view can't be predicted: in the column of objects seen before, objects are ignored if less than "
+        "half of their box was inside the previous frame. All methods use the same expected motion of the surface."
     )
     return [*blocks, text]
 
 
 def _compared(rows: Rows, parts: Sequence[str]) -> list[str]:
-    """AP50 of each row against each that it is held against; nothing where there is none."""
+    """Table of the AP50 differences of each row from its references; empty list without references."""
     cells = [
         [row["name"], other, *(cell for part in parts for cell in _verdict(each, part))]
         for row in rows
@@ -515,19 +527,18 @@ def _verdict(difference: dict[str, Any] | None, part: str) -> list[str]:
 
 
 def _explanation(results: dict[str, Any]) -> str:
-    told = {
-        "recorded": "The motion between frames is taken from their recorded places, as an encoder would tell it.",
-        "read": "The motion between frames is read from them; a frame not seen yet is taken to move on as before.",
+    motion = {
+        "recorded": "The motion between frames is taken from their recorded positions, as from an encoder.",
+        "read": "The motion between frames is estimated from the frames; the next frame is expected to move as before.",
     }
     if results["interval_covers"] == "strips":
-        covers = "They cover the choice of strips; of a system with one run nothing is known of other seeds."
+        covers = "They cover the choice of strips only: one run gives no variation between seeds."
     else:
         covers = "They cover the choice of strips and of seeds."
     return (
-        f"{told[results['motion']]} Scores are means over runs ± the standard deviation from run to run, of the "
-        "averaged weights after the last epoch. Differences are paired, both on the same resampled strips, which are "
-        "drawn whole. "
-        f"Intervals hold {100 * results['confidence']:g} %, by {results['resamples']:,} bootstrap resamples. {covers}"
+        f"{motion[results['motion']]} Scores are means over runs ± the standard deviation over runs, for the averaged "
+        "weights after the last epoch. Differences are paired, both on the same resamples of whole strips. Intervals "
+        f"have {100 * results['confidence']:g} % confidence ({results['resamples']:,} bootstrap resamples). {covers}"
     )
 
 
@@ -546,56 +557,56 @@ def judge_strips(
     resamples: int = 1000,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Let trained systems see strips in the order of time and judge what each claim about memory says.
+    """Run trained systems over strips in temporal order and evaluate degraded frames, speed and frame prediction.
 
     Args:
-        runs: see ``read_trained_systems``; the first is what the others are compared with.
+        runs: see ``read_trained_systems``; the first system is the reference.
         data: COCO JSON of strips.
-        every: distances of key frames; 1 is measured in any case, as what the others are held against.
-        read_motion: read the surface's motion from the frames; else it is what their recorded places say.
-        threads: that the speed is measured with.
-        device: to detect and to measure on.
-        resamples: draws behind the intervals.
-        say: gets a line for each step that takes a while.
+        every: key-frame intervals; 1, the reference of the others, is always measured.
+        read_motion: estimate the motion of the surface from the frames; else take it from their recorded positions.
+        threads: number of CPU threads for the speed measurement.
+        device: device for detection and speed.
+        resamples: number of bootstrap resamples for the intervals.
+        say: receives one line of text per slow step.
 
     Returns:
-        Plain JSON values, as strips.json has them; docs/bench.md tells each.
+        The content of strips.json as plain JSON values. docs/bench.md describes each key.
 
     Raises:
-        ConfigError: a distance of key frames below 1, or an unknown device.
-        DataError: data without strips, or of other categories than a run was trained for.
+        ConfigError: a key-frame interval below 1, or an unknown device.
+        DataError: data without strips, or with other categories than those of a run.
         CheckpointError: a run that can't be read.
     """
     if any(each < 1 for each in every):
-        raise ConfigError(f"a key frame every {min(every)} frames was asked for", where="every", fix="give 1 or more")
-    distances = sorted({*every} - {1})
+        raise ConfigError(f"the key-frame interval is {min(every)}", where="every", fix="give 1 or more")
+    intervals = sorted({*every} - {1})
     dataset = read_dataset(data, role="--data")
     systems = read_trained_systems(runs, dataset)
-    where = resolve_device(device)
+    torch_device = resolve_device(device)
     whites = {system.name: system.runs[0].checkpoint.detector.max_value for system in systems}
     strips = steps_of(DetectionDataset(dataset, channels=1, max_value=whites[systems[0].name]), read_motion=read_motion)
-    watched: dict[str, dict[str, list[ByPosition]]] = {}
+    by_mode: dict[str, dict[str, list[ByPosition]]] = {}
     settings: dict[str, dict[tuple[str, int], list[ByPosition]]] = {}
     for system in systems:
         for number, run in enumerate(system.runs, start=1):
-            say(f"{system.name} [{number}/{len(system.runs)}] sees {len(strips)} strips")
+            say(f"{system.name} [{number}/{len(system.runs)}]: running on {len(strips)} strips")
             detector = run.checkpoint.detector
             images = DetectionDataset(dataset, channels=detector.channels, max_value=detector.max_value)
-            model = run.checkpoint.load_model().to(where)
-            for way, found in watch_all(model, detector.categories, images, strips).items():
-                watched.setdefault(system.name, {}).setdefault(way, []).append(found)
-            for way, each in product(ways_between(model), distances):
-                found = watch_every(model, detector.categories, images, strips, each, way)
-                settings.setdefault(system.name, {}).setdefault((way, each), []).append(found)
-    say(f"measuring speed on {device}, in turns")
-    models = {system.name: system.runs[0].checkpoint.load_model().to(where) for system in systems}
+            model = run.checkpoint.load_model().to(torch_device)
+            for mode, detections in run_strips(model, detector.categories, images, strips).items():
+                by_mode.setdefault(system.name, {}).setdefault(mode, []).append(detections)
+            for mode, interval in product(non_key_modes(model), intervals):
+                detections = run_key_frames(model, detector.categories, images, strips, interval, mode)
+                settings.setdefault(system.name, {}).setdefault((mode, interval), []).append(detections)
+    say(f"measuring speed on {device}, detectors in turn")
+    models = {system.name: system.runs[0].checkpoint.load_model().to(torch_device) for system in systems}
     longest = max(strips, key=len)[:_TIMED_FRAMES]
     times = frame_times(models, dataset, longest, whites=whites, read_motion=read_motion, threads=threads)
-    say("judging all on the same resampled strips")
+    say("evaluating all systems on the same resampled strips")
     truth = coco.to_dict(dataset, Path())
-    judge = StripScorer(_strip_numbers(strips, len(dataset.images)), resamples, CONFIDENCE)
+    scorer = StripScorer(_strip_numbers(strips, len(dataset.images)), resamples, CONFIDENCE)
     later = only(truth, [step.position for strip in strips for step in strip if step.gap])
-    every_frame = {name: ways[SEEN] for name, ways in watched.items()}
+    every_frame = {name: modes[PER_FRAME] for name, modes in by_mode.items()}
     return {
         "schema": SCHEMA,
         "against": systems[0].name,
@@ -606,20 +617,22 @@ def judge_strips(
         "data": _data_description(data, dataset, len(strips)),
         **measured_on(device, threads),
         "systems": [_system(system, models[system.name], times) for system in systems],
-        "bad_frames": bad_frames(watched, by_condition(truth, dataset), judge),
-        "key_frames": key_frames(every_frame, settings, times, truth, judge),
-        "frame_prediction": prediction_rows(watched, {ALL: later, SEEN_BEFORE: seen_before(truth, strips)}, judge),
+        "bad_frames": bad_frames(by_mode, by_condition(truth, dataset), scorer),
+        "key_frames": key_frames(every_frame, settings, times, truth, scorer),
+        "frame_prediction": prediction_rows(
+            by_mode, {ALL: later, VISIBLE_BEFORE: ignore_new_objects(truth, strips)}, scorer
+        ),
     }
 
 
-def _system(system: TrainedSystem, model: FasterRCNN, times: Mapping[Contender, FrameTimes]) -> dict[str, Any]:
-    own = {way: each for (name, way), each in times.items() if name == system.name}
+def _system(system: TrainedSystem, model: FasterRCNN, times: Mapping[TimedMode, FrameTimes]) -> dict[str, Any]:
+    own = {mode: each for (name, mode), each in times.items() if name == system.name}
     return {
         "name": system.name,
         "memory": model.memory.stateful if isinstance(model, StripDetector) else None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "key_frame_ms": median(each.key_ms for each in own.values()),
-        "frame_between_ms": {way: each.between_ms for way, each in own.items()},
+        "frame_between_ms": {mode: each.between_ms for mode, each in own.items()},
         "runs": [{"weights": str(run.weights), "epoch": run.checkpoint.epoch} for run in system.runs],
     }
 
@@ -637,7 +650,7 @@ def _data_description(path: Path, dataset: Dataset, strips: int) -> dict[str, An
 
 
 def _strip_numbers(strips: Sequence[Sequence[FrameStep]], frames: int) -> list[int]:
-    """Of each frame, by its position."""
+    """Strip number per frame, by frame position."""
     numbers = [0] * frames
     for number, strip in enumerate(strips):
         for step in strip:
@@ -645,7 +658,7 @@ def _strip_numbers(strips: Sequence[Sequence[FrameStep]], frames: int) -> list[i
     return numbers
 
 
-def _distances(text: str) -> list[int]:
+def _intervals(text: str) -> list[int]:
     try:
         return [int(each) for each in text.split(",")]
     except ValueError:
@@ -657,13 +670,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or of a system of 'detect bench train'"
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="COCO JSON of strips to judge on")
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="COCO JSON of strips to evaluate on")
     parser.add_argument(
         "--every",
-        type=_distances,
+        type=_intervals,
         default=[1, 2, 3, 4],
         metavar="K,K",
-        help="distances in frames between key frames, which the full network sees (default: 1,2,3,4)",
+        help="key-frame intervals in frames; the full network processes key frames (default: 1,2,3,4)",
     )
     parser.add_argument(
         "--motion",
@@ -673,16 +686,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench_strips"), metavar="DIR", help="for tables (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("runs/bench_strips"),
+        metavar="DIR",
+        help="folder for the tables (default: %(default)s)",
     )
     parser.add_argument(
         "--threads", type=int, default=2, metavar="N", help="threads of the speed measurement (default: %(default)s)"
     )
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="to detect and measure on (default: cpu)")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="device for detection and speed (default: cpu)")
     args = parser.parse_args(argv)
-    for option, smallest in (("threads", args.threads), ("every", min(args.every))):
-        if smallest < 1:
-            parser.error(f"--{option} is {smallest}; give 1 or more")
+    for option, minimum in (("threads", args.threads), ("every", min(args.every))):
+        if minimum < 1:
+            parser.error(f"--{option} is {minimum}; give 1 or more")
     return args
 
 

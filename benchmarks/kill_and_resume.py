@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Kill trainings at random moments, resume them, and hold what is left against a training that was never killed."""
+"""Kill trainings at random moments, resume them, and compare the results with an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from detect.engine.trainer import train
 from detect.models.checkpoint import load_checkpoint
 from killer import Killer, Moment
 
-_TIMES = ("images_per_s", "seconds")  # of the log: all else has to be equal
+_TIMES = ("images_per_s", "seconds")  # log keys that may differ; all others must be equal
 _MODEL = {
     "input_size": 64,
     "backbone": {"stem": 8, "widths": [8, 8, 16, 16], "depths": [0, 1, 0, 0]},
@@ -40,42 +40,51 @@ _MODEL = {
     "rpn": {"batch_per_image": 32, "proposals_train": 40, "proposals_test": 20},
     "roi": {"pool": 3, "conv_width": 16, "fc_width": 32, "batch_per_image": 16, "dropout": 0.1},
 }
-_STEPS = 4  # an epoch: 12 images in batches of 3
-_KINDS = {"step": 6, "validation": 4, "last.pt": 5, "best.pt": 2, "log.jsonl": 2, "beginning": 1}  # how often each
+_STEPS = 4  # per epoch: 12 images in batches of 3
+_KINDS = {
+    "step": 6,
+    "validation": 4,
+    "last.pt": 5,
+    "best.pt": 2,
+    "log.jsonl": 2,
+    "beginning": 1,
+}  # relative frequency of each kind
 
 
-def _train(config: Config, moment: Moment | None, lasts: dict[str, float], threads: int, report: Connection) -> None:
-    """What a process does: train to the end, or until it is killed."""
+def _train(
+    config: Config, moment: Moment | None, durations: dict[str, float], threads: int, report: Connection
+) -> None:
+    """Train in a child process to the end, or until the process is killed."""
     torch.set_num_threads(threads)
-    killer = Killer(moment, lasts, report)
-    killer.watch()
+    killer = Killer(moment, durations, report)
+    killer.install()
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
         train(config, resume=True)
-    report.send(killer.lasts)
+    report.send(killer.durations)
 
 
 class Trial:
-    """Runs trainings in processes of their own; ``lasts`` is what the first, undisturbed one has measured."""
+    """Runs trainings in child processes; ``durations`` are measured in the first, uninterrupted training."""
 
     def __init__(self, folder: Path, *, epochs: int, threads: int, fresh: bool) -> None:
         self.folder, self.epochs, self.threads = folder, epochs, threads
         forks = "fork" in multiprocessing.get_all_start_methods() and not fresh
         self._context = multiprocessing.get_context("fork" if forks else "spawn")
-        self.lasts: dict[str, float] = {}
+        self.durations: dict[str, float] = {}
 
     def run(self, name: str, workers: int, moment: Moment | None) -> Any:
-        """Begin or resume a training; gives what the process told last."""
+        """Start or resume a training; the last message of its process."""
         receiver, sender = self._context.Pipe(duplex=False)
-        arguments = (self._config(name, workers), moment, dict(self.lasts), self.threads, sender)
+        arguments = (self._config(name, workers), moment, dict(self.durations), self.threads, sender)
         process = self._context.Process(target=_train, args=arguments)  # type: ignore[attr-defined]
         process.start()
         sender.close()
         process.join()
-        told = receiver.recv() if receiver.poll() else None
-        expected = -signal.SIGKILL if isinstance(told, str) else 0
-        if process.exitcode != expected or told is None:
-            raise SystemExit(f"{name}: a training ended with code {process.exitcode} by itself")
-        return told
+        message = receiver.recv() if receiver.poll() else None
+        expected = -signal.SIGKILL if isinstance(message, str) else 0
+        if process.exitcode != expected or message is None:
+            raise SystemExit(f"{name}: a training ended unexpectedly with code {process.exitcode}")
+        return message
 
     def _config(self, name: str, workers: int) -> Config:
         schedule = {"epochs": self.epochs, "batch_size": 3, "lr": 5e-3, "warmup_steps": 2, "val_every": 1, "seed": 3}
@@ -91,7 +100,7 @@ class Trial:
 
 
 def digests(run: Path) -> dict[str, str]:
-    """Of all that has to be equal in finished runs: weights and what training needs besides, log, best choice."""
+    """Digests of everything that must be equal in finished runs: checkpoints, log, best epoch, file names."""
     last, best = (torch.load(run / name, weights_only=True) for name in ("last.pt", "best.pt"))
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return {
@@ -111,7 +120,7 @@ def _digest(value: Any) -> str:
 
 
 def _plain(value: Any) -> Iterator[bytes]:
-    """All of a nested value, to the last bit, as bytes."""
+    """All content of a nested value as bytes, bit for bit."""
     if isinstance(value, torch.Tensor):
         yield f"{value.dtype}{list(value.shape)}".encode()
         yield value.contiguous().numpy().tobytes()
@@ -127,28 +136,28 @@ def _plain(value: Any) -> Iterator[bytes]:
         yield repr(value).encode()
 
 
-def _moment(chance: random.Random, left: dict[str, int]) -> Moment:
-    """One of the events that are left, of a kind drawn first."""
-    kinds = [kind for kind in _KINDS if left[kind]]
-    kind = chance.choices(kinds, [_KINDS[kind] for kind in kinds])[0]
-    return Moment(kind, chance.randint(1, left[kind]), chance.random())
+def _moment(rng: random.Random, remaining: dict[str, int]) -> Moment:
+    """A random moment: first the kind of event, then one of its remaining events."""
+    kinds = [kind for kind in _KINDS if remaining[kind]]
+    kind = rng.choices(kinds, [_KINDS[kind] for kind in kinds])[0]
+    return Moment(kind, rng.randint(1, remaining[kind]), rng.random())
 
 
-def _left(run: Path, epochs: int, improved: Sequence[int]) -> dict[str, int]:
-    """How many events of each kind are still to come in a run, begun or not."""
-    trained, judged = _done(run)
+def _remaining_events(run: Path, epochs: int, improved: Sequence[int]) -> dict[str, int]:
+    """Number of events per kind until the end of a run."""
+    trained, evaluated = _finished_epochs(run)
     return {
         "step": (epochs - trained) * _STEPS,
-        "validation": epochs - judged,
-        "last.pt": epochs - trained + epochs - judged,
-        "best.pt": sum(epoch > judged for epoch in improved),
-        "log.jsonl": epochs - judged,
+        "validation": epochs - evaluated,
+        "last.pt": epochs - trained + epochs - evaluated,
+        "best.pt": sum(epoch > evaluated for epoch in improved),
+        "log.jsonl": epochs - evaluated,
         "beginning": 2 if trained else 3,
     }
 
 
-def _done(run: Path) -> tuple[int, int]:
-    """The last epoch that was trained and kept, and the last that was judged, too."""
+def _finished_epochs(run: Path) -> tuple[int, int]:
+    """Last epoch that was trained and saved, and last epoch that was also evaluated."""
     if not (run / "last.pt").exists():
         return 0, 0
     last = load_checkpoint(run / "last.pt")
@@ -157,17 +166,21 @@ def _done(run: Path) -> tuple[int, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a row for each kill; the exit code is 1 if any run differs from the one never killed."""
+    """Print one row per kill; the exit code is 1 if a run differs from the uninterrupted one."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="example: python benchmarks/kill_and_resume.py --kills 20"
     )
-    parser.add_argument("--kills", type=int, default=20, help="in all (default: %(default)s)")
-    parser.add_argument("--per-run", type=int, default=2, help="kills that one run suffers (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=4, help="of each run (default: %(default)s)")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="by turns (default: 0 2)")
-    parser.add_argument("--threads", type=int, default=1, help="of each training (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="start a new Python each time instead of forking: slow")
+    parser.add_argument("--kills", type=int, default=20, help="total number of kills (default: %(default)s)")
+    parser.add_argument("--per-run", type=int, default=2, help="kills per run (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs per run (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 2], help="loader processes, in turn (default: 0 2)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads per training (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments (default: %(default)s)")
+    parser.add_argument(
+        "--fresh", action="store_true", help="start a new Python per training instead of forking (slow)"
+    )
     args = parser.parse_args(argv)
     with TemporaryDirectory() as folder:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
@@ -178,33 +191,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _kill_and_compare(trial: Trial, args: argparse.Namespace) -> int:
-    chance, kills, equal, runs = random.Random(args.seed), 0, 0, 0
-    trial.lasts = trial.run("unbroken", 0, None)
-    unbroken, log = digests(trial.folder / "unbroken"), RunFolder(trial.folder / "unbroken").read_log()
+    rng, kills, equal, runs = random.Random(args.seed), 0, 0, 0
+    trial.durations = trial.run("uninterrupted", 0, None)
+    uninterrupted, log = digests(trial.folder / "uninterrupted"), RunFolder(trial.folder / "uninterrupted").read_log()
     scores = [-1.0, *(line["val"]["AP50"] for line in log)]
     improved = [epoch for epoch in range(1, len(scores)) if scores[epoch] > max(scores[:epoch])]
-    print(f"unbroken: {unbroken['choice']}, last {unbroken['last']}, best {unbroken['best']}, log {unbroken['log']}")
-    print("| run | workers | killed | left | resumed to the end |\n| ---: | ---: | --- | --- | --- |")
+    digest_text = ", ".join(f"{part} {uninterrupted[part]}" for part in ("last", "best", "log"))
+    print(f"uninterrupted: {uninterrupted['choice']}, {digest_text}")
+    print("| run | workers | killed | saved | after resuming |\n| ---: | ---: | --- | --- | --- |")
     while kills < args.kills:
         runs += 1
         name, workers, rows = f"run{runs}", args.workers[runs % len(args.workers)], []
         run = trial.folder / name
         for _ in range(min(args.per_run, args.kills - kills)):
-            told = trial.run(name, workers, _moment(chance, _left(run, args.epochs, improved)))
-            if not isinstance(told, str):
-                break  # the clock was too late for the last step
-            trained, judged = _done(run)
-            left = f"epoch {trained}{' unjudged' if judged < trained else ''}" if trained else "no checkpoint"
-            rows.append(f"| {runs} | {workers} | {told} | {left} |")
+            killed = trial.run(name, workers, _moment(rng, _remaining_events(run, args.epochs, improved)))
+            if not isinstance(killed, str):
+                break  # the training ended before the timer
+            trained, evaluated = _finished_epochs(run)
+            saved = f"epoch {trained}{' not evaluated' if evaluated < trained else ''}" if trained else "no checkpoint"
+            rows.append(f"| {runs} | {workers} | {killed} | {saved} |")
             kills += 1
         trial.run(name, workers, None)
-        found = digests(run)
-        differing = [part for part in unbroken if found[part] != unbroken[part]]
+        resumed = digests(run)
+        differing = [part for part in uninterrupted if resumed[part] != uninterrupted[part]]
         equal += not differing
         for row in rows:
-            print(row, f"other {', '.join(differing)} |" if differing else "equal |", flush=True)
+            print(row, f"different {', '.join(differing)} |" if differing else "equal |", flush=True)
         shutil.rmtree(run)
-    print(f"{kills} kills in {runs} runs: {equal} of {runs} ended as the one never killed")
+    print(f"{kills} kills in {runs} runs: {equal} of {runs} are equal to the uninterrupted one")
     return int(equal < runs)
 
 

@@ -1,4 +1,4 @@
-"""Ends the process that it is in with SIGKILL at one moment of a training: for kill_and_resume.py."""
+"""Kills its own process with SIGKILL at a given moment of a training, for kill_and_resume.py."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from detect import fileio as files
-from detect import fileio as whole
+from detect import fileio
 from detect.engine import run_folder as folders
 from detect.engine.data import Validator
 from detect.engine.steps import Stepper
 from detect.models import checkpoint as checkpoints
 
-_IN_WRITING, _TILL_RENAMED = 0.7, 0.85  # shares of a write: its bytes, then until its name, then until the disk has it
+_WRITTEN, _RENAMED = 0.7, 0.85  # shares of a write: end of writing, end of renaming; then the folder is flushed
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process is to die: ``share`` of the way through the ``number``-th event of a kind since its start."""
+    """When to kill a process: after ``share`` (0 to 1) of the ``number``-th event of a kind since its start."""
 
     kind: str
     number: int
@@ -34,26 +33,26 @@ class Moment:
 
 
 class Killer:
-    """Sees a training's events from inside its process, and ends it with SIGKILL at one moment.
+    """Wraps the events of a training in its own process, and kills the process with SIGKILL at one moment.
 
-    A step or a judgement is cut off by a clock, a write after so many of its bytes. ``report`` is told what was going
-    on. Without a moment it tells how long each kind of event lasts, in seconds or in pieces written.
+    A step or a validation is interrupted by a timer, a write after a number of its pieces. What was running is sent to
+    ``report``. Without a moment, ``durations`` are measured per kind of event, in seconds or in pieces written.
     """
 
-    def __init__(self, moment: Moment | None, lasts: dict[str, float], report: Connection) -> None:
-        self.moment, self.lasts, self.report = moment, lasts, report
+    def __init__(self, moment: Moment | None, durations: dict[str, float], report: Connection) -> None:
+        self.moment, self.durations, self.report = moment, durations, report
         self.counts: dict[str, int] = {}
         self.doing = "between steps"
-        self._renaming = ""  # the file after whose renaming to die
+        self._renaming = ""  # kill after renaming this file
 
-    def watch(self) -> None:
-        """Put itself around the parts of this process's training."""
-        self._clocked(Stepper, "step", "step")
-        self._clocked(Validator, "__call__", "validation")
-        for module in (checkpoints, files):
-            module.atomic_write = self._written(module.atomic_write)
-        self._logged()
-        self._renamed()
+    def install(self) -> None:
+        """Wrap the parts of the training in this process."""
+        self._wrap_timed(Stepper, "step", "step")
+        self._wrap_timed(Validator, "__call__", "validation")
+        for module in (checkpoints, fileio):
+            module.atomic_write = self._wrapped_write(module.atomic_write)
+        self._wrap_log()
+        self._wrap_flush()
 
     def _due(self, kind: str) -> bool:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -63,25 +62,25 @@ class Killer:
         self.report.send(doing)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def _clocked(self, owner: type, method: str, kind: str) -> None:
+    def _wrap_timed(self, owner: type, method: str, kind: str) -> None:
         original = getattr(owner, method)
 
         def timed(*arguments: Any, **more: Any) -> Any:
             if self._due(kind):
                 assert self.moment is not None
-                clock = threading.Timer(self.moment.share * self.lasts[kind], lambda: self._kill(self.doing))
+                clock = threading.Timer(self.moment.share * self.durations[kind], lambda: self._kill(self.doing))
                 clock.daemon = True
                 clock.start()
             self.doing, started = f"in a {kind}", time.perf_counter()
             result = original(*arguments, **more)
             self.doing = f"after a {kind}"
             if self.moment is None:
-                self.lasts[kind] = max(self.lasts.get(kind, 0), time.perf_counter() - started)
+                self.durations[kind] = max(self.durations.get(kind, 0), time.perf_counter() - started)
             return result
 
         setattr(owner, method, timed)
 
-    def _written(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrapped_write(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @contextmanager
         def watched(path: Path, **options: Any) -> Iterator[Any]:
             kind = path.name if path.suffix == ".pt" else "beginning"
@@ -90,30 +89,30 @@ class Killer:
                 pieces = _Pieces(file)
                 if due:
                     assert self.moment is not None
-                    most = int(self.lasts.get(kind, 1))
-                    stop = int(self.moment.share / _IN_WRITING * most)
-                    words = f"{path.name}: {stop} of {most} pieces written, and half of the next"
-                    pieces.ends_at = (stop, lambda: self._kill(words))
-                    self._renaming = path.name if self.moment.share > _TILL_RENAMED else ""
+                    total = int(self.durations.get(kind, 1))
+                    stop = int(self.moment.share / _WRITTEN * total)
+                    message = f"{path.name}: {stop} of {total} pieces written, and half of the next"
+                    pieces.ends_at = (stop, lambda: self._kill(message))
+                    self._renaming = path.name if self.moment.share > _RENAMED else ""
                 yield pieces
                 if self.moment is None:
-                    self.lasts[kind] = pieces.count
+                    self.durations[kind] = pieces.count
                 elif due and not self._renaming:
                     self._kill(f"{path.name}: written, not renamed")
 
         return watched
 
-    def _renamed(self) -> None:
-        flush = whole._fsync_folder
+    def _wrap_flush(self) -> None:
+        flush = fileio._fsync_folder
 
         def watched(folder: Path) -> None:
             if self._renaming:
                 self._kill(f"{self._renaming}: renamed, its folder not flushed")
             flush(folder)
 
-        whole._fsync_folder = watched
+        fileio._fsync_folder = watched
 
-    def _logged(self) -> None:
+    def _wrap_log(self) -> None:
         append = folders.RunFolder.append_log
 
         def watched(folder: Any, line: dict[str, Any]) -> None:
@@ -131,7 +130,7 @@ class Killer:
 
 
 class _Pieces:
-    """A file that counts what is written, and may call for the end in the middle of a piece."""
+    """A file that counts the pieces written, and can call a function in the middle of a piece."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.count = file, 0

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Put load on `detect serve`: many clients at once, each with its next image as soon as it has an answer.
+"""Load test of `detect serve`: concurrent clients, each sends its next image as soon as it has an answer.
 
     python benchmarks/load_serve.py                    # the released model, 1,000 requests from 1, 8 and 32 clients
     python benchmarks/load_serve.py runs/mine --clients 16 --requests 5000 --threads 2
 
-The images are sample steel in PNG. Server and clients share this machine's cores; the last column is the server's own
-processor time an image, which holds on a busy machine, too.
-The exit code is 1 if a request failed.
+The images are sample steel in PNG. Server and clients share the cores of this machine. The last column is the processor
+time of the server per image, which is comparable on a busy machine too. The exit code is 1 if a request failed.
 """
 
 from __future__ import annotations
@@ -39,36 +38,40 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="?", default="released", metavar="RUN", help="(default: %(default)s)")
-    parser.add_argument("--requests", type=int, default=1000, help="for each row (default: %(default)s)")
-    parser.add_argument("--clients", default="1,8,32", metavar="N,N", help="at once (default: %(default)s)")
-    parser.add_argument("--threads", default="1", metavar="N", help="of the detector (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=1000, help="requests per row (default: %(default)s)")
+    parser.add_argument(
+        "--clients", default="1,8,32", metavar="N,N", help="concurrent clients, one row each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", default="1", metavar="N", help="CPU threads of the detector (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     bodies = [as_png(sample_image(name, number, seed=1)[0]) for number in (1, 2, 3, 4) for name in CATEGORIES]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "detect", "serve", args.weights, "--port", "0", "--threads", args.threads]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        said = re.search(r":(\d+)/; Ctrl-C", server.stdout.readline())
-        if said is None:
+        address = re.search(r":(\d+)/; Ctrl-C", server.stdout.readline())
+        if address is None:
             return 1
-        port = int(said[1])
-        attack(server.pid, port, bodies, 20, 2)  # the first images pay for what is set up once
+        port = int(address[1])
+        send_load(server.pid, port, bodies, 20, 2)  # warm-up
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before; detector with {args.threads} threads")
-        print("| clients | requests | errors | images a second | p50 | p99 | longest | a batch | processor time |")
+        print("| clients | requests | errors | images/s | p50 | p99 | max | images per batch | processor time |")
         print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
         failed = 0
         for clients in map(int, args.clients.split(",")):
-            row, errors = attack(server.pid, port, bodies, args.requests, clients)
+            row, errors = send_load(server.pid, port, bodies, args.requests, clients)
             print(row, flush=True)
             failed += errors
         server.send_signal(signal.SIGTERM)
         return int(server.wait() != 0 or failed > 0)
 
 
-def attack(pid: int, port: int, bodies: Sequence[bytes], requests: int, clients: int) -> tuple[str, int]:
-    """One row of the table, and how many requests failed."""
-    left, lock = iter(range(requests)), Lock()
-    took: list[float] = []
+def send_load(pid: int, port: int, bodies: Sequence[bytes], requests: int, clients: int) -> tuple[str, int]:
+    """One row of the table, and the number of failed requests."""
+    pending, lock = iter(range(requests)), Lock()
+    latencies: list[float] = []
     batches: list[int] = []
     statuses: Counter[int] = Counter()
 
@@ -76,7 +79,7 @@ def attack(pid: int, port: int, bodies: Sequence[bytes], requests: int, clients:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         while True:
             with lock:
-                number = next(left, None)
+                number = next(pending, None)
             if number is None:
                 break
             start = time.perf_counter()
@@ -91,7 +94,7 @@ def attack(pid: int, port: int, bodies: Sequence[bytes], requests: int, clients:
             seconds = time.perf_counter() - start
             with lock:
                 statuses[status] += 1
-                took.append(seconds)
+                latencies.append(seconds)
                 if status == 200:
                     batches.append(json.loads(content)["batch"])
         connection.close()
@@ -103,16 +106,16 @@ def attack(pid: int, port: int, bodies: Sequence[bytes], requests: int, clients:
     for each in threads:
         each.join()
     rate, spent = requests / (time.perf_counter() - start), processor_s(pid) - spent
-    p50, p99, longest = (1e3 * float(np.quantile(took, share)) for share in (0.5, 0.99, 1))
+    p50, p99, max_ms = (1e3 * float(np.quantile(latencies, share)) for share in (0.5, 0.99, 1))
     errors = requests - statuses[200]
-    cells = [clients, f"{requests:,}", errors, f"{rate:.1f}", *(f"{ms:.0f} ms" for ms in (p50, p99, longest))]
+    cells = [clients, f"{requests:,}", errors, f"{rate:.1f}", *(f"{ms:.0f} ms" for ms in (p50, p99, max_ms))]
     cells += [f"{np.mean(batches):.1f}" if batches else "-", f"{1e3 * spent / requests:.0f} ms"]
-    told = "" if not errors else f" statuses {dict(statuses)}"
-    return "| " + " | ".join(map(str, cells)) + " |" + told, errors
+    statuses_text = "" if not errors else f" statuses {dict(statuses)}"
+    return "| " + " | ".join(map(str, cells)) + " |" + statuses_text, errors
 
 
 def processor_s(pid: int) -> float:
-    """Seconds of processor time that a process has taken; no number where the system doesn't tell."""
+    """Processor time of a process in seconds; NaN if the system doesn't report it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
@@ -121,7 +124,7 @@ def processor_s(pid: int) -> float:
 
 
 def as_png(pixels: object) -> bytes:
-    """A file's bytes."""
+    """Content of a PNG file."""
     file = io.BytesIO()
     Pillow.fromarray(np.asarray(pixels)).save(file, "PNG")
     return file.getvalue()

@@ -1,10 +1,10 @@
-"""Write sample steel on which not defects are labelled but marks: water marks, light spots and oil shadows.
+"""Write sample steel with labelled marks instead of defects: water marks, light spots and oil shadows.
 
     python benchmarks/make_marks.py --out data/marks/raw --images 350 --seed 0
     detect convert data/marks/raw --out data/marks --split train=0.15,val=0.85
 
-Three classes that no detector of sample steel or NEU-DET knows, and that those trained on sample steel have learned
-to overlook: what a training on a user's own classes (``--init``) can be tried on. Labels are COCO JSON.
+Detectors of sample steel or NEU-DET don't know these three classes, and detectors trained on sample steel have learned
+to ignore them. The set is a test of training on a user's own classes (``--init``). Labels are COCO JSON.
 """
 
 import sys
@@ -18,17 +18,17 @@ import numpy as np
 
 from detect.synthetic.defects import LOOKALIKES, PlacedDefect
 from detect.synthetic.steel import SURFACES
-from drawn_set import Picture, boxed, main_of
+from drawn_set import LabelledImage, visible_box, write_drawn_set
 
 _CLASSES = ("light_spot", "oil_shadow", "water_mark")
 _SIDE, _MAX_MARKS = 200, 3
-_STRENGTH = 2.0  # those of the sample data are fainter than any defect
-_OUTLINE = 0.3  # share of a mark's largest change of the light that its box holds
-_SMALLEST = 12  # pixels of a side below which a mark has nearly left the image, and gets no label
+_STRENGTH = 2.0  # relative to the sample data, where marks are fainter than any defect
+_OUTLINE = 0.3  # the box contains pixels with more than this share of the largest change
+_SMALLEST = 12  # pixels; a mark with a shorter side is almost outside the image and gets no label
 
 
-def draw(rng: np.random.Generator) -> Picture:
-    """uint8[200, 200] and its boxes."""
+def draw(rng: np.random.Generator) -> LabelledImage:
+    """An image, uint8[200, 200], and its boxes."""
     size_hw = (_SIDE, _SIDE)
     surface = SURFACES[str(rng.choice(list(SURFACES)))](rng, size_hw)
     noise = surface.noise_gray / float(surface.light.mean())
@@ -36,7 +36,7 @@ def draw(rng: np.random.Generator) -> Picture:
     for name in rng.choice(_CLASSES, int(rng.integers(1, _MAX_MARKS + 1))):
         mark = _STRENGTH * LOOKALIKES[str(name)](rng, size_hw, noise)
         steel = steel + mark
-        box = boxed(PlacedDefect(str(name), 0, 0, np.abs(mark) > _OUTLINE * np.abs(mark).max()), _SMALLEST)
+        box = visible_box(PlacedDefect(str(name), 0, 0, np.abs(mark) > _OUTLINE * np.abs(mark).max()), _SMALLEST)
         if box is not None:
             boxes.append(box)
     gray = surface.light * steel + rng.standard_normal(size_hw)
@@ -44,10 +44,10 @@ def draw(rng: np.random.Generator) -> Picture:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return main_of(argv, _pictures, doc=__doc__, images=350, stem="mark", classes=_CLASSES)
+    return write_drawn_set(argv, _images, doc=__doc__, images=350, stem="mark", classes=_CLASSES)
 
 
-def _pictures(seed: int) -> Iterator[Picture]:
+def _images(seed: int) -> Iterator[LabelledImage]:
     return (draw(np.random.default_rng([seed, number])) for number in count())
 
 

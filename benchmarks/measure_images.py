@@ -1,10 +1,10 @@
-"""Measure what images of a line camera take: bytes on the disk, and time to decode, in each format that is read.
+"""Measure file size and decoding time of line-camera images in each supported format.
 
     python benchmarks/measure_images.py
     python benchmarks/measure_images.py --size 4096 1024 --repeats 10
 
-The picture is sample steel filmed as one long strip, 8-bit gray. Times are processor time of one core, for files that
-the system has in memory already.
+The image is sample steel as one long strip, 8-bit gray. Times are processor time of one core, for files that are in the
+system's file cache.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _FORMATS = {
 
 
 def steel(folder: Path, width: int, height: int) -> Image.Image:
-    """Frames of strips side by side."""
+    """Frames of strips, concatenated horizontally."""
     count = -(-width // height)
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
         detect(["sample", "--out", str(folder), "--frames", "1", "--strips", str(count), "--size", str(height)])
@@ -47,25 +47,27 @@ def steel(folder: Path, width: int, height: int) -> Image.Image:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=[4096, 1024], metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--repeats", type=int, default=10, help="(default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=10, help="timed reads per format (default: %(default)s)")
     args = parser.parse_args(argv)
     width, height = args.size
     with TemporaryDirectory() as name:
-        picture = steel(Path(name) / "steel", width, height)
-        print(f"{picture.width} x {picture.height} pixels, load {os.getloadavg()[0]:.1f}")
-        print("| format | MB | a million | decoding | a million, one core | MB/s for 1,000 images/s |")
+        image = steel(Path(name) / "steel", width, height)
+        print(f"{image.width} x {image.height} pixels, load {os.getloadavg()[0]:.1f}")
+        print(
+            "| format | MB | per million images | decoding | per million images, one core | MB/s for 1,000 images/s |"
+        )
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
-        for told, (suffix, options) in _FORMATS.items():
-            path = Path(name) / f"picture.{suffix}"
-            picture.save(path, **options)
-            megabytes, took = path.stat().st_size / 1e6, []
+        for name_of_format, (suffix, options) in _FORMATS.items():
+            path = Path(name) / f"image.{suffix}"
+            image.save(path, **options)
+            megabytes, times = path.stat().st_size / 1e6, []
             for _ in range(args.repeats):
                 before = time.process_time()
                 read_image(path)
-                took.append(time.process_time() - before)
-            ms = median(took) * 1e3
+                times.append(time.process_time() - before)
+            ms = median(times) * 1e3
             row = f"{megabytes:.2f} | {megabytes:.2f} TB | {ms:.0f} ms | {ms / 3.6:.1f} h | {megabytes * 1e3:,.0f}"
-            print(f"| {told} | {row} |", flush=True)
+            print(f"| {name_of_format} | {row} |", flush=True)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Measure what loading a large data set for training takes: seconds and memory at its highest.
+"""Measure the time and the peak memory of loading a large data set for training.
 
     python benchmarks/measure_loading.py
     python benchmarks/measure_loading.py --annotations 5000000 --images 500000
 
-Writes a COCO JSON and as many small image files, reads them in a process of its own as ``detect train`` does before the
-pixels, checks every box, and packs them. Linux only, which tells the memory.
+Writes a COCO JSON and small image files. A separate process reads the labels and image headers as ``detect train`` does
+before it reads pixels, checks every box and packs the boxes into arrays. Linux only, for the peak memory.
 """
 
 import argparse
@@ -24,11 +24,11 @@ import numpy as np
 from detect.images import write_image
 
 _SIDE = 256
-_LINKS = 10_000  # names of one file; file systems have a limit
+_LINKS = 10_000  # hard links per file; file systems have a limit
 
 
 def write_data(folder: Path, annotations: int, images: int) -> Path:
-    """A COCO JSON whose images are all there; they are few files under many names, as only headers are read."""
+    """Write a COCO JSON and its images. Images are hard links to few files, because only headers are read."""
     (folder / "images").mkdir()
     for i in range(images):
         path = folder / "images" / f"{i}.png"
@@ -63,13 +63,13 @@ def write_data(folder: Path, annotations: int, images: int) -> Path:
 
 
 def peak_kilobytes() -> int:
-    """The most memory that this process has had; getrusage would count what it was started from, too."""
+    """Peak memory of this process in kB; getrusage would include the parent process."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def load(path: Path) -> None:
-    """What ``detect train`` does before it reads pixels; prints what it took."""
+    """Load labels as ``detect train`` does before it reads pixels; prints time and peak memory."""
     from detect.data.dataset import DetectionDataset, read_dataset
     from detect.engine.data import check_labels
 
@@ -81,8 +81,8 @@ def load(path: Path) -> None:
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     peak = peak_kilobytes()
     print(f"{len(images.boxes_wh()):,} boxes of {len(images):,} images")
-    print(f"{wall:.1f} s, of which {processor:.1f} s on the processor")
-    print(f"memory at its highest: {peak / 1e6:.2f} GB, of which {before / 1e6:.2f} GB before (PyTorch)")
+    print(f"{wall:.1f} s, of which {processor:.1f} s processor time")
+    print(f"peak memory: {peak / 1e6:.2f} GB, of which {before / 1e6:.2f} GB before loading (PyTorch)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,10 +1,10 @@
-"""Time a detector and somebody else's in turns, so that their ratio holds on a busy machine too.
+"""Time our detector and a peer (a detector of another library) in turn, so that other load affects both equally.
 
     python benchmarks/measure_peer.py released --peer 'PYTHON yolo.py latency --weights best.pt --threads 2' --threads 2
 
-Runs the peer's command and ``detect bench infer`` one after the other, as often as --rounds says, each in a process of
-its own. The peer's command prints, as the last line of its output, a JSON object with milliseconds an image at batch 1:
-``network_p50_ms`` of its network alone and ``whole_p50_ms`` from array to boxes. Ours is always from array to boxes.
+Runs the peer's command and ``detect bench infer`` alternately, --rounds times, each in a separate process. The last
+output line of the peer's command must be a JSON object with milliseconds per image at batch 1: ``network_p50_ms`` of
+the network alone and ``whole_p50_ms`` from array to boxes. Our times are always from array to boxes.
 """
 
 import argparse
@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detect.errors import DetectError
 
-_THEIRS = ("network_p50_ms", "whole_p50_ms")
+_PEER_KEYS = ("network_p50_ms", "whole_p50_ms")
 
 
 def peer_ms(command: str) -> dict[str, float]:
-    """What the peer's command says of itself."""
+    """Times reported by the peer's command."""
     try:
         done = subprocess.run(shlex.split(command), capture_output=True, text=True)
     except (OSError, ValueError, IndexError) as error:  # IndexError: an empty command
@@ -33,20 +33,20 @@ def peer_ms(command: str) -> dict[str, float]:
             f"{command!r} can't be run: {error}", where="--peer", fix="give a command that runs by itself"
         ) from None
     try:
-        told = json.loads(done.stdout.strip().splitlines()[-1])
-        return {key: float(told[key]) for key in _THEIRS}
+        reported = json.loads(done.stdout.strip().splitlines()[-1])
+        return {key: float(reported[key]) for key in _PEER_KEYS}
     except (IndexError, KeyError, TypeError, ValueError):
         last = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        found = f"{command!r} printed no JSON with {' and '.join(_THEIRS)} (exit code {done.returncode}): {last}"
+        message = f"{command!r} printed no JSON with {' and '.join(_PEER_KEYS)} (exit code {done.returncode}): {last}"
         raise DetectError(
-            found, where="--peer", fix="give a command that times the peer as 'measure_peer.py --help' says"
+            message, where="--peer", fix="give a command that times the peer as 'measure_peer.py --help' says"
         ) from None
 
 
 def our_ms(run: str, runtime: str, threads: int, calls: int) -> float:
-    """Milliseconds from array to boxes, the median of the calls."""
-    with tempfile.TemporaryDirectory() as place:
-        table = Path(place) / "rows.json"
+    """Median milliseconds per call from array to boxes."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "rows.json"
         words = ["bench", "infer", run, "--runtime", runtime, "--threads", threads, "--calls", calls, "--json", table]
         done = subprocess.run([sys.executable, "-m", "detect", *map(str, words)], capture_output=True, text=True)
         if done.returncode != 0:
@@ -59,30 +59,30 @@ def our_ms(run: str, runtime: str, threads: int, calls: int) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, checkpoint files, or released")
-    parser.add_argument("--peer", required=True, metavar="COMMAND", help="that times the other detector")
-    parser.add_argument("--runtime", default="onnx", help="of ours (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of ours (default: %(default)s)")
-    parser.add_argument("--calls", type=int, default=200, help="of ours that are timed in a round")
-    parser.add_argument("--rounds", type=int, default=5, help="of both in turns")
+    parser.add_argument("--peer", required=True, metavar="COMMAND", help="command that times the peer")
+    parser.add_argument("--runtime", default="onnx", help="runtime of our detector (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of our detector (default: %(default)s)")
+    parser.add_argument("--calls", type=int, default=200, help="timed calls of our detector per round")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     args = parser.parse_args(argv)
-    theirs: list[dict[str, float]] = []
+    peer_times: list[dict[str, float]] = []
     ours: dict[str, list[float]] = {run: [] for run in args.runs}
     try:
         for _ in range(args.rounds):
-            theirs.append(peer_ms(args.peer))
+            peer_times.append(peer_ms(args.peer))
             for run, times in ours.items():
                 times.append(our_ms(run, args.runtime, args.threads, args.calls))
     except DetectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("| | ms, median of rounds | against the peer's network | against the peer's whole way |")
+    print("| | ms, median of rounds | relative to the peer's network | relative to the peer from array to boxes |")
     print("| --- | --- | --- | --- |")
-    for key in _THEIRS:
-        print(f"| peer, {key.split('_')[0]} | {median(each[key] for each in theirs):.2f} | | |")
+    for key in _PEER_KEYS:
+        print(f"| peer, {key.split('_')[0]} | {median(each[key] for each in peer_times):.2f} | | |")
     for run, times in ours.items():
         shares = []
-        for key in _THEIRS:
-            ratios = sorted(mine / its[key] for mine, its in zip(times, theirs))
+        for key in _PEER_KEYS:
+            ratios = sorted(own / peer[key] for own, peer in zip(times, peer_times))
             shares.append(f"x {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
         print(f"| {run}, {args.runtime} | {median(times):.2f} | {' | '.join(shares)} |")
     return 0

@@ -1,11 +1,11 @@
-"""Measure training by several processes on this machine: how fast it is, and how closely it follows a single one.
+"""Measure training with several processes on this machine: speed, and numerical difference from a single process.
 
     python benchmarks/measure_scaling.py
     python benchmarks/measure_scaling.py --only speed --rounds 5
 
-Every process has one thread. Speed is that of the default detector on sample steel, the counts of processes by turns.
-Closeness, on images of half the size, is held against the spread of a single process whose first weights are moved by
-one part in ten million: what is closer than that is equal up to rounding. Needs a system that forks.
+Every process has one thread. Speed is measured for the default detector on sample steel, the process counts in turn.
+Closeness is measured on images of half the size. It is compared with a single process whose initial weights are changed
+by one part in ten million: smaller differences are rounding errors. Needs a system that can fork.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def _config(folder: Path, run: str, *, epochs: int, norm: str = "batch", input_s
     )
 
 
-def _work(rank: int, size: int, port: int, config: Config, nudge: float, told: Any) -> None:
+def _work(rank: int, size: int, port: int, config: Config, nudge: float, results: Any) -> None:
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)})
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
     torch.set_num_threads(1)
@@ -69,72 +69,72 @@ def _work(rank: int, size: int, port: int, config: Config, nudge: float, told: A
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
         train(config)
     if rank == 0:
-        told.put((losses, {number: each.numpy() for number, each in weights.items()}))
+        results.put((losses, {number: each.numpy() for number, each in weights.items()}))
 
 
 def run(config: Config, size: int, *, nudge: float = 0.0) -> tuple[list[float], dict[int, Any]]:
-    """Train; the loss of each step, and all parameters after it."""
+    """Train; returns the loss of each step, and all parameters after each step."""
     context = multiprocessing.get_context("fork")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    told = context.SimpleQueue()
-    world = [context.Process(target=_work, args=(rank, size, port, config, nudge, told)) for rank in range(size)]
+    queue = context.SimpleQueue()
+    world = [context.Process(target=_work, args=(rank, size, port, config, nudge, queue)) for rank in range(size)]
     for process in world:
         process.start()
-    found: tuple[list[float], dict[int, Any]] = told.get()
+    result: tuple[list[float], dict[int, Any]] = queue.get()
     for process in world:
         process.join()
-    return found
+    return result
 
 
 def speed(folder: Path, rounds: int, sizes: Sequence[int]) -> None:
-    """Print images a second for each count of processes."""
+    """Print images per second for each number of processes."""
     rates: dict[int, list[float]] = {size: [] for size in sizes}
     for number in range(rounds):
         for size in sizes:
             config = _config(folder, f"speed{number}_{size}", epochs=3)
             run(config, size)
             lines = [json.loads(line) for line in (config.run.dir / "log.jsonl").read_text().splitlines()]
-            rates[size] += [line["images_per_s"] for line in lines[1:]]  # the first epoch warms up
-    alone = median(rates[sizes[0]])
+            rates[size] += [line["images_per_s"] for line in lines[1:]]  # the first epoch is a warm-up
+    single = median(rates[sizes[0]])
     print(
-        "| processes | images/s (all epochs) | step of 16 | speed-up | efficiency |"
+        "| processes | images/s (range over epochs) | step of 16 images | speed-up | efficiency |"
         "\n| ---: | --- | ---: | ---: | ---: |"
     )
     for size in sizes:
         rate, low, high = median(rates[size]), min(rates[size]), max(rates[size])
-        gain = rate / alone
+        gain = rate / single
         row = f"{rate:.1f} ({low:.1f} to {high:.1f}) | {16 / rate:.2f} s | {gain:.2f} | {gain / size:.0%}"
         print(f"| {size} | {row} |", flush=True)
 
 
 def closeness(folder: Path, epochs: int) -> None:
-    """Print how far two processes, and a nudged one, are from one."""
-    print("| model.norm | held against one process | losses, step 1 | last step | weights, step 1 | last step |")
+    """Print the difference of two processes, and of one with changed weights, from one process."""
+    print("| model.norm | compared with one process | losses, step 1 | last step | weights, step 1 | last step |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for norm in ("group", "sync", "batch"):
         base = run(_config(folder, f"{norm}_1", epochs=epochs, norm=norm, input_size=100), 1)
-        for name, size, nudge in (("two processes", 2, 0.0), ("one, weights moved by 1e-7", 1, _NUDGE)):
+        for name, size, nudge in (("two processes", 2, 0.0), ("one, weights changed by 1e-7", 1, _NUDGE)):
             config = _config(folder, f"{norm}_{size}_{nudge}", epochs=epochs, norm=norm, input_size=100)
-            print(f"| {norm} | {name} | {' | '.join(_apart(base, run(config, size, nudge=nudge)))} |", flush=True)
+            print(f"| {norm} | {name} | {' | '.join(_differences(base, run(config, size, nudge=nudge)))} |", flush=True)
 
 
-def _apart(one: tuple[list[float], dict[int, Any]], other: tuple[list[float], dict[int, Any]]) -> list[str]:
+def _differences(one: tuple[list[float], dict[int, Any]], other: tuple[list[float], dict[int, Any]]) -> list[str]:
     last = len(one[0])
-    of_losses = [abs(other[0][i] / one[0][i] - 1) for i in (0, last - 1)]
+    loss_differences = [abs(other[0][i] / one[0][i] - 1) for i in (0, last - 1)]
     norm = torch.linalg.vector_norm
-    mine, theirs = ([torch.from_numpy(weights[i]) for i in (1, last)] for _, weights in (one, other))
-    of_weights = [float(norm(b - a) / norm(a)) for a, b in zip(mine, theirs)]
-    return [f"{value:.0e}" for value in (*of_losses, *of_weights)]
+    first, second = ([torch.from_numpy(weights[i]) for i in (1, last)] for _, weights in (one, other))
+    weight_differences = [float(norm(b - a) / norm(a)) for a, b in zip(first, second)]
+    return [f"{value:.0e}" for value in (*loss_differences, *weight_differences)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["speed", "closeness"])
-    parser.add_argument("--rounds", type=int, default=3, help="of the speed, by turns (default: %(default)s)")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="(default: 1 2)")
-    parser.add_argument("--epochs", type=int, default=3, help="of 4 steps, for closeness (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the speed measurement (default: %(default)s)")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes (default: 1 2)")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs of 4 steps, for closeness (default: %(default)s)")
     args = parser.parse_args(argv)
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             speed(folder, args.rounds, args.processes)
         if args.only != "speed":
             closeness(folder, args.epochs)
-        print(f"\nload {os.getloadavg()[0]:.1f} after the last one, {time.time() - started:.0f} s", flush=True)
+        print(f"\nload {os.getloadavg()[0]:.1f} after the last step, {time.time() - started:.0f} s", flush=True)
     return 0
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Make the model that the library brings along from a finished run: weights in 16 bits, nothing that resuming needs.
+"""Make the model that is shipped with the library from a finished run: 16-bit weights without training state.
 
-Its detections are compared with those of the run on a data set, and nothing is written if they differ by more than
-rounding explains or the file would be too large for a repository:
+Its scores on a data set are compared with those of the run. Nothing is written if they differ by more than rounding
+errors, or if the file is too large for a repository:
 
     python benchmarks/release.py runs/release --data data/release/train.json
 """
@@ -26,33 +26,33 @@ from detect.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from detect.released import WEIGHTS
 
 MAX_BYTES = 10_000_000
-MAX_AP_CHANGE = 0.002  # AP or AP50, either way
+MAX_AP_CHANGE = 0.002  # absolute, of AP and AP50
 
 
 def halved(checkpoint: Checkpoint) -> Checkpoint:
-    """For inference only, its convolutions and linear layers in float16; norms and biases, which are few, stay."""
+    """Checkpoint for inference with convolutions and linear layers in float16; norms and biases stay in float32."""
     weights = {
         name: value.half() if value.is_floating_point() and value.dim() > 1 else value
         for name, value in checkpoint.weights.items()
     }
     largest = max(float(value.abs().max()) for value in weights.values() if value.dtype == torch.float16)
     if largest == float("inf"):
-        raise SystemExit("release: a weight is beyond what 16 bits hold; nothing was written")
+        raise SystemExit("release: a weight is out of the range of float16; nothing was written")
     return replace(checkpoint, weights=weights, metrics={}, training=None)
 
 
 def scores(weights: Path, data: Path) -> dict[str, float]:
     """AP and AP50 on a data set."""
     dataset, truth = coco.read(data), coco.load(data)
-    found = Predictor.load(weights, calibrated=False).detect_dataset(dataset, progress=True)
-    summary = judge(truth, coco.in_ids_of(truth, found, dataset)).summary
+    detections = Predictor.load(weights, calibrated=False).detect_dataset(dataset, progress=True)
+    summary = judge(truth, coco.in_ids_of(truth, detections, dataset)).summary
     return {key: round(summary[key], 6) for key in ("AP", "AP50")}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="finished run; its last checkpoint is taken, no epoch is chosen")
-    parser.add_argument("--data", type=Path, required=True, help="COCO labels on which both are compared")
+    parser.add_argument("run", type=Path, help="finished run; its last checkpoint is used")
+    parser.add_argument("--data", type=Path, required=True, help="COCO labels for the comparison")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="file to write (default: %(default)s)")
     args = parser.parse_args()
     last = args.run / "last.pt" if args.run.is_dir() else args.run
@@ -62,7 +62,7 @@ def main() -> int:
         before, after, size = scores(last, args.data), scores(candidate, args.data), candidate.stat().st_size
         print(json.dumps({"run": before, "released": after, "bytes": size}))
         if size > MAX_BYTES or any(abs(before[key] - after[key]) > MAX_AP_CHANGE for key in before):
-            print(f"release: over {MAX_BYTES:,} bytes, or a score off by over {MAX_AP_CHANGE}; nothing was written")
+            print(f"release: over {MAX_BYTES:,} bytes, or a score differs by over {MAX_AP_CHANGE}; nothing was written")
             return 2
         candidate.replace(args.out)
     finally:

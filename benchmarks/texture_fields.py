@@ -1,6 +1,6 @@
-"""What make_textures.py draws with: random textures, outlines, and fields of dots, dashes, cracks, curves and lines.
+"""Drawing functions of make_textures.py: random textures, outlines, fields of dots, dashes, cracks, curves, lines.
 
-All sizes are in pixels, all fields float64[height, width]; an outline or a field lies between 0 and 1.
+All sizes are in pixels, all fields float64[height, width]. Values of outlines and fields are 0 to 1.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from detect.synthetic.steel import Field, SizeHw, axes, blur, dots, drift, fade,
 
 
 def texture(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """Grain of one to four random threads, zero mean and unit standard deviation or nearly so; some with lines."""
-    threads = []
+    """Grain of one to four random components, some with lines; about zero mean and unit standard deviation."""
+    components = []
     for _ in range(rng.integers(1, 5)):
         along = np.exp(rng.uniform(log(0.4), log(12)))
         strength, across = rng.uniform(0.3, 1), along * rng.uniform(0.15, 1)
-        threads.append((strength, along, across, rng.choice([0, 90, rng.uniform(-90, 90)])))
-    relief = grain(rng, size_hw, *threads)
+        components.append((strength, along, across, rng.choice([0, 90, rng.uniform(-90, 90)])))
+    relief = grain(rng, size_hw, *components)
     relief /= relief.std() + 1e-9
     if rng.random() < 0.3:
         relief += rng.uniform(0.2, 1) * line_drift(rng, size_hw[1], rng.uniform(2, 20))
@@ -36,16 +36,18 @@ def texture(rng: np.random.Generator, size_hw: SizeHw) -> Field:
 
 
 def outline(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """1 inside a random shape, 0 outside, with a soft passage: an ellipse, a blotch, a polygon or the whole window."""
+    """1 inside a random shape, 0 outside, with a soft edge: ellipse, polygon, rectangle or irregular patch."""
     height, width = size_hw
     y, x = axes(size_hw)
     kind = rng.integers(5)
     if kind == 0:
         shape = 1 - np.sqrt(x * x + y * y)
     elif kind == 1:
-        power, ragged = rng.uniform(1.5, 5), rng.uniform(0.1, 0.3)
+        power, roughness = rng.uniform(1.5, 5), rng.uniform(0.1, 0.3)
         cell_hw = (max(4, height * rng.uniform(0.15, 0.5)), max(4, width * rng.uniform(0.15, 0.5)))
-        shape = 0.8 - (np.abs(y) ** power + np.abs(x) ** power) ** (1 / power) + ragged * drift(rng, size_hw, cell_hw)
+        shape = (
+            0.8 - (np.abs(y) ** power + np.abs(x) ** power) ** (1 / power) + roughness * drift(rng, size_hw, cell_hw)
+        )
     elif kind == 2:
         corners = rng.integers(3, 8)
         angle, radius = np.sort(rng.uniform(0, 2 * np.pi, corners)), rng.uniform(0.5, 1, corners)
@@ -63,18 +65,18 @@ def outline(rng: np.random.Generator, size_hw: SizeHw) -> Field:
 
 
 def streak(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A ragged lens along the height."""
+    """An irregular lens shape along the height."""
     y, x = axes(size_hw)
-    ragged = 0.3 * drift(rng, size_hw, (max(4, 0.15 * size_hw[0]), max(4, 0.2 * size_hw[1])))
-    return smoothstep(0.6 - np.abs(y) ** 3 - np.abs(x) ** 1.5 + ragged, 0.4)
+    roughness = 0.3 * drift(rng, size_hw, (max(4, 0.15 * size_hw[0]), max(4, 0.2 * size_hw[1])))
+    return smoothstep(0.6 - np.abs(y) ** 3 - np.abs(x) ** 1.5 + roughness, 0.4)
 
 
-def dotted(rng: np.random.Generator, size_hw: SizeHw, *, clots: bool) -> Field:
-    """Round dots, or clots of twelve."""
+def dotted(rng: np.random.Generator, size_hw: SizeHw, *, clusters: bool) -> Field:
+    """Round dots, or clusters of twelve dots."""
     height, width = size_hw
     number = max(6, int(height * width / np.exp(rng.uniform(log(15), log(160)))))
     sigma = np.exp(rng.uniform(log(0.6), log(2.2)))
-    if clots:
+    if clusters:
         number, each = max(2, number // 12), 12
         ys = rng.uniform(3, height - 3, (number, 1)) + rng.normal(0, 2.5, (number, each))
         xs = rng.uniform(3, width - 3, (number, 1)) + rng.normal(0, 2.5, (number, each))
@@ -84,7 +86,7 @@ def dotted(rng: np.random.Generator, size_hw: SizeHw, *, clots: bool) -> Field:
 
 
 def dashed(rng: np.random.Generator, size_hw: SizeHw, *, heading: float | None, frayed: bool = False) -> Field:
-    """Short dashes, all but parallel, at an angle in radians (0: to the right; None: any), or flecks if they fray."""
+    """Short, almost parallel dashes at an angle in radians (0: right; None: random); irregular flecks if ``frayed``."""
     height, width = size_hw
     number = max(4, int(height * width / np.exp(rng.uniform(log(80), log(500)))))
     length = rng.uniform(2, 9)
@@ -100,7 +102,7 @@ def dashed(rng: np.random.Generator, size_hw: SizeHw, *, heading: float | None, 
 
 
 def cracked(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """Wandering cracks, most of them in one direction."""
+    """Winding cracks, mostly in one direction."""
     height, width = size_hw
     number, steps = max(3, int(height * width / rng.uniform(150, 600))), rng.integers(20, 60)
     heading = rng.uniform(0, np.pi) + rng.normal(0, 0.3, (number, 1))
@@ -113,7 +115,7 @@ def cracked(rng: np.random.Generator, size_hw: SizeHw) -> Field:
 
 
 def curved(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """One to four thin Bezier curves, most of them nearly straight."""
+    """One to four thin Bezier curves, mostly almost straight."""
     points = 400
     t, total = np.linspace(0, 1, points), np.zeros(size_hw)
     shares = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
@@ -123,9 +125,9 @@ def curved(rng: np.random.Generator, size_hw: SizeHw) -> Field:
             thirds = np.array([[1 / 3], [2 / 3]])
             ends[1:3] = ends[0] + (ends[3] - ends[0]) * thirds + rng.normal(0, 0.06, (2, 2))
             ends = np.clip(ends, 0.03, 0.97)
-        at = sum(share[:, None] * end for share, end in zip(shares, ends))
+        points_yx = sum(share[:, None] * end for share, end in zip(shares, ends))
         weights = np.full(points, max(size_hw) / points * rng.uniform(1, 3))
-        total += dots(size_hw, at[:, 0] * size_hw[0], at[:, 1] * size_hw[1], weights)
+        total += dots(size_hw, points_yx[:, 0] * size_hw[0], points_yx[:, 1] * size_hw[1], weights)
     sigma = rng.uniform(0.7, 1.6)
     return saturate(2 * blur(total, sigma, sigma))
 

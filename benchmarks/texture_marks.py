@@ -1,4 +1,4 @@
-"""The twenty kinds of mark that make_textures.py draws: what each does to the texture below it."""
+"""The twenty kinds of marks of make_textures.py: how each changes the texture."""
 
 from __future__ import annotations
 
@@ -17,94 +17,94 @@ from numpy.typing import NDArray
 from detect.synthetic.steel import Field, SizeHw
 from texture_fields import cracked, curved, dashed, dotted, hatched, outline, streak, texture
 
-SIDE = 200  # pixels, of every picture
+SIDE = 200  # pixels, of every image
 SIZE_HW = (SIDE, SIDE)
 
-Drawn = tuple[Field, NDArray[np.bool_]] | None  # gray levels, and where the mark is seen; None: it can't be, here
+Drawn = tuple[Field, NDArray[np.bool_]] | None  # gray levels, and mask of the visible mark; None: not visible here
 Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What a mark is drawn into.
+    """Image and parameters for drawing one mark.
 
     Attributes:
-        rng: where chance comes from.
-        picture, ground: gray levels with the marks so far, and without any, float64[200, 200].
-        light, relief: of the ground: gray levels without its grain, and the grain in parts of them.
-        contrast: the grain's standard deviation in parts of the light.
-        depth: largest change of the light by the mark, in parts of it.
-        size_hw: height and width of the mark's window, which may lie partly outside.
-        here, shown: the part inside, as slices of the picture and of the window.
+        rng: random generator.
+        image, ground: gray levels with the marks so far, and without marks, float64[200, 200].
+        light, relief: gray levels of the ground without grain, and the grain relative to them.
+        contrast: standard deviation of the grain relative to the light.
+        depth: largest change of the light by the mark, relative to the light.
+        size_hw: height and width of the mark's window, which may be partly outside the image.
+        inside, part: part of the window inside the image, as slices of the image and of the window.
     """
 
     rng: np.random.Generator
-    picture: Field
+    image: Field
     ground: Field
     light: Field
     relief: Field
     contrast: float
     depth: float
     size_hw: SizeHw
-    here: Window
-    shown: Window
+    inside: Window
+    part: Window
 
     def outline(self) -> Field:
-        """A random one, as far as it is shown."""
-        return outline(self.rng, self.size_hw)[self.shown]
+        """The part of a random outline inside the image."""
+        return outline(self.rng, self.size_hw)[self.part]
 
     def filled(self, shape: Field, other: Field) -> Drawn:
-        """Other gray levels within an outline."""
-        return self.picture[self.here] * (1 - shape) + shape * other, shape > 0.5
+        """The image with other gray levels inside an outline."""
+        return self.image[self.inside] * (1 - shape) + shape * other, shape > 0.5
 
-    def lit(self, change: Field, seen: NDArray[np.bool_]) -> Drawn:
-        """The picture with its light changed by parts of itself."""
-        return self.picture[self.here] * (1 + change), seen
+    def lit(self, change: Field, mask: NDArray[np.bool_]) -> Drawn:
+        """The image with a relative change of its light."""
+        return self.image[self.inside] * (1 + change), mask
 
 
 def shade(scene: Scene, *, sign: int, as_streak: bool = False) -> Drawn:
-    """Darker or brighter within an outline or a streak."""
-    shape = scene.outline()  # for a streak in vain, but without it the chance that follows would be another
+    """Darker or brighter inside an outline or a streak."""
+    shape = scene.outline()  # unused for a streak, but drawn so that the following random numbers don't change
     if as_streak:
-        shape = streak(scene.rng, scene.size_hw)[scene.shown]
+        shape = streak(scene.rng, scene.size_hw)[scene.part]
     change = sign * scene.depth * shape
     return scene.lit(np.clip(change, -0.95, 3), np.abs(change) > 0.35 * scene.depth)
 
 
 def other_grain(scene: Scene) -> Drawn:
-    """Another texture of about the same contrast."""
+    """Another texture with about the same contrast."""
     shape = scene.outline()
-    other = scene.contrast * scene.rng.uniform(0.8, 1.6) * texture(scene.rng, SIZE_HW)[scene.here]
-    return scene.filled(shape, scene.light[scene.here] * (1 + other))
+    other = scene.contrast * scene.rng.uniform(0.8, 1.6) * texture(scene.rng, SIZE_HW)[scene.inside]
+    return scene.filled(shape, scene.light[scene.inside] * (1 + other))
 
 
 def smooth(scene: Scene) -> Drawn:
-    """The finest grain taken away."""
+    """Smoothed: without the finest grain."""
     shape, sigma = scene.outline(), scene.rng.uniform(2, 5)
     if scene.contrast < 0.03:
         return None
-    return scene.filled(shape, cv2.GaussianBlur(scene.picture, (0, 0), sigma)[scene.here])
+    return scene.filled(shape, cv2.GaussianBlur(scene.image, (0, 0), sigma)[scene.inside])
 
 
 def contrast(scene: Scene) -> Drawn:
-    """The same grain, stronger."""
+    """The same grain with higher contrast."""
     if scene.contrast < 0.015:
         return None
     shape = scene.outline()
-    stronger = scene.relief[scene.here] * scene.rng.uniform(2, 3.5)
-    return scene.filled(shape, scene.light[scene.here] * (1 + stronger))
+    stronger = scene.relief[scene.inside] * scene.rng.uniform(2, 3.5)
+    return scene.filled(shape, scene.light[scene.inside] * (1 + stronger))
 
 
 def turned(scene: Scene) -> Drawn:
-    """The same grain, turned by a quarter."""
+    """The same grain, rotated by 90 degrees."""
     if scene.contrast < 0.03:
         return None
     shape = scene.outline()
-    return scene.filled(shape, np.roll(np.rot90(scene.ground), scene.rng.integers(SIDE))[scene.here])
+    return scene.filled(shape, np.roll(np.rot90(scene.ground), scene.rng.integers(SIDE))[scene.inside])
 
 
 def rim(scene: Scene) -> Drawn:
-    """A border with nothing inside."""
+    """A border only."""
     shape = scene.outline()
     border = 4 * shape * (1 - shape)
     return scene.lit(scene.rng.choice([-1, 1]) * scene.depth * border, border > 0.4)
@@ -113,11 +113,11 @@ def rim(scene: Scene) -> Drawn:
 def field(
     scene: Scene, draw_field: Callable[[np.random.Generator, SizeHw], Field], *, bright: float, cut: bool = True
 ) -> Drawn:
-    """Small marks all over the window or, half of the time, within an outline; bright ones with these odds."""
+    """Small marks in the whole window or, with probability 0.5, in an outline; bright with probability ``bright``."""
     marks = draw_field(scene.rng, scene.size_hw)
     if scene.rng.random() < 0.5 and cut:
         marks = marks * outline(scene.rng, scene.size_hw)
-    marks = marks[scene.shown]
+    marks = marks[scene.part]
     is_bright = bright == 1 or (bright > 0 and scene.rng.random() < bright)
     strength = min(1.4 * scene.depth, 2) if is_bright else -min(1.4 * scene.depth, 0.9)
     return scene.lit(strength * marks, marks > 0.35)
@@ -129,8 +129,8 @@ MARKS: dict[str, Callable[[Scene], Drawn]] = {
     "grain": other_grain,
     "smooth": smooth,
     "contrast": contrast,
-    "dots_dark": partial(field, draw_field=partial(dotted, clots=False), bright=0),
-    "dots_bright": partial(field, draw_field=partial(dotted, clots=False), bright=1),
+    "dots_dark": partial(field, draw_field=partial(dotted, clusters=False), bright=0),
+    "dots_bright": partial(field, draw_field=partial(dotted, clusters=False), bright=1),
     "dashes_h_dark": partial(field, draw_field=partial(dashed, heading=0.0), bright=0),
     "dashes_v_dark": partial(field, draw_field=partial(dashed, heading=np.pi / 2), bright=0),
     "dashes_bright": partial(field, draw_field=partial(dashed, heading=None), bright=1),
@@ -139,7 +139,7 @@ MARKS: dict[str, Callable[[Scene], Drawn]] = {
     "flecks": partial(field, draw_field=partial(dashed, heading=None, frayed=True), bright=0.3),
     "hatch": partial(field, draw_field=hatched, bright=0.3),
     "rim": rim,
-    "clots": partial(field, draw_field=partial(dotted, clots=True), bright=0.3),
+    "clots": partial(field, draw_field=partial(dotted, clusters=True), bright=0.3),
     "curve_dark": partial(field, draw_field=curved, bright=0, cut=False),
     "curve_bright": partial(field, draw_field=curved, bright=1, cut=False),
     "streak": partial(shade, sign=-1, as_streak=True),

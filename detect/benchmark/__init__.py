@@ -1,1 +1,1 @@
-"""Systems compared on equal terms: trained and judged alike over seeds and folds; latency; search."""
+"""Benchmarks: training and evaluation of several systems over seeds and folds, latency, hyperparameter search."""

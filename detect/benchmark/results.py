@@ -1,4 +1,4 @@
-"""Results of a benchmark: figures of all runs with intervals, as JSON, Markdown tables and a forest plot."""
+"""Results of a benchmark: metrics of all runs with confidence intervals, as JSON, Markdown tables and a forest plot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..models.checkpoint import load_checkpoint
 from ..report.charts import nice_ticks, svg_line, svg_opening, svg_text
 from ..report.tables import markdown_table
 from ..structures import Dataset
-from .runs import BenchFold, Plan, Run, RunState, failure_of, judge_run, scene_ids, shared_terms, state_of
+from .runs import Fold, Plan, Run, RunState, failure_of, judge_run, scene_ids, shared_terms, state_of
 from .speed import measured_on, median_latencies_ms, model_cost
 
 SCHEMA = 1
@@ -46,37 +46,37 @@ def gather(
     resamples: int = 1000,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Judge all finished runs together and measure their speed; what is missing or has failed is told in its place.
+    """Evaluate all finished runs and measure their latency. Missing and failed runs are listed by system.
 
     Args:
-        plan: the bench; nothing is trained.
-        threads, device: that the speed is measured with.
-        resamples: draws behind the intervals.
-        say: gets a line for each step that takes a while.
+        plan: the benchmark. Nothing is trained.
+        threads, device: CPU threads and torch device for the latency measurement.
+        resamples: number of bootstrap resamples for the intervals.
+        say: receives one line of text per slow step.
 
     Returns:
-        Plain JSON values, as bench.json has them; docs/bench.md tells each.
+        The content of bench.json as plain JSON values. docs/bench.md describes each key.
 
     Raises:
-        DetectError: as ``state_of``.
+        DetectError: see ``state_of``.
     """
     names = [system.name for system in plan.systems]
-    lacking = [run for run in plan.runs if state_of(run) is not RunState.DONE]
-    done = [name for name in names if all(run.system != name for run in lacking)]
+    missing = [run for run in plan.runs if state_of(run) is not RunState.DONE]
+    done = [name for name in names if all(run.system != name for run in missing)]
     data = {part: read_dataset(part.val, role="data.val") for part in plan.parts}
-    say("judging all runs on the same resampled images")
-    judged = {name: [_evaluated(plan.runs_of(name, part)) for part in plan.parts] for name in done}
+    say("evaluating all runs on the same resampled images")
+    evaluated = {name: [_evaluate_runs(plan.runs_of(name, part)) for part in plan.parts] for name in done}
     groups = _groups(data, plan.group_pattern)
-    drawn = {name: resample(folds, resamples=resamples, groups=groups) for name, folds in judged.items()}
-    say(f"measuring speed on {device}, in turns")
+    samples = {name: resample(folds, resamples=resamples, groups=groups) for name, folds in evaluated.items()}
+    say(f"measuring latency on {device}, detectors in turn")
     speed = _speed(plan, done, next(iter(data.values())), threads=threads, device=device) if done else {}
-    rows = {name: _state([run for run in lacking if run.system == name]) for name in names}
+    rows = {name: _state([run for run in missing if run.system == name]) for name in names}
     for name in done:
         rows[name] |= _cost(plan.runs_of(name, plan.parts[0])[0], data[plan.parts[0]])
-        rows[name] |= _scores(judged[name], drawn[name]) | _training(plan, name, judged[name])
+        rows[name] |= _scores(evaluated[name], samples[name]) | _training(plan, name, evaluated[name])
         rows[name] |= {"ms_per_image": speed[name]}
         if plan.against in done and name != plan.against:
-            rows[name]["difference"] = _difference(drawn[name], drawn[plan.against])
+            rows[name]["difference"] = _difference(samples[name], samples[plan.against])
             rows[name]["relative_latency"] = speed[name] / speed[plan.against]
     return {
         "schema": SCHEMA,
@@ -93,40 +93,40 @@ def gather(
     }
 
 
-def _state(lacking: Sequence[Run]) -> dict[str, Any]:
-    """Of a system, by those of its runs that aren't finished; a sentence for each of them."""
-    reasons = [failure_of(run) for run in lacking]
-    told = [
+def _state(missing: Sequence[Run]) -> dict[str, Any]:
+    """State of a system, with one sentence per run that isn't finished."""
+    reasons = [failure_of(run) for run in missing]
+    sentences = [
         f"{run} is {state_of(run).value}" if reason is None else f"{run} failed: {reason}"
-        for run, reason in zip(lacking, reasons)
+        for run, reason in zip(missing, reasons)
     ]
-    return {"state": "failed" if any(reasons) else "unfinished" if lacking else "complete", "missing": told}
+    return {"state": "failed" if any(reasons) else "unfinished" if missing else "complete", "missing": sentences}
 
 
-def _groups(data: Mapping[BenchFold, Dataset], group_pattern: str | None) -> list[list[int]]:
-    """Scenes of each part's images in the judge's order, that of their ids; found among the images of all parts."""
-    of_all = iter(scene_ids([image for dataset in data.values() for image in dataset.images], group_pattern))
+def _groups(data: Mapping[Fold, Dataset], group_pattern: str | None) -> list[list[int]]:
+    """Scene ids per part, ordered by image id as in the evaluator. Scenes are searched over all parts together."""
+    all_scenes = iter(scene_ids([image for dataset in data.values() for image in dataset.images], group_pattern))
     groups = []
     for part, dataset in data.items():
         ids = [item["id"] for item in coco.load(part.val)["images"]]
-        groups.append([scene for _, scene in sorted(zip(ids, islice(of_all, len(dataset.images))))])
+        groups.append([scene for _, scene in sorted(zip(ids, islice(all_scenes, len(dataset.images))))])
     return groups
 
 
-def _evaluated(runs: Sequence[Run]) -> list[CocoEvaluation]:
+def _evaluate_runs(runs: Sequence[Run]) -> list[CocoEvaluation]:
     labels = check_truth(coco.load(runs[0].part.val))
     return [run_coco_eval(labels, check_detections(judge_run(run), labels), sizes=False) for run in runs]
 
 
-def _scores(folds: Sequence[Sequence[CocoEvaluation]], drawn: BootstrapSamples) -> dict[str, Any]:
-    """Mean over seeds and folds, spread over seeds, and intervals; per class likewise."""
-    both, images = (confidence_intervals(drawn, include_seeds=each, confidence=CONFIDENCE) for each in (True, False))
+def _scores(folds: Sequence[Sequence[CocoEvaluation]], samples: BootstrapSamples) -> dict[str, Any]:
+    """Mean over seeds and folds, standard deviation over seeds, and intervals, overall and per class."""
+    both, images = (confidence_intervals(samples, include_seeds=each, confidence=CONFIDENCE) for each in (True, False))
     scores: dict[str, Any] = {"interval_covers": both.covers}
     for key in both.overall:
         scores[key] = _score(key, None, folds, both, images)
     scores["per_class"] = {
         name: {key: _score(key, k, folds, both, images) for key in both.overall}
-        for k, name in enumerate(drawn.categories)
+        for k, name in enumerate(samples.categories)
     }
     return scores
 
@@ -139,7 +139,9 @@ def _score(
     images: MetricIntervals,
 ) -> dict[str, Any]:
     name = None if category is None else folds[0][0].truth.categories[category]
-    interval, of_images = ((each.overall if name is None else each.per_class[name])[key] for each in (both, images))
+    interval, images_interval = (
+        (each.overall if name is None else each.per_class[name])[key] for each in (both, images)
+    )
     by_seed = [
         [value for run in runs if (value := average_precisions(run, category)[key]) is not None] for runs in zip(*folds)
     ]
@@ -149,7 +151,7 @@ def _score(
         "sd": stdev(means) if len(means) > 1 else None,
         "low": interval.low,
         "high": interval.high,
-        "images_only": [of_images.low, of_images.high],
+        "images_only": [images_interval.low, images_interval.high],
     }
 
 
@@ -157,30 +159,30 @@ def _difference(a: BootstrapSamples, b: BootstrapSamples) -> dict[str, Any]:
     both, images = (
         paired_difference_intervals(a, b, include_seeds=each, confidence=CONFIDENCE) for each in (True, False)
     )
-    told: dict[str, Any] = {"interval_covers": both.covers}
+    differences: dict[str, Any] = {"interval_covers": both.covers}
     for key, interval in both.overall.items():
-        of_images = images.overall[key]
-        told[key] = {
+        images_interval = images.overall[key]
+        differences[key] = {
             **asdict(interval),
             "verdict": interval.verdict(),
-            "images_only": [of_images.low, of_images.high],
+            "images_only": [images_interval.low, images_interval.high],
         }
-    return told
+    return differences
 
 
-def _training(plan: Plan, name: str, judged: Sequence[Sequence[CocoEvaluation]]) -> dict[str, Any]:
-    """Each run with its figures, and the mean time of their trainings, validations left out."""
+def _training(plan: Plan, name: str, folds: Sequence[Sequence[CocoEvaluation]]) -> dict[str, Any]:
+    """Metrics per run, and the mean training time in minutes, without validation."""
     runs = []
-    for part, evaluated in zip(plan.parts, judged):
-        for run, each in zip(plan.runs_of(name, part), evaluated):
+    for part, evaluations in zip(plan.parts, folds):
+        for run, evaluation in zip(plan.runs_of(name, part), evaluations):
             minutes = sum(line["seconds"] for line in RunFolder(run.dir).read_log()) / 60
-            place = {"dir": str(run.dir), "seed": run.seed, "fold": part.fold}
-            runs.append({**place, "minutes": minutes, **average_precisions(each)})
+            source = {"dir": str(run.dir), "seed": run.seed, "fold": part.fold}
+            runs.append({**source, "minutes": minutes, **average_precisions(evaluation)})
     return {"training_minutes": fmean(run["minutes"] for run in runs), "runs": runs}
 
 
 def _cost(run: Run, dataset: Dataset) -> dict[str, Any]:
-    """Of one image of the size that most have; the sizes of anchors, fitted to a fold, don't change it."""
+    """Cost for one image of the most frequent size. Anchor sizes, which are fitted per fold, don't change it."""
     size_wh = Counter((image.width, image.height) for image in dataset.images).most_common(1)[0][0]
     return asdict(model_cost(load_checkpoint(run.dir / "last.pt").load_model(), size_wh)) | {"size_wh": list(size_wh)}
 
@@ -193,7 +195,7 @@ def _speed(plan: Plan, names: Sequence[str], dataset: Dataset, *, threads: int, 
     return median_latencies_ms(predictors, images, threads=threads)
 
 
-def _data_description(data: dict[BenchFold, Dataset], *, scenes: int) -> dict[str, Any]:
+def _data_description(data: dict[Fold, Dataset], *, scenes: int) -> dict[str, Any]:
     images = [image for dataset in data.values() for image in dataset.images]
     return {
         "val": [str(part.val) for part in data],
@@ -205,18 +207,18 @@ def _data_description(data: dict[BenchFold, Dataset], *, scenes: int) -> dict[st
 
 
 def mean_cell(score: dict[str, Any]) -> str:
-    """A mean with the standard deviation from seed to seed, if there is one: ``0.512 ± 0.013``."""
+    """Mean, with the standard deviation over seeds if it is known: ``0.512 ± 0.013``."""
     spread = "" if score["sd"] is None else f" ± {score['sd']:.3f}"
     return "-" if score["mean"] is None else f"{score['mean']:.3f}{spread}"
 
 
 def interval_cell(score: dict[str, Any]) -> str:
-    """The ends of its interval: ``0.480 to 0.541``."""
+    """Ends of the confidence interval: ``0.480 to 0.541``."""
     return "-" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
 
 
 def difference_cell(score: dict[str, Any]) -> str:
-    """A difference with the ends of its interval: ``+0.031 (+0.008 to +0.055)``."""
+    """Difference with the ends of its confidence interval: ``+0.031 (+0.008 to +0.055)``."""
     if score["value"] is None:
         return "-"
     ends = "" if score["low"] is None else f" ({score['low']:+.3f} to {score['high']:+.3f})"
@@ -224,7 +226,7 @@ def difference_cell(score: dict[str, Any]) -> str:
 
 
 def short_count(count: int) -> str:
-    """1234567 -> "1.23 M"; three figures."""
+    """Count with three significant digits: 1234567 -> "1.23 M"."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if count >= size:
             scaled = count / size
@@ -233,13 +235,13 @@ def short_count(count: int) -> str:
 
 
 def to_markdown(results: dict[str, Any]) -> str:
-    """What ``gather`` found, as tables of scores, of differences and of classes."""
+    """Results of ``gather`` as Markdown tables of scores, differences and AP50 per class."""
     systems = results["systems"]
     complete = [row for row in systems if row["state"] == "complete"]
     lines = [_title(results), "", markdown_table(_SCORES, [_score_cells(row) for row in systems], numbers=True)]
     compared = [row for row in complete if "difference" in row]
     if compared:
-        columns = [f"against {results['against']}", "AP50", "", "AP", "", "time an image"]
+        columns = [f"against {results['against']}", "AP50", "", "AP", "", "time per image"]
         lines += ["", markdown_table(columns, [_difference_cells(row) for row in compared], numbers=True)]
     categories = results["data"]["categories"]
     if complete:
@@ -250,20 +252,20 @@ def to_markdown(results: dict[str, Any]) -> str:
             ),
         ]
     for row in systems:
-        lines += [f"\n{row['name']} has no figures: {'; '.join(row['missing'])}."] if row["missing"] else []
+        lines += [f"\n{row['name']} has no results: {'; '.join(row['missing'])}."] if row["missing"] else []
     if complete:
         lines += ["", _explanation(results, complete)]
     return "\n".join(lines) + "\n"
 
 
-_SCORES = ["system", "parameters", "multiply-adds", "AP50", "95 %", "AP", "95 %", "training, minutes", "ms an image"]
+_SCORES = ["system", "parameters", "multiply-adds", "AP50", "95 %", "AP", "95 %", "training, minutes", "ms per image"]
 
 
 def _title(results: dict[str, Any]) -> str:
     data, seeds, folds = results["data"], results["seeds"], results["folds"]
     trained = f"{seeds} seed{'s' * (seeds > 1)}" + (f" on each of {folds} folds" if folds else "")
     of = "" if data["scenes"] == data["images"] else f" of {data['scenes']:,} scenes"
-    return f"Trained with {trained}, judged on {data['images']:,} images{of} with {data['boxes']:,} boxes."
+    return f"Trained with {trained}, evaluated on {data['images']:,} images{of} with {data['boxes']:,} boxes."
 
 
 def _score_cells(row: dict[str, Any]) -> list[str]:
@@ -293,15 +295,16 @@ def _class_cells(row: dict[str, Any], categories: Sequence[str]) -> list[str]:
 
 def _explanation(results: dict[str, Any], complete: Sequence[dict[str, Any]]) -> str:
     if complete[0]["interval_covers"] == "images":
-        covers = "They cover the choice of images; with one seed nothing is known of other seeds."
+        covers = "They cover the choice of images only: one seed gives no variation between seeds."
     else:
-        covers = "They cover the choice of images and of seeds: what would change if all were trained and judged anew."
+        covers = "They cover the choice of images and of seeds, as if training and evaluation were repeated."
     speed, percent = results["speed"], f"{100 * results['confidence']:g} %"
     return (
-        "Scores are means over seeds ± the standard deviation from seed to seed, of the averaged weights after the "
-        f"last epoch. Intervals hold {percent}, by {results['resamples']:,} bootstrap resamples. {covers} Differences "
-        "are paired: both systems on the same resampled images. Times are medians from array to boxes, one image at "
-        f"a time, on {speed['device']} with {speed['threads']} thread{'s' * (speed['threads'] > 1)}, all in turns."
+        "Scores are means over seeds ± the standard deviation over seeds, for the averaged weights after the "
+        f"last epoch. Intervals have {percent} confidence ({results['resamples']:,} bootstrap resamples). {covers} "
+        "Differences are paired: both systems on the same resampled images. Times are medians from image array to "
+        f"boxes, one image at a time, on {speed['device']} with {speed['threads']} "
+        f"thread{'s' * (speed['threads'] > 1)}, systems in turn."
     )
 
 
@@ -316,14 +319,14 @@ _COLUMNS = [
     "95 %",
     "AP50 against {}",
     "training time",
-    "time an image",
+    "time per image",
 ]
 
 
 class _SystemRow(NamedTuple):
-    """A system's figures in a bench, with those of the bench's reference, if that is complete."""
+    """One system's results in a benchmark, and those of the benchmark's reference if it is complete."""
 
-    bench: dict[str, Any]
+    benchmark: dict[str, Any]
     row: dict[str, Any]
     reference: dict[str, Any] | None
 
@@ -331,43 +334,44 @@ class _SystemRow(NamedTuple):
         return "-" if self.reference is None else f"x {self.row[key] / self.reference[key]:.2f}"
 
 
-def join(benches: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    """Tables of scores and of classes as Markdown, each system once, those of the first bench first.
+def join(benchmarks: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """Markdown tables of scores and of AP50 per class over several benchmarks, each system once.
 
-    A system that several benches hold, the reference among them, is told by the one with most seeds. Times are ratios
-    to the reference of the same bench, as minutes and milliseconds of two benches don't compare; where that lacks the
-    reference, they are those of another bench that has it.
+    Systems keep the order of the benchmarks. If several benchmarks contain a system (also the reference), the one with
+    the most seeds is used. Times are ratios to the reference of the same benchmark, because minutes and milliseconds
+    of two benchmarks aren't comparable. If that benchmark has no reference results, the ratios come from another
+    benchmark that has them.
 
     Args:
-        benches: each with a name for messages, and as bench.json has it.
+        benchmarks: (name for messages, content of bench.json) per benchmark.
 
     Raises:
-        DataError: something else than a bench, or benches on other data, against another system, or trained on other
-            terms; those of benches made before terms were written down aren't looked at.
+        DataError: a file isn't a benchmark, or the benchmarks differ in data, reference or shared settings. Shared
+            settings are compared only where both files contain them (older files don't).
     """
-    for name, bench in benches:
-        if not _is_bench(bench):
+    for name, benchmark in benchmarks:
+        if not _is_benchmark(benchmark):
             fix = "give the bench.json of detect bench train"
-            raise DataError("the file doesn't hold the figures of a bench", where=name, fix=fix)
-    (first_name, first), *others = benches
-    for name, bench in others:
-        other = _other_terms(bench, first)
-        if other:
-            found = f"it differs from {first_name} in {', '.join(other)}, so that their scores don't compare"
-            raise DataError(found, where=name, fix="join benches of one reference, on the same data and terms")
-    told: dict[str, list[_SystemRow]] = {}
-    for each in _complete(benches):
-        told.setdefault(each.row["name"], []).append(each)
-    rows = [sorted(each, key=lambda one: -one.bench["seeds"]) for each in told.values()]
+            raise DataError("the file contains no benchmark results", where=name, fix=fix)
+    (first_name, first), *others = benchmarks
+    for name, benchmark in others:
+        keys = _differing_terms(benchmark, first)
+        if keys:
+            message = f"it differs from {first_name} in {', '.join(keys)}, so their scores aren't comparable"
+            raise DataError(message, where=name, fix="join benchmarks with the same reference, data and settings")
+    by_name: dict[str, list[_SystemRow]] = {}
+    for each in _complete(benchmarks):
+        by_name.setdefault(each.row["name"], []).append(each)
+    systems = [sorted(rows, key=lambda row: -row.benchmark["seeds"]) for rows in by_name.values()]
     categories = first["data"]["categories"]
     columns = [each.format(first["against"]) for each in _COLUMNS]
-    lines = [markdown_table(columns, [_joined_score_cells(each) for each in rows], numbers=True), ""]
-    classes = [[most.row["name"], *_joined_class_cells(most.row, categories)] for most, *_ in rows]
+    lines = [markdown_table(columns, [_joined_score_cells(rows) for rows in systems], numbers=True), ""]
+    classes = [[rows[0].row["name"], *_joined_class_cells(rows[0].row, categories)] for rows in systems]
     lines.append(markdown_table(["AP50 by class", *categories], classes, numbers=True))
     return "\n".join(lines) + "\n"
 
 
-def _is_bench(value: Any) -> bool:
+def _is_benchmark(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and {"against", "seeds", "folds", "data", "systems"} <= value.keys()
@@ -377,27 +381,28 @@ def _is_bench(value: Any) -> bool:
     )
 
 
-def _other_terms(bench: dict[str, Any], first: dict[str, Any]) -> list[str]:
-    """What two benches don't have in common."""
-    other = [key for key in ("against", "folds", "group_pattern") if bench.get(key) != first.get(key)]
-    other += [key for key in ("categories", "images", "boxes") if bench["data"][key] != first["data"][key]]
-    mine, theirs = (each.get("terms", {}) for each in (bench, first))
-    return other + [key for key in mine if key in theirs and mine[key] != theirs[key]]
+def _differing_terms(benchmark: dict[str, Any], first: dict[str, Any]) -> list[str]:
+    """Keys in which two benchmarks differ."""
+    keys = [key for key in ("against", "folds", "group_pattern") if benchmark.get(key) != first.get(key)]
+    keys += [key for key in ("categories", "images", "boxes") if benchmark["data"][key] != first["data"][key]]
+    mine, theirs = (each.get("terms", {}) for each in (benchmark, first))
+    return keys + [key for key in mine if key in theirs and mine[key] != theirs[key]]
 
 
-def _complete(benches: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_SystemRow]:
-    for _, bench in benches:
-        finished = [row for row in bench["systems"] if row["state"] == "complete"]
-        reference = next((row for row in finished if row["name"] == bench["against"]), None)
-        yield from (_SystemRow(bench, row, reference) for row in finished)
+def _complete(benchmarks: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[_SystemRow]:
+    for _, benchmark in benchmarks:
+        finished = [row for row in benchmark["systems"] if row["state"] == "complete"]
+        reference = next((row for row in finished if row["name"] == benchmark["against"]), None)
+        yield from (_SystemRow(benchmark, row, reference) for row in finished)
 
 
-def _joined_score_cells(told: Sequence[_SystemRow]) -> list[str]:
-    bench, row, _ = told[0]
-    timed = next((each for each in told if each.reference is not None), None)
+def _joined_score_cells(rows: Sequence[_SystemRow]) -> list[str]:
+    """Cells of one system, from its rows in order of falling number of seeds."""
+    benchmark, row, _ = rows[0]
+    timed = next((each for each in rows if each.reference is not None), None)
     return [
         row["name"],
-        str(bench["seeds"]),
+        str(benchmark["seeds"]),
         short_count(row["parameters"]),
         short_count(row["multiply_adds"]),
         *(text for key in ("AP50", "AP") for text in (mean_cell(row[key]), interval_cell(row[key]))),
@@ -424,22 +429,22 @@ _DARK = ".zero,.seed{stroke:#9198a1}.span{stroke:#4493f8}.mean{fill:#4493f8}.cle
 
 
 class Axis(NamedTuple):
-    """Where values lie on a panel."""
+    """Horizontal value axis of a panel: left edge in SVG units and range of values."""
 
     left: float
     low: float
     high: float
 
     def x(self, value: float) -> float:
-        """Of a value, in SVG units."""
+        """X coordinate of a value, in SVG units."""
         return self.left + (value - self.low) / (self.high - self.low) * _PANEL
 
 
 def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
-    """SVG text of what ``gather`` found; systems without figures are named and left blank.
+    """Forest plot of the results of ``gather`` as SVG text. Systems without results get their name and state only.
 
     Args:
-        results: as bench.json has them.
+        results: content of bench.json.
         key: "AP50", "AP75" or "AP".
     """
     rows = results["systems"]
@@ -447,7 +452,7 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
     second = _NAMES + _PANEL + _GAP
     width = second + _PANEL + _COLUMN + 10
     scores = Axis(_NAMES, *_range([v for row in rows for v in _extent(row.get(key), "mean")]))
-    gains = Axis(second, *_range([0.0, *(v for row in rows for v in _extent(_drawn_difference(row, key), "value"))]))
+    gains = Axis(second, *_range([0.0, *(v for row in rows for v in _extent(_metric_difference(row, key), "value"))]))
     parts = [
         svg_opening(width, height, f"{key} of {len(rows)} systems with intervals", style=_STYLE, dark=_DARK),
         svg_text(_NAMES, 18, f"{key}, with {100 * results['confidence']:g} % interval and seeds", "head"),
@@ -464,19 +469,19 @@ def forest_plot(results: dict[str, Any], key: str = "AP50") -> str:
             parts.append(svg_text(_NAMES, y + 4, row["state"], "small"))
             continue
         parts += _estimate(scores, y, row[key], "mean", clear=False)
-        for score in [run[key] for run in row["runs"] if run[key] is not None]:  # a fold may hold no box
+        for score in [run[key] for run in row["runs"] if run[key] is not None]:  # None for a fold without boxes
             ring = '<circle class="seed" cx="{:.1f}" cy="{:.1f}" r="3"/>'
             parts.append(Markup(ring).format(scores.x(score), y))
-        difference = _drawn_difference(row, key)
+        difference = _metric_difference(row, key)
         if difference is not None:
             parts += _estimate(gains, y, difference, "value", clear=difference["verdict"] != "cannot tell")
             parts.append(svg_text(width - 10, y + 4, f"x {row['relative_latency']:.2f}", "", "end"))
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
 
-def _drawn_difference(row: dict[str, Any], key: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = row.get("difference", {}).get(key)
-    return found
+def _metric_difference(row: dict[str, Any], key: str) -> dict[str, Any] | None:
+    difference: dict[str, Any] | None = row.get("difference", {}).get(key)
+    return difference
 
 
 def _extent(score: dict[str, Any] | None, middle: str) -> list[float]:
@@ -486,10 +491,10 @@ def _extent(score: dict[str, Any] | None, middle: str) -> list[float]:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """A little more than the values take."""
+    """Range of the values with a margin of 6 % on both sides."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    spare = 0.06 * (high - low) or 0.05
-    return low - spare, high + spare
+    margin = 0.06 * (high - low) or 0.05
+    return low - margin, high + margin
 
 
 def _grid(axis: Axis, height: float) -> list[Markup]:

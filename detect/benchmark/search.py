@@ -1,4 +1,4 @@
-"""A search over the configuration: keys and ranges, trials that train, a study on disk that several workers share."""
+"""Hyperparameter search: keys and ranges, trials that train, and an Optuna study on disk shared by several workers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _OWN = ("run.dir", "train.seed")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers between two ends, both included.
+    """Range of numbers, both ends included.
 
     Attributes:
-        low, high: the ends; whole numbers if both are.
-        log: whether equal factors count alike, not equal steps.
-        step: distance of the values that are tried, from ``low`` on; None: any.
+        low, high: the ends; if both are integers, only integers are chosen.
+        log: whether values are drawn on a logarithmic scale.
+        step: step between possible values, starting at ``low``; None: 1 for integers, else continuous.
     """
 
     low: float
@@ -46,14 +46,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A search: what it varies, and how a trial is scored.
+    """Search space, and how a trial is scored.
 
     Attributes:
-        base: the configuration that it starts from.
-        overrides: key=value over it, for all trials.
+        base: file of the base configuration.
+        overrides: key=value overrides of the base, for all trials.
         keys: dotted key -> a range, or the values to choose from, as YAML text.
         metric: "AP", "AP50" or "AP75" after the last epoch, on data.val.
-        seeds: trainings a trial, whose mean counts.
+        seeds: trainings per trial; the score is their mean.
     """
 
     base: Path
@@ -66,13 +66,14 @@ class Space:
         """The configuration of one training.
 
         Raises:
-            ConfigError: values that don't go together.
+            ConfigError: an invalid combination of values.
         """
-        own = [f"run.dir={json.dumps(str(folder))}", f"train.seed={seed}"]
-        return load_config(self.base, [*self.overrides, *(f"{key}={text}" for key, text in chosen.items()), *own])
+        run_overrides = [f"run.dir={json.dumps(str(folder))}", f"train.seed={seed}"]
+        chosen_overrides = [f"{key}={text}" for key, text in chosen.items()]
+        return load_config(self.base, [*self.overrides, *chosen_overrides, *run_overrides])
 
     def described(self) -> dict[str, Any]:
-        """Plain JSON values that tell it from another search."""
+        """Plain JSON values that identify the search."""
         keys = {
             key: [each.low, each.high, each.log, each.step] if isinstance(each, Range) else list(each)
             for key, each in self.keys.items()
@@ -82,14 +83,14 @@ class Space:
 
 
 def read_space(path: Path, overrides: Sequence[str] = ()) -> Space:
-    """Read a search from YAML; docs/search.md shows its form.
+    """Read a search from YAML; docs/search.md shows the format.
 
     Args:
-        path: the file; its ``base`` is relative to it.
-        overrides: key=value over the base, for all trials.
+        path: the YAML file; ``base`` is relative to its folder.
+        overrides: key=value overrides of the base, for all trials.
 
     Raises:
-        ConfigError: unreadable, an unknown key, a value out of its range, or a base that can't be searched.
+        ConfigError: an unreadable file, an unknown key, a value out of its range, or an unsuitable base.
     """
     tree = _read(path)
     try:
@@ -98,7 +99,7 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> Space:
             tuple(overrides),
             _keys(tree.get("keys")),
             _one_of(tree.get("metric", "AP"), "metric", _METRICS),
-            _whole(tree.get("seeds", 1), "seeds"),
+            _positive_int(tree.get("seeds", 1), "seeds"),
         )
     except ConfigError as error:
         raise ConfigError(error.found, where=path, fix=error.fix) from None
@@ -112,50 +113,52 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError("the file is no mapping", where=path, fix=f"write {', '.join(_TOP)}")
     unknown = next((key for key in tree if key not in _TOP), None)
     if unknown is not None:
-        raise ConfigError(f"unknown key {unknown!r}", where=path, fix=f"there are {', '.join(_TOP)}")
+        raise ConfigError(f"unknown key {unknown!r}", where=path, fix=f"use {', '.join(_TOP)}")
     return tree
 
 
 def _check_base(space: Space) -> None:
-    """Each key has to be one of the configuration, and the base has to give every trial a score."""
-    first = {key: str(each.low) if isinstance(each, Range) else each[0] for key, each in space.keys.items()}
-    config = space.config(first, Path("search"), 0)
+    """Check that each key exists in the configuration and that every trial gets a score."""
+    chosen = {key: str(each.low) if isinstance(each, Range) else each[0] for key, each in space.keys.items()}
+    config = space.config(chosen, Path("search"), 0)
     if config.data.val is None:
         raise ConfigError("data.val is unset, so no trial has a score", where=space.base, fix="set data.val")
     if config.train.early_stop:
-        found = f"train.early_stop={config.train.early_stop} would let the score decide how long a trial trains"
-        raise ConfigError(found, where=space.base, fix="set train.early_stop=0")
+        message = f"train.early_stop={config.train.early_stop}: the training length would depend on the score"
+        raise ConfigError(message, where=space.base, fix="set train.early_stop=0")
     if config.train.processes > 1:
-        found = f"train.processes={config.train.processes}, but a trial trains in one process"
-        raise ConfigError(found, where=space.base, fix="set train.processes=1, and let several workers search")
+        message = f"train.processes={config.train.processes}, but a trial trains in one process"
+        raise ConfigError(message, where=space.base, fix="set train.processes=1, and start several workers")
 
 
-def _keys(given: Any) -> dict[str, Range | tuple[str, ...]]:
-    if not isinstance(given, dict) or not given:
+def _keys(value: Any) -> dict[str, Range | tuple[str, ...]]:
+    if not isinstance(value, dict) or not value:
         raise ConfigError(
-            f"'keys' is {given!r}", fix="name the keys to vary, such as train.lr: {low: 1e-4, high: 1e-2}"
+            f"'keys' is {value!r}", fix="name the keys to vary, such as train.lr: {low: 1e-4, high: 1e-2}"
         )
-    own = next((key for key in given if key in _OWN), None)
+    own = next((key for key in value if key in _OWN), None)
     if own is not None:
         raise ConfigError(f"'{own}' can't be searched: it is set for each trial", fix="take it out of keys")
-    return {str(key): _values(str(key), value) for key, value in given.items()}
+    return {str(key): _values(str(key), values) for key, values in value.items()}
 
 
-def _values(key: str, given: Any) -> Range | tuple[str, ...]:
-    if isinstance(given, list):
-        if len(given) < 2:
-            raise ConfigError(f"'{key}' has {len(given)} value to choose from", fix="give two or more, or a range")
-        return tuple(json.dumps(each) for each in given)
-    if not isinstance(given, dict) or not {"low", "high"} <= given.keys() or not given.keys() <= set(_RANGE):
+def _values(key: str, value: Any) -> Range | tuple[str, ...]:
+    if isinstance(value, list):
+        if len(value) < 2:
+            raise ConfigError(f"'{key}' has only {len(value)} value(s)", fix="give two or more values, or a range")
+        return tuple(json.dumps(each) for each in value)
+    if not isinstance(value, dict) or not {"low", "high"} <= value.keys() or not value.keys() <= set(_RANGE):
         raise ConfigError(
-            f"'{key}' is {given!r}", fix="give a list of values, or {low: ..., high: ...} with log or step"
+            f"'{key}' is {value!r}", fix="give a list of values, or {low: ..., high: ...} with log or step"
         )
-    low, high, step = (_number(given.get(name), f"{key}.{name}") for name in ("low", "high", "step"))
-    log = given.get("log", False)
+    low, high, step = (_number(value.get(name), f"{key}.{name}") for name in ("low", "high", "step"))
+    log = value.get("log", False)
     if low is None or high is None or not low < high:
         raise ConfigError(f"'{key}' goes from {low} to {high}", fix="give two numbers, the lower one first")
     if not isinstance(log, bool) or (log and (low <= 0 or step is not None)):
-        raise ConfigError(f"'{key}' can't be searched in factors", fix="log takes true, ends above 0 and no step")
+        raise ConfigError(
+            f"'{key}' can't be searched on a logarithmic scale", fix="use log: true, ends above 0 and no step"
+        )
     if step is not None and step <= 0:
         raise ConfigError(f"'{key}.step' is {step}", fix="give a number above 0")
     return Range(low, high, log, step)
@@ -180,18 +183,18 @@ def _one_of(value: Any, key: str, known: Sequence[str]) -> str:
     return str(value)
 
 
-def _whole(value: Any, key: str) -> int:
+def _positive_int(value: Any, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"'{key}' is {value!r}", fix="give a whole number, 1 or more")
     return value
 
 
 _REASON = "failed.txt"
-_STARTUP = 8  # trials at random before the first that looks at earlier ones, or is pruned
+_STARTUP = 8  # random trials before sampling and pruning use the results of earlier trials
 
 
 class TrialPruned(Exception):
-    """The trial scores below the median of the others so far."""
+    """The trial's score is below the median of the other trials at the same epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +205,9 @@ class Trial:
         number: from 0.
         state: "complete", "pruned", "failed" or "running".
         chosen: dotted key -> value, as YAML text.
-        score: the metric, 0 to 1; of a pruned one the last that was seen; None before any.
-        reason: why it failed.
-        folder: holds a run folder a seed.
+        score: the metric, 0 to 1; for a pruned trial the last reported value; None without any value.
+        reason: why it failed, else None.
+        folder: contains one run folder per seed.
     """
 
     number: int
@@ -216,42 +219,42 @@ class Trial:
 
 
 def search(space: Space, out: Path, *, trials: int, seed: int, prune: bool, say: Callable[[str], None]) -> list[Trial]:
-    """Try until the study holds so many trials; trials that a dead worker of this machine left are finished first.
+    """Run trials until the study has ``trials`` of them, after finishing trials abandoned by workers of this machine.
 
-    The values of a trial follow from the seed, its number and the trials before it (a tree-structured Parzen
-    estimator, Bergstra et al. 2011; eight at random first).
+    The values of a trial depend on the seed, its number and the earlier trials (tree-structured Parzen estimator,
+    Bergstra et al. 2011, after eight random trials).
 
     Args:
-        space: what is varied.
-        out: folder of the study; several workers may share it, over a network too.
-        trials: in all, with those of earlier calls and of other workers.
-        seed: of the choices.
-        prune: end a trial whose score is below the median of the others after as many epochs.
-        say: gets a line a trial.
+        space: the search space.
+        out: folder of the study; several workers may share it, also over a network.
+        trials: total number, including trials of earlier calls and of other workers.
+        seed: random seed of the sampler.
+        prune: stop a trial whose score is below the median of the others after the same number of epochs.
+        say: receives a line of text at the start and at the end of each trial.
 
     Returns:
-        All trials of the study, the best first.
+        All trials of the study, best first.
 
     Raises:
         ConfigError: the folder holds another search.
     """
     worker = _Worker(space, out, seed=seed, prune=prune, say=say)
-    while (left := worker.abandoned()) is not None:
-        with left.lock:
-            worker.run(left)
-    while (begun := worker.begin(trials)) is not None:
-        with begun.lock:
-            worker.run(begun)
+    while (abandoned := worker.abandoned()) is not None:
+        with abandoned.lock:
+            worker.run(abandoned)
+    while (started := worker.begin(trials)) is not None:
+        with started.lock:
+            worker.run(started)
     return worker.all_trials()
 
 
 @dataclass(frozen=True, slots=True)
 class _RunningTrial:
-    """A trial that this worker holds."""
+    """A trial that this worker has locked."""
 
     number: int
     lock: RunLock
-    live: optuna.Trial | None  # None: it was begun by another worker, and is not pruned
+    live: optuna.Trial | None  # None: started by another worker; not pruned
 
 
 class _Worker:
@@ -260,7 +263,7 @@ class _Worker:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.space, self.out, self.seed, self.prune, self.say = space, out, seed, prune, say
         storage = JournalStorage(JournalFileBackend(str(out / "study.log")))
-        with self._alone():
+        with self._study_lock():
             self.study = optuna.create_study(
                 storage=storage,
                 study_name="search",
@@ -268,42 +271,42 @@ class _Worker:
                 load_if_exists=True,
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
             )
-            told = self.study.user_attrs.get("search")
-            if told is None:
+            stored = self.study.user_attrs.get("search")
+            if stored is None:
                 self.study.set_user_attr("search", space.described())
-            elif told != space.described():
-                found = "the folder holds another search (base, keys, metric or seeds differ)"
-                raise ConfigError(found, where=out, fix="choose another --out, or ask for the same")
+            elif stored != space.described():
+                message = "the folder holds another search (base, keys, metric or seeds differ)"
+                raise ConfigError(message, where=out, fix="choose another --out, or give the same search")
 
     def begin(self, max_trials: int) -> _RunningTrial | None:
-        """The next trial, its values chosen; None if there are enough."""
-        with self._alone():
+        """Start the next trial and choose its values; None if the study has ``max_trials`` trials."""
+        with self._study_lock():
             number = len(self.study.get_trials(deepcopy=False))
             if number >= max_trials:
                 return None
-            mixed = self.seed * 1_000_003 + number  # so that a study that was interrupted chooses as one that was not
-            self.study.sampler = optuna.samplers.TPESampler(seed=mixed % 2**32, n_startup_trials=_STARTUP)
+            seed = self.seed * 1_000_003 + number  # by trial, so that a resumed study chooses the same values
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=_STARTUP)
             trial = self.study.ask()
             for key, values in self.space.keys.items():
                 _suggest(trial, key, values)
             return _RunningTrial(trial.number, self._locked(trial.number), trial)
 
     def abandoned(self) -> _RunningTrial | None:
-        """A trial that nobody works on any more."""
-        with self._alone():
+        """Lock a running trial whose worker has ended; None if there is none."""
+        with self._study_lock():
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                with suppress(ConfigError):  # a worker holds it
+                with suppress(ConfigError):  # another worker holds the lock
                     return _RunningTrial(trial.number, self._locked(trial.number), None)
         return None
 
-    def run(self, begun: _RunningTrial) -> None:
-        """Train a trial and tell the study; one that fails is told with its reason."""
-        number, folder = begun.number, self._folder(begun.number)
+    def run(self, running: _RunningTrial) -> None:
+        """Train a trial and report its score, its pruning or its failure to the study."""
+        number, folder = running.number, self._folder(running.number)
         trial = self.study.get_trials(deepcopy=False)[number]
         chosen = ", ".join(f"{key}={value}" for key, value in _texts(trial).items())
         self.say(f"trial {number}: {chosen}")
         try:
-            score = self._score(trial, folder, begun.live)
+            score = self._score(trial, folder, running.live)
         except TrialPruned:
             self.study.tell(number, state=TrialState.PRUNED)
             self.say(f"trial {number}: pruned, below the median of the others")
@@ -316,8 +319,8 @@ class _Worker:
             self.say(f"trial {number}: {self.space.metric} {score:.3f}")
 
     def all_trials(self) -> list[Trial]:
-        """The best first, then those without a score, by number."""
-        trials = [self._told(each) for each in self.study.get_trials(deepcopy=False)]
+        """Complete trials by falling score, then all others by falling score and number."""
+        trials = [self._record(each) for each in self.study.get_trials(deepcopy=False)]
         return sorted(trials, key=lambda each: (each.state != "complete", -(each.score or 0), each.number))
 
     def _score(self, trial: FrozenTrial, folder: Path, live: optuna.Trial | None) -> float:
@@ -326,25 +329,18 @@ class _Worker:
             run = folder / f"seed{seed}"
             config = self.space.config(_texts(trial), run, seed)
             run.mkdir(parents=True, exist_ok=True)
-            watched = live if seed == 0 and self.prune else None
+            reporting = live if seed == 0 and self.prune else None
             with (run / "output.txt").open("a", encoding="utf-8") as output, redirect_stdout(output):
-                train(config, resume=True, on_epoch=partial(self._look, watched))
+                train(config, resume=True, on_epoch=partial(_report_epoch, reporting, self.space.metric))
             scores.append(float(RunFolder(run).read_log()[-1]["val"][self.space.metric]))
         return sum(scores) / len(scores)
 
-    def _look(self, live: optuna.Trial | None, line: dict[str, Any]) -> None:
-        if live is None or line["val"] is None:
-            return
-        live.report(line["val"][self.space.metric], line["epoch"])
-        if line["epoch"] < line["epochs"] and live.should_prune():
-            raise TrialPruned
-
-    def _told(self, trial: FrozenTrial) -> Trial:
+    def _record(self, trial: FrozenTrial) -> Trial:
         folder = self._folder(trial.number)
         failed = trial.state is TrialState.FAIL and (folder / _REASON).exists()
         reason = (folder / _REASON).read_text("utf-8").strip() if failed else None
-        seen = trial.intermediate_values
-        score = trial.value if trial.state is TrialState.COMPLETE else seen[max(seen)] if seen else None
+        reported = trial.intermediate_values
+        score = trial.value if trial.state is TrialState.COMPLETE else reported[max(reported)] if reported else None
         return Trial(trial.number, _STATES[trial.state], _texts(trial), score, reason, folder)
 
     def _folder(self, number: int) -> Path:
@@ -357,7 +353,7 @@ class _Worker:
         return lock
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _study_lock(self) -> Iterator[None]:
         lock = JournalFileOpenLock(str(self.out / "study"))
         lock.acquire()
         try:
@@ -375,6 +371,14 @@ _STATES = {
 }
 
 
+def _report_epoch(live: optuna.Trial | None, metric: str, line: dict[str, Any]) -> None:
+    if live is None or line["val"] is None:
+        return
+    live.report(line["val"][metric], line["epoch"])
+    if line["epoch"] < line["epochs"] and live.should_prune():
+        raise TrialPruned
+
+
 def _suggest(trial: optuna.Trial, key: str, values: Range | tuple[str, ...]) -> None:
     if not isinstance(values, Range):
         trial.suggest_categorical(key, values)
@@ -385,5 +389,5 @@ def _suggest(trial: optuna.Trial, key: str, values: Range | tuple[str, ...]) -> 
 
 
 def _texts(trial: FrozenTrial) -> dict[str, str]:
-    """Dotted key -> value as YAML text."""
+    """Chosen values: dotted key -> YAML text."""
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in trial.params.items()}

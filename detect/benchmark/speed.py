@@ -1,4 +1,4 @@
-"""What a detector costs: parameters, multiply-adds, and speed and accuracy in each runtime on this machine."""
+"""Cost of a detector: parameters, multiply-adds, and latency and accuracy per runtime on this machine."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ PRECISIONS = ("fp32", "int8")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A detector in one form, ready to be called.
+    """A detector in one combination of runtime, precision and threads.
 
     Attributes:
         system: name of the detector.
         runtime: one of ``RUNTIMES``.
         precision: one of ``PRECISIONS``; int8 only for exported models.
-        threads: that it may use.
+        threads: number of CPU threads.
         detect: a batch of images of one size -> detections of each.
     """
 
@@ -69,14 +69,14 @@ def variants_of(
     example: Pixels,
     calibration: Sequence[Pixels],
 ) -> Iterator[list[Variant]]:
-    """All forms that are asked for; exported files are gone afterwards.
+    """Build the variants of a detector. Exported files are deleted on exit.
 
     Args:
-        name: of the system.
+        name: name of the system.
         checkpoint: the detector.
-        runtimes, precisions, threads: every combination of these that there is.
-        example: an image as the network takes it, gray or RGB, which all others are like.
-        calibration: images that give int8 its ranges.
+        runtimes, precisions, threads: every combination is built, except int8 outside onnx and openvino.
+        example: an image as the network takes it, gray or RGB; all other images have the same form.
+        calibration: images for the int8 ranges.
 
     Raises:
         ConfigError: a detector that can't be exported or compiled here, or a runtime that isn't installed.
@@ -90,10 +90,10 @@ def variants_of(
                 if precision == "int8" and runtime not in exported:
                     continue
                 if runtime in exported:
-                    made = _exported(checkpoint, runtime, precision, example, calibration, Path(folder))
+                    file = _exported(checkpoint, runtime, precision, example, calibration, Path(folder))
                     for count in threads:
                         variants.append(
-                            Variant(name, runtime, precision, count, _one_by_one(load_exported(made, threads=count)))
+                            Variant(name, runtime, precision, count, _one_by_one(load_exported(file, threads=count)))
                         )
                     continue
                 model = checkpoint.load_model()
@@ -134,11 +134,12 @@ def _try(batch: Detect, example: Pixels, runtime: str) -> None:
     except RuntimeError as error:
         if runtime != "compile":
             raise
-        found = f"torch.compile doesn't work here ({' '.join(str(error).split())[:120]})"
-        raise ConfigError(found, where="--runtime", fix="install a C++ compiler, or leave compile out") from None
+        message = f"torch.compile doesn't work here ({' '.join(str(error).split())[:120]})"
+        raise ConfigError(message, where="--runtime", fix="install a C++ compiler, or leave compile out") from None
 
 
-_WARM_UP, _BLOCK = 2, 10  # calls before the clock runs, and calls in a row before the next one's turn
+_WARM_UP = 3  # untimed calls: the first ones choose kernels and fill caches
+_BLOCK = 10  # timed calls in a row before the next variant's turn
 
 
 def measure(
@@ -149,21 +150,21 @@ def measure(
     calls: int,
     truth: tuple[Dataset, dict[str, Any]] | None,
 ) -> list[dict[str, Any]]:
-    """A row for each variant and batch size, in the order given.
+    """Measure latency and accuracy: one row per variant and batch size, in the given order.
 
-    All take their turns in blocks of ten calls, so that a busy moment of the machine hits all alike; what compares are
-    the ratios of one measurement.
+    Variants run in turn, in blocks of ten calls, so that other load on the machine affects all equally. Only ratios
+    within one measurement are comparable.
 
     Args:
-        variants: detectors in their forms.
-        images: arrays of one size, as the networks take them; with ``truth``, those of its data set in order.
-        batches: images a call.
-        calls: that are timed for each row, rounded up to whole blocks.
-        truth: data set and its COCO labels to judge by; None: no accuracy is told.
+        variants: variants of the detectors.
+        images: arrays of one size, as the networks take them; with ``truth``, the images of its data set in order.
+        batches: numbers of images per call.
+        calls: timed calls per row, rounded up to whole blocks.
+        truth: data set and its COCO labels for the evaluation; None: no accuracy.
 
     Returns:
         Rows with ``system``, ``runtime``, ``precision``, ``threads``, ``batch``, ``calls``, ``p50_ms`` and ``p99_ms``
-        of a call, ``images_per_s`` by the median, and ``AP``, ``AP50`` (None without truth).
+        per call, ``images_per_s`` from the median, and ``AP``, ``AP50`` (None without truth).
     """
     jobs = [(variant, batch) for variant in variants for batch in batches]
     times: list[list[float]] = [[] for _ in jobs]
@@ -191,16 +192,16 @@ def measure(
 
 
 def _block(variant: Variant, batch: int, images: Sequence[Pixels], turn: int) -> list[float]:
-    """Milliseconds of each call of a block."""
-    took = []
+    """Milliseconds per call of one block."""
+    times = []
     for call in range(-_WARM_UP, _BLOCK):
         first = (turn * _BLOCK + call) * batch
-        given = [images[(first + i) % len(images)] for i in range(batch)]
+        inputs = [images[(first + i) % len(images)] for i in range(batch)]
         started = time.perf_counter()
-        variant.detect(given)
+        variant.detect(inputs)
         if call >= 0:
-            took.append(1000 * (time.perf_counter() - started))
-    return took
+            times.append(1000 * (time.perf_counter() - started))
+    return times
 
 
 def _scores(
@@ -210,8 +211,8 @@ def _scores(
         return {"AP": None, "AP50": None}
     dataset, labels = truth
     with limited_to(variant.threads):
-        found = [variant.detect([image])[0] for image in images]
-    results = coco.in_ids_of(labels, coco_results(found, dataset.category_ids()), dataset)
+        detections = [variant.detect([image])[0] for image in images]
+    results = coco.in_ids_of(labels, coco_results(detections, dataset.category_ids()), dataset)
     summary = judge(labels, results).summary
     return {key: None if summary[key] is None else round(summary[key], 4) for key in ("AP", "AP50")}
 
@@ -220,7 +221,7 @@ _COLUMNS = ["system", "runtime", "precision", "threads", "batch", "p50 ms", "p99
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The table; ``time`` is an image's, against the first row's."""
+    """Rows as a Markdown table; ``time`` is the time per image relative to the first row."""
     first = rows[0]["images_per_s"]
     cells = [
         [
@@ -249,7 +250,7 @@ _DARK = ".front{stroke:#4493f8}.best{fill:#4493f8}.beaten{stroke:#9198a1}"
 
 
 def pareto_front(rows: Sequence[dict[str, Any]]) -> list[int]:
-    """Positions of the rows that no other one beats in time without losing AP50, fastest first."""
+    """Indices of the Pareto-optimal rows (no other row is as fast with a higher AP50 or vice versa), fastest first."""
     front: list[int] = []
     for number in sorted(range(len(rows)), key=lambda i: (_ms(rows[i]), -rows[i]["AP50"])):
         if not front or rows[number]["AP50"] > rows[front[-1]]["AP50"]:
@@ -258,21 +259,23 @@ def pareto_front(rows: Sequence[dict[str, Any]]) -> list[int]:
 
 
 def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
-    """SVG text of rows that have an AP50: milliseconds an image on a logarithmic axis against AP50."""
+    """SVG plot of AP50 against milliseconds per image (logarithmic axis); rows without AP50 are left out."""
     rows = [row for row in rows if row["AP50"] is not None]
-    tall = max(360.0, _TOP + 15 * len(rows) + _BOTTOM)
+    height = max(360.0, _TOP + 15 * len(rows) + _BOTTOM)
     times, scores = [math.log10(_ms(row)) for row in rows], [row["AP50"] for row in rows]
     low, high = min(times) - 0.08, max(times) + 0.08
     bottom, top = min(scores) - 0.02, max(scores) + 0.02
 
     def place(time: float, score: float) -> tuple[float, float]:
         x = _LEFT + (time - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
-        return x, tall - _BOTTOM - (score - bottom) / (top - bottom) * (tall - _TOP - _BOTTOM)
+        return x, height - _BOTTOM - (score - bottom) / (top - bottom) * (height - _TOP - _BOTTOM)
 
     front = pareto_front(rows)
     parts = [
-        svg_opening(_WIDTH, tall, f"AP50 against milliseconds an image of {len(rows)} forms", style=_STYLE, dark=_DARK),
-        svg_text(_LEFT, 20, "AP50 against milliseconds an image; filled: nothing is faster and as good", "head"),
+        svg_opening(
+            _WIDTH, height, f"AP50 against milliseconds per image of {len(rows)} variants", style=_STYLE, dark=_DARK
+        ),
+        svg_text(_LEFT, 20, "AP50 against milliseconds per image; filled: Pareto-optimal", "head"),
     ]
     for tick in nice_ticks(bottom, top, 5):
         _, y = place(low, tick)
@@ -284,26 +287,22 @@ def pareto_plot(rows: Sequence[dict[str, Any]]) -> str:
         if tick > 0 and low <= math.log10(tick) <= high:
             x, _ = place(math.log10(tick), bottom)
             parts += [
-                svg_line(x, x, _TOP, tall - _BOTTOM, "grid"),
-                svg_text(x, tall - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
+                svg_line(x, x, _TOP, height - _BOTTOM, "grid"),
+                svg_text(x, height - _BOTTOM + 18, f"{tick:g}", "small", "middle"),
             ]
     path = " ".join("{:.1f},{:.1f}".format(*place(times[i], scores[i])) for i in front)
     parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
-    taken: list[tuple[float, float]] = []
-    for place_in_time, number in enumerate(sorted(range(len(rows)), key=times.__getitem__), start=1):
+    labels: list[tuple[float, float]] = []
+    for rank, number in enumerate(sorted(range(len(rows)), key=times.__getitem__), start=1):
         x, y = place(times[number], scores[number])
         style = "best" if number in front else "beaten"
         parts.append(Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4.5"/>').format(style, x, y))
-        height = y - 9
-        while any(abs(height - other) < 12 and abs(x - there) < 14 for there, other in taken):
-            height -= 12
-        taken.append((x, height))
-        parts.append(svg_text(x, height, str(place_in_time), "small", "middle"))
-        parts.append(
-            svg_text(
-                _WIDTH - _RIGHT + 16, _TOP + 15 * place_in_time, f"{place_in_time}  {_name(rows[number])}", "small"
-            )
-        )
+        label_y = y - 9
+        while any(abs(label_y - other_y) < 12 and abs(x - other_x) < 14 for other_x, other_y in labels):
+            label_y -= 12
+        labels.append((x, label_y))
+        parts.append(svg_text(x, label_y, str(rank), "small", "middle"))
+        parts.append(svg_text(_WIDTH - _RIGHT + 16, _TOP + 15 * rank, f"{rank}  {_name(rows[number])}", "small"))
     return str(Markup("").join([*parts, Markup("</svg>\n")]))
 
 
@@ -317,12 +316,12 @@ def _name(row: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """Size and work of a detector.
+    """Number of parameters and multiply-adds of a detector.
 
     Attributes:
-        parameters: weights that can be trained.
-        multiply_adds: of all convolutions and matrix products for one image; other arithmetic, such as normalisation,
-            RoIAlign and non-maximum suppression, isn't counted.
+        parameters: number of parameters.
+        multiply_adds: multiply-adds of all convolutions and matrix products for one image. Other arithmetic, such as
+            normalisation, RoIAlign and non-maximum suppression, isn't counted.
     """
 
     parameters: int
@@ -333,11 +332,11 @@ class ModelCost:
 def model_cost(detector: FasterRCNN, size_wh: tuple[int, int]) -> ModelCost:
     """Count parameters and multiply-adds of a detector on one image.
 
-    The box head is counted for as many proposals as may reach it, so that the figure depends on the network and the
-    image's size alone, not on what is seen.
+    The box head is counted with the maximum number of proposals, so that the result depends on the network and the
+    image size only, not on the image content.
 
     Args:
-        detector: in any mode; it is left as it was.
+        detector: in training or evaluation mode; the mode is restored.
         size_wh: width and height of the image in pixels, before the detector resizes or pads it.
     """
     parameters = list(detector.parameters())
@@ -359,23 +358,21 @@ def model_cost(detector: FasterRCNN, size_wh: tuple[int, int]) -> ModelCost:
     return ModelCost(sum(p.numel() for p in parameters), multiply_adds)
 
 
-_WARM_UP = 3  # calls of each before timing starts: the first ones choose kernels and fill caches
-
 Named = TypeVar("Named")
 
 
 def median_latencies_ms(
     predictors: Mapping[str, Predictor], images: Sequence[Pixels], *, threads: int, rounds: int = 3
 ) -> dict[str, float]:
-    """Median milliseconds from an image array to its boxes, one image at a time, for each detector.
+    """Median milliseconds per detector from an image array to its boxes, one image at a time.
 
-    Speeds measured in one call compare as ratios; from call to call and from machine to machine they don't.
+    Only ratios within one call are comparable, not times of different calls or machines.
 
     Args:
         predictors: by name.
-        images: arrays as ``Predictor`` takes them; each is seen by every detector in turn.
-        threads: that PyTorch may use on a CPU.
-        rounds: how often to go through the images.
+        images: arrays as ``Predictor`` takes them; every detector gets each image in turn.
+        threads: number of CPU threads of PyTorch.
+        rounds: number of passes over the images.
     """
     names = list(predictors)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -393,7 +390,7 @@ def median_latencies_ms(
 
 @contextmanager
 def limited_to(threads: int) -> Iterator[None]:
-    """Let PyTorch use so many threads on a CPU, and as many as before afterwards."""
+    """Set the number of CPU threads of PyTorch, and restore the previous number on exit."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -403,13 +400,13 @@ def limited_to(threads: int) -> Iterator[None]:
 
 
 def in_turn(names: Sequence[Named], turn: int) -> list[Named]:
-    """The names in another order each turn, so that nobody always follows the same one."""
+    """The names rotated by ``turn``, so that the starting point changes from turn to turn."""
     start = turn % len(names)
     return [*names[start:], *names[:start]]
 
 
 def measured_on(device: str, threads: int) -> dict[str, Any]:
-    """What speeds were measured with, for a bench's JSON."""
+    """Device, threads, machine and versions of a latency measurement, for bench.json."""
     return {
         "speed": {"device": device, "threads": threads, "machine": platform.processor() or platform.machine()},
         "versions": {"detect": __version__, "torch": torch.__version__, "python": platform.python_version()},

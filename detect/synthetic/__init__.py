@@ -1,1 +1,1 @@
-"""Seeded synthetic hot-rolled steel with NEU-DET's six defects, moving strips, and corruptions of images."""
+"""Synthetic hot-rolled steel with NEU-DET's six defects, moving strips, and image corruptions, all from seeds."""

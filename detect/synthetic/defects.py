@@ -1,7 +1,7 @@
-"""The six defects of NEU-DET and their look-alikes, drawn with the boxes that they fill.
+"""Synthetic versions of NEU-DET's six defects with their boxes, and defect-like marks that aren't defects.
 
-A renderer gets a random generator and the window's height and width, and returns float64[height, width] in parts of
-the local light: -0.4 swallows 40 % of it, +1.5 reflects as much again and half.
+A renderer takes a random generator and the window's height and width, and returns float64[height, width]: the change
+of brightness relative to the local light. -0.4 is 40 % darker, +1.5 is 150 % brighter.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from ..structures import Box
 from .steel import Field, SizeHw, Surface, axes, blur, dots, drift, fade, line_drift, saturate, smoothstep
 
-Window = tuple[int, int, int, int]  # top, left, bottom, right in pixels; it may lie partly outside the image
+Window = tuple[int, int, int, int]  # top, left, bottom, right in pixels; may be partly outside the image
 _NEU_AREA_PX = 200 * 200  # the counts below are for an image of this area
-_LARGEST_PX = 260  # of one defect
+_LARGEST_PX = 260  # maximum height and width of a defect
 
 
 @dataclass(frozen=True, slots=True)
-class Habit:
-    """One category's ways, in pixels.
+class DefectStatistics:
+    """Frequency and size of the defects of one category.
 
     Attributes:
-        counts: odds of 1, 2, 3 ... defects in an image.
-        height_px, width_px: median and logarithmic spread of a log-normal.
-        gap_px: free space around it; where negative, neighbours may overlap by as much.
-        min_hw: height and width that it needs.
-        overhang: share of its side that may lie outside the image.
+        counts: relative probabilities of 1, 2, 3 ... defects per image.
+        height_px, width_px: median and logarithmic standard deviation of a log-normal distribution.
+        gap_px: minimum distance between defects in pixels; negative values allow this much overlap.
+        min_hw: minimum height and width in pixels.
+        overhang: share of a side that may be outside the image.
     """
 
     counts: tuple[float, ...]
@@ -40,64 +40,75 @@ class Habit:
     overhang: float
 
 
-_HABITS = {
-    "crazing": Habit((0.12, 0.48, 0.28, 0.12), (84, 0.33), (130, 0.38), 8, (44, 52), 0.2),
-    "inclusion": Habit((0.19, 0.24, 0.24, 0.16, 0.1, 0.07), (90, 0.65), (36, 0.4), 1, (28, 14), 0.2),
-    "patches": Habit((0.18, 0.26, 0.28, 0.16, 0.12), (112, 0.5), (80, 0.4), -6, (26, 24), 0.35),
-    "pitted_surface": Habit((0.45, 0.4, 0.15), (240, 0.35), (170, 0.4), 10, (50, 36), 0.15),
-    "rolled-in_scale": Habit((0.22, 0.52, 0.2, 0.06), (82, 0.45), (80, 0.4), 10, (30, 36), 0.15),
-    "scratches": Habit((0.4, 0.32, 0.18, 0.1), (210, 0.75), (27, 0.35), 2, (36, 16), 0.3),
+_STATISTICS = {
+    "crazing": DefectStatistics((0.12, 0.48, 0.28, 0.12), (84, 0.33), (130, 0.38), 8, (44, 52), 0.2),
+    "inclusion": DefectStatistics((0.19, 0.24, 0.24, 0.16, 0.1, 0.07), (90, 0.65), (36, 0.4), 1, (28, 14), 0.2),
+    "patches": DefectStatistics((0.18, 0.26, 0.28, 0.16, 0.12), (112, 0.5), (80, 0.4), -6, (26, 24), 0.35),
+    "pitted_surface": DefectStatistics((0.45, 0.4, 0.15), (240, 0.35), (170, 0.4), 10, (50, 36), 0.15),
+    "rolled-in_scale": DefectStatistics((0.22, 0.52, 0.2, 0.06), (82, 0.45), (80, 0.4), 10, (30, 36), 0.15),
+    "scratches": DefectStatistics((0.4, 0.32, 0.18, 0.1), (210, 0.75), (27, 0.35), 2, (36, 16), 0.3),
 }
-_GUESTS = {"scratches": ("inclusion", 0.15), "patches": ("inclusion", 0.12), "pitted_surface": ("patches", 0.12)}
+_SECOND_CATEGORY = {
+    "scratches": ("inclusion", 0.15),
+    "patches": ("inclusion", 0.12),
+    "pitted_surface": ("patches", 0.12),
+}
 
 
 def plan(category: str, rng: np.random.Generator, size_hw: SizeHw, *, density: float = 1.0) -> list[tuple[str, Window]]:
-    """Labels and windows of an image's defects: at least one of ``category``, now and then a guest.
+    """Labels and windows of the defects of an image: at least one of ``category``, sometimes one of a second category.
 
-    ``density`` is the number of defects an area, relative to NEU-DET's images, which were chosen for having some.
+    ``density`` is the number of defects per area relative to the images of NEU-DET, which all contain defects.
     """
-    counts = _HABITS[category].counts
+    counts = _STATISTICS[category].counts
     tiles = max(1, round(density * size_hw[0] * size_hw[1] / _NEU_AREA_PX))
     odds = np.array(counts) / sum(counts)
-    many = int(rng.choice(len(counts), size=tiles, p=odds).sum()) + tiles
-    guest, chance = _GUESTS.get(category, ("", 0.0))
-    guests = int((rng.random(tiles) < chance).sum())
+    count = int(rng.choice(len(counts), size=tiles, p=odds).sum()) + tiles
+    second, probability = _SECOND_CATEGORY.get(category, ("", 0.0))
+    second_count = int((rng.random(tiles) < probability).sum())
     planned: list[tuple[str, Window]] = []
-    for i in range(many + guests):
-        label = category if i < many else guest
-        height, width = _side_lengths(label, many / tiles, i >= many, rng)
-        window = _room(_HABITS[label], height, width, rng, size_hw, [window for _, window in planned])
+    for i in range(count + second_count):
+        label = category if i < count else second
+        height, width = _side_lengths(label, count / tiles, i >= count, rng)
+        window = _free_window(_STATISTICS[label], height, width, rng, size_hw, [window for _, window in planned])
         if window is not None:
             planned.append((label, window))
     return planned
 
 
-def _side_lengths(label: str, crowd: float, is_guest: bool, rng: np.random.Generator) -> tuple[float, float]:
-    habit = _HABITS[label]
-    height = habit.height_px[0] * np.exp(habit.height_px[1] * rng.standard_normal())
-    width = habit.width_px[0] * np.exp(habit.width_px[1] * rng.standard_normal())
-    if is_guest:
+def _side_lengths(
+    label: str, defects_per_tile: float, is_second: bool, rng: np.random.Generator
+) -> tuple[float, float]:
+    statistics = _STATISTICS[label]
+    height = statistics.height_px[0] * np.exp(statistics.height_px[1] * rng.standard_normal())
+    width = statistics.width_px[0] * np.exp(statistics.width_px[1] * rng.standard_normal())
+    if is_second:
         height, width = 0.55 * height, 0.8 * width
-    if label == "pitted_surface":  # its fields lie side by side along the strip
-        width /= crowd**0.8
-    if label == "inclusion":  # rolled out along the strip
+    if label == "pitted_surface":  # fields are next to each other along the strip
+        width /= defects_per_tile**0.8
+    if label == "inclusion":  # elongated along the strip
         width = min(width, 0.6 * height)
     if label == "scratches" and rng.random() < 0.09:  # across the strip
         height, width = width, height
     return height, width
 
 
-def _room(
-    habit: Habit, height: float, width: float, rng: np.random.Generator, size_hw: SizeHw, taken: list[Window]
+def _free_window(
+    statistics: DefectStatistics,
+    height: float,
+    width: float,
+    rng: np.random.Generator,
+    size_hw: SizeHw,
+    taken: list[Window],
 ) -> Window | None:
-    """A free place, looked for at random with ever smaller windows; None when there is none."""
-    min_h, min_w = habit.min_hw if height >= width or min(habit.min_hw) > 20 else habit.min_hw[::-1]
+    """A free window at a random position, 3 % smaller after each failed attempt; None after 30 attempts."""
+    min_h, min_w = statistics.min_hw if height >= width or min(statistics.min_hw) > 20 else statistics.min_hw[::-1]
     for attempt in range(30):
         shrunk = 0.97**attempt
         h = int(np.clip(shrunk * height, min_h, _LARGEST_PX))
         w = int(np.clip(shrunk * width, min_w, _LARGEST_PX))
-        top, left = _start(rng, size_hw[0], h, habit.overhang), _start(rng, size_hw[1], w, habit.overhang)
-        gap = habit.gap_px
+        top, left = _start(rng, size_hw[0], h, statistics.overhang), _start(rng, size_hw[1], w, statistics.overhang)
+        gap = statistics.gap_px
         if all(top + h + gap <= t or b + gap <= top or left + w + gap <= x or r + gap <= left for t, x, b, r in taken):
             return top, left, top + h, left + w
     return None
@@ -109,31 +120,31 @@ def _start(rng: np.random.Generator, size: int, side: int, overhang: float) -> i
     return int(rng.integers(low, high + 1))
 
 
-_MIN_VISIBLE_GRAY = 4.0  # a change fainter than this is seen by nobody, however smooth the steel
-_CLEAR = 3.5  # a defect's darkest or brightest spot is at least so many times what can be seen
+_MIN_VISIBLE_GRAY = 4.0  # minimum visible change of brightness, also on smooth steel
+_CLEAR = 3.5  # minimum peak change of a defect, as a multiple of the smallest visible change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlacedDefect:
-    """One defect.
+    """One defect at its position on the steel.
 
     Attributes:
-        label: its category.
-        top, left: where ``seen`` lies on the steel, in pixels.
-        seen: bool[height, width], the pixels whose light it changes by more than the steel's own grain does.
+        label: category.
+        top, left: position of ``mask`` on the steel, in pixels.
+        mask: bool[height, width], pixels where the defect changes the brightness by more than the steel's grain.
     """
 
     label: str
     top: int
     left: int
-    seen: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
 
     def box(self, window: Window | None = None) -> Box | None:
-        """The smallest box that holds all its pixels, or those in a window, relative to that; None without any."""
-        top, left, bottom, right = window or (0, 0, self.top + self.seen.shape[0], self.left + self.seen.shape[1])
+        """Bounding box of the mask, or of its part in a window relative to the window; None without pixels."""
+        top, left, bottom, right = window or (0, 0, self.top + self.mask.shape[0], self.left + self.mask.shape[1])
         y, x = max(self.top, top), max(self.left, left)
-        seen = self.seen[y - self.top : max(bottom - self.top, 0), x - self.left : max(right - self.left, 0)]
-        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        mask = self.mask[y - self.top : max(bottom - self.top, 0), x - self.left : max(right - self.left, 0)]
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows) == 0:
             return None
         x1, x2 = x - left + columns[0], x - left + columns[-1] + 1
@@ -142,21 +153,21 @@ class PlacedDefect:
 
 
 def place_defect(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> PlacedDefect:
-    """Lay a drawn defect into ``marks`` (1 = sound steel), clearer where it would hardly be seen."""
+    """Multiply a drawn defect into ``marks`` (1 = sound steel), with more contrast where it would be too faint."""
     top, left = window[:2]
     y, x = max(top, 0), max(left, 0)
     mark = mark[y - top : marks.shape[0] - top, x - left : marks.shape[1] - left]
-    here = (slice(y, y + mark.shape[0]), slice(x, x + mark.shape[1]))
-    change = np.abs(mark) * surface.light[here]
+    area = (slice(y, y + mark.shape[0]), slice(x, x + mark.shape[1]))
+    change = np.abs(mark) * surface.light[area]
     visible = max(_MIN_VISIBLE_GRAY, surface.noise_gray)
-    clearer = max(1.0, _CLEAR * visible / max(float(change.max()), 1e-6))
-    mark, seen = np.maximum(clearer * mark, -0.95), clearer * change > visible
-    marks[here] = np.where(mark < 0, marks[here] * (1 + mark), marks[here] + mark)
-    return PlacedDefect(label, y, x, seen)
+    gain = max(1.0, _CLEAR * visible / max(float(change.max()), 1e-6))
+    mark, mask = np.maximum(gain * mark, -0.95), gain * change > visible
+    marks[area] = np.where(mark < 0, marks[area] * (1 + mark), marks[area] + mark)
+    return PlacedDefect(label, y, x, mask)
 
 
 def crazing(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A field of fine jagged cracks, most of them lying across the strip, with crumbs broken out beside them."""
+    """Fine jagged cracks, mostly across the strip, with small broken-out spots."""
     height, width = size_hw
     cracks = max(8, round(height * width / rng.uniform(190, 330)))
     length, stride = 44, 4
@@ -171,7 +182,7 @@ def crazing(rng: np.random.Generator, size_hw: SizeHw) -> Field:
 
 
 def inclusion(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A dark streak along the strip: one ragged lens, or a group of drops when the window is small."""
+    """A dark streak along the strip: one irregular lens shape, or sometimes a group of drops in a small window."""
     height = size_hw[0]
     if rng.random() < 0.35 and height < 110:
         return _drops(rng, size_hw)
@@ -188,48 +199,48 @@ def inclusion(rng: np.random.Generator, size_hw: SizeHw) -> Field:
 
 
 def patches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A large dark blotch with an uneven, soft rim."""
+    """A large dark patch with an irregular, soft edge."""
     y, x = axes(size_hw)
     power = rng.uniform(1.5, 3)
     cell = 0.35 * min(size_hw) + 4
     uneven = 0.22 * drift(rng, size_hw, (1.4 * cell, cell)) + 0.06 * drift(rng, size_hw, (8, 7))
     shape = 0.68 - (np.abs(y) ** power + np.abs(x) ** power) ** (1 / power) + uneven
     depth = rng.uniform(0.52, 0.82) * (1 + 0.1 * drift(rng, size_hw, (16, 12)))
-    if rng.random() < 0.25:  # a lighter heart
+    if rng.random() < 0.25:  # a brighter centre
         depth = depth * (1 - rng.uniform(0.2, 0.4) * smoothstep(shape - 0.45, 0.3))
     soft = rng.uniform(6, 13) / (0.5 * min(size_hw))
     return -np.clip(depth, 0, 0.92) * smoothstep(shape * fade(size_hw, 6), soft) * fade(size_hw, 6)
 
 
 def pitted_surface(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """A field of small pits, a little longer along the strip, some of them clotted together."""
+    """A field of small pits, slightly elongated along the strip, some of them in clusters."""
     area = size_hw[0] * size_hw[1]
     count = max(20, round(area / np.exp(rng.uniform(np.log(14), np.log(100)))))
     ys, xs = rng.uniform(4, size_hw[0] - 4, count), rng.uniform(4, size_hw[1] - 4, count)
     size = rng.uniform(0.65, 1.2)
     field = blur(dots(size_hw, ys, xs, rng.gamma(1.5, 4.0, count) * size**2), 1.25 * size, size)
-    if rng.random() < 0.4:  # clots
-        clots = rng.integers(4, max(6, area // 700))
-        ys = rng.uniform(9, size_hw[0] - 9, (clots, 1)) + np.clip(rng.normal(0, 2.2, (clots, 10)), -5, 5)
-        xs = rng.uniform(7, size_hw[1] - 7, (clots, 1)) + np.clip(rng.normal(0, 1.6, (clots, 10)), -4, 4)
-        field += blur(dots(size_hw, ys, xs, rng.gamma(1.5, 3.0, (clots, 1)) * np.ones((clots, 10))), 1.3, 1.1)
+    if rng.random() < 0.4:  # clusters
+        clusters = rng.integers(4, max(6, area // 700))
+        ys = rng.uniform(9, size_hw[0] - 9, (clusters, 1)) + np.clip(rng.normal(0, 2.2, (clusters, 10)), -5, 5)
+        xs = rng.uniform(7, size_hw[1] - 7, (clusters, 1)) + np.clip(rng.normal(0, 1.6, (clusters, 10)), -4, 4)
+        field += blur(dots(size_hw, ys, xs, rng.gamma(1.5, 3.0, (clusters, 1)) * np.ones((clusters, 10))), 1.3, 1.1)
     return -rng.uniform(0.2, 0.45) * saturate(0.8 * field)
 
 
 def rolled_in_scale(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """Smudges of a few small flat flecks each, lying across the strip."""
-    smudges = max(4, round(size_hw[0] * size_hw[1] / rng.uniform(200, 420)))
+    """Groups of a few small flat flecks, elongated across the strip."""
+    groups = max(4, round(size_hw[0] * size_hw[1] / rng.uniform(200, 420)))
     flecks, grains = 4, 14
-    y = rng.uniform(6, size_hw[0] - 6, (smudges, 1)) + np.clip(rng.normal(0, 2.4, (smudges, flecks)), -5, 5)
-    x = rng.uniform(9, size_hw[1] - 9, (smudges, 1)) + np.clip(rng.normal(0, 2.6, (smudges, flecks)), -6, 6)
-    along = rng.normal(0, rng.uniform(1.0, 2.8, (smudges, flecks, 1)), (smudges, flecks, grains))
+    y = rng.uniform(6, size_hw[0] - 6, (groups, 1)) + np.clip(rng.normal(0, 2.4, (groups, flecks)), -5, 5)
+    x = rng.uniform(9, size_hw[1] - 9, (groups, 1)) + np.clip(rng.normal(0, 2.6, (groups, flecks)), -6, 6)
+    along = rng.normal(0, rng.uniform(1.0, 2.8, (groups, flecks, 1)), (groups, flecks, grains))
     ys = y[..., None] + rng.normal(0, 0.6, along.shape) - 0.2 * along
-    weights = np.broadcast_to(rng.gamma(2, 0.24, (smudges, 1, 1)), along.shape)
+    weights = np.broadcast_to(rng.gamma(2, 0.24, (groups, 1, 1)), along.shape)
     return -rng.uniform(0.45, 0.62) * saturate(1.5 * blur(dots(size_hw, ys, x[..., None] + along, weights), 0.75, 1.0))
 
 
 def scratches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """Bright grooves along the longer side of the window, side by side in a soft halo; some are broken."""
+    """Bright parallel grooves along the longer side of the window with a soft halo; some are interrupted."""
     height, width = size_hw
     if width > height:
         return np.asarray(scratches(rng, (width, height)).T)
@@ -251,7 +262,7 @@ def scratches(rng: np.random.Generator, size_hw: SizeHw) -> Field:
 
 
 def spatter(rng: np.random.Generator, size_hw: SizeHw) -> Field:
-    """Inclusions as they look on grained steel: a cluster of black crumbs."""
+    """An inclusion on steel with strong grain: a cluster of black specks."""
     count = max(14, round(size_hw[0] * size_hw[1] / 30))
     spread = 0.2 * np.array(size_hw)[:, None]
     ys, xs = 0.5 * np.array(size_hw)[:, None] + np.clip(rng.standard_normal((2, count)), -2.2, 2.2) * spread
@@ -277,26 +288,27 @@ def _drops(rng: np.random.Generator, size_hw: SizeHw) -> Field:
     return -rng.uniform(0.25, 0.6) * saturate(0.7 * blur(dots(size_hw, ys, xs, np.ones((count, 60))), 1.6, 0.9))
 
 
-_ODDS = 0.3  # of each kind, an image
-_GRAINED = 0.05  # relative noise from which a short dark stroke is taken for grain; on smooth steel it is an inclusion
+_PROBABILITY = 0.3  # per kind and image
+_GRAINED = 0.05  # relative noise above which short dark strokes are grain; on smooth steel they are inclusions
 
 
 def lookalikes(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
-    """The sum of a few of them, float64[height, width] in parts of the local light, all fainter than any defect.
+    """Sum of random defect-like marks, float64[height, width] relative to the local light, all fainter than defects.
 
     Args:
+        rng: random generator.
         size_hw: height and width in pixels.
-        noise: the grain's standard deviation in parts of the light; the faint ones are measured by it.
+        noise: standard deviation of the grain relative to the light; scales the faint scratches.
     """
     total = np.zeros(size_hw)
     for draw in LOOKALIKES.values() if noise < _GRAINED else (*LOOKALIKES.values(), _strokes):
-        if rng.random() < _ODDS:
+        if rng.random() < _PROBABILITY:
             total += draw(rng, size_hw, noise)
     return total
 
 
 def _water_mark(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
-    """The thin rim that a dried drop leaves."""
+    """The thin rim of a dried drop."""
     y, x = _around(rng, size_hw)
     radius = rng.uniform(15, 45)
     distance = np.sqrt(y * y + x * x) - radius * (1 + 0.15 * drift(rng, size_hw, (40, 40)))
@@ -309,19 +321,19 @@ def _rolling_lines(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> F
 
 
 def _light_spot(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
-    """A lamp's reflection, without an edge."""
+    """A lamp's reflection, without a sharp edge."""
     y, x = _around(rng, size_hw)
     return rng.uniform(0.08, 0.25) * np.exp(-0.5 * ((y / rng.uniform(14, 40)) ** 2 + (x / rng.uniform(14, 40)) ** 2))
 
 
 def _oil_shadow(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
-    """Broad, dark and soft."""
+    """A broad, dark, soft shadow."""
     y, x = _around(rng, size_hw)
     return -rng.uniform(0.06, 0.18) * np.exp(-0.5 * ((y / rng.uniform(20, 60)) ** 2 + (x / rng.uniform(12, 30)) ** 2))
 
 
 def _specks(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
-    """Single grains of dust, dark or bright."""
+    """Single dust particles, dark or bright."""
     count = int(rng.integers(1, 7))
     ys, xs = rng.uniform(0, size_hw[0], count), rng.uniform(0, size_hw[1], count)
     weights = rng.choice((-1.0, 1.0), count) * rng.uniform(1.0, 2.6, count)
@@ -329,7 +341,7 @@ def _specks(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
 
 
 def _faint_scratch(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
-    """A groove below the grain, too faint for anyone to label."""
+    """A groove fainter than the grain, too faint to be labelled."""
     _, x = _around(rng, size_hw)
     centre = 0.8 * line_drift(rng, size_hw[0], 60)[:, None]
     return (
@@ -338,7 +350,7 @@ def _faint_scratch(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> F
 
 
 def _strokes(rng: np.random.Generator, size_hw: SizeHw, noise: float) -> Field:
-    """A few short slanted nicks, dark and far apart."""
+    """A few short, dark, slanted nicks, far apart."""
     count = int(rng.integers(1, 5))
     along = np.linspace(-1, 1, 16) * rng.uniform(2, 6, (count, 1))
     angle = rng.normal(-1.0, 0.4)
@@ -358,7 +370,7 @@ LOOKALIKES: dict[str, Callable[[np.random.Generator, SizeHw, float], Field]] = {
 
 
 def _around(rng: np.random.Generator, size_hw: SizeHw) -> tuple[Field, Field]:
-    """Distances in pixels down and across from a random point."""
+    """Vertical and horizontal distances in pixels from a random point."""
     y, x = rng.uniform(0, size_hw[0]), rng.uniform(0, size_hw[1])
     down, across = np.arange(size_hw[0], dtype=np.float64), np.arange(size_hw[1], dtype=np.float64)
     return down[:, None] - y, across[None, :] - x

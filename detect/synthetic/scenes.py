@@ -1,4 +1,4 @@
-"""Images of steel with defects and look-alikes where there is room for them, and data sets of these on disk."""
+"""Images of steel with defects and defect-like marks, and data sets of them on disk."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _SMALLEST_SIDE_PX = 64
 def make_image(
     category: str, rng: np.random.Generator, *, size_hw: SizeHw = (200, 200)
 ) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-    """Draw one image of hot-rolled steel with defects of ``category``, and now and then one of a second category.
+    """Draw one image of hot-rolled steel with defects of ``category``, and sometimes of a second category.
 
     Args:
         category: one of ``CATEGORIES``.
-        rng: the only source of chance; the same state gives the same image on any machine.
-        size_hw: height and width in pixels, each at least 64; larger images hold more defects of the same size.
+        rng: the only source of randomness; the same state gives the same image on any machine.
+        size_hw: height and width in pixels, each at least 64; larger images contain more defects of the same size.
 
     Returns:
-        uint8[height, width] gray, and the boxes. A box is the smallest that holds all pixels where its defect changes
-        the light by more than the steel's own grain does: measured on the drawn defect, not taken from its plan.
+        uint8[height, width] gray, and the boxes. A box is the bounding box of the pixels where the drawn defect changes
+        the brightness by more than the steel's grain.
 
     Raises:
-        DataError: unknown category, or an image too small to hold a defect.
+        DataError: an unknown category, or an image that is too small.
     """
     if category not in DEFECTS:
         raise DataError(f'no defect is called "{category}"', fix="choose from " + ", ".join(CATEGORIES))
@@ -45,20 +45,20 @@ def make_image(
     marks = np.ones(size_hw)
     boxes: list[Box] = []
     for label, window in plan(category, rng, size_hw):
-        boxes += _put(draw(label, category, rng, window), label, window, surface, marks)
+        boxes += _place(draw(label, category, rng, window), label, window, surface, marks)
     gray = surface.light * (steel * np.minimum(marks, 1) + np.maximum(marks - 1, 0))
     gray += rng.uniform(0.6, 1.4) * rng.standard_normal(size_hw)
     return np.rint(np.clip(gray, 0, 255)).astype(np.uint8), tuple(boxes)
 
 
 def draw(label: str, category: str, rng: np.random.Generator, window: Window) -> Field:
-    """A defect as it looks on the steel of ``category``, float64 of the window's size."""
+    """Render a defect on the steel of ``category``, float64 of the window's size."""
     render = spatter if (label, category) == ("inclusion", "patches") else DEFECTS[label]
     return render(rng, (window[2] - window[0], window[3] - window[1]))
 
 
-def _put(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> list[Box]:
-    """Lay a drawn defect into ``marks`` (1 = sound steel) and measure its box; none if nothing is inside."""
+def _place(mark: Field, label: str, window: Window, surface: Surface, marks: Field) -> list[Box]:
+    """Place a drawn defect in ``marks`` (1 = sound steel); its box, or an empty list if it is outside the image."""
     box = place_defect(mark, label, window, surface, marks).box()
     return [box] if box else []
 
@@ -69,28 +69,28 @@ _FOLDERS = {c: "".join(word[0] for word in c.replace("-", "_").split("_"))[:2] f
 def write_sample(out: Path, *, images: int, seed: int) -> None:
     """Write ``out/IMAGES/<class>_<n>.bmp`` and ``out/ANNOTATIONS/<class>_<n>.xml``, 200 x 200 pixels, 8-bit gray.
 
-    The images are spread evenly over the six classes, the first classes getting one more where they don't divide.
-    An image depends on ``seed``, its class and its number alone, so a larger set holds the smaller one.
+    The images are spread evenly over the six classes; the first classes get one more if the number isn't divisible.
+    An image depends on ``seed``, its class and its number only, so a larger set contains the smaller one.
 
     Args:
-        out: the folder; made if missing.
-        images: how many in all, at least 1.
+        out: the folder; created if missing.
+        images: total number of images, at least 1.
         seed: 0 or more.
 
     Raises:
-        DataError: a wrong number, or a folder that holds other files, which would be mixed up with these.
+        DataError: a wrong number, or a folder that contains other files.
     """
     if images < 1 or seed < 0:
         raise DataError(
-            f"images={images}, seed={seed} make no sample", fix="give 1 image or more and a seed of 0 or more"
+            f"images={images}, seed={seed} are out of range", fix="give 1 image or more and a seed of 0 or more"
         )
     names = [f"{category}_{n}" for category, n in numbered(images)]
-    picture_folder, label_folder = out / "IMAGES", out / "ANNOTATIONS"
-    make_folder(picture_folder, {f"{name}.bmp" for name in names})
+    image_folder, label_folder = out / "IMAGES", out / "ANNOTATIONS"
+    make_folder(image_folder, {f"{name}.bmp" for name in names})
     make_folder(label_folder, {f"{name}.xml" for name in names})
     for category, n in numbered(images):
         pixels, boxes = sample_image(category, n, seed=seed)
-        write_image(picture_folder / f"{category}_{n}.bmp", pixels)
+        write_image(image_folder / f"{category}_{n}.bmp", pixels)
         xml = _xml(f"{category}_{n}.bmp", _FOLDERS[category], (pixels.shape[0], pixels.shape[1]), boxes)
         (label_folder / f"{category}_{n}.xml").write_text(xml, encoding="utf-8", newline="\n")
 
@@ -102,25 +102,25 @@ def sample_image(category: str, number: int, *, seed: int) -> tuple[NDArray[np.u
 
 
 def numbered(images: int) -> list[tuple[str, int]]:
-    """Category and number, from 1 on, of so many things spread evenly over the categories."""
+    """(Category, number from 1) of ``images`` items spread evenly over the categories."""
     share, rest = divmod(images, len(CATEGORIES))
     return [(category, n) for i, category in enumerate(CATEGORIES) for n in range(1, share + (i < rest) + 1)]
 
 
 def make_folder(folder: Path, expected: set[str]) -> None:
-    """Make a folder; DataError if it holds other files than ``expected``."""
+    """Create a folder; DataError if it contains other files than ``expected``."""
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted(path.name for path in folder.iterdir() if path.name not in expected)
     if others:
         raise DataError(
-            f"the folder holds {len(others)} other files, {others[0]} among them",
+            f"the folder contains {len(others)} other files, {others[0]} among them",
             where=folder,
-            fix="choose an empty one",
+            fix="choose an empty folder",
         )
 
 
 def _xml(filename: str, folder: str, size_hw: SizeHw, boxes: Sequence[Box]) -> str:
-    """NEU-DET's form; corners are 1-based and inclusive there."""
+    """Annotation in NEU-DET's XML format; its corners are 1-based and inclusive."""
     lines = [
         "<annotation>",
         f"\t<folder>{folder}</folder>",

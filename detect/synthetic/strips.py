@@ -1,7 +1,7 @@
-"""Moving strips: a long piece of steel under a camera, its motion, its bad frames, and its files.
+"""Moving strips: a long piece of steel under a camera, with its motion, degraded frames and files.
 
-Pixels are floats, [height, width] or [height, width, channels], 0 to 1, and come back in the same type. Severities go
-from 0, clearly seen, to 1, hardly usable.
+Pixels are floats, [height, width] or [height, width, channels], 0 to 1; results have the same type. Severities range
+from 0 (mild) to 1 (hardly usable).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .steel import SURFACES, Field, SizeHw, Surface, line_drift
 
 Floats = NDArray[np.floating[Any]]
 
-SHARES = {"blurred": 0.32, "overexposed": 0.32, "noisy": 0.24, "dropped": 0.12}  # of all degraded frames
+SHARES = {"blurred": 0.32, "overexposed": 0.32, "noisy": 0.24, "dropped": 0.12}  # among degraded frames
 
 
 def draw_condition(rng: np.random.Generator, rate: float) -> tuple[str, float]:
-    """A frame's condition, other than "clean" with probability ``rate``, and its severity, even in 0 to 1."""
+    """Random condition of a frame, degraded with probability ``rate``, and its severity, uniform in 0 to 1."""
     chance, kind, severity = rng.random(3)
     if chance >= rate:
         return "clean", 0.0
@@ -37,15 +37,15 @@ def draw_condition(rng: np.random.Generator, rate: float) -> tuple[str, float]:
 def degrade(
     pixels: Floats, condition: str, severity: float, motion_xy: tuple[float, float], rng: np.random.Generator
 ) -> Floats:
-    """A picture as the camera would have given it in this condition.
+    """The image in the given condition.
 
     Args:
-        pixels: the clean picture.
+        pixels: the clean image.
         condition: a key of ``SHARES``; any other, such as "clean", changes nothing.
         severity: 0 to 1.
-        motion_xy: how far the strip moves from frame to frame, in pixels to the right and down; only the larger of
-            the two blurs.
-        rng: makes the noise.
+        motion_xy: motion of the strip between frames, in pixels right and down; motion blur follows the larger of the
+            two.
+        rng: random generator for the noise.
     """
     if condition == "blurred":
         axis = int(abs(motion_xy[0]) > abs(motion_xy[1]))
@@ -58,15 +58,15 @@ def degrade(
 
 
 def smear_px(severity: float, motion_px: float) -> float:
-    """Length of a blurred frame's smear: the shutter is open for 0.2 to 0.6 of the time between two frames.
+    """Length of the motion blur in a blurred frame, in pixels: the exposure takes 0.2 to 0.6 of the frame interval.
 
-    At least 6 pixels, so that a strip almost at rest is seen to shake.
+    At least 6 pixels, as from vibration, so that frames of an almost resting strip are blurred too.
     """
     return max(6.0, (0.2 + 0.4 * severity) * abs(motion_px))
 
 
 def motion_blur(pixels: Floats, length_px: float, axis: int) -> Floats:
-    """The mean over a path of ``length_px`` along an axis (0: down, 1: across) around each pixel; borders repeat."""
+    """Mean over ``length_px`` along an axis (0: down, 1: across), centred on each pixel; border pixels are repeated."""
     reach = int(np.ceil(length_px / 2 - 0.5))
     if reach < 1:
         return pixels
@@ -74,33 +74,34 @@ def motion_blur(pixels: Floats, length_px: float, axis: int) -> Floats:
     padded, size = np.pad(pixels, padding, mode="edge"), pixels.shape[axis]
     total = np.zeros_like(pixels)
     for offset in range(-reach, reach + 1):
-        # how much of this pixel the path covers, 1 except at its two ends
+        # length of the path within this pixel: 1 except at the two ends
         covered = min(abs(offset) + 0.5, length_px / 2) - (abs(offset) - 0.5) if offset else min(1.0, length_px)
         total += pixels.dtype.type(covered) * padded.take(range(reach + offset, reach + offset + size), axis)
     return np.asarray(total / pixels.dtype.type(length_px))
 
 
 def overexpose(pixels: Floats, white: float) -> Floats:
-    """So much more light that a share ``white`` of the pixels is at the end of the scale."""
+    """Raise the brightness until a share ``white`` of the pixels is white."""
     threshold = float(np.quantile(pixels, 1 - white))
     return np.asarray(np.clip(pixels * pixels.dtype.type(1 / max(threshold, 1e-3)), 0, 1))
 
 
 def add_noise(pixels: Floats, std: float, rng: np.random.Generator) -> Floats:
-    """Independent Gaussian noise in every pixel, as of a sensor with too little light, amplified."""
+    """Independent Gaussian noise in every pixel, as from a sensor with high gain in low light."""
     return np.asarray(np.clip(pixels + rng.normal(0, std, pixels.shape).astype(pixels.dtype), 0, 1))
 
 
-SPEEDS = (0.1, 0.3)  # of the frame's height from frame to frame: 20 to 60 of 200 pixels
-WANDER = 0.03  # largest shift to either side, of the frame's height
-EXPOSURE = 0.03  # share of the time between two frames that the shutter is open, in a clean frame
+SPEEDS = (0.1, 0.3)  # motion per frame, as a share of the frame height: 20 to 60 of 200 pixels
+WANDER = 0.03  # maximum sideways shift, as a share of the frame height
+EXPOSURE = 0.03  # exposure time of a clean frame, as a share of the frame interval
 
 
 def travel(rng: np.random.Generator, frames: int, height: int) -> NDArray[np.int64]:
-    """Where the camera's window lies on the strip in each frame: its left and top in whole pixels, int64[frames, 2].
+    """Position of the camera window on the strip per frame: left and top in whole pixels, int64[frames, 2].
 
-    It starts at 0, 0 but for the wander and only goes down the strip, so that the surface rises in the picture. Half
-    of all strips keep their speed; on the others it changes over some twelve frames, within ``SPEEDS``.
+    The window starts at top 0 and moves down the strip only, so the surface moves up in the image. It also shifts
+    sideways, within ``WANDER``. Half of all strips have constant speed; the speed of the others changes over about
+    twelve frames, within ``SPEEDS``.
     """
     slowest, fastest = SPEEDS[0] * height, SPEEDS[1] * height
     speed = rng.uniform(slowest, fastest)
@@ -112,9 +113,9 @@ def travel(rng: np.random.Generator, frames: int, height: int) -> NDArray[np.int
 
 
 def motions(origins_xy: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The surface's motion in the picture since the frame before, right and down, int64[frames, 2].
+    """Motion of the surface in the image since the previous frame, right and down in pixels, int64[frames, 2].
 
-    The first frame has that of the second: the strip was moving already.
+    The first frame has the motion of the second, because the strip is already moving.
     """
     if len(origins_xy) < 2:
         return np.zeros_like(origins_xy)
@@ -122,18 +123,18 @@ def motions(origins_xy: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([moved[:1], moved])
 
 
-_DENSITY = 0.5  # defects an area, of those in a still image: much of a strip is sound
-_TILE_PX = 200  # look-alikes are drawn in pieces of this length, which fade into each other
+_DENSITY = 0.5  # defects per area relative to still images: much of a strip is sound
+_TILE_PX = 200  # defect-like marks are drawn in tiles of this length, faded at both ends
 _FADE_PX = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strip:
-    """Steel without light.
+    """Steel without lighting.
 
     Attributes:
-        steel: how much light it gives back, relative to a plain surface, float64[length, width].
-        marks: its defects.
+        steel: reflected light relative to a plain surface, float64[length, width].
+        marks: defects.
     """
 
     steel: Field
@@ -142,7 +143,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """What stays while the strip moves.
+    """What doesn't change while the strip moves.
 
     Attributes:
         light: gray level that a plain surface gives in each pixel, 0 to 255, float64[height, width].
@@ -155,12 +156,12 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """How one frame is taken.
+    """Position, motion and condition of one frame.
 
     Attributes:
-        left, top: the window's corner on the strip, in pixels.
-        motion_px: how far the strip moves along its length from frame to frame.
-        flicker: the lamps' strength in this moment, about 1.
+        left, top: corner of the camera window on the strip, in pixels.
+        motion_px: motion of the strip along its length between frames, in pixels.
+        flicker: relative brightness of the lamps, about 1.
         condition, severity: see ``degrade``.
     """
 
@@ -173,18 +174,18 @@ class Shot:
 
 
 def make_camera(category: str, rng: np.random.Generator, size_hw: SizeHw) -> Camera:
-    """A camera with the light in which steel of ``category`` is usually photographed."""
+    """A camera with the typical lighting for steel of ``category``."""
     return Camera(SURFACES[category](rng, size_hw).light, rng.uniform(0.6, 1.4))
 
 
 def make_strip(category: str, rng: np.random.Generator, size_hw: SizeHw, level_gray: float) -> Strip:
-    """A strip with defects of ``category`` and now and then of another.
+    """A strip with defects of ``category`` and sometimes of a second category.
 
     Args:
         category: one of ``CATEGORIES``.
-        rng: the only source of chance.
+        rng: the only source of randomness.
         size_hw: length and width in pixels.
-        level_gray: mean gray level that it will be lit to, which decides how much of a defect can be seen.
+        level_gray: mean gray level of the lit strip, which determines how visible a defect is.
     """
     surface = SURFACES[category](rng, size_hw)
     noise = surface.noise_gray / float(surface.light.mean())
@@ -203,15 +204,15 @@ def make_strip(category: str, rng: np.random.Generator, size_hw: SizeHw, level_g
 
 
 def expose(strip: Strip, camera: Camera, shot: Shot, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture that the camera gives, uint8[height, width]; "dropped" is black."""
+    """The image from the camera, uint8[height, width]; "dropped" frames are black."""
     height, width = camera.light.shape
     blurred = shot.condition == "blurred"
     smear = smear_px(shot.severity, shot.motion_px) if blurred else EXPOSURE * abs(shot.motion_px)
-    # What moves into the picture while the shutter is open comes from beyond its border.
-    beyond = int(np.ceil(smear / 2))
-    first = max(shot.top - beyond, 0)
-    wide = strip.steel[first : shot.top + height + beyond, shot.left : shot.left + width]
-    steel = motion_blur(wide, smear, 0)[shot.top - first :][:height]
+    # Surface that enters the image during the exposure comes from outside its border.
+    margin = int(np.ceil(smear / 2))
+    first = max(shot.top - margin, 0)
+    extended = strip.steel[first : shot.top + height + margin, shot.left : shot.left + width]
+    steel = motion_blur(extended, smear, 0)[shot.top - first :][:height]
     gray = shot.flicker * camera.light * steel + camera.noise_gray * rng.standard_normal((height, width))
     pixels = np.clip(gray / 255, 0, 1)
     if not blurred:
@@ -220,10 +221,10 @@ def expose(strip: Strip, camera: Camera, shot: Shot, rng: np.random.Generator) -
 
 
 def boxes_of(strip: Strip, shot: Shot, size_hw: SizeHw) -> tuple[Box, ...]:
-    """What the window holds of each defect in the middle of the exposure, if that is enough to tell it.
+    """Boxes of the defects inside the window at the middle of the exposure.
 
-    A box is measured on the defect's own pixels inside the window, not cut from its whole box, and left out where it
-    isn't ``recognisable``. A frame in bad condition has the boxes of what it ought to show.
+    A box is the bounding box of the defect's pixels inside the window, which can be smaller than its whole box clipped
+    to the window. It is left out if it isn't ``recognisable``. Degraded frames have the boxes of the clean frame.
     """
     window = (shot.top, shot.left, shot.top + size_hw[0], shot.left + size_hw[1])
     boxes = []
@@ -235,48 +236,48 @@ def boxes_of(strip: Strip, shot: Shot, size_hw: SizeHw) -> tuple[Box, ...]:
 
 
 SIDE_PX = 200
-SIDES_PX = (100, 2000)  # smaller ones hardly hold a defect
-DEGRADED = 0.25  # share of frames in bad condition; ``degrade.SHARES`` divides it
-MAX_FRAMES = 1000  # of 200 x 200 pixels: a strip is drawn whole, so its area is bounded by memory
-_MARGIN_PX = 24  # steel beyond the first and last window, for what moves in and out while the shutter is open
-_STRIPS = 100  # keeps a strip's random numbers apart from those of a still image
+SIDES_PX = (100, 2000)  # range; smaller frames hardly contain a defect
+DEGRADED = 0.25  # share of degraded frames, split by ``SHARES``
+MAX_FRAMES = 1000  # of 200 x 200 pixels: the strip is drawn at once, so memory limits its area
+_MARGIN_PX = 24  # steel beyond the first and last window, for motion during the exposure
+_STRIPS = 100  # offset in the seed, so that strips and still images have different random numbers
 
 
 def max_frames(side_px: int) -> int:
-    """The longest strip that is drawn, in frames of ``side_px`` pixels a side."""
+    """Maximum length of a strip, in frames of ``side_px`` x ``side_px`` pixels."""
     return max(1, MAX_FRAMES * SIDE_PX**2 // side_px**2)
 
 
 def write_strips(
     out: Path, *, frames: int, strips: int, seed: int, degraded: float = DEGRADED, side_px: int = SIDE_PX
 ) -> Dataset:
-    """Write ``out/IMAGES/<strip>_<frame>.bmp``, square, 8-bit gray.
+    """Write ``out/IMAGES/<strip>_<frame>.bmp``, square 8-bit gray images.
 
-    Strips are spread evenly over the six classes and called ``<class>_<n>``. A strip depends on ``seed``, its class,
-    its number, ``frames`` and ``side_px``, so that more strips hold the fewer. Defects have the same sizes in pixels
-    whatever the camera sees of the strip; a larger frame holds more of them.
+    Strips are spread evenly over the six classes and named ``<class>_<n>``. A strip depends on ``seed``, its class,
+    its number, ``frames``, ``degraded`` and ``side_px`` only, so a larger set contains the smaller one. The sizes of
+    defects in pixels don't depend on the frame size; a larger frame contains more of them.
 
     Args:
-        out: the folder; made if missing.
-        frames: frames of each strip, 1 to ``most_frames(side_px)``.
-        strips: how many strips, at least 1.
+        out: the folder; created if missing.
+        frames: number of frames per strip, 1 to ``max_frames(side_px)``.
+        strips: number of strips, at least 1.
         seed: 0 or more.
-        degraded: share of frames that are blurred, over-exposed, noisy or dropped, 0 to 1.
-        side_px: height and width of a frame, and so the strip's width, within ``SIDES_PX``.
+        degraded: share of frames that are blurred, overexposed, noisy or dropped, 0 to 1.
+        side_px: height and width of a frame in pixels, within ``SIDES_PX``; also sets the width of the strip.
 
     Returns:
-        The frames strip by strip, as ``formats.coco.write`` takes them.
+        The frames strip by strip, as ``datasets.coco.write`` takes them.
 
     Raises:
-        DataError: a wrong number, or a folder that holds other files, which would be mixed up with these.
+        DataError: a wrong number, or a folder that contains other files.
     """
     if not SIDES_PX[0] <= side_px <= SIDES_PX[1]:
         fix = f"give {SIDES_PX[0]} to {SIDES_PX[1]}"
-        raise DataError(f"frames of {side_px} pixels a side can't be filmed", fix=fix)
+        raise DataError(f"the frame side of {side_px} pixels is out of range", fix=fix)
     if not 1 <= frames <= max_frames(side_px) or strips < 1 or seed < 0 or not 0 <= degraded <= 1:
-        found = f"frames={frames}, strips={strips}, seed={seed}, degraded={degraded:g} make no sample"
-        fix = f"give 1 to {max_frames(side_px)} frames, 1 strip or more, a seed from 0 on and a share of 0 to 1"
-        raise DataError(found, fix=fix)
+        message = f"frames={frames}, strips={strips}, seed={seed}, degraded={degraded:g} are out of range"
+        fix = f"give 1 to {max_frames(side_px)} frames, 1 strip or more, a seed of 0 or more and a share of 0 to 1"
+        raise DataError(message, fix=fix)
     folder = out / "IMAGES"
     names = {(c, n): [f"{c}_{n}_{k:04d}.bmp" for k in range(frames)] for c, n in numbered(strips)}
     make_folder(folder, {name for files in names.values() for name in files})
@@ -292,17 +293,17 @@ def write_strips(
 def film(
     category: str, number: int, *, frames: int, seed: int, degraded: float = DEGRADED, side_px: int = SIDE_PX
 ) -> Iterator[tuple[NDArray[np.uint8], tuple[Box, ...], Frame]]:
-    """The frames of the strip that ``write_strips`` calls ``<category>_<number>``: pixels, boxes, place."""
+    """Frames of the strip ``<category>_<number>`` of ``write_strips``: pixels, boxes and frame record."""
     rng = np.random.default_rng([seed, _STRIPS + CATEGORIES.index(category), number])
     size_hw = (side_px, side_px)
     camera = make_camera(category, rng, size_hw)
     origins = travel(rng, frames, side_px)
     moved = motions(origins)
-    room = int(np.ceil(WANDER * side_px))
-    origins += np.array([room, _MARGIN_PX])
-    strip_hw = (int(origins[-1, 1]) + side_px + _MARGIN_PX, side_px + 2 * room)
+    side_margin = int(np.ceil(WANDER * side_px))
+    origins += np.array([side_margin, _MARGIN_PX])
+    strip_hw = (int(origins[-1, 1]) + side_px + _MARGIN_PX, side_px + 2 * side_margin)
     strip = make_strip(category, rng, strip_hw, float(camera.light.mean()))
-    # Lamps on alternating current beat against the frame rate, and no two flashes are equal.
+    # Lamps on alternating current interfere with the frame rate, and their flashes vary.
     beat, phase = rng.uniform(0.3, 2.8), rng.uniform(0, 2 * np.pi)
     for k in range(frames):
         flicker = 1 + 0.03 * np.sin(phase + beat * k) + 0.01 * rng.standard_normal()

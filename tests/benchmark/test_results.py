@@ -1,4 +1,4 @@
-"""Several benches in one table: each system once, against its own reference, and no scores that don't compare."""
+"""Several benchmarks in one table: each system once, with its own reference; incomparable scores are errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def row(name: str, mean: float, *, minutes: float = 10, ms: float = 20) -> dict[
     return {"name": name, "state": "complete", "missing": [], **cost, **scores, "per_class": {"bright": scores}}
 
 
-def bench(*rows: dict[str, Any], seeds: int = 3, **changes: Any) -> dict[str, Any]:
+def make_benchmark(*rows: dict[str, Any], seeds: int = 3, **changes: Any) -> dict[str, Any]:
     data = {"categories": ["bright"], "images": 240, "boxes": 577}
     facts = {"against": "plain", "seeds": seeds, "folds": None, "data": data, "terms": {"train.epochs": 6}}
     for each in rows[1:]:
@@ -38,14 +38,14 @@ def bench(*rows: dict[str, Any], seeds: int = 3, **changes: Any) -> dict[str, An
 
 
 def cells(table: str, name: str) -> list[str]:
-    """Of the first row of a name."""
+    """Cells of the first row with this name."""
     line = next(line for line in table.splitlines() if line.startswith(f"| {name} "))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_each_system_is_told_by_the_bench_with_most_seeds_and_timed_against_its_own_reference() -> None:
-    first = bench(row("plain", 0.5), row("gru", 0.52, minutes=15, ms=30))
-    second = bench(row("plain", 0.6, minutes=40, ms=80), row("large", 0.7, minutes=120, ms=160), seeds=1)
+def test_each_system_uses_the_benchmark_with_most_seeds_and_times_relative_to_its_own_reference() -> None:
+    first = make_benchmark(row("plain", 0.5), row("gru", 0.52, minutes=15, ms=30))
+    second = make_benchmark(row("plain", 0.6, minutes=40, ms=80), row("large", 0.7, minutes=120, ms=160), seeds=1)
     table = join([("second", second), ("first", first)])
     assert [line.split("|")[1].strip() for line in table.splitlines() if "1.96 M" in line] == ["plain", "large", "gru"]
     assert cells(table, "plain")[1:5] == ["3", "1.96 M", "805 M", "0.500 ± 0.010"]
@@ -55,24 +55,24 @@ def test_each_system_is_told_by_the_bench_with_most_seeds_and_timed_against_its_
     assert "| large         | 0.700 ± 0.010 (0.650 to 0.750) |" in table
 
 
-def test_a_bench_without_its_reference_takes_times_from_another_but_no_difference() -> None:
-    lost = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
-    alone = {**bench(row("gru", 0.5)), "systems": [lost, row("gru", 0.5)]}
-    other = bench(row("plain", 0.4), row("gru", 0.45, minutes=20, ms=30), seeds=1)
+def test_benchmark_without_reference_uses_times_of_another_benchmark_but_no_difference() -> None:
+    unfinished = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
+    alone = {**make_benchmark(row("gru", 0.5)), "systems": [unfinished, row("gru", 0.5)]}
+    other = make_benchmark(row("plain", 0.4), row("gru", 0.45, minutes=20, ms=30), seeds=1)
     table = join([("a", alone), ("b", other)])
     assert cells(table, "gru")[1] == "3"
     assert cells(table, "gru")[-3:] == ["-", "x 2.00", "x 1.50"]
 
 
-def test_what_is_unfinished_is_left_out_and_so_are_ratios_to_it() -> None:
-    lost = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
-    table = join([("a", {**bench(row("gru", 0.5)), "systems": [lost, row("gru", 0.5)]})])
+def test_unfinished_systems_and_ratios_to_them_are_omitted() -> None:
+    unfinished = {"name": "plain", "state": "unfinished", "missing": ["plain/seed2 is not started"]}
+    table = join([("a", {**make_benchmark(row("gru", 0.5)), "systems": [unfinished, row("gru", 0.5)]})])
     assert "| plain " not in table
     assert cells(table, "gru")[-3:] == ["-", "-", "-"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "key"),
     [
         ({"against": "gru"}, "against"),
         ({"folds": 5}, "folds"),
@@ -81,24 +81,24 @@ def test_what_is_unfinished_is_left_out_and_so_are_ratios_to_it() -> None:
         ({"terms": {"train.epochs": 12, "train.lr": 0.1}}, r"train\.epochs"),
     ],
 )
-def test_scores_that_do_not_compare_are_refused(changes: dict[str, Any], told: str) -> None:
-    first, other = bench(row("plain", 0.5)), bench(row("plain", 0.5), **changes)
-    with pytest.raises(DataError, match=rf"b\.json: it differs from a\.json in {told}, so that"):
+def test_incomparable_scores_are_errors(changes: dict[str, Any], key: str) -> None:
+    first, other = make_benchmark(row("plain", 0.5)), make_benchmark(row("plain", 0.5), **changes)
+    with pytest.raises(DataError, match=rf"b\.json: it differs from a\.json in {key}, so their scores"):
         join([("a.json", first), ("b.json", other)])
 
 
-def test_the_command_prints_and_writes_and_names_files_of_another_kind(detect: Detect, tmp_path: Path) -> None:
-    good, bad, none = (tmp_path / name for name in ("good.json", "bad.json", "none.json"))
-    good.write_text(json.dumps(bench(row("plain", 0.5), row("gru", 0.52))))
-    spoilt = copy.deepcopy(bench(row("plain", 0.5)))
-    del spoilt["systems"][0]["state"]
-    bad.write_text(json.dumps(spoilt))
+def test_command_prints_and_writes_the_table_and_names_unsuitable_files(detect: Detect, tmp_path: Path) -> None:
+    good, bad, missing = (tmp_path / name for name in ("good.json", "bad.json", "missing.json"))
+    good.write_text(json.dumps(make_benchmark(row("plain", 0.5), row("gru", 0.52))))
+    incomplete = copy.deepcopy(make_benchmark(row("plain", 0.5)))
+    del incomplete["systems"][0]["state"]
+    bad.write_text(json.dumps(incomplete))
     outcome = detect("bench", "join", good, "--out", tmp_path / "table.md")
     assert outcome.code == 0
     assert outcome.out.startswith((tmp_path / "table.md").read_text())
     for arguments, sentence in (
-        ([good, bad], "bad.json: the file doesn't hold the figures of a bench; give the bench.json of detect bench"),
-        ([none], "none.json: can't read the file (No such file or directory)"),
+        ([good, bad], "bad.json: the file contains no benchmark results; give the bench.json of detect bench"),
+        ([missing], "missing.json: can't read the file (No such file or directory)"),
     ):
         outcome = detect("bench", "join", *arguments)
         assert (outcome.code, outcome.out) == (2, "")

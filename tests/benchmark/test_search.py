@@ -1,4 +1,4 @@
-"""A search: what it varies is read or refused in words, and the study goes on whatever happens to its workers."""
+"""Hyperparameter search: reading the search space, errors in it, and a study that survives the loss of workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS = {"train.lr": {"low": 1e-3, "high": 1e-2, "log": True}, "model.roi.box_los
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration that trains in a second."""
+    """A configuration that trains in about one second."""
     folder = write_parts(tmp_path_factory.mktemp("data"))
     config = tiny_config(folder, folder / "run", train={"epochs": 2, "val_every": 1})
     path = folder / "base.yaml"
@@ -43,8 +43,8 @@ def space_of(base: Path, tmp_path: Path, keys: Any = None, **top: Any) -> Path:
     return path
 
 
-def faked(monkeypatch: pytest.MonkeyPatch, score: Callable[[Config], float]) -> list[Config]:
-    """A training that takes no time: two epochs with this score."""
+def fake_training(monkeypatch: pytest.MonkeyPatch, score: Callable[[Config], float]) -> list[Config]:
+    """Replace training by two epochs with the given score; returns the list of trained configurations."""
     trained = []
 
     def train(config: Config, *, resume: bool, on_epoch: Callable[[dict[str, Any]], None]) -> None:
@@ -62,9 +62,9 @@ def faked(monkeypatch: pytest.MonkeyPatch, score: Callable[[Config], float]) -> 
 
 
 def run(space: Space, out: Path, trials: int, **options: Any) -> tuple[list[Trial], list[str]]:
-    said: list[str] = []
-    found = search(space, out, trials=trials, **{"seed": 0, "prune": False, **options}, say=said.append)
-    return found, said
+    messages: list[str] = []
+    results = search(space, out, trials=trials, **{"seed": 0, "prune": False, **options}, say=messages.append)
+    return results, messages
 
 
 class TestSpace:
@@ -83,17 +83,17 @@ class TestSpace:
         [
             ({}, "'keys' is {}; name the keys to vary"),
             ({"train.seed": [1, 2]}, "'train.seed' can't be searched"),
-            ({"train.lr": [1e-3]}, "'train.lr' has 1 value to choose from"),
+            ({"train.lr": [1e-3]}, r"'train.lr' has only 1 value\(s\)"),
             ({"train.lr": {"low": 1}}, "'train.lr' is {'low': 1}; give a list of values"),
             ({"train.lr": {"low": 2, "high": 1}}, "'train.lr' goes from 2 to 1"),
-            ({"train.lr": {"low": 0, "high": 1, "log": True}}, "'train.lr' can't be searched in factors"),
+            ({"train.lr": {"low": 0, "high": 1, "log": True}}, "'train.lr' can't be searched on a logarithmic scale"),
             ({"train.lr": {"low": "1e-4", "high": 1}}, r"'train.lr.low' is '1e-4'; give a number \(YAML wants 1.0e-4"),
             ({"train.lr": {"low": 0, "high": 1, "step": 0}}, "'train.lr.step' is 0"),
             ({"train.rl": [1, 2]}, "unknown key 'train.rl'; did you mean 'train.lr'"),
-            ({"train.early_stop": [3, 4]}, "train.early_stop=3 would let the score decide"),
+            ({"train.early_stop": [3, 4]}, "train.early_stop=3: the training length would depend on the score"),
         ],
     )
-    def test_mistakes_are_named(self, base: Path, tmp_path: Path, keys: Any, message: str) -> None:
+    def test_wrong_keys_are_errors(self, base: Path, tmp_path: Path, keys: Any, message: str) -> None:
         with pytest.raises(ConfigError, match=message.replace("{", r"\{").replace("}", r"\}")):
             read_space(space_of(base, tmp_path, keys))
 
@@ -105,83 +105,83 @@ class TestSpace:
             ({"trials": 3}, "unknown key 'trials'"),
         ],
     )
-    def test_so_are_those_at_the_top(self, base: Path, tmp_path: Path, top: Any, message: str) -> None:
+    def test_wrong_top_level_entries_are_errors(self, base: Path, tmp_path: Path, top: Any, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             read_space(space_of(base, tmp_path, **top))
 
-    def test_a_base_without_validation_is_refused(self, base: Path, tmp_path: Path) -> None:
+    def test_base_without_validation_data_is_an_error(self, base: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"data\.val is unset"):
             read_space(space_of(base, tmp_path), ["data.val=null"])
 
-    def test_the_example_is_one(self) -> None:
+    def test_example_configuration_is_valid(self) -> None:
         root = Path(__file__).resolve().parents[2]
         assert len(read_space(root / "configs" / "search" / "around_neu.yaml").keys) == 4
 
 
 class TestStudy:
-    def test_the_best_comes_first_and_the_mean_over_seeds_counts(
+    def test_trials_are_sorted_by_the_mean_score_over_seeds(
         self, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        trained = faked(monkeypatch, lambda config: config.train.lr * 10 + config.train.seed / 100)
+        trained = fake_training(monkeypatch, lambda config: config.train.lr * 10 + config.train.seed / 100)
         space = read_space(space_of(base, tmp_path, seeds=2))
-        trials, said = run(space, tmp_path / "out", 5)
+        trials, messages = run(space, tmp_path / "out", 5)
         assert len(trained) == 10
         assert {config.run.dir.name for config in trained} == {"seed0", "seed1"}
         assert [trial.state for trial in trials] == ["complete"] * 5
         scores = [trial.score for trial in trials]
         assert scores == sorted(scores, reverse=True)
         assert trials[0].score == pytest.approx(float(trials[0].chosen["train.lr"]) * 10 + 0.005)
-        assert len(said) == 10
+        assert len(messages) == 10
 
-    def test_an_interrupted_study_goes_on_as_if_nothing_had_happened(
+    def test_resumed_study_equals_an_uninterrupted_one(
         self, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         space = read_space(space_of(base, tmp_path))
-        faked(monkeypatch, lambda config: config.train.lr)
-        unbroken, _ = run(space, tmp_path / "unbroken", 12)
+        fake_training(monkeypatch, lambda config: config.train.lr)
+        uninterrupted, _ = run(space, tmp_path / "uninterrupted", 12)
 
         def interrupted(config: Config) -> float:
             if "trial0009" in str(config.run.dir):
                 raise KeyboardInterrupt
             return config.train.lr
 
-        faked(monkeypatch, interrupted)
+        fake_training(monkeypatch, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(space, tmp_path / "broken", 12)
-        trained = faked(monkeypatch, lambda config: config.train.lr)
-        resumed, _ = run(space, tmp_path / "broken", 12)
+            run(space, tmp_path / "interrupted", 12)
+        trained = fake_training(monkeypatch, lambda config: config.train.lr)
+        resumed, _ = run(space, tmp_path / "interrupted", 12)
         assert [config.run.dir.parent.name for config in trained] == ["trial0009", "trial0010", "trial0011"]
         assert [(trial.number, trial.chosen, trial.score) for trial in resumed] == [
-            (trial.number, trial.chosen, trial.score) for trial in unbroken
+            (trial.number, trial.chosen, trial.score) for trial in uninterrupted
         ]
 
-    def test_a_trial_that_fails_is_told_and_the_search_goes_on(
+    def test_failed_trial_is_reported_and_the_search_continues(
         self, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        faked(monkeypatch, lambda config: 0.5)
+        fake_training(monkeypatch, lambda config: 0.5)
         space = read_space(space_of(base, tmp_path, {"model.rpn.fg_iou": [0.6, 0.1]}))
-        trials, said = run(space, tmp_path / "out", 6)
+        trials, messages = run(space, tmp_path / "out", 6)
         assert {trial.state for trial in trials} == {"complete", "failed"}
         assert trials[0].state == "complete"
         for trial in trials:
             assert (trial.chosen["model.rpn.fg_iou"] == "0.1") == (trial.state == "failed")
             assert trial.reason is None or "bg_iou 0.3 is above fg_iou 0.1" in trial.reason
-        assert any("failed: " in line for line in said)
+        assert any("failed: " in line for line in messages)
 
-    def test_a_trial_far_behind_the_others_ends_early(
+    def test_trial_below_the_median_is_pruned(
         self, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         space = read_space(space_of(base, tmp_path))
-        trained = faked(monkeypatch, lambda config: 0.1 if len(trained) > 8 else 0.5 + len(trained) / 100)
+        trained = fake_training(monkeypatch, lambda config: 0.1 if len(trained) > 8 else 0.5 + len(trained) / 100)
         trials, _ = run(space, tmp_path / "out", 9, prune=True)
         assert [trial.state for trial in trials] == ["complete"] * 8 + ["pruned"]
         assert (trials[-1].number, trials[-1].score) == (8, 0.1)
         assert len(RunFolder(trained[-1].run.dir).read_log()) == 1
 
-    def test_another_search_in_the_folder_is_refused(
+    def test_another_search_in_the_folder_is_an_error(
         self, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        faked(monkeypatch, lambda config: 0.5)
+        fake_training(monkeypatch, lambda config: 0.5)
         run(read_space(space_of(base, tmp_path)), tmp_path / "out", 1)
         with pytest.raises(ConfigError, match="the folder holds another search"):
             run(read_space(space_of(base, tmp_path), ["train.epochs=3"]), tmp_path / "out", 2)
@@ -204,10 +204,12 @@ def test_two_workers_share_a_study_and_its_best_can_be_trained(base: Path, tmp_p
     outputs = [worker.communicate(timeout=300)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     trials = json.loads((out / "trials.json").read_text())
-    assert main(["search", *command[4:]]) == 0, "nothing is left to do"
+    assert main(["search", *command[4:]]) == 0, "all trials are finished"
     trials = json.loads((out / "trials.json").read_text())
     assert [trial["state"] for trial in trials] == ["complete"] * 3
-    assert sum(text.count("\ntrial ") + text.startswith("trial ") for text in outputs) == 6, "each trial was told once"
+    assert sum(text.count("\ntrial ") + text.startswith("trial ") for text in outputs) == 6, (
+        "each trial is printed once"
+    )
     best = load_config(out / "best.yaml")
     assert json.dumps(best.train.lr) == trials[0]["chosen"]["train.lr"]
     assert "--vary train.lr" in outputs[0]

@@ -1,4 +1,4 @@
-"""Speed of detectors: a row for each form, accuracy beside it, and a picture of what is worth having."""
+"""Latency and accuracy of detector variants: one row per variant, and the Pareto plot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sample_steel(tmp_path_factory.mktemp("steel"), images=6, seed=9)
 
 
-def test_each_form_gets_its_row(steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_variant_has_one_row(steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--json", str(tmp_path / "s.json"), "--plot", str(tmp_path / "s.svg")]
     call = ["bench", "infer", "released", "--runtime", "eager,onnx", "--threads", "1", "--batch", "1,2", "--calls", "3"]
     assert main([*call, "--data", str(steel), *files]) == 0
@@ -34,7 +34,7 @@ def test_each_form_gets_its_row(steel: Path, tmp_path: Path, capsys: pytest.Capt
     ElementTree.fromstring((tmp_path / "s.svg").read_text())
 
 
-def test_without_data_there_is_speed_and_no_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_labels_there_is_no_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["bench", "infer", "released", "--threads", "1", "--calls", "1", "--json", str(tmp_path / "s.json")]) == 0
     )
@@ -55,26 +55,26 @@ def test_without_data_there_is_speed_and_no_accuracy(tmp_path: Path, capsys: pyt
         (["--plot", "a.svg"], "--data"),
     ],
 )
-def test_mistakes_are_told(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_are_errors(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "infer", "released", *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_missing_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_run_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "infer", "nowhere"]) == 2
     assert "no such run" in capsys.readouterr().err
 
 
 def row(ap50: float, per_s: float) -> dict[str, Any]:
-    told = {"system": "a<b", "runtime": "onnx", "precision": "fp32", "threads": 1, "batch": 1}
-    return {**told, "AP50": ap50, "images_per_s": per_s}
+    values = {"system": "a<b", "runtime": "onnx", "precision": "fp32", "threads": 1, "batch": 1}
+    return {**values, "AP50": ap50, "images_per_s": per_s}
 
 
-def test_what_is_slower_and_no_better_is_not_on_the_front() -> None:
+def test_pareto_front_omits_rows_that_are_slower_and_not_better() -> None:
     rows = [row(0.7, 10), row(0.6, 100), row(0.65, 50), row(0.6, 60), row(0.64, 40), row(0.65, 50)]
     assert pareto_front(rows) == [1, 2, 0]
     ElementTree.fromstring(pareto_plot(rows))  # names are escaped
 
 
-def test_one_row_is_a_picture_too() -> None:
+def test_pareto_plot_of_one_row() -> None:
     ElementTree.fromstring(pareto_plot([row(0.5, 10)]))

@@ -1,4 +1,4 @@
-"""Tools for trained detectors: averaged weights, other settings judged without training, times beside a peer's."""
+"""Scripts for trained detectors: averaged weights, evaluation with other settings, times relative to a peer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detect.cli import main
 from detect.models.checkpoint import load_checkpoint, save_checkpoint
 
 
-def test_averaged_weights_lie_between_and_are_for_inference(tmp_path: Path) -> None:
+def test_averaged_weights_are_the_mean_and_for_inference(tmp_path: Path) -> None:
     released = load_checkpoint(Path("released"))
     files = [tmp_path / "one.pt", tmp_path / "other.pt"]
     for file, factor in zip(files, (1.0, 3.0)):
@@ -28,7 +28,7 @@ def test_averaged_weights_lie_between_and_are_for_inference(tmp_path: Path) -> N
     assert mean.load_model().training is False
 
 
-def test_detectors_of_other_anchors_are_not_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_detectors_with_different_anchors_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     released = load_checkpoint(Path("released"))
     shapes = tuple(tuple((w + 1, h) for w, h in level) for level in released.detector.shapes)
     save_checkpoint(tmp_path / "other.pt", replace(released, detector=replace(released.detector, shapes=shapes)))
@@ -37,7 +37,7 @@ def test_detectors_of_other_anchors_are_not_averaged(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "mean.pt").exists()
 
 
-def test_settings_are_judged_beside_those_of_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_are_compared_with_those_of_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", "--out", str(tmp_path / "raw"), "--images", "12", "--seed", "5"]) == 0
     assert main(["convert", str(tmp_path / "raw"), "--out", str(tmp_path), "--split", "all=1.0"]) == 0
     capsys.readouterr()
@@ -52,7 +52,7 @@ def test_settings_are_judged_beside_those_of_the_training(tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize("setting", ["roi.nms=0.4", "roi.nms_iou=often", "head.nms_iou=0.4", "roi.nms_iou=[", "x"])
-def test_a_setting_that_is_none_is_told(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_setting_is_an_error(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare_settings.main(["released=unread.json", "--set", setting]) == 2
     assert f"{setting} is no setting of the model section" in capsys.readouterr().err
 
@@ -60,9 +60,9 @@ def test_a_setting_that_is_none_is_told(setting: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("peer", "part"), [("no-such-program-anywhere", "can't be run"), ("echo 1 2", "no JSON"), ("", "")]
 )
-def test_a_peer_that_tells_no_times_is_one_sentence(capsys: pytest.CaptureFixture[str], peer: str, part: str) -> None:
+def test_peer_without_times_is_a_one_line_error(capsys: pytest.CaptureFixture[str], peer: str, part: str) -> None:
     assert measure_peer.main(["released", "--peer", peer]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: --peer: ")
-    assert part in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: --peer: ")
+    assert part in message
+    assert message.count("\n") == 1

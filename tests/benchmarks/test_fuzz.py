@@ -1,4 +1,4 @@
-"""Damaged files of every kind are read right or refused in words: some of benchmarks/fuzz_inputs.py, and properties."""
+"""Damaged files are read correctly or rejected with a message: part of benchmarks/fuzz_inputs.py, property tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detect.datasets import coco, voc
 from detect.errors import ConfigError, DataError
 from labelled_data import OBJECT, pair, picture
 
-FILES = 60  # of each kind; the tool damages 10,000
+FILES = 60  # per kind; the script damages 10,000
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 plain = st.recursive(
@@ -28,8 +28,8 @@ plain = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def tool() -> Any:
-    """The module of the tool."""
+def script() -> Any:
+    """The module of the script."""
     import fuzz_inputs
 
     return fuzz_inputs
@@ -42,18 +42,18 @@ def tool() -> Any:
         *("BMP", "GIF", "WebP", "PNM", "JPEG", "progressive JPEG", "PNG", "TIFF", "packed TIFF"),
     ],
 )
-@pytest.mark.filterwarnings("ignore")  # of libraries, about damage that is found out in another way
-def test_damage_is_read_right_or_refused_in_words(tool: Any, name: str) -> None:
-    seeds = tool.KINDS[name].seeds()
-    became = [tool.outcome(name, seeds, 12345, number) for number in range(FILES)]
-    assert [each for each in became if each[0] not in (tool.RIGHT, tool.REFUSED)] == []
-    assert tool.REFUSED in {each[0] for each in became}
+@pytest.mark.filterwarnings("ignore")  # from libraries, about damage that is detected anyway
+def test_damaged_files_are_read_correctly_or_rejected(script: Any, name: str) -> None:
+    seeds = script.KINDS[name].seeds()
+    outcomes = [script.outcome(name, seeds, 12345, number) for number in range(FILES)]
+    assert [each for each in outcomes if each[0] not in (script.CORRECT, script.REJECTED)] == []
+    assert script.REJECTED in {each[0] for each in outcomes}
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_whole_files_of_every_kind_are_read(tool: Any, tmp_path: Path) -> None:
-    hostile = {"configuration": 2}  # its seeds with tags and a bomb, at the end
-    for name, kind in tool.KINDS.items():
+def test_intact_files_of_every_kind_are_read(script: Any, tmp_path: Path) -> None:
+    hostile = {"configuration": 2}  # its last two seeds have YAML tags and an alias bomb
+    for name, kind in script.KINDS.items():
         seeds = kind.seeds()
         for i, seed in enumerate(seeds[: len(seeds) - hostile.get(name, 0)]):
             folder = tmp_path / name / str(i)
@@ -62,14 +62,14 @@ def test_whole_files_of_every_kind_are_read(tool: Any, tmp_path: Path) -> None:
             kind.read(folder)
 
 
-def test_all_kinds_are_tested_here(tool: Any) -> None:
-    (marked,) = [m for m in test_damage_is_read_right_or_refused_in_words.pytestmark if m.name == "parametrize"]
-    assert list(marked.args[1]) == list(tool.KINDS)
+def test_all_kinds_are_tested(script: Any) -> None:
+    (mark,) = [m for m in test_damaged_files_are_read_correctly_or_rejected.pytestmark if m.name == "parametrize"]
+    assert list(mark.args[1]) == list(script.KINDS)
 
 
-def test_the_tool_prints_its_table(tool: Any, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+def test_script_prints_its_table(script: Any, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(sys, "argv", ["fuzz_inputs.py", "--files", "8", "--only", "BMP"])
-    assert tool.main() == 0
+    assert script.main() == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
     assert rows[2][0] == "| BMP"
     assert int(rows[2][2]) + int(rows[2][3]) == 8
@@ -77,7 +77,7 @@ def test_the_tool_prints_its_table(tool: Any, capsys: pytest.CaptureFixture[str]
 
 @quick
 @given(value=plain)
-def test_any_json_is_a_data_set_or_refused(tmp_path: Path, value: Any) -> None:
+def test_any_json_is_a_data_set_or_an_error(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(value))
     with pytest.raises(DataError, match=r"a\.json: "):
@@ -86,23 +86,23 @@ def test_any_json_is_a_data_set_or_refused(tmp_path: Path, value: Any) -> None:
 
 @quick
 @given(bbox=plain, image=plain, category=plain, crowd=plain)
-def test_any_annotation_is_a_box_or_refused(tmp_path: Path, bbox: Any, image: Any, category: Any, crowd: Any) -> None:
+def test_any_annotation_is_a_box_or_an_error(tmp_path: Path, bbox: Any, image: Any, category: Any, crowd: Any) -> None:
     picture(tmp_path / "1.png")
     annotation = {"image_id": image, "category_id": category, "bbox": bbox, "iscrowd": crowd}
-    for given_ in (annotation, annotation | {"image_id": 1, "category_id": 1}, {**annotation, "bbox": [1, 2, 3, 4]}):
-        data = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [given_]}
+    for candidate in (annotation, annotation | {"image_id": 1, "category_id": 1}, {**annotation, "bbox": [1, 2, 3, 4]}):
+        data = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [candidate]}
         (tmp_path / "a.json").write_text(json.dumps(data | {"categories": [{"id": 1, "name": "dent"}]}))
         try:
-            (found,) = coco.read(tmp_path / "a.json").images
+            (image_record,) = coco.read(tmp_path / "a.json").images
         except DataError as error:
             assert str(error).isprintable()  # noqa: PT017
         else:
-            assert all(math.isfinite(value) for box in found.boxes for value in box.xyxy)
+            assert all(math.isfinite(value) for box in image_record.boxes for value in box.xyxy)
 
 
 @quick
 @given(values=st.lists(st.text(st.characters(codec="utf-8"), max_size=12), min_size=6, max_size=6))
-def test_any_text_in_an_annotation_is_a_box_or_named(tmp_path: Path, values: list[str]) -> None:
+def test_any_text_in_an_annotation_is_a_box_or_a_finding(tmp_path: Path, values: list[str]) -> None:
     xml = pair(tmp_path, "a")
     escaped = [value.replace("&", "&amp;").replace("<", "&lt;") for value in values]
     xml.write_bytes(f"<annotation><filename>a.png</filename>{OBJECT.format(*escaped)}</annotation>".encode())
@@ -115,7 +115,7 @@ def test_any_text_in_an_annotation_is_a_box_or_named(tmp_path: Path, values: lis
 
 @quick
 @given(tree=st.dictionaries(st.sampled_from(["train", "data", "model", "augment", "x"]), plain, max_size=3))
-def test_any_tree_is_a_configuration_or_refused(tree: dict[str, Any]) -> None:
+def test_any_tree_is_a_configuration_or_an_error(tree: dict[str, Any]) -> None:
     try:
         parse_config(tree)
     except ConfigError as error:
@@ -124,7 +124,7 @@ def test_any_tree_is_a_configuration_or_refused(tree: dict[str, Any]) -> None:
 
 @quick
 @given(text=st.text(max_size=80))
-def test_any_text_is_a_configuration_or_refused(tmp_path: Path, text: str) -> None:
+def test_any_text_is_a_configuration_or_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.yaml").write_bytes(text.encode("utf-8", errors="surrogatepass"))
     try:
         load_config(tmp_path / "a.yaml")

@@ -1,4 +1,4 @@
-"""Memory judged on strips: the averaging control by hand, foresight of a perfect detector, tables, and refusals."""
+"""Evaluation on strips: the averaging baseline by hand, predictions of a perfect detector, tables, and errors."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from judge_strips import (
     FrameTimes,
     by_condition,
     frame_times,
+    ignore_new_objects,
     judge_strips,
     main,
     only,
     score_detections,
     score_difference,
-    seen_before,
 )
 from strip_systems import (
     AVERAGED_MOVED,
     COPIED,
     MOVED,
-    SEEN,
+    PER_FRAME,
     AveragedDetections,
     FrameStep,
     average,
     propagate,
+    run_key_frames,
+    run_strips,
     steps_of,
-    watch_all,
-    watch_every,
 )
 from tiny import TINY_MODEL
 
@@ -53,14 +53,14 @@ Detect = Callable[..., Outcome]
 
 @pytest.fixture
 def judge(capfd: pytest.CaptureFixture[str]) -> Detect:
-    """Run the script with these arguments in this process."""
+    """Run the script with arguments in this process."""
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()
         try:
             code = main([str(argument) for argument in arguments])
-        except SystemExit as refused:  # argparse's way
-            code = int(refused.code or 0)
+        except SystemExit as error:  # from argparse
+            code = int(error.code or 0)
         return Outcome(code, *capfd.readouterr())
 
     return run
@@ -70,23 +70,23 @@ SIZE = (100, 100)
 LIGHT = {"name": "csp", "stem": 8, "widths": (8, 8, 8, 8), "depths": (0, 0, 0, 0)}
 
 
-def found(*rows: tuple[Sequence[float], float, int]) -> Detections:
-    """Rows of (box, score, label)."""
+def make_detections(*rows: tuple[Sequence[float], float, int]) -> Detections:
+    """Detections from rows of (box, score, label)."""
     boxes, scores, labels = ([row[i] for row in rows] for i in range(3))
     as_arrays = np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64)
     return Detections(*as_arrays, ("a", "b"))
 
 
 def rows(known: AveragedDetections) -> list[tuple[list[float], float, int]]:
-    each = known.found
+    each = known.detections
     return [(b.tolist(), round(float(s), 4), int(k)) for b, s, k in zip(each.boxes_xyxy, each.scores, each.labels)]
 
 
 class TestAveraging:
-    """The surface moves up by 10 pixels a frame, so that rows 90 to 100 have just come in."""
+    """The surface moves up by 10 pixels per frame, so rows 90 to 100 are new."""
 
     UP = (0.0, -10.0)
-    FIRST = found(([10, 40, 30, 60], 0.8, 1))
+    FIRST = make_detections(([10, 40, 30, 60], 0.8, 1))
 
     def after(self, *frames: Detections) -> AveragedDetections:
         known = average(self.FIRST, None, (0, 0), SIZE)
@@ -94,58 +94,60 @@ class TestAveraging:
             known = average(frame, known, self.UP, SIZE)
         return known
 
-    def test_the_first_frame_stays_as_it_is(self) -> None:
+    def test_first_frame_is_unchanged(self) -> None:
         assert rows(self.after()) == [([10, 40, 30, 60], 0.8, 1)]
 
-    def test_a_match_takes_the_mean_score_and_the_box_of_now(self) -> None:
-        assert rows(self.after(found(([11, 31, 31, 51], 0.4, 1)))) == [([11, 31, 31, 51], 0.6, 1)]
+    def test_match_has_the_mean_score_and_the_current_box(self) -> None:
+        assert rows(self.after(make_detections(([11, 31, 31, 51], 0.4, 1)))) == [([11, 31, 31, 51], 0.6, 1)]
 
-    def test_what_is_missed_is_carried_on_with_a_lower_score_each_time(self) -> None:
-        assert rows(self.after(found())) == [([10, 30, 30, 50], 0.4, 1)]
-        assert rows(self.after(found(), found())) == [([10, 20, 30, 40], round(0.8 / 3, 4), 1)]
+    def test_score_of_a_missed_object_falls_with_each_frame(self) -> None:
+        assert rows(self.after(make_detections())) == [([10, 30, 30, 50], 0.4, 1)]
+        assert rows(self.after(make_detections(), make_detections())) == [([10, 20, 30, 40], round(0.8 / 3, 4), 1)]
 
-    def test_newcomers_keep_their_score_on_new_surface_only(self) -> None:
-        new = found(([50, 88, 70, 100], 0.9, 2), ([50, 50, 70, 70], 0.5, 2))
+    def test_new_objects_keep_their_score_on_new_surface_only(self) -> None:
+        new = make_detections(([50, 88, 70, 100], 0.9, 2), ([50, 50, 70, 70], 0.5, 2))
         assert rows(self.after(new)) == [
             ([50, 88, 70, 100], 0.9, 2),
             ([10, 30, 30, 50], 0.4, 1),
             ([50, 50, 70, 70], 0.25, 2),
         ]
 
-    def test_another_category_is_no_match(self) -> None:
-        assert rows(self.after(found(([10, 30, 30, 50], 0.4, 2)))) == [
+    def test_other_categories_do_not_match(self) -> None:
+        assert rows(self.after(make_detections(([10, 30, 30, 50], 0.4, 2)))) == [
             ([10, 30, 30, 50], 0.4, 1),
             ([10, 30, 30, 50], 0.2, 2),
         ]
 
-    def test_an_old_box_is_matched_once_and_to_the_best(self) -> None:
-        twins = found(([10, 32, 30, 52], 0.3, 1), ([10, 30, 30, 50], 0.6, 1))
-        assert rows(self.after(twins)) == [([10, 30, 30, 50], 0.7, 1), ([10, 32, 30, 52], 0.15, 1)]
+    def test_earlier_box_matches_once_with_the_best_score(self) -> None:
+        duplicates = make_detections(([10, 32, 30, 52], 0.3, 1), ([10, 30, 30, 50], 0.6, 1))
+        assert rows(self.after(duplicates)) == [([10, 30, 30, 50], 0.7, 1), ([10, 32, 30, 52], 0.15, 1)]
 
-    def test_what_leaves_the_picture_is_cut_and_forgotten(self) -> None:
-        cut = self.after(found(), found(), found(), found(), found())
+    def test_boxes_are_clipped_at_the_border_and_removed_outside(self) -> None:
+        cut = self.after(make_detections(), make_detections(), make_detections(), make_detections(), make_detections())
         assert rows(cut) == [([10, 0, 30, 10], round(0.8 / 6, 4), 1)]
-        assert rows(average(found(), cut, self.UP, SIZE)) == []
+        assert rows(average(make_detections(), cut, self.UP, SIZE)) == []
 
-    def test_frames_whose_surface_is_gone_no_longer_count(self) -> None:
-        known = self.after(*[found()] * 12)
+    def test_frames_without_common_surface_do_not_count(self) -> None:
+        known = self.after(*[make_detections()] * 12)
         assert len(known.since_xy) == 10
-        assert rows(average(found(([10, 40, 30, 60], 0.5, 1)), known, (0, -100), SIZE)) == [([10, 40, 30, 60], 0.5, 1)]
+        assert rows(average(make_detections(([10, 40, 30, 60], 0.5, 1)), known, (0, -100), SIZE)) == [
+            ([10, 40, 30, 60], 0.5, 1)
+        ]
 
-    def test_carried_on_before_it_is_seen_a_score_stays(self) -> None:
+    def test_propagation_keeps_scores(self) -> None:
         assert rows(propagate(self.after(), (5.0, -10.0), SIZE)) == [([15, 30, 35, 50], 0.8, 1)]
 
-    def test_scores_stay_within_1_where_a_box_outgrows_its_centre(self) -> None:
-        grown = average(found(([10, 30, 30, 100], 0.9, 1)), self.after(), self.UP, SIZE)
+    def test_scores_are_at_most_1_for_growing_boxes(self) -> None:
+        grown = average(make_detections(([10, 30, 30, 100], 0.9, 1)), self.after(), self.UP, SIZE)
         assert all(score <= 1 for _, score, _ in rows(grown))
 
-    def test_only_the_best_are_kept(self) -> None:
-        known = average(found(([50, 50, 70, 70], 0.9, 2)), self.after(), self.UP, SIZE, max_detections=1)
+    def test_number_of_detections_is_limited(self) -> None:
+        known = average(make_detections(([50, 50, 70, 70], 0.9, 2)), self.after(), self.UP, SIZE, max_detections=1)
         assert rows(known) == [([50, 50, 70, 70], 0.45, 2)]
 
 
 class Perfect(nn.Module):
-    """Knows each frame by its gray level, and its boxes by heart."""
+    """Detector that identifies a frame by its gray level and returns its true boxes."""
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__()
@@ -165,10 +167,10 @@ class Perfect(nn.Module):
 
 @pytest.fixture
 def filmed(tmp_path: Path) -> Dataset:
-    """Five objects of 20 x 20 on two like strips that move up by 30 pixels a frame, six frames of 100 x 100 each.
+    """Two equal strips of six 100 x 100 frames with five 20 x 20 objects that move up by 30 pixels per frame.
 
-    Of the 11 boxes after the first frame of a strip, 3 are of surface that has just come in: those of objects 110 and
-    160, and the upper 15 rows of object 205, which is whole one frame later. The second strip is spoilt now and then.
+    Of the 11 boxes after the first frame of a strip, 3 are on new surface: objects 110 and 160, and the upper 15 rows
+    of object 205, which is complete one frame later. Two frames of the second strip are degraded.
     """
     images = []
     conditions = {8: "blurred", 10: "dropped"}
@@ -186,56 +188,56 @@ def filmed(tmp_path: Path) -> Dataset:
     return Dataset(tuple(images), ("a",))
 
 
-def seen(dataset: Dataset) -> tuple[Perfect, DetectionDataset, list[list[FrameStep]]]:
+def setup(dataset: Dataset) -> tuple[Perfect, DetectionDataset, list[list[FrameStep]]]:
     images = DetectionDataset(dataset, channels=1)
     return Perfect(dataset), images, steps_of(images, read_motion=False)
 
 
 class TestPerfectDetector:
-    def test_foreseeing_is_right_where_the_surface_was_in_view(self, filmed: Dataset) -> None:
-        model, images, strips = seen(filmed)
-        ways = watch_all(model, ("a",), images, strips)  # type: ignore[arg-type]
+    def test_predictions_are_right_where_the_surface_was_visible(self, filmed: Dataset) -> None:
+        model, images, strips = setup(filmed)
+        detections = run_strips(model, ("a",), images, strips)  # type: ignore[arg-type]
         truth = coco.to_dict(filmed, Path())
         later = only(truth, [i for i in range(12) if i % 6])
-        truths = {"all": later, "seen before": seen_before(truth, strips)}
+        truths = {"all": later, "seen before": ignore_new_objects(truth, strips)}
         strip_of = [0] * 6 + [1] * 6
 
-        def ap50(way: str) -> dict[str, float]:
-            told = score_detections([ways[way]], truths, strip_of, resamples=20).as_dict(0.95)
-            return {part: figures["AP50"]["mean"] for part, figures in told.items()}
+        def ap50(mode: str) -> dict[str, float]:
+            scores = score_detections([detections[mode]], truths, strip_of, resamples=20).as_dict(0.95)
+            return {part: metrics["AP50"]["mean"] for part, metrics in scores.items()}
 
-        assert ap50(SEEN) == pytest.approx({"all": 1, "seen before": 1})
-        # 8 of 11 found and nothing false: precision 1 at the 73 of 101 recalls from 0 to 8 / 11
+        assert ap50(PER_FRAME) == pytest.approx({"all": 1, "seen before": 1})
+        # 8 of 11 objects and no false positives: precision 1 at the 73 of 101 recalls from 0 to 8 / 11
         assert ap50(MOVED) == pytest.approx({"all": 73 / 101, "seen before": 1})
         assert ap50(AVERAGED_MOVED) == pytest.approx({"all": 73 / 101, "seen before": 1})
         assert ap50(COPIED) == pytest.approx({"all": 0, "seen before": 0})
 
-    def test_what_came_in_counts_neither_as_hit_nor_as_miss(self, filmed: Dataset) -> None:
-        _, _, strips = seen(filmed)
-        truth = seen_before(coco.to_dict(filmed, Path()), strips)
+    def test_new_objects_are_ignored(self, filmed: Dataset) -> None:
+        _, _, strips = setup(filmed)
+        truth = ignore_new_objects(coco.to_dict(filmed, Path()), strips)
         assert [image["id"] for image in truth["images"]] == [i + 1 for i in range(12) if i % 6]
         ignored = [(a["image_id"], a["bbox"][1]) for a in truth["annotations"] if a["iscrowd"]]
         assert ignored == [(2, 80), (4, 70), (5, 85), (8, 80), (10, 70), (11, 85)]
 
-    def test_key_frames_alone_are_looked_at(self, filmed: Dataset) -> None:
-        model, images, strips = seen(filmed)
-        three = watch_every(model, ("a",), images, strips, 3, "boxes moved")  # type: ignore[arg-type]
+    def test_only_key_frames_are_processed(self, filmed: Dataset) -> None:
+        model, images, strips = setup(filmed)
+        three = run_key_frames(model, ("a",), images, strips, 3, "boxes moved")  # type: ignore[arg-type]
         assert model.calls == 4
         assert sorted(three) == list(range(12))
         assert three[3].boxes_xyxy[:, 1].tolist() == [20, 70]
-        assert three[2].boxes_xyxy[:, 1].tolist() == [0]  # moved from frame 0 on, without what came in since
+        assert three[2].boxes_xyxy[:, 1].tolist() == [0]  # moved from frame 0, without new objects
 
-    def test_a_frame_that_never_came_is_moved_over(self, filmed: Dataset) -> None:
-        less = Dataset(tuple(image for i, image in enumerate(filmed.images) if i % 6 != 1), ("a",))
-        images = DetectionDataset(less, channels=1)
+    def test_missing_frame_is_skipped_by_motion(self, filmed: Dataset) -> None:
+        incomplete = Dataset(tuple(image for i, image in enumerate(filmed.images) if i % 6 != 1), ("a",))
+        images = DetectionDataset(incomplete, channels=1)
         strips = steps_of(images, read_motion=False)
-        told = [(step.gap, step.motion_xy, step.total_xy, step.expected_xy) for step in strips[0][:2]]
-        assert told == [(0, (0, 0), (0, 0), (0, 0)), (2, (0, -30), (0, -60), (0, -30))]
-        ways = watch_all(Perfect(filmed), ("a",), images, strips)  # type: ignore[arg-type]
-        assert ways[MOVED][1].boxes_xyxy.tolist() == [[40, 0, 60, 20]]
-        assert len(ways[COPIED][1]) == 2
+        steps = [(step.gap, step.motion_xy, step.total_xy, step.expected_xy) for step in strips[0][:2]]
+        assert steps == [(0, (0, 0), (0, 0), (0, 0)), (2, (0, -30), (0, -60), (0, -30))]
+        detections = run_strips(Perfect(filmed), ("a",), images, strips)  # type: ignore[arg-type]
+        assert detections[MOVED][1].boxes_xyxy.tolist() == [[40, 0, 60, 20]]
+        assert len(detections[COPIED][1]) == 2
 
-    def test_motion_read_from_a_frame_is_not_known_before_it(self, tmp_path: Path) -> None:
+    def test_estimated_motion_is_not_known_before_the_frame(self, tmp_path: Path) -> None:
         steel = np.kron(np.random.default_rng(0).normal(128, 30, (100, 32)), np.ones((4, 4)))
         images = []
         for number, top in ((0, 0), (1, 20), (2, 50), (4, 100)):
@@ -248,7 +250,7 @@ class TestPerfectDetector:
 
         assert [step.motion_xy for step in strip] == motions(0, -20, -30, -25)
         assert [step.expected_xy for step in strip] == motions(0, 0, -20, -30)
-        # Frame 3 never came and was moved over by 30 pixels, so 20 of the 50 up to frame 4 are left.
+        # The missing frame 3 was skipped with 30 pixels, so 20 of the 50 pixels up to frame 4 remain.
         assert [step.remaining_xy for step in strip] == motions(0, -20, -30, -20)
 
     def test_parts_by_condition(self, filmed: Dataset) -> None:
@@ -259,11 +261,14 @@ class TestPerfectDetector:
         assert {a["image_id"] for a in parts["blurred"]["annotations"]} == {9}
 
     def test_differences_have_verdicts(self, filmed: Dataset) -> None:
-        model, images, strips = seen(filmed)
-        ways = watch_all(model, ("a",), images, strips)  # type: ignore[arg-type]
+        model, images, strips = setup(filmed)
+        detections = run_strips(model, ("a",), images, strips)  # type: ignore[arg-type]
         truth = {"all": coco.to_dict(filmed, Path())}
-        nothing = {i: found() for i in range(12)}
-        good, bad = (score_detections([each], truth, [0] * 6 + [1] * 6, resamples=50) for each in (ways[SEEN], nothing))
+        nothing = {i: make_detections() for i in range(12)}
+        good, bad = (
+            score_detections([each], truth, [0] * 6 + [1] * 6, resamples=50)
+            for each in (detections[PER_FRAME], nothing)
+        )
         assert score_difference(good, bad, 0.95)["all"]["AP50"] == {
             "value": 1,
             "low": 1,
@@ -272,10 +277,10 @@ class TestPerfectDetector:
         }
         assert score_difference(bad, good, 0.95)["all"]["AP50"]["verdict"] == "worse"
 
-    def test_times_of_key_frames_and_of_those_between(self, filmed: Dataset) -> None:
+    def test_times_of_key_frames_and_frames_between(self, filmed: Dataset) -> None:
         assert FrameTimes(10, 2).frames_per_second(1) == pytest.approx(100)
         assert FrameTimes(10, 2).frames_per_second(3) == pytest.approx(3000 / 14)
-        model, _, strips = seen(filmed)
+        model, _, strips = setup(filmed)
         threads = torch.get_num_threads()
         times = frame_times(
             {"x": model},  # type: ignore[dict-item]
@@ -285,18 +290,18 @@ class TestPerfectDetector:
             read_motion=True,
             threads=threads + 1,
         )
-        assert set(times) == {("x", "incoming surface"), ("x", "boxes moved")}
+        assert set(times) == {("x", "new region"), ("x", "boxes moved")}
         assert times["x", "boxes moved"].key_ms > 0
-        # two rounds over six frames: half of them are key frames, and one way looks at the others too
+        # two rounds over six frames: half are key frames, and one mode processes the others too
         assert model.calls == 2 * (6 + 3)
         assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("motion", ["recorded", "read"])
-def test_deep_frames_are_seen_on_the_scale_of_the_training(
+def test_16_bit_frames_use_the_white_level_of_the_training(
     motion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frames of 12 bits: whoever looks at them has to know that white is 4095."""
+    """12-bit frames: every function that reads them must use the white level 4095."""
     rng = np.random.default_rng(0)
     steel, images = rng.integers(0, 4095, (120, 64)).astype(np.uint16), []
     for number in range(4):
@@ -315,9 +320,9 @@ def test_deep_frames_are_seen_on_the_scale_of_the_training(
     ):
         use = getattr(import_module(module), name)
 
-        def recorded(*given: Any, use: Any = use, name: str = f"{module}.{name}") -> Any:
-            whites.setdefault(name, set()).add(given[-1])
-            return use(*given)
+        def recorded(*arguments: Any, use: Any = use, name: str = f"{module}.{name}") -> Any:
+            whites.setdefault(name, set()).add(arguments[-1])
+            return use(*arguments)
 
         monkeypatch.setattr(f"{module}.{name}", recorded)
     judge_strips(
@@ -335,7 +340,7 @@ def test_deep_frames_are_seen_on_the_scale_of_the_training(
 def write_run(
     folder: Path, seed: int, categories: tuple[str, ...] = ("a", "b"), max_value: int | None = None, **memory: Any
 ) -> Path:
-    """An untrained run."""
+    """Write an untrained run."""
     tree = {**TINY_MODEL, "roi": {**TINY_MODEL["roi"], "score_threshold": 0.0, "max_detections": 10}}
     model = ModelConfig.model_validate(tree | ({"memory": memory} if memory else {}))
     shapes = [[(12.0, 12.0), (24.0, 12.0)]] * 4
@@ -347,8 +352,8 @@ def write_run(
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three strips of four frames, 64 x 64, in val.json; the systems plain (two seeds) and memory."""
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three strips of four frames of 64 x 64 pixels in val.json; the systems plain (two seeds) and memory."""
     folder = tmp_path_factory.mktemp("strips")
     rng = np.random.default_rng(0)
     images = []
@@ -356,11 +361,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
         steel = rng.normal(128, 25, (160, 64))
         for number in range(4):
             path = folder / f"{strip}_{number}.png"
-            bad = number == 2
+            dropped = number == 2
             pixels = np.clip(steel[10 * number : 10 * number + 64], 0, 255).astype(np.uint8)
-            write_image(path, np.zeros_like(pixels) if bad else pixels)
+            write_image(path, np.zeros_like(pixels) if dropped else pixels)
             boxes = (Box("a", (8, 20, 40, 50)), Box("b", (30, 10, 60, 30)))
-            frame = Frame(f"s{strip}", number, (0, 10 * number), "dropped" if bad else "clean")
+            frame = Frame(f"s{strip}", number, (0, 10 * number), "dropped" if dropped else "clean")
             images.append(Image(path, 64, 64, boxes, frame))
     coco.write({"val": Dataset(tuple(images), ("a", "b"))}, folder)
     write_run(folder / "plain" / "seed0", 0)
@@ -370,23 +375,23 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def out(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    runs = [str(bench / "plain"), str(bench / "memory")]
-    data = ["--data", str(bench / "val.json"), "--every", "2", "--threads", "1"]
+    runs = [str(inputs / "plain"), str(inputs / "memory")]
+    data = ["--data", str(inputs / "val.json"), "--every", "2", "--threads", "1"]
     assert main([*runs, *data, "--out", str(out)]) == 0
     return out
 
 
 class TestCommand:
-    def test_figures_are_complete(self, out: Path, bench: Path) -> None:
-        told = json.loads((out / "strips.json").read_text())
-        assert (told["against"], told["motion"], told["interval_covers"]) == ("plain", "recorded", "strips")
-        assert told["data"]["conditions"] == {"clean": 9, "dropped": 3}
-        plain, memory = told["systems"]
+    def test_json_is_complete(self, out: Path, inputs: Path) -> None:
+        results = json.loads((out / "strips.json").read_text())
+        assert (results["against"], results["motion"], results["interval_covers"]) == ("plain", "recorded", "strips")
+        assert results["data"]["conditions"] == {"clean": 9, "dropped": 3}
+        plain, memory = results["systems"]
         assert (plain["memory"], memory["memory"]) == (None, True)
         assert [run["epoch"] for run in plain["runs"]] == [3, 3]
-        bad = {row["name"]: row for row in told["bad_frames"]}
+        bad = {row["name"]: row for row in results["bad_frames"]}
         assert list(bad) == ["plain", "plain, averaged over frames", "memory", "memory, averaged over frames"]
         assert list(bad["plain"]["scores"]) == ["all", "clean", "dropped", "degraded"]
         assert list(bad["memory"]["differences"]) == ["plain", "plain, averaged over frames"]
@@ -394,93 +399,97 @@ class TestCommand:
         means = [bad[name]["scores"]["degraded"]["AP50"]["mean"] for name in ("memory", "plain")]
         assert gain["value"] == pytest.approx(means[0] - means[1])
         assert gain["verdict"] in ("better", "worse", "cannot tell")
-        assert [(row["system"], row["every"], row["between"]) for row in told["key_frames"]] == [
+        assert [(row["system"], row["every"], row["between"]) for row in results["key_frames"]] == [
             ("plain", 1, None),
-            ("plain", 2, "incoming surface"),
+            ("plain", 2, "new region"),
             ("plain", 2, "boxes moved"),
             ("memory", 1, None),
             ("memory", 2, "light network"),
-            ("memory", 2, "incoming surface"),
-            ("memory", 2, "foreseen"),
+            ("memory", 2, "new region"),
+            ("memory", 2, "predicted"),
         ]
-        assert told["key_frames"][3]["relative_frame_rate"] == 1
-        assert told["key_frames"][2]["relative_frame_rate"] > 1
-        simpler = ["plain, incoming surface, key frames every 2", "plain, boxes moved, key frames every 2"]
-        assert list(told["key_frames"][4]["differences"]) == ["memory", *simpler]
-        ahead = {row["name"]: row for row in told["frame_prediction"]}
-        assert "plain, foreseen" not in ahead
-        assert len(ahead["memory, foreseen"]["differences"]) == 6
+        assert results["key_frames"][3]["relative_frame_rate"] == 1
+        assert results["key_frames"][2]["relative_frame_rate"] > 1
+        references = ["plain, new region, key frames every 2", "plain, boxes moved, key frames every 2"]
+        assert list(results["key_frames"][4]["differences"]) == ["memory", *references]
+        predictions = {row["name"]: row for row in results["frame_prediction"]}
+        assert "plain, predicted" not in predictions
+        assert len(predictions["memory, predicted"]["differences"]) == 6
 
-    def test_scores_are_means_over_seeds_as_judged_elsewhere(self, out: Path, bench: Path) -> None:
-        told = json.loads((out / "strips.json").read_text())
-        truth, dataset = coco.load(bench / "val.json"), read_dataset(bench / "val.json", role="data")
+    def test_scores_are_means_over_seeds_of_the_coco_evaluation(self, out: Path, inputs: Path) -> None:
+        results = json.loads((out / "strips.json").read_text())
+        truth, dataset = coco.load(inputs / "val.json"), read_dataset(inputs / "val.json", role="data")
         scores = [
-            average_precision(truth, Predictor.load(bench / "plain" / f"seed{k}", device="cpu").detect_dataset(dataset))
+            average_precision(
+                truth, Predictor.load(inputs / "plain" / f"seed{k}", device="cpu").detect_dataset(dataset)
+            )
             for k in (0, 1)
         ]
-        row = told["bad_frames"][0]["scores"]["all"]["AP50"]
+        row = results["bad_frames"][0]["scores"]["all"]["AP50"]
         assert row["mean"] == pytest.approx(np.mean([each["AP50"] for each in scores]), abs=1e-6)
         assert row["sd"] == pytest.approx(np.std([each["AP50"] for each in scores], ddof=1), abs=1e-6)
 
-    def test_markdown_tells_all_three_claims(self, out: Path) -> None:
+    def test_markdown_has_all_three_sections(self, out: Path) -> None:
         text = (out / "strips.md").read_text()
         assert "12 frames (9 clean, 3 dropped) of 3 strips with 24 boxes." in text
-        for heading in ("## Bad frames", "## Speed", "## Foreseeing"):
+        for heading in ("## Bad frames", "## Speed", "## Frame prediction"):
             assert heading in text
-        assert text.count("\n| memory, foreseen ") == 6
-        assert "nothing is known of other seeds" in text
+        assert text.count("\n| memory, predicted ") == 6
+        assert "one run gives no variation between seeds" in text
 
-    def test_motion_is_read_where_no_place_is_recorded(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
-        labels = json.loads((bench / "val.json").read_text())
+    def test_motion_is_estimated_without_recorded_positions(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
+        labels = json.loads((inputs / "val.json").read_text())
         for image in labels["images"]:
             del image["origin_xy"]
-            image["file_name"] = str(bench / image["file_name"])
+            image["file_name"] = str(inputs / image["file_name"])
         path = tmp_path / "unplaced.json"
         path.write_text(json.dumps(labels))
-        arguments = [bench / "plain" / "seed0", "--data", path, "--every", "2", "--out", tmp_path]
-        refused = judge(*arguments)
-        assert refused.code == 2
-        assert "doesn't say where it lies on its strip, so its motion is unknown; give frames origin_xy" in refused.err
+        arguments = [inputs / "plain" / "seed0", "--data", path, "--every", "2", "--out", tmp_path]
+        outcome = judge(*arguments)
+        assert outcome.code == 2
+        assert "has no position on its strip, so its motion is unknown; give frames origin_xy" in outcome.err
         assert judge(*arguments, "--motion", "read", "--threads", "1").code == 0
-        assert "The motion between frames is read from them" in (tmp_path / "strips.md").read_text()
+        assert "The motion between frames is estimated from the frames" in (tmp_path / "strips.md").read_text()
 
 
-class TestRefusals:
-    def refused(self, judge: Detect, bench: Path, tmp_path: Path, *arguments: object) -> str:
-        outcome = judge("--data", bench / "val.json", "--out", tmp_path / "out", *arguments)
+class TestErrors:
+    def error_of(self, judge: Detect, inputs: Path, tmp_path: Path, *arguments: object) -> str:
+        outcome = judge("--data", inputs / "val.json", "--out", tmp_path / "out", *arguments)
         assert outcome.code == 2
         assert not (tmp_path / "out").exists()
         return outcome.err
 
-    def test_settings(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
-        run = bench / "memory"
-        assert "--every is 0; give 1 or more" in self.refused(judge, bench, tmp_path, run, "--every", "2,0")
-        assert "no list of numbers" in self.refused(judge, bench, tmp_path, run, "--every", "two")
-        assert "--threads is 0; give 1 or more" in self.refused(judge, bench, tmp_path, run, "--threads", "0")
+    def test_settings(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
+        run = inputs / "memory"
+        assert "--every is 0; give 1 or more" in self.error_of(judge, inputs, tmp_path, run, "--every", "2,0")
+        assert "no list of numbers" in self.error_of(judge, inputs, tmp_path, run, "--every", "two")
+        assert "--threads is 0; give 1 or more" in self.error_of(judge, inputs, tmp_path, run, "--threads", "0")
 
-    def test_runs(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
-        run = bench / "memory"
-        assert "given twice; name each once" in self.refused(judge, bench, tmp_path, run, run)
-        assert "neither last.pt nor a folder seed0" in self.refused(judge, bench, tmp_path, bench)
+    def test_runs(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
+        run = inputs / "memory"
+        assert "given twice; name each once" in self.error_of(judge, inputs, tmp_path, run, run)
+        assert "neither last.pt nor a folder seed0" in self.error_of(judge, inputs, tmp_path, inputs)
         (tmp_path / "half" / "seed0").mkdir(parents=True)
-        assert "the run has no last.pt yet" in self.refused(judge, bench, tmp_path, tmp_path / "half")
+        assert "the run has no last.pt yet" in self.error_of(judge, inputs, tmp_path, tmp_path / "half")
         other = write_run(tmp_path / "other", 0, categories=("a", "c"))
-        assert "the detector finds a, c, the data have a, b" in self.refused(judge, bench, tmp_path, run, other)
+        assert "the detector has the categories a, c, the data a, b" in self.error_of(
+            judge, inputs, tmp_path, run, other
+        )
 
-    def test_data_without_strips(self, bench: Path, tmp_path: Path, judge: Detect) -> None:
-        for name, kept, sentence in (
-            ("stills", ("id", "file_name", "width", "height"), "12 of 12 images are frames of no strip"),
-            ("single", (), "no strip has two frames, so nothing moves"),
+    def test_data_without_strips(self, inputs: Path, tmp_path: Path, judge: Detect) -> None:
+        for name, keys, sentence in (
+            ("stills", ("id", "file_name", "width", "height"), "12 of 12 images don't belong to a strip"),
+            ("single", (), "no strip has two frames"),
         ):
-            labels = json.loads((bench / "val.json").read_text())
+            labels = json.loads((inputs / "val.json").read_text())
             for image in labels["images"]:
-                image["file_name"] = str(bench / image["file_name"])
-            if kept:
-                labels["images"] = [{key: image[key] for key in kept} for image in labels["images"]]
+                image["file_name"] = str(inputs / image["file_name"])
+            if keys:
+                labels["images"] = [{key: image[key] for key in keys} for image in labels["images"]]
             else:
                 labels["images"] = labels["images"][:1]
                 labels["annotations"] = [a for a in labels["annotations"] if a["image_id"] == 1]
             (tmp_path / f"{name}.json").write_text(json.dumps(labels))
-            outcome = judge(bench / "memory", "--data", tmp_path / f"{name}.json")
+            outcome = judge(inputs / "memory", "--data", tmp_path / f"{name}.json")
             assert outcome.code == 2
             assert sentence in outcome.err

@@ -1,4 +1,4 @@
-"""Two annotations of one picture: partners, shares and scatter by hand, and refusals that say what to do."""
+"""Agreement of two annotations: matches, shares and standard deviations by hand, and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def labels(*rows: tuple[int, str, Corners], crowd: tuple[int, ...] = ()) -> dict
     return case(list(rows), [], crowd=crowd)[0]
 
 
-def test_partners_shares_and_the_score_of_one_against_the_other() -> None:
+def test_matches_shares_and_f1() -> None:
     first = labels((1, "patches", WHOLE), (1, "patches", AWAY), (2, "patches", WHOLE))
     second = labels((1, "patches", GOOD), (2, "patches", WHOLE))
     result = label_agreement(first, second)
@@ -39,8 +39,8 @@ def test_partners_shares_and_the_score_of_one_against_the_other() -> None:
     assert result["overall"] == row
 
 
-def test_the_scatter_of_one_annotator_is_found_again() -> None:
-    """Both err by 2 px, each on its own: their difference scatters by 2 * sqrt(2)."""
+def test_standard_deviation_of_one_annotator() -> None:
+    """Both have independent errors of 2 px, so the standard deviation of their difference is 2 * sqrt(2)."""
     rng = np.random.default_rng(1)
     pairs = []
     for _ in range(2):
@@ -52,7 +52,7 @@ def test_the_scatter_of_one_annotator_is_found_again() -> None:
     assert row["f1"] == 1
 
 
-def test_the_best_overlap_is_paired_first_whichever_file_comes_first() -> None:
+def test_highest_iou_is_matched_first_in_either_order_of_files() -> None:
     lower, between = (0.0, 20.0, 100.0, 120.0), (0.0, 15.0, 100.0, 115.0)
     first, second = labels((1, "patches", WHOLE), (1, "patches", lower)), labels((1, "patches", between))
     for one, other, side in ((first, second, 0), (second, first, 1)):
@@ -62,7 +62,7 @@ def test_the_best_overlap_is_paired_first_whichever_file_comes_first() -> None:
         assert row["mean_iou"] == pytest.approx(95 / 105)
 
 
-def test_another_class_is_no_partner_but_is_said() -> None:
+def test_other_classes_are_counted_but_not_matched() -> None:
     result = label_agreement(labels((1, "patches", WHOLE)), labels((1, "scratches", GOOD)))
     assert result["overall"]["matched"] == 0
     assert result["overall"]["f1"] == 0
@@ -70,13 +70,13 @@ def test_another_class_is_no_partner_but_is_said() -> None:
     assert [result["per_class"][name]["other_class"] for name in ("inclusion", "patches", "scratches")] == [0, 1, 1]
 
 
-def test_below_an_iou_of_a_half_there_is_no_partner() -> None:
+def test_no_match_below_an_iou_of_0_5() -> None:
     row = label_agreement(labels((1, "patches", WHOLE)), labels((1, "patches", PART)))["overall"]
     assert (row["matched"], row["other_class"], row["mean_iou"]) == (0, 0, None)
     assert row["edge_sd_px"] == row["edge_difference_px"] == dict.fromkeys(("left", "top", "right", "bottom"))
 
 
-def test_crowds_do_not_count_nor_what_lies_in_them() -> None:
+def test_crowd_boxes_and_boxes_inside_them_do_not_count() -> None:
     first = labels((1, "patches", WHOLE), (2, "patches", WHOLE), crowd=(0,))
     second = labels((1, "patches", PART), (1, "patches", AWAY), (1, "scratches", PART), (2, "patches", WHOLE))
     for pair, sides in (((first, second), ([1, 2], [0, 1])), ((second, first), ([2, 1], [1, 0]))):
@@ -86,14 +86,14 @@ def test_crowds_do_not_count_nor_what_lies_in_them() -> None:
         assert result["per_class"]["scratches"]["boxes"] == sides[1]
 
 
-def test_a_box_on_a_crowd_counts_if_it_has_a_partner_or_lies_there_by_less_than_half() -> None:
+def test_box_in_a_crowd_region_counts_if_matched_or_less_than_half_inside() -> None:
     first = labels((1, "patches", WHOLE), (1, "patches", GOOD), crowd=(0,))
     second = labels((1, "patches", GOOD), (1, "patches", (80.0, 0.0, 180.0, 100.0)))
     assert label_agreement(first, second)["overall"]["boxes"] == [1, 2]
     assert label_agreement(second, first)["overall"]["boxes"] == [2, 1]
 
 
-def test_a_label_with_a_partner_has_no_other_class() -> None:
+def test_matched_box_has_no_other_class() -> None:
     row = label_agreement(labels((1, "patches", WHOLE)), labels((1, "patches", GOOD), (1, "scratches", WHOLE)))[
         "overall"
     ]
@@ -113,49 +113,49 @@ def test_images_are_paired_by_id_and_classes_by_name() -> None:
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_a_picture_that_lies_in_the_data_twice() -> None:
+def test_duplicate_images_in_one_data_set() -> None:
     truth = labels((1, "patches", WHOLE), (2, "patches", GOOD), (3, "patches", WHOLE), (3, "patches", AWAY))
     row = duplicate_label_agreement(truth, [(1, 2)])["per_class"]["patches"]
     assert (row["boxes"], row["f1"]) == ([1, 1], 1)
     assert row["edge_difference_px"]["bottom"] == -20
-    assert row["edge_sd_px"]["bottom"] is None  # of one pair
+    assert row["edge_sd_px"]["bottom"] is None  # from one pair
     row = duplicate_label_agreement(truth, [(1, 2), (1, 3)])["per_class"]["patches"]
     assert (row["boxes"], row["matched"]) == ([2, 3], 2)
 
 
-def test_nothing_labelled_is_nothing_to_measure() -> None:
+def test_without_labels_nothing_is_measured() -> None:
     result = label_agreement(labels(), labels())
     assert result["overall"]["f1"] is None
     assert result["overall"]["boxes"] == [0, 0]
 
 
-class TestRefusals:
+class TestErrors:
     def test_no_image_in_common(self) -> None:
         second = labels()
         second["images"] = [{"id": 44}]
         with pytest.raises(DataError, match="no image id in common; give two annotations of the same images"):
             label_agreement(labels(), second)
 
-    def test_an_id_that_means_another_picture(self) -> None:
+    def test_id_with_different_file_names(self) -> None:
         second = labels()
         second["images"][1]["file_name"] = "7.png"
-        with pytest.raises(DataError, match=r"image 2 is '2\.png' in the one file and '7\.png' in the other"):
+        with pytest.raises(DataError, match=r"image 2 is '2\.png' in the first file and '7\.png' in the second"):
             label_agreement(labels(), second)
 
     @pytest.mark.parametrize(
-        ("pairs", "said"),
+        ("pairs", "message"),
         [([], "no pair"), ([(1, 44)], "image 44 is not in the labels"), ([(2, 2)], "image 2 is paired with itself")],
     )
-    def test_pairs_that_are_none(self, pairs: Any, said: str) -> None:
-        with pytest.raises(DataError, match=said):
+    def test_invalid_pairs(self, pairs: Any, message: str) -> None:
+        with pytest.raises(DataError, match=message):
             duplicate_label_agreement(labels(), pairs)
 
-    def test_what_is_no_coco_file(self) -> None:
+    def test_value_that_is_no_coco_data_set(self) -> None:
         with pytest.raises(DataError, match="COCO"):
             label_agreement([], labels())  # type: ignore[arg-type]
 
 
-def test_the_command_prints_what_two_files_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_the_agreement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, box in (("first", WHOLE), ("second", GOOD)):
         (tmp_path / f"{name}.json").write_text(json.dumps(labels((1, "patches", box))))
     assert main([str(tmp_path / "first.json"), str(tmp_path / "second.json")]) == 0

@@ -128,7 +128,7 @@ def test_images_become_boxes_and_rows(address: str, files: list[Path]) -> None:
         assert "c.png: the image is damaged or cut short" in texts(browser, "#stage .refused")[0]
         browser.press("Delete")
         assert texts(browser, "#where") == ["2 of 2"]
-        assert not [each for each in browser.said if "422" not in each], browser.said
+        assert not [each for each in browser.console_errors if "422" not in each], browser.console_errors
 
 
 def test_dropped_and_pasted_files_are_taken(address: str, files: list[Path]) -> None:
@@ -144,7 +144,7 @@ def test_dropped_and_pasted_files_are_taken(address: str, files: list[Path]) -> 
             )
         browser.wait("document.querySelectorAll('#thumbs .count').length === 2")
         assert texts(browser, "#thumbs .count") == ["2", "2"]
-        assert browser.said == []
+        assert browser.console_errors == []
 
 
 def test_it_fits_a_phone_and_can_be_read_aloud(address: str, files: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Corruptions: their physical parameters, the same every time, and nothing else changed."""
+"""Corruptions: physical parameters, reproducibility, unchanged shapes and types."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ import pytest
 from detect.errors import DataError
 from detect.report.robustness import corruption_sheet
 from detect.synthetic.corruptions import CORRUPTIONS, SEVERITIES, checked_severities, corrupt
-from labelled_data import pixels as cloudy
+from labelled_data import pixels as make_pixels
 
-GRAY = cloudy(1, 96, 80)
+GRAY = make_pixels(1, 96, 80)
 RGB = np.stack([GRAY, 255 - GRAY, GRAY // 2], axis=2)
 KINDS = {"gray": GRAY, "rgb": RGB, "gray16": GRAY.astype(np.uint16) * 16, "rgb16": RGB.astype(np.uint16) * 257}
 PAIRS = [(name, kind) for name in CORRUPTIONS for kind in KINDS]
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_shape_and_type_stay_and_the_given_pixels_too(name: str, kind: str) -> None:
-    given = KINDS[kind].copy()
+def test_shape_type_and_input_are_unchanged(name: str, kind: str) -> None:
+    pixels = KINDS[kind].copy()
     for severity in range(1, SEVERITIES + 1):
-        copy = corrupt(given, name, severity, seed=3, image=7)
-        assert (copy.shape, copy.dtype) == (given.shape, given.dtype)
-        assert not np.array_equal(copy, given)
-        assert np.array_equal(copy, corrupt(given, name, severity, seed=3, image=7))
-    assert np.array_equal(given, KINDS[kind])
+        copy = corrupt(pixels, name, severity, seed=3, image=7)
+        assert (copy.shape, copy.dtype) == (pixels.shape, pixels.dtype)
+        assert not np.array_equal(copy, pixels)
+        assert np.array_equal(copy, corrupt(pixels, name, severity, seed=3, image=7))
+    assert np.array_equal(pixels, KINDS[kind])
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_severity_0_is_the_picture_itself(name: str) -> None:
+def test_severity_0_changes_nothing(name: str) -> None:
     copy = corrupt(GRAY, name, 0)
     assert np.array_equal(copy, GRAY)
     assert copy is not GRAY
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_higher_severity_is_worse(name: str) -> None:
-    away = [abs(corrupt(GRAY, name, s).astype(float) - GRAY).mean() for s in range(SEVERITIES + 1)]
-    assert away == sorted(away)
-    assert len(set(away)) == SEVERITIES + 1
+def test_change_grows_with_severity(name: str) -> None:
+    changes = [abs(corrupt(GRAY, name, s).astype(float) - GRAY).mean() for s in range(SEVERITIES + 1)]
+    assert changes == sorted(changes)
+    assert len(set(changes)) == SEVERITIES + 1
 
 
 @pytest.mark.parametrize("name", ["noise", "motion_blur", "illumination", "scale_pits"])
-def test_what_is_drawn_hangs_on_seed_and_image(name: str) -> None:
+def test_random_values_depend_on_seed_and_image(name: str) -> None:
     first = corrupt(GRAY, name, 3, seed=0, image=0)
     assert not np.array_equal(first, corrupt(GRAY, name, 3, seed=1, image=0))
     assert not np.array_equal(first, corrupt(GRAY, name, 3, seed=0, image=1))
 
 
-def test_noise_has_the_ratio_that_it_says() -> None:
+def test_noise_has_the_signal_to_noise_ratio_of_its_level() -> None:
     rng = np.random.default_rng(0)
-    picture = np.clip(rng.normal(32_000, 2_000, (200, 200)), 0, 65_535).astype(np.uint16)  # far from black and white
+    image = np.clip(rng.normal(32_000, 2_000, (200, 200)), 0, 65_535).astype(np.uint16)  # far from black and white
     for severity, snr_db in enumerate(CORRUPTIONS["noise"].levels, start=1):
-        noise = corrupt(picture, "noise", severity).astype(float) - picture
-        assert 10 * np.log10(picture.var() / noise.var()) == pytest.approx(snr_db, abs=0.15)
+        noise = corrupt(image, "noise", severity).astype(float) - image
+        assert 10 * np.log10(image.var() / noise.var()) == pytest.approx(snr_db, abs=0.15)
 
 
-def test_blur_spreads_a_point_by_its_sigma() -> None:
+def test_blur_of_a_point_has_the_sigma_of_its_level() -> None:
     point = np.zeros((61, 61), np.uint16)
     point[30, 30] = 60_000
     for severity, sigma_px in enumerate(CORRUPTIONS["blur"].levels, start=1):
@@ -65,19 +65,21 @@ def test_blur_spreads_a_point_by_its_sigma() -> None:
         assert (spread.sum(axis=0) * x**2).sum() / spread.sum() == pytest.approx(sigma_px**2, rel=0.1, abs=0.06)
 
 
-def test_motion_blur_draws_a_line_of_its_length() -> None:
+def test_motion_blur_of_a_point_has_the_length_of_its_level() -> None:
     point = np.zeros((61, 61), np.uint16)
     point[30, 30] = 60_000
     x = np.arange(61) - 30
     for severity, length_px in enumerate(CORRUPTIONS["motion_blur"].levels, start=1):
-        drawn = corrupt(point, "motion_blur", severity, image=severity).astype(float)
-        along = np.cov(np.tile(x, 61), np.repeat(x, 61), aweights=drawn.ravel(), ddof=0)
-        least, most = np.linalg.eigvalsh(along)
-        assert most == pytest.approx(length_px**2 / 12, rel=0.1, abs=0.45)  # of an even spread, and of a pixel
-        assert least < 0.5
+        line = corrupt(point, "motion_blur", severity, image=severity).astype(float)
+        covariance = np.cov(np.tile(x, 61), np.repeat(x, 61), aweights=line.ravel(), ddof=0)
+        min_variance, max_variance = np.linalg.eigvalsh(covariance)
+        assert max_variance == pytest.approx(
+            length_px**2 / 12, rel=0.1, abs=0.45
+        )  # variance of a uniform distribution; the tolerance covers the pixel grid
+        assert min_variance < 0.5
 
 
-def test_light_changes_by_what_it_says() -> None:
+def test_light_changes_by_its_level() -> None:
     flat = np.full((101, 101), 20_000, np.uint16)  # white is 65,535
     for severity in range(1, SEVERITIES + 1):
         percent = CORRUPTIONS["illumination"].levels[severity - 1]
@@ -91,27 +93,27 @@ def test_light_changes_by_what_it_says() -> None:
     assert corrupt(np.full((4, 4), 200, np.uint8), "overexposure", 5).min() == 255
 
 
-def test_contrast_keeps_the_mean_and_the_share_it_says() -> None:
+def test_contrast_keeps_the_mean_and_scales_the_deviation() -> None:
     for severity, percent in enumerate(CORRUPTIONS["contrast"].levels, start=1):
         copy = corrupt(GRAY, "contrast", severity).astype(float)
         assert copy.mean() == pytest.approx(GRAY.mean(), abs=0.5)
         assert copy.std() == pytest.approx(GRAY.std() * percent / 100, rel=0.03)
 
 
-def test_pits_are_dark_small_and_more_at_each_severity() -> None:
+def test_pits_are_dark_and_small_and_increase_with_severity() -> None:
     flat = np.full((200, 300), 40_000, np.uint16)
     before = np.zeros(flat.shape, bool)
     for severity in range(1, SEVERITIES + 1):
         copy = corrupt(flat, "scale_pits", severity, image=4)
         dark = copy < 32_000
         assert copy.max() == 40_000
-        assert copy.min() >= 40_000 * 0.2**3  # some lie on each other
-        assert (dark | ~before).all()  # those of the severity before are still there
+        assert copy.min() >= 40_000 * 0.2**3  # pits can overlap
+        assert (dark | ~before).all()  # the pits of the previous severity remain
         before = dark
     assert 0.01 < before.mean() < 0.1
 
 
-def test_jpeg_keeps_colours_apart() -> None:
+def test_jpeg_keeps_the_channel_order() -> None:
     red = np.zeros((32, 32, 3), np.uint8)
     red[..., 0] = 200
     copy = corrupt(red, "jpeg", 1)
@@ -119,20 +121,20 @@ def test_jpeg_keeps_colours_apart() -> None:
     assert copy[..., 2].mean() < 20
 
 
-def test_white_of_16_bits_is_the_depth_that_the_camera_had() -> None:
+def test_white_of_16_bit_images_follows_the_camera_bit_depth() -> None:
     twelve_bit = np.array([[100, 4_000]], np.uint16)
     assert corrupt(twelve_bit, "overexposure", 5).max() == 4_095
     sixteen_bit = np.array([[100, 40_000]], np.uint16)
     assert corrupt(sixteen_bit, "overexposure", 5).max() == 65_535
 
 
-def test_even_pictures_have_no_signal_to_add_noise_to() -> None:
+def test_noise_leaves_constant_images_unchanged() -> None:
     flat = np.full((8, 8), 90, np.uint8)
     assert np.array_equal(corrupt(flat, "noise", 5), flat)
     assert corrupt(np.zeros((1, 1), np.uint8), "scale_pits", 5).shape == (1, 1)
 
 
-def test_mistakes_are_sentences() -> None:
+def test_wrong_arguments_are_errors() -> None:
     with pytest.raises(DataError, match="no corruption is called 'fog'; choose from noise, blur"):
         corrupt(GRAY, "fog", 1)
     with pytest.raises(DataError, match="there is no severity 6; give whole numbers from 0 to 5"):
@@ -143,6 +145,6 @@ def test_mistakes_are_sentences() -> None:
         corrupt(GRAY.astype(float), "noise", 1)
 
 
-def test_the_sheet_has_a_row_for_each_and_six_columns() -> None:
+def test_corruption_sheet_has_one_row_per_corruption_and_six_columns() -> None:
     sheet = corruption_sheet(GRAY[:40, :48], ["noise", "jpeg"])
     assert sheet.shape == (2 * (40 + 20 + 6) + 6, 6 * (48 + 6) + 6, 3)
