@@ -131,7 +131,7 @@ def test_anchors_run_in_the_order_of_the_heads_outputs() -> None:
     [
         (
             [[(8, 8)]] * 3,
-            r"model\.anchors\.shapes: anchors are given for 3 levels, 4 propose .* one list",
+            r"model\.anchors\.shapes: anchors are given for 3 levels instead of 4 .* one list",
         ),
         ([[(8, 8)], [(8, 8)], [(8, 8), (9, 9)], [(8, 8)]], r"levels have \[1, 1, 2, 1\] anchors; give each level the"),
         ([[], [], [], []], r"levels have \[0, 0, 0, 0\] anchors"),

@@ -232,7 +232,7 @@ class TestChecks:
     def test_given_anchors_have_to_fit_the_backbone(self) -> None:
         model = ModelConfig.model_validate(TINY_MODEL)
         arguments: dict[str, Any] = {"classes": 2, "channels": 1, "mean": [0.5], "std": [0.2]}
-        with pytest.raises(ConfigError, match=r"model\.anchors\.shapes: anchors are given for 3 levels, 4 propose"):
+        with pytest.raises(ConfigError, match=r"model\.anchors\.shapes: anchors are given for 3 levels instead of 4"):
             build_detector(model, shapes=default_anchors(3, 2), **arguments)
         with pytest.raises(ConfigError, match=r"levels have \[1, 2, 2, 2\] anchors"):
             build_detector(model, shapes=[[(8, 8)], *default_anchors(3, 2)], **arguments)
@@ -246,13 +246,15 @@ class TestChecks:
     def test_roi_levels_that_the_pyramid_lacks_are_named(self) -> None:
         model = make()
         model.roi_heads.box_roi_pool.featmap_names = ["0", "1", "2", "3"]
-        with pytest.raises(ConfigError, match=r"model\.fpn: RoIAlign reads \['0', '1', '2', '3'\], the pyramid gives"):
+        with pytest.raises(
+            ConfigError, match=r"model\.fpn: RoIAlign reads \['0', '1', '2', '3'\], the pyramid returns"
+        ):
             check_detector(model, 1)
 
     def test_a_head_for_another_number_of_anchors_is_named(self) -> None:
         model = make()
         model.rpn.anchor_generator.shapes = default_anchors(4, 3)
-        with pytest.raises(ConfigError, match=r"model\.anchors: levels have \[3, 3, 3, 3\] anchors a cell"):
+        with pytest.raises(ConfigError, match=r"model\.anchors: levels have \[3, 3, 3, 3\] anchors per cell"):
             check_detector(model, 1)
 
     def test_the_check_leaves_mode_and_statistics_alone(self) -> None:

@@ -49,5 +49,5 @@ def test_levels_finer_than_the_finest_stride_propose_nothing() -> None:
 
 
 def test_a_finest_stride_that_leaves_no_level_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"finest_stride: no level would propose: .* 4, 8, 16, 32; choose"):
+    with pytest.raises(ConfigError, match=r"finest_stride: no level would have anchors: .* 4, 8, 16, 32; choose"):
         proposal_strides(model_config(rpn={"finest_stride": 64}), 1)

@@ -151,13 +151,19 @@ def test_only_the_chosen_levels_change() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scan": {"strides": [8, 64]}}, r"model\.scan\.strides: there is no level at stride 64: .* at 4, 8, 16, 32;"),
+        (
+            {"scan": {"strides": [8, 64]}},
+            r"model\.scan\.strides: there is no level at stride 64: .* strides 4, 8, 16, 32;",
+        ),
         (
             {"scan": {"strides": []}},
-            r"model\.scan\.strides: no level is scanned: the detector has them at 4, 8, 16, 32",
+            r"model\.scan\.strides: no level is scanned: the pyramid has strides 4, 8, 16, 32",
         ),
-        ({"scan": {}, "fpn": {"single_stride": 4}}, r"no level is scanned: the detector has them at 4; name some"),
-        ({"scan": {"strides": [8]}, "fpn": {"single_stride": 4}}, r"there is no level at stride 8: .* at 4; choose"),
+        ({"scan": {}, "fpn": {"single_stride": 4}}, r"no level is scanned: the pyramid has strides 4; name some"),
+        (
+            {"scan": {"strides": [8]}, "fpn": {"single_stride": 4}},
+            r"there is no level at stride 8: .* strides 4; choose",
+        ),
     ],
 )
 def test_a_scan_of_levels_that_are_not_there_is_refused(changes: dict[str, Any], message: str) -> None:
