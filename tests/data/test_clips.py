@@ -407,7 +407,7 @@ class TestClips:
         with pytest.raises(DataError, match="1 of 13 images are frames of no strip"):
             loader(mixed)
         assert len(loader(mixed, pan=True, batch_size=1)) == 4
-        with pytest.raises(DataError, match="no strip has 8 frames in a row, the most are 7; ask for shorter"):
+        with pytest.raises(DataError, match="no strip has 8 frames in a row, the longest has 7; set shorter"):
             loader(moving, length=8)
         with pytest.raises(ConfigError, match=r"augment\.mosaic is 0\.5, but a mosaic has no motion; set it to 0"):
             loader(moving, augment=replace(OFF, mosaic=0.5))

@@ -142,7 +142,7 @@ def test_the_cache_says_first_what_it_takes_and_keeps_what_there_is_room_for(tmp
     images = DetectionDataset(records, channels=1)
     assert images.decoded_bytes() == 1200
     fill_caches([images], 700, say=told.append)
-    assert images.kept_bytes == 600
+    assert images.cached_bytes == 600
     assert told == [
         "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)",
         "3 of 6 images are kept in memory, the others are read anew each time",
@@ -151,7 +151,7 @@ def test_the_cache_says_first_what_it_takes_and_keeps_what_there_is_room_for(tmp
     assert images[0].pixels[0, 0] == 0
     write_image(tmp_path / "5.png", np.full((10, 20), 99, np.uint8))
     assert images.pixels(5)[0, 0] == 99
-    assert images.kept_bytes == 600  # what is read later is not kept, as every loader process would keep its own
+    assert images.cached_bytes == 600  # what is read later is not kept, as every loader process would keep its own
 
 
 def test_the_room_is_shared_and_may_have_no_limit(tmp_path: Path) -> None:
@@ -160,13 +160,13 @@ def test_the_room_is_shared_and_may_have_no_limit(tmp_path: Path) -> None:
     assert first.decoded_bytes() == 4 * 200 * 3 * 2
     told: list[str] = []
     fill_caches([first, second], 7200, say=told.append)
-    assert (first.kept_bytes, second.kept_bytes) == (4800, 2400)
+    assert (first.cached_bytes, second.cached_bytes) == (4800, 2400)
     unlimited = DetectionDataset(records, channels=1)
     fill_caches([unlimited], None, say=told.append)
-    assert unlimited.kept_bytes == 1600
+    assert unlimited.cached_bytes == 1600
     none = DetectionDataset(records, channels=1, cache=False)
     fill_caches([none], 0, say=told.append)
-    assert none.kept_bytes == 0
+    assert none.cached_bytes == 0
     assert told[-1] == "decoded images take 0.0 MB; they are read anew each time (data.cache)"
     assert cache_budget(3.0, 2) == 1.5e9
     free = free_bytes()
