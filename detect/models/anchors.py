@@ -39,7 +39,8 @@ class ShapeAnchorGenerator(AnchorGenerator):  # type: ignore[misc]  # torchvisio
         """Anchors of each image, FloatTensor[sum over levels of H * W * anchors, 4], xyxy, pixels."""
         device = feature_maps[0].device
         levels, maps = [], feature_maps[-len(self.strides) :]
-        for base_anchors, stride, (height, width) in zip(self.cell_anchors, self.strides, _grid_sizes(maps)):
+        for base_anchors, stride, level in zip(self.cell_anchors, self.strides, maps):
+            height, width = int(level.shape[-2]), int(level.shape[-1])
             x = (torch.arange(width, device=device) + 0.5) * stride
             y = (torch.arange(height, device=device) + 0.5) * stride
             cy, cx = torch.meshgrid(y, x, indexing="ij")
@@ -132,7 +133,3 @@ def _k_means(boxes_wh: NDArray[np.float64], k: int, rng: np.random.Generator) ->
 def _base_anchors(level: Sequence[tuple[float, float]]) -> Tensor:
     half = torch.tensor(level, dtype=torch.float32) / 2
     return torch.cat([-half, half], dim=1)
-
-
-def _grid_sizes(feature_maps: list[Tensor]) -> list[tuple[int, int]]:
-    return [(int(f.shape[-2]), int(f.shape[-1])) for f in feature_maps]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ConvNormAct
+from .layers import ConvNormAct, SeparableConv
 
 
 class Scan(nn.Module):
@@ -130,8 +130,8 @@ class ConvGruCell(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gates = _separable_conv(2 * channels + 1, 2 * channels)
-        self.correction = _separable_conv(2 * channels, channels)
+        self.gates = SeparableConv(2 * channels + 1, 2 * channels, bias=True)
+        self.correction = SeparableConv(2 * channels, channels, bias=True)
         for parameter in self.correction[-1].parameters():
             nn.init.zeros_(parameter)
         with torch.no_grad():
@@ -214,10 +214,3 @@ def shift_features(level: Tensor, motion_xy: Tensor) -> Tensor:
     from_y = (y[None, :] - motion_xy[:, 1:] + 0.5) * 2 / height - 1
     grid = torch.stack([from_x[:, None, :].expand(-1, height, -1), from_y[:, :, None].expand(-1, -1, width)], dim=-1)
     return F.grid_sample(level, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _separable_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-        nn.Conv2d(in_channels, out_channels, 1),
-    )

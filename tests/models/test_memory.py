@@ -97,7 +97,6 @@ def test_new_surface_is_independent_of_the_past() -> None:
     memory, now, motion = randomised(Memory(6, STRIDES, NAMES)), features(1), torch.tensor([[32.0, 0.0]])
     pasts = [memory(features(seed), None, torch.zeros(1, 2)) for seed in (2, 3)]
     first, second = (state_features(memory(now, past, motion))["p4"] for past in pasts)
-    torch.testing.assert_close(
-        first[..., :7], second[..., :7]
-    )  # 8 cells are new, and the last one is next to valid cells
+    # 8 cells are new, and the last one is next to valid cells
+    torch.testing.assert_close(first[..., :7], second[..., :7])
     assert (first[..., 8:] - second[..., 8:]).abs().max() > 0.01
