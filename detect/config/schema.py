@@ -131,9 +131,7 @@ class DataConfig(Section):
     channels: Literal[1, 3] = 1  # 1: gray, 3: RGB
     max_value: MaxValue | None = None  # white of 16-bit files: 1023 for 10 bits, 4095 for 12; None: 65535
     cache: bool = True  # keep decoded images in memory, with the bit depth of their files
-    cache_gb: Annotated[float, Field(gt=0)] | None = (
-        None  # maximum size of the cache in GB; None: half of the free memory
-    )
+    cache_gb: Annotated[float, Field(gt=0)] | None = None  # maximum cache size in GB; None: half of the free memory
     window: Positive | None = None  # side in pixels of random training windows of larger images; None: whole images
     workers: Count | Literal["auto"] = "auto"  # loader processes; auto: none on CPU
 
@@ -171,7 +169,7 @@ class MemoryConfig(Section):
     light: CspConfig | None = None  # backbone for frames between key frames; None: all are key frames
     light_proposals: Positive = 40  # proposals per frame for the box head between key frames
     light_share: Fraction = 0.5  # fraction of frames after a clip's first that train the light backbone
-    predicted_share: Fraction = 0.15  # fraction of these frames whose features are predicted without their image
+    predicted_share: Fraction = 0.15  # fraction of the same frames whose features are predicted from the state
 
     @model_validator(mode="after")
     def _check_shares(self) -> MemoryConfig:
@@ -224,9 +222,7 @@ class RoiConfig(Section):
     batch_per_image: Positive = 64  # proposals sampled for the loss
     positive_fraction: Fraction = 0.25
     num_denoising_boxes: Count = 5  # noisy copies of each ground-truth box, added to the proposals in training
-    box_noise_scale: Annotated[float, Field(ge=0, lt=0.5)] = (
-        0.2  # maximum shift of each edge, as a fraction of the side
-    )
+    box_noise_scale: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # maximum shift of edges, as a fraction of the side
     box_loss: BoxLoss = "giou"
     box_loss_weight: Annotated[float, Field(ge=0)] = 10.0
     label_smoothing: Fraction = 0.0
@@ -277,22 +273,14 @@ class TrainConfig(Section):
     lr_floor: Annotated[float, Field(ge=0, le=1)] = 0.01  # final learning rate as a fraction of the peak
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # 0: no averaging
-    ema_reach: Annotated[float, Field(gt=0, le=0.5)] = (
-        0.1  # mean age of the averaged weights, as a fraction of the steps so far
-    )
+    ema_reach: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # mean age of averaged weights / number of steps so far
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if the hardware supports it
     device: str = "auto"
     processes: Positive = 1  # on this machine, each with its share of every batch; for several machines use torchrun
     seed: Seed = 0
-    deterministic: bool = (
-        False  # reproducible on a GPU too, but slower; on a CPU results always depend only on the seed
-    )
-    on_bad_step: Literal["stop", "skip"] = (
-        "stop"  # at a loss or gradient that is not finite, or a loss above max_loss_ratio
-    )
-    max_loss_ratio: Annotated[float, Field(gt=1)] | None = (
-        20.0  # relative to the median of the previous steps; None: no limit
-    )
+    deterministic: bool = False  # reproducible on a GPU too, but slower; on a CPU, training always is reproducible
+    on_bad_step: Literal["stop", "skip"] = "stop"  # loss or gradient not finite, or loss above max_loss_ratio
+    max_loss_ratio: Annotated[float, Field(gt=1)] | None = 20.0  # loss / median of the previous steps; None: no limit
     max_consecutive_skips: Count = 5  # one more skipped step in a row stops the training
     val_every: Positive = 5  # epochs between validations; the last epoch is always validated
     early_stop: Count = 0  # validations without improvement before stopping; 0: never
@@ -309,9 +297,7 @@ class AugmentConfig(Section):
     transpose_classes: tuple[str, ...] = ()  # only images whose boxes all have these classes; empty: all images
     crop: Fraction = 0.5  # fraction of cropped images; the others keep their original grain and scale
     crop_min: Annotated[float, Field(gt=0, le=1)] = 0.65  # minimum side of a crop, as a fraction of the image's
-    aspect: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # the sides of a crop are scaled by 1 + and 1 - up to this fraction
-    )
+    aspect: Annotated[float, Field(ge=0, lt=1)] = 0.0  # scale the sides of a crop by 1 + and 1 - up to this fraction
     brightness: Fraction = 0.2
     contrast: Fraction = 0.3
     illumination: Fraction = 0.2  # strength of a linear light gradient across the image

@@ -226,8 +226,9 @@ class RandomWindows:
         boxes, labels = self.dataset.boxes_of(image)
         cell_xy, last_xy = np.array([cell % columns, cell // columns]), size_wh - window_wh
         margin = np.where(last_xy > 0, _BORDER_MARGIN * window_wh, 0)
-        ends = (((last_xy + 2 * margin) * (cell_xy + k) / (columns, rows) - margin).astype(np.int64) for k in (0, 1))
-        low, high = ends
+        range_xy = last_xy + 2 * margin
+        low = (range_xy * cell_xy / (columns, rows) - margin).astype(np.int64)
+        high = (range_xy * (cell_xy + 1) / (columns, rows) - margin).astype(np.int64)
         x, y = choose_window(boxes, window_wh, low, high, last_xy, rng).tolist()
         width, height = window_wh.tolist()
         pixels = unit_range(self.dataset.pixels(image)[y : y + height, x : x + width], self.dataset.max_value)

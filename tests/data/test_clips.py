@@ -189,7 +189,7 @@ class TestParts:
             self.parts_by_strip(convert([file], tmp_path / f"{seed}", split="train=0.5,val=0.5", seed=seed).parts)
             for seed in range(6)
         ]
-        assert any(home["a"] != home["b"] for home in parts_by_strip)
+        assert any(parts["a"] != parts["b"] for parts in parts_by_strip)
 
 
 OFF = Augment(

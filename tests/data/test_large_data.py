@@ -152,9 +152,8 @@ def test_the_cache_reports_its_size_and_keeps_images_up_to_its_limit(tmp_path: P
     assert images[0].pixels[0, 0] == 0
     write_image(tmp_path / "5.png", np.full((10, 20), 99, np.uint8))
     assert images.pixels(5)[0, 0] == 99
-    assert (
-        images.cached_bytes == 600
-    )  # images read later are not cached, as every loader process would have its own copy
+    # images read later are not cached, as every loader process would have its own copy
+    assert images.cached_bytes == 600
 
 
 def test_the_cache_limit_is_shared_and_optional(tmp_path: Path) -> None:

@@ -124,9 +124,8 @@ class Plain5(Plain):
 
 def _pooled_conv(in_channels: int, width: int, kernel: int, norm: Literal["batch", "none"]) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, width, kernel, padding=kernel // 2, bias=norm == "none")
-    nn.init.kaiming_normal_(
-        conv.weight, nonlinearity="relu"
-    )  # without a norm, activations shrink per layer with torch's default
+    # with torch's default and without a norm, activations would shrink with each layer
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     normalisation = nn.BatchNorm2d(width) if norm == "batch" else nn.Identity()
     return nn.Sequential(conv, normalisation, nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True))
 
