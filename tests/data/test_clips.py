@@ -148,8 +148,8 @@ class TestParts:
             assert all(len(parts) == 1 for parts in self.parts_by_strip(done.parts).values())
             assert {len(part.images) for part in done.parts.values()} == {16}
         folds = convert([file], tmp_path / "folds", folds=4).parts
-        judged = {part: dataset for part, dataset in folds.items() if part.endswith("_val")}
-        assert all(len(parts) == 1 for parts in self.parts_by_strip(judged).values())
+        validation = {part: dataset for part, dataset in folds.items() if part.endswith("_val")}
+        assert all(len(parts) == 1 for parts in self.parts_by_strip(validation).values())
 
     def test_strips_with_duplicate_frames_are_in_the_same_part(self, tmp_path: Path) -> None:
         images = frames(tmp_path, *"abcd")
@@ -342,17 +342,17 @@ class TestClips:
     ) -> None:
         dataset = stills if pan else moving
         arguments = {"pan": pan, "augment": CHANGED, "degraded": 0.5}
-        alone, shared = loader(dataset, **arguments), loader(dataset, **arguments, workers=2)
-        one, two = batches(alone, 1), batches(alone, 2)
+        in_process, with_workers = loader(dataset, **arguments), loader(dataset, **arguments, workers=2)
+        one, two = batches(in_process, 1), batches(in_process, 2)
         assert one != two
-        assert [batches(shared, 1), batches(shared, 2)] == [one, two]
+        assert [batches(with_workers, 1), batches(with_workers, 2)] == [one, two]
         assert batches(loader(dataset, **arguments), 2) == two
         assert batches(loader(dataset, **arguments, seed=1), 1) != one
 
     def test_processes_share_a_batch(self, moving: DetectionDataset) -> None:
-        (whole,) = loader(moving, batch_size=2).epoch(1)
+        (full_batch,) = loader(moving, batch_size=2).epoch(1)
         parts = [next(iter(loader(moving, batch_size=2, shard=(rank, 2)).epoch(1))) for rank in (0, 1)]
-        assert [index for part in parts for index in part.indices] == whole.indices
+        assert [index for part in parts for index in part.indices] == full_batch.indices
         assert all(part.clip_length == 3 for part in parts)
 
     def test_clips_have_no_gaps_and_do_not_start_with_a_dropped_frame(self, moving: DetectionDataset) -> None:

@@ -234,9 +234,9 @@ def contents(loading: TrainingLoader, epoch: int) -> list[tuple[list[int], list[
 
 class TestLoader:
     def test_workers_load_the_same_batches(self, tiny: DetectionDataset) -> None:
-        alone, shared = loader(tiny), loader(tiny, workers=2)
+        in_process, with_workers = loader(tiny), loader(tiny, workers=2)
         for epoch in (1, 2):
-            assert contents(alone, epoch) == contents(shared, epoch)
+            assert contents(in_process, epoch) == contents(with_workers, epoch)
 
     def test_an_epoch_depends_on_seed_and_number_only(self, tiny: DetectionDataset) -> None:
         first = loader(tiny)

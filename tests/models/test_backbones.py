@@ -80,12 +80,12 @@ def test_a_detector_trains_and_loads_from_its_checkpoint(kind: str, tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["csp", "plain5", "recurrent_conv", "torchvision"])
 def test_a_single_level_removes_later_stages(kind: str) -> None:
-    whole = make(**KINDS[kind])
-    stride = whole.strides[1]
+    all_levels = make(**KINDS[kind])
+    stride = all_levels.strides[1]
     detector = tiny_detector(backbone=KINDS[kind], fpn={"channels": 16, "single_stride": stride})
     body = detector.backbone.body
-    assert (body.strides, body.out_channels) == ([stride], [whole.out_channels[1]])
-    assert len(whole.strides) == 2 or count(body) < count(whole)
+    assert (body.strides, body.out_channels) == ([stride], [all_levels.out_channels[1]])
+    assert len(all_levels.strides) == 2 or count(body) < count(all_levels)
     assert detector.rpn.anchor_generator.strides == [stride]
     train_one_step(detector)
 

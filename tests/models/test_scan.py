@@ -75,8 +75,8 @@ def test_each_window_equals_a_scan_of_the_window_with_its_overlap(cells: int) ->
     outputs = scan_in_windows(layer, lines, window=window, overlap=overlap)
     for cell in range(cells):
         start = min(max(cell // window * window - overlap, 0), cells - window - 2 * overlap)
-        alone = layer(lines[:, start : start + window + 2 * overlap])[0]
-        torch.testing.assert_close(outputs[:, cell], alone[:, cell - start])
+        expected = layer(lines[:, start : start + window + 2 * overlap])[0]
+        torch.testing.assert_close(outputs[:, cell], expected[:, cell - start])
 
 
 @torch.no_grad()
