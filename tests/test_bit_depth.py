@@ -141,7 +141,7 @@ class TestTheLowBitsCarryTheDefect:
         pixels = np.full((SIDE, SIDE), 5000, np.uint16)
         write_image(tmp_path / "bright.png", pixels)
         predictor = Predictor.load(trained, device="cpu")
-        words = r"bright\.png: the image has gray values up to 5,000, beyond the white of 4,095; tell the white"
+        words = r"bright\.png: the image has gray values up to 5,000, beyond the white of 4,095; set the white"
         with pytest.raises(DataError, match=words):
             predictor(tmp_path / "bright.png")
         for call in (predictor, predictor.stream()):

@@ -1,1 +1,1 @@
-"""The configuration of a run: its typed tree, and the way from YAML and back."""
+"""Configuration of a run: typed schema, and loading from and writing to YAML."""

@@ -1,4 +1,4 @@
-"""A configuration from a YAML file with dotted overrides, and back into YAML; what is wrong with it in words."""
+"""Load a configuration from YAML with dotted overrides, write it as YAML, and explain validation errors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ALL_KEYS = "detect/config/schema.py lists all keys"
 
 
 def explain_validation_error(error: ValidationError, where: str) -> ConfigError:
-    """The first of pydantic's complaints as one sentence."""
+    """Turn the first of pydantic's validation errors into a ConfigError of one sentence."""
     first = error.errors()[0]
     kind, value = first["type"], first["input"]
     shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
     key, section, kinds = _error_location(first["loc"])
-    if kind == "extra_forbidden" and section is not None:  # a key of one kind of several, which has few
-        there = list(section.model_fields)
+    if kind == "extra_forbidden" and section is not None:  # a key of a section that has several kinds
+        names = list(section.model_fields)
         parent, _, leaf = key.rpartition(".")
-        near = difflib.get_close_matches(leaf, there, n=1, cutoff=0.6)
-        fix = f"did you mean '{parent}.{near[0]}'?" if near else f"it takes {', '.join(there)}"
+        near = difflib.get_close_matches(leaf, names, n=1, cutoff=0.6)
+        fix = f"did you mean '{parent}.{near[0]}'?" if near else f"it takes {', '.join(names)}"
         return ConfigError(f"unknown key '{key}' of {_kind(section)}", where=where, fix=fix)
     if kind == "extra_forbidden":
         return ConfigError(f"unknown key '{key}'", where=where, fix=_closest_key_hint(key, list(_keys(Config))))
@@ -42,17 +42,17 @@ def explain_validation_error(error: ValidationError, where: str) -> ConfigError:
         return ConfigError(
             f"'{key}' is {shown}", where=where, fix="give as many values as detect/config/schema.py shows"
         )
-    # a value that fits none of several types has an error for each
-    wanted = [
+    # a key with several types has one error per type
+    expected = [
         _TYPE_NAMES.get(each["type"], each["msg"].removeprefix("Input should be "))
         for each in error.errors()
         if _error_location(each["loc"])[0] == key
     ]
-    return ConfigError(f"'{key}' is {shown}", where=where, fix=f"it should be {' or '.join(wanted)}")
+    return ConfigError(f"'{key}' is {shown}", where=where, fix=f"it should be {' or '.join(expected)}")
 
 
 def flatten_keys(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything that is no section."""
+    """Dotted keys and values of all leaves of a nested dict."""
     if not isinstance(tree, dict):
         yield prefix, tree
         return
@@ -60,9 +60,9 @@ def flatten_keys(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from flatten_keys(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def _unknown_kind(key: str, name: str, there: Sequence[str], where: str) -> ConfigError:
-    near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-    fix = f"did you mean '{near[0]}'?" if near else f"it should be {', '.join(map(repr, there[:-1]))} or {there[-1]!r}"
+def _unknown_kind(key: str, name: str, kinds: Sequence[str], where: str) -> ConfigError:
+    near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
+    fix = f"did you mean '{near[0]}'?" if near else f"it should be {', '.join(map(repr, kinds[:-1]))} or {kinds[-1]!r}"
     return ConfigError(f"'{key}.name' is {name!r}", where=where, fix=fix)
 
 
@@ -74,9 +74,13 @@ def _closest_key_hint(key: str, known: Sequence[str]) -> str:
 
 
 def _error_location(loc: Sequence[int | str]) -> tuple[str, type[Section] | None, list[type[Section]]]:
-    """The dotted key of an error; the kind of its section, where that has several; the sections the key may hold.
+    """Key and sections of a validation error.
 
-    pydantic's path names more than keys: the kind it took, and the type it tried where a value may have several.
+    Besides keys, pydantic's location contains the kind of a section, and the type that it tried for a value.
+
+    Returns:
+        The dotted key, the class of its section if that has several kinds (else None), and the sections that are
+        possible as value of the key.
     """
     key: list[int | str] = []
     chosen: type[Section] | None = None
@@ -101,7 +105,7 @@ def _sections_below(section: type[Section], name: int | str) -> list[type[Sectio
 
 
 def _sections(annotation: Any) -> Iterator[type[Section]]:
-    """The sections that a key may hold; none if it holds a value."""
+    """Section classes in a type annotation; none if it is the type of a value."""
     inner = get_args(annotation)
     if not inner and isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
@@ -110,7 +114,7 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
 
 
 def _keys(section: type[Section], prefix: str = "") -> Iterator[str]:
-    """Dotted keys below a section, those of sections too."""
+    """Dotted keys of all values and sections below a section."""
     for name, field in section.model_fields.items():
         yield prefix + name
         for inner in _sections(field.annotation):
@@ -122,30 +126,35 @@ def _kind(section: type[Section]) -> str:
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), *, model: ModelConfig | None = None) -> Config:
-    """Read a YAML file and apply ``key=value`` overrides with dotted keys, values in YAML.
+    """Read a YAML file and apply ``key=value`` overrides with dotted keys and YAML values.
 
-    A file may name another one that it builds on, relative to itself (``base: neu.yaml``), and say what differs.
+    With ``base: neu.yaml``, a path relative to the file, a file contains only the differences from another file.
 
     Args:
         path: the file.
         overrides: as on the command line.
-        model: what the model section is where neither file nor overrides say otherwise; None: the defaults.
+        model: defaults of the model section, below the file and the overrides; None: those of the schema.
 
     Raises:
-        ConfigError: no such file, no YAML mapping, an unknown key (the nearest known one is named) or a bad value.
+        ConfigError: no such file, no YAML mapping, an unknown key (with the nearest known one) or an invalid value.
     """
     tree = _read_tree(Path(path))
     for override in overrides:
         _apply_override(tree, override)
     if model is not None:
-        above = tree.get("model")
-        whole = {"backbone"} if isinstance(above, dict) and "backbone" in above else None  # its size stands for widths
-        tree = _deep_merge({"model": model.model_dump(mode="json", exclude=whole)}, tree)
+        section = tree.get("model")
+        # a given backbone replaces the default one entirely, as its ``size`` sets further keys
+        exclude = {"backbone"} if isinstance(section, dict) and "backbone" in section else None
+        tree = _deep_merge({"model": model.model_dump(mode="json", exclude=exclude)}, tree)
     return parse_config(tree, where=str(path))
 
 
 def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Config:
-    """A nested dict -> Config, with errors in words."""
+    """Validate a nested dict as a Config.
+
+    Raises:
+        ConfigError: the first validation error in one sentence.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -153,14 +162,14 @@ def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Confi
 
 
 def read_yaml_file(path: Path, what: str) -> Any:
-    """Plain values of a YAML file that a user wrote; None of an empty one.
+    """Read a YAML file of a user as plain values; None if it is empty.
 
     Args:
         path: the file.
-        what: it is, for messages, such as "costs".
+        what: description of the file for messages, such as "costs".
 
     Raises:
-        ConfigError: it can't be read, or is no valid YAML.
+        ConfigError: the file can't be read, or is not valid YAML.
     """
     try:
         return read_yaml(path)
@@ -172,27 +181,28 @@ def read_yaml_file(path: Path, what: str) -> Any:
 
 
 def to_yaml(config: Config) -> str:
-    """The resolved tree, every default written out."""
+    """The full configuration as YAML, including all defaults."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def differing_keys(a: Config, b: Config) -> list[str]:
-    """Dotted keys whose values differ, in the order of the tree; those that only one of the two has are among them."""
-    ours, theirs = (dict(flatten_keys(each.model_dump(mode="json"))) for each in (a, b))
-    return [key for key in {**ours, **theirs} if key not in ours or key not in theirs or ours[key] != theirs[key]]
+    """Dotted keys whose values differ or that only one configuration has, in the order of the schema."""
+    values_a, values_b = (dict(flatten_keys(config.model_dump(mode="json"))) for config in (a, b))
+    shared = values_a.keys() & values_b.keys()
+    return [key for key in {**values_a, **values_b} if key not in shared or values_a[key] != values_b[key]]
 
 
-def _read_tree(path: Path, builders: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The keys of a file over those of its base; ``builders`` are the files that led here."""
-    if path.resolve() in builders:
-        raise ConfigError("files build on each other in a circle", where=path, fix="take 'base:' out of one of them")
+def _read_tree(path: Path, dependents: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a file, merged over those of its base; ``dependents`` are the files that have it as a base."""
+    if path.resolve() in dependents:
+        raise ConfigError("files build on each other in a circle", where=path, fix="remove 'base:' from one of them")
     tree = _read_mapping(path)
     base = tree.pop("base", None)
     if base is None:
         return tree
     if not isinstance(base, str):
         raise ConfigError(f"'base' is {base!r}", where=path, fix="name one YAML file, relative to this one")
-    return _deep_merge(_read_tree(path.parent / base, (*builders, path.resolve())), tree)
+    return _deep_merge(_read_tree(path.parent / base, (*dependents, path.resolve())), tree)
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
@@ -203,11 +213,11 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _deep_merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = {**below, **above}
-    for key in below.keys() & above.keys():
-        if isinstance(below[key], dict) and isinstance(above[key], dict):
-            merged[key] = _deep_merge(below[key], above[key])
+def _deep_merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = {**base, **changes}
+    for key in base.keys() & changes.keys():
+        if isinstance(base[key], dict) and isinstance(changes[key], dict):
+            merged[key] = _deep_merge(base[key], changes[key])
     return merged
 
 

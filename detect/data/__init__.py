@@ -1,1 +1,1 @@
-"""From records to batches of tensors."""
+"""Training data: data set, augmentation, loaders and clips."""

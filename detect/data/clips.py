@@ -1,8 +1,8 @@
-"""Clips: frames of one strip in order, read or made from single images, and the motion from frame to frame.
+"""Training clips: consecutive frames of a strip, or clips made by panning over still images, with their motion.
 
-Beyond each border the image goes on as its own reflection, so that scale and grain stay those of the image and the
-strip has no end. A smaller window enlarged to the image's size was the alternative: it hardly has room to move in an
-image of 200 pixels, and shows every defect coarser than the detector will meet it.
+For panning, an image is extended beyond its borders by reflection, so that scale and grain are those of the image and
+the strip has no end. Panning a smaller, enlarged window inside the image was the alternative: in an image of 200 pixels
+there is hardly any room to move, and defects would appear larger than in the frames of a camera.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
@@ -21,32 +22,32 @@ from ..errors import ConfigError, DataError
 from ..images import Pixels
 from ..structures import Dataset, Frame, recognisable
 from ..synthetic.strips import degrade, draw_condition, motions, travel
-from .dataset import DetectionDataset, Sample
+from .dataset import DetectionDataset, Sample, white_level
 from .loader import Item, SeededLoader, add_seeds
 from .transforms import Augment
 
-_MIN_PEAK = 30.0  # correlation times the root of the cells compared; unrelated frames and black ones stay below
-_MIN_CORRELATION = 0.75  # a correlation that is trusted in frames too small to reach that
-_MAX_MOTION = 0.5  # of the frame's sides: with a motion beyond that, the frames share too little
-_GRAIN_PX, _LIGHT_PX = 2.0, 12.0  # details finer than the one are noise, coarser than the other they are light
+_MIN_PEAK = 30.0  # min correlation * sqrt(number of cells); unrelated frames and black frames stay below it
+_MIN_CORRELATION = 0.75  # sufficient correlation in frames too small to reach _MIN_PEAK
+_MAX_MOTION = 0.5  # fraction of the frame's sides: with more motion, the overlap of the frames is too small
+_GRAIN_PX, _LIGHT_PX = 2.0, 12.0  # finer details are noise, coarser ones are illumination
 
 Plane = NDArray[np.float32]
 
 
 def estimate_motion(before: Pixels, after: Pixels, max_value: int | None = None) -> tuple[float, float] | None:
-    """Pixels (right, down) that the surface moved from one frame to the next.
+    """Estimate the motion of the surface between two frames in pixels (right, down).
 
-    The frames are freed of light and noise and laid over each other in all ways at once; what they then share is
-    correlated (normalised cross-correlation of overlapping parts by Fourier transform: Padfield 2012). Phase
-    correlation, which is quicker, is wrong and sure of it where a frame is blurred: blur turns phases around.
+    Illumination and noise are filtered out, then the maximum of the normalised cross-correlation of the overlapping
+    parts is located, computed by Fourier transform for all shifts (Padfield 2012). Phase correlation is faster, but
+    wrong with a high peak in blurred frames, as blur changes phases.
 
     Args:
-        before, after: gray or RGB pixels of one size, at least 16 each way.
-        max_value: white of 16-bit pixels; None: 65535.
+        before, after: gray or RGB pixels of the same size, at least 16 pixels per side.
+        max_value: gray value of white in 16-bit pixels; None: 65535.
 
     Returns:
-        The motion, or None where the frames share too little to tell (a dropped frame, more than about half a frame
-        of motion).
+        The motion, or None if the frames are too different (a dropped frame, or motion of more than about half a
+        frame).
     """
     a, b = _normalised_detail(before, max_value), _normalised_detail(after, max_value)
     if a.shape != b.shape or min(a.shape) < 8:
@@ -61,11 +62,8 @@ def estimate_motion(before: Pixels, after: Pixels, max_value: int | None = None)
 
 
 def _normalised_detail(pixels: Pixels, max_value: int | None) -> Plane:
-    """What lies on the steel, of one strength everywhere, at half the size; 0 where nothing can be seen."""
-    import cv2
-
-    white = 255 if pixels.dtype == np.uint8 else max_value or np.iinfo(np.uint16).max
-    plane = pixels.astype(np.float32) * np.float32(255 / white)
+    """Band-pass filtered image at half the size, normalised by local contrast; near 0 where there is no contrast."""
+    plane = pixels.astype(np.float32) * np.float32(255 / white_level(pixels, max_value))
     plane = plane if plane.ndim == 2 else np.asarray(plane.mean(axis=2, dtype=np.float32))
     detail = cv2.GaussianBlur(plane, (0, 0), _GRAIN_PX)[::2, ::2]
     detail = detail - cv2.GaussianBlur(detail, (0, 0), _LIGHT_PX / 2)
@@ -74,59 +72,61 @@ def _normalised_detail(pixels: Pixels, max_value: int | None) -> Plane:
 
 
 def _cross_correlation(a: Plane, b: Plane) -> tuple[NDArray[np.float64], int, int]:
-    """For each motion from -reach to reach, the correlation of the parts of two planes that then overlap.
+    """Normalised cross-correlation of the overlapping parts of two planes for all shifts from -reach to reach.
 
-    It is scaled down by the root of the overlap's share, as little is easily alike by chance.
+    It is multiplied by the square root of the overlap relative to the maximum, as small overlaps can correlate by
+    chance.
+
+    Returns:
+        Correlation, float64[2 * reach_y + 1, 2 * reach_x + 1], reach_y and reach_x.
     """
-    import cv2
-
     height, width = a.shape
     reach_y, reach_x = int(height * _MAX_MOTION), int(width * _MAX_MOTION)
     dy, dx = np.arange(-reach_y, reach_y + 1), np.arange(-reach_x, reach_x + 1)
     size = cv2.getOptimalDFTSize(height + reach_y), cv2.getOptimalDFTSize(width + reach_x)
     product = np.fft.irfft2(np.conj(np.fft.rfft2(a, size)) * np.fft.rfft2(b, size), size)[np.ix_(dy, dx)]
-    shared = (height - np.abs(dy))[:, None] * (width - np.abs(dx))[None]
+    overlap = (height - np.abs(dy))[:, None] * (width - np.abs(dx))[None]  # in cells
     sum_a, sum_b = _overlap_sums(a, -dy, -dx), _overlap_sums(b, dy, dx)
-    spread_a = _overlap_sums(a * a, -dy, -dx) - sum_a**2 / shared
-    spread_b = _overlap_sums(b * b, dy, dx) - sum_b**2 / shared
-    alike = (product - sum_a * sum_b / shared) / np.sqrt(np.maximum(spread_a * spread_b, 1e-6))
-    return np.asarray(alike * np.sqrt(shared / shared.max())), reach_y, reach_x
+    variance_a = _overlap_sums(a * a, -dy, -dx) - sum_a**2 / overlap
+    variance_b = _overlap_sums(b * b, dy, dx) - sum_b**2 / overlap
+    correlation = (product - sum_a * sum_b / overlap) / np.sqrt(np.maximum(variance_a * variance_b, 1e-6))
+    return np.asarray(correlation * np.sqrt(overlap / overlap.max())), reach_y, reach_x
 
 
 def _overlap_sums(plane: Plane, dy: NDArray[Any], dx: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum of the part of a plane that overlaps one that lies ``dy`` up and ``dx`` to the left of it, for each pair."""
+    """Sum of the part of a plane that overlaps a plane shifted by (dy, dx), for each pair: float64[dy, dx]."""
     height, width = plane.shape
     total = np.zeros((height + 1, width + 1))
     total[1:, 1:] = plane.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
     top, bottom = np.maximum(0, dy), height - np.maximum(0, -dy)
     left, right = np.maximum(0, dx), width - np.maximum(0, -dx)
-    corners = (total[np.ix_(y, x)] for y, x in ((bottom, right), (top, right), (bottom, left), (top, left)))
-    first, second, third, fourth = corners
-    return np.asarray(first - second - third + fourth)
+    below_right, above_right = total[np.ix_(bottom, right)], total[np.ix_(top, right)]
+    below_left, above_left = total[np.ix_(bottom, left)], total[np.ix_(top, left)]
+    return np.asarray(below_right - above_right - below_left + above_left)
 
 
 def _subpixel_peak(values: NDArray[np.float64]) -> float:
-    """Where a parabola through three neighbours has its top, counted from the middle one."""
+    """Maximum of a parabola through three neighbouring values, relative to the middle one."""
     if len(values) < 3:
         return 0.0
     before, top, after = values
-    bend = before - 2 * top + after
-    return float(np.clip(0.5 * (before - after) / bend, -0.5, 0.5)) if bend < 0 else 0.0
+    curvature = before - 2 * top + after
+    return float(np.clip(0.5 * (before - after) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0
 
 
-_AT_BORDER_PX = 4.0  # a box that ends so near a border is cut by it (annotators stop short), and goes on beyond
+_AT_BORDER_PX = 4.0  # boxes that end this near a border count as cut by it, as annotators often stop short of it
 
 
 def pan_clip(sample: Sample, length: int, rng: np.random.Generator) -> list[Sample]:
-    """A clip of ``length`` frames of the image's size, moving as filmed strips do (``sample.travel``).
+    """A clip of ``length`` windows of the size of an image, which moves like a strip (``synthetic.strips.travel``).
 
-    Windows lie on whole pixels, so every pixel is one of the image's. Boxes are reflected with it; one that ends at a
-    border is one object with its reflection. They are cut at the window, and left out where that leaves too little
-    (``boxes.recognisable``).
+    Windows are at integer positions, so pixels are not interpolated. Boxes are reflected with the image; a box that
+    ends at a border and its reflection are one object. Boxes are clipped to the window, and dropped if they are not
+    ``recognisable`` any more.
     """
     height = sample.pixels.shape[0]
     origins = travel(rng, length, height)
-    # the clip's middle lies on the image, give or take a quarter of its height
+    # the middle of the clip is on the image, within 1/4 of its height
     origins[:, 1] += round(rng.uniform(-0.25, 0.25) * height) - origins[-1, 1] // 2
     return [
         _window_sample(sample, (int(x), int(y)), (float(right), float(down)))
@@ -138,82 +138,79 @@ def _window_sample(sample: Sample, origin_xy: tuple[int, int], motion_xy: tuple[
     height, width = sample.pixels.shape[:2]
     x, y = origin_xy
     pixels = sample.pixels[_reflect_indices(y, height)][:, _reflect_indices(x, width)]
-    whole: list[tuple[float, float, float, float]] = []
+    boxes: list[tuple[float, float, float, float]] = []
     labels: list[int] = []
     for (x1, y1, x2, y2), label in zip(sample.boxes_xyxy.tolist(), sample.labels.tolist()):
-        boxes = [
-            (left, top, right, bottom)
-            for top, bottom in _reflect_interval(y1, y2, height, y)
-            for left, right in _reflect_interval(x1, x2, width, x)
-        ]
-        whole += boxes
-        labels += [label] * len(boxes)
-    boxes_xyxy = np.array(whole, np.float32).reshape(-1, 4)
-    cut = np.clip(boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
-    keep = recognisable(cut, boxes_xyxy)
-    return Sample(pixels, cut[keep], np.array(labels, np.int64)[keep], motion_xy)
+        for top, bottom in _reflect_interval(y1, y2, height, y):
+            for left, right in _reflect_interval(x1, x2, width, x):
+                boxes.append((left, top, right, bottom))
+                labels.append(label)
+    boxes_xyxy = np.array(boxes, np.float32).reshape(-1, 4)
+    clipped = np.clip(boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
+    keep = recognisable(clipped, boxes_xyxy)
+    return Sample(pixels, clipped[keep], np.array(labels, np.int64)[keep], motion_xy)
 
 
 def _reflect_indices(start: int, size: int) -> NDArray[np.int64]:
-    """The image's rows that ``size`` rows from ``start`` on show: 0 1 2 2 1 0 0 1 2 ..."""
+    """Indices of the ``size`` rows from ``start`` on in an image extended by reflection: 0 1 2 2 1 0 0 1 2 ..."""
     rows = np.arange(start, start + size) % (2 * size)
     return np.asarray(np.where(rows < size, rows, 2 * size - 1 - rows), np.int64)
 
 
 def _reflect_interval(low: float, high: float, size: int, start: int) -> list[tuple[float, float]]:
-    """An interval's images in a window of ``size`` from ``start`` on, relative to it, each whole."""
-    starts, ends = low <= _AT_BORDER_PX, high >= size - _AT_BORDER_PX
-    if starts and ends:
+    """Reflections of an interval that overlap a window of ``size`` from ``start`` on, relative to it, unclipped."""
+    at_start, at_end = low <= _AT_BORDER_PX, high >= size - _AT_BORDER_PX
+    if at_start and at_end:
         return [(0.0, float(size))]
-    if starts:
-        images = [(-high, high)]
-    elif ends:
-        images = [(low, 2 * size - low)]
+    if at_start:
+        intervals = [(-high, high)]
+    elif at_end:
+        intervals = [(low, 2 * size - low)]
     else:
-        images = [(low, high), (-high, -low)]
-    turns = range(start // (2 * size) - 1, start // (2 * size) + 3)
-    moved = [(a + 2 * size * k - start, b + 2 * size * k - start) for k in turns for a, b in images]
+        intervals = [(low, high), (-high, -low)]
+    periods = range(start // (2 * size) - 1, start // (2 * size) + 3)  # the reflections repeat every 2 * size
+    moved = [(a + 2 * size * k - start, b + 2 * size * k - start) for k in periods for a, b in intervals]
     return [(a, b) for a, b in moved if b > 0 and a < size]
 
 
-_CLIP_STREAM = 2  # a stream of random numbers of its own, beside the loader's
-_LIGHT_STD = 0.03  # standard deviation of the lamps' strength from frame to frame, where a still image is panned over
+_CLIP_STREAM = 2  # part of the seed, so that the random stream differs from those of the loader
+_LIGHT_STD = 0.03  # standard deviation of the brightness factor per frame in panned clips
 
 
 def frames_by_strip(dataset: Dataset | DetectionDataset) -> list[tuple[str, list[int]]]:
-    """Each strip's name and the positions of its images in the order of time; strips as they come in the data.
+    """Name of each strip and the indices of its images in temporal order; strips in the order of the data.
 
     Raises:
         DataError: an image belongs to no strip.
     """
-    found, stills = _group_frames(dataset)
+    strips, stills = _group_frames(dataset)
     if stills:
         raise _no_strip_error(dataset, stills)
-    return found
+    return strips
 
 
 class ClipLoader(SeededLoader):
-    """One pass over ``epoch(n)`` gives the n-th epoch's batches of clips, clip after clip, frame after frame.
+    """Batches of clips: all frames of the first clip, then those of the second, and so on.
 
-    A strip of n frames gives n // ``length`` clips an epoch, which start elsewhere in each epoch, so that an epoch
-    shows about as many frames as there are. A still image gives one clip. All frames of a clip get the same crop,
-    flips and light; only how single frames are degraded differs.
+    A strip of n frames gives n // ``length`` clips per epoch, with random starts in each epoch, so that an epoch has
+    about as many frames as the strip. A still image gives one clip. All frames of a clip get the same crop, flips and
+    light; only the degradation differs per frame.
 
     Args:
-        dataset: pixels and boxes.
-        length: frames a clip; frames of strips are taken one after another, never over a gap in their numbers.
-        pan: make clips of still images too, by panning over them.
-        degraded: share of frames that are blurred, over-exposed, noisy or dropped, on top of those recorded as
-            such; a clip's first frame is never dropped, as nothing could be known of it.
-        augment: the chain of random changes; without mosaic, which has no motion.
-        batch_size: clips a step, of all processes together.
+        dataset: images and boxes.
+        length: frames per clip; these have consecutive numbers.
+        pan: also make clips of still images by panning over them.
+        degraded: fraction of frames that are blurred, over-exposed, noisy or dropped, in addition to those recorded
+            as such. The first frame of a clip is never dropped, as nothing is known about its content.
+        augment: the augmentation, without mosaic.
+        batch_size: clips per step, of all processes together.
         shard: (rank, size) of this process among those that share each batch.
-        seed, workers, pin: as for ``TrainingLoader``.
+        seed, workers, pin: see ``TrainingLoader``.
 
     Raises:
-        DataError: still images and no ``pan``, no strip with ``length`` frames in a row, a strip whose frames differ
-            in size.
-        ConfigError: a mosaic is asked for.
+        DataError: still images without ``pan``, no strip with ``length`` consecutive frames, or a strip whose frames
+            differ in size.
+        ConfigError: ``augment`` has a mosaic.
     """
 
     def __init__(
@@ -238,28 +235,28 @@ class ClipLoader(SeededLoader):
 
 
 def clip_candidates(dataset: DetectionDataset, length: int, *, pan: bool) -> list[list[list[int]]]:
-    """For each clip of an epoch the clips to choose from, as positions of frames; a single position is panned over.
+    """For each clip of an epoch, the candidates to choose from, as indices of frames; a still image is one index.
 
     Raises:
-        DataError: as ``ClipLoader``.
+        DataError: see ``ClipLoader``.
     """
-    found, stills = _group_frames(dataset)
+    strips, stills = _group_frames(dataset)
     if stills and not pan:
         raise _no_strip_error(dataset, stills)
     clips = [[[i]] for i in stills]
-    longest = 0
-    for name, positions in found:
-        _check_sizes(dataset, name, positions)
-        for run in _consecutive_runs(dataset, positions):
-            longest = max(longest, len(run))
+    max_length = 0
+    for name, indices in strips:
+        _check_sizes(dataset, name, indices)
+        for run in _consecutive_runs(dataset, indices):
+            max_length = max(max_length, len(run))
             for first in range(0, len(run) - length + 1, length):
                 last = min(first + length - 1, len(run) - length)
-                choice = [run[start : start + length] for start in range(first, last + 1)]
-                seen = [clip for clip in choice if _frame(dataset, clip[0]).condition != "dropped"]
-                clips.append(seen or choice)
+                candidates = [run[start : start + length] for start in range(first, last + 1)]
+                usable = [clip for clip in candidates if _frame(dataset, clip[0]).condition != "dropped"]
+                clips.append(usable or candidates)
     if not clips:
-        found_most = f"no strip has {length} frames in a row, the most are {longest}"
-        raise DataError(found_most, fix="ask for shorter clips or film longer strips")
+        message = f"no strip has {length} frames in a row, the longest has {max_length}"
+        raise DataError(message, fix="set shorter clips or record longer strips")
     return clips
 
 
@@ -279,47 +276,48 @@ class _ClipDataset(TorchDataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         rng = np.random.default_rng((self.seed, _CLIP_STREAM, epoch, index))
-        choice = self.clips[index]
-        positions = choice[int(rng.integers(len(choice)))]
+        candidates = self.clips[index]
+        indices = candidates[int(rng.integers(len(candidates)))]
         try:
-            if self.dataset.images[positions[0]].frame is None:
-                frames = self._panned(positions[0], rng)
-                return add_seeds([(positions[0], frame) for frame in frames], rng)
-            return add_seeds(list(zip(positions, self._filmed(positions, rng))), rng)
-        except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
+            if self.dataset.images[indices[0]].frame is None:
+                frames = self._panned_clip(indices[0], rng)
+                return add_seeds([(indices[0], frame) for frame in frames], rng)
+            return add_seeds(list(zip(indices, self._recorded_clip(indices, rng))), rng)
+        except DataError as error:  # returned, as torch would add the worker's traceback to the message of a raised one
             return error
 
-    def _panned(self, position: int, rng: np.random.Generator) -> list[Sample]:
-        frames = self._augmented(pan_clip(self.dataset[position], self.length, rng), rng)
-        lit = [_scale_brightness(frame, 1 + _LIGHT_STD * float(rng.standard_normal())) for frame in frames]
-        return self._degraded(lit, ["clean"] * self.length, rng)
+    def _panned_clip(self, index: int, rng: np.random.Generator) -> list[Sample]:
+        frames = self._augment(pan_clip(self.dataset[index], self.length, rng), rng)
+        frames = [_scale_brightness(frame, 1 + _LIGHT_STD * float(rng.standard_normal())) for frame in frames]
+        return self._degrade(frames, ["clean"] * self.length, rng)
 
-    def _filmed(self, positions: list[int], rng: np.random.Generator) -> list[Sample]:
-        motions = _motions(self.dataset, positions)
-        frames = [replace(self.dataset[i], motion_xy=motion_xy) for i, motion_xy in zip(positions, motions)]
-        recorded = [_frame(self.dataset, i).condition for i in positions]
-        return self._degraded(self._augmented(frames, rng), recorded, rng)
+    def _recorded_clip(self, indices: list[int], rng: np.random.Generator) -> list[Sample]:
+        motions = _motions(self.dataset, indices)
+        frames = [replace(self.dataset[i], motion_xy=motion_xy) for i, motion_xy in zip(indices, motions)]
+        conditions = [_frame(self.dataset, i).condition for i in indices]
+        return self._degrade(self._augment(frames, rng), conditions, rng)
 
-    def _augmented(self, frames: list[Sample], rng: np.random.Generator) -> list[Sample]:
-        """The same changes for all frames: each gets a generator in the same state."""
+    def _augment(self, frames: list[Sample], rng: np.random.Generator) -> list[Sample]:
+        """Augment all frames in the same way, with generators in the same state."""
         state = int(rng.integers(2**63))
         return [self.augment(frame, np.random.default_rng(state), _no_mosaic) for frame in frames]
 
-    def _degraded(self, frames: list[Sample], recorded: list[str], rng: np.random.Generator) -> list[Sample]:
-        changed = []
-        for number, (frame, before) in enumerate(zip(frames, recorded)):
+    def _degrade(self, frames: list[Sample], recorded: list[str], rng: np.random.Generator) -> list[Sample]:
+        """Degrade frames at random, except those whose recorded condition is not clean."""
+        degraded = []
+        for number, (frame, recorded_condition) in enumerate(zip(frames, recorded)):
             condition, severity = draw_condition(rng, self.degraded)
-            if before == "dropped":
-                condition = before  # black again, as the change of light may have lifted it
-            elif before != "clean" or (condition == "dropped" and number == 0):
+            if recorded_condition == "dropped":
+                condition = "dropped"  # black again, as the change of light may have made it brighter
+            elif recorded_condition != "clean" or (condition == "dropped" and number == 0):
                 condition = "clean"
             pixels = degrade(frame.pixels, condition, severity, frame.motion_xy, rng)
-            changed.append(replace(frame, pixels=np.asarray(pixels, np.float32)))
-        return changed
+            degraded.append(replace(frame, pixels=np.asarray(pixels, np.float32)))
+        return degraded
 
 
 def _group_frames(dataset: Dataset | DetectionDataset) -> tuple[list[tuple[str, list[int]]], list[int]]:
-    """Strips as ``strips`` gives them, and the positions of still images."""
+    """Strips as in ``frames_by_strip``, and the indices of still images."""
     members: dict[str, list[tuple[int, int]]] = defaultdict(list)
     stills: list[int] = []
     for i, image in enumerate(dataset.images):
@@ -332,50 +330,51 @@ def _group_frames(dataset: Dataset | DetectionDataset) -> tuple[list[tuple[str, 
 
 def _no_strip_error(dataset: Dataset | DetectionDataset, stills: Sequence[int]) -> DataError:
     first = dataset.images[stills[0]].path
-    found = f"{len(stills):,} of {len(dataset.images):,} images are frames of no strip, and memory needs their order"
+    message = f"{len(stills):,} of {len(dataset.images):,} images are frames of no strip, and memory needs their order"
     fix = "take data with video_id and frame_id (detect sample --frames makes some), or set clips.pan=true to train"
-    return DataError(found, where=first, fix=fix)
+    return DataError(message, where=first, fix=fix)
 
 
-def _check_sizes(dataset: DetectionDataset, name: str, positions: Sequence[int]) -> None:
-    sizes = sorted({(dataset.images[i].width, dataset.images[i].height) for i in positions})
+def _check_sizes(dataset: DetectionDataset, name: str, indices: Sequence[int]) -> None:
+    sizes = sorted({(dataset.images[i].width, dataset.images[i].height) for i in indices})
     if len(sizes) > 1:
-        found = f"frames of strip {name!r} have {' and '.join(f'{w}x{h}' for w, h in sizes)} pixels"
-        raise DataError(found, where=dataset.images[positions[0]].path, fix="give frames of different cameras names")
+        message = f"frames of strip {name!r} have {' and '.join(f'{w}x{h}' for w, h in sizes)} pixels"
+        fix = "give the strips of different cameras different names"
+        raise DataError(message, where=dataset.images[indices[0]].path, fix=fix)
 
 
-def _consecutive_runs(dataset: DetectionDataset, positions: Sequence[int]) -> list[list[int]]:
-    """A strip's frames, divided where numbers are missing."""
-    runs = [[positions[0]]]
-    for before, after in pairwise(positions):
+def _consecutive_runs(dataset: DetectionDataset, indices: Sequence[int]) -> list[list[int]]:
+    """Split the frames of a strip where numbers are missing."""
+    runs = [[indices[0]]]
+    for before, after in pairwise(indices):
         if _frame(dataset, after).number != _frame(dataset, before).number + 1:
             runs.append([])
         runs[-1].append(after)
     return runs
 
 
-def _frame(dataset: DetectionDataset, position: int) -> Frame:
-    frame = dataset.images[position].frame
-    assert frame is not None, "a still image is no part of a strip"
+def _frame(dataset: DetectionDataset, index: int) -> Frame:
+    frame = dataset.images[index].frame
+    assert frame is not None, "a still image is not part of a strip"
     return frame
 
 
-def _motions(dataset: DetectionDataset, positions: Sequence[int]) -> list[tuple[float, float]]:
-    """The surface's motion since the frame before, read from the frames where they don't tell their place.
+def _motions(dataset: DetectionDataset, indices: Sequence[int]) -> list[tuple[float, float]]:
+    """Motion of the surface since the previous frame: the recorded one, else an estimate from the pixels.
 
-    Where that can't be read either, the strip is taken to move on as before. The first frame has the second's motion.
+    If there is neither, it is the motion of the previous pair of frames. The first frame has the motion of the second.
     """
-    moved: list[tuple[float, float]] = []
-    for before, after in pairwise(positions):
-        told = _frame(dataset, after).motion_since(_frame(dataset, before))
-        read = told or estimate_motion(dataset.pixels(before), dataset.pixels(after), dataset.max_value)
-        moved.append(read or (moved[-1] if moved else (0.0, 0.0)))
-    return [*(moved[:1] or [(0.0, 0.0)]), *moved]
+    motions: list[tuple[float, float]] = []
+    for before, after in pairwise(indices):
+        recorded = _frame(dataset, after).motion_since(_frame(dataset, before))
+        motion = recorded or estimate_motion(dataset.pixels(before), dataset.pixels(after), dataset.max_value)
+        motions.append(motion or (motions[-1] if motions else (0.0, 0.0)))
+    return [*(motions[:1] or [(0.0, 0.0)]), *motions]
 
 
 def _scale_brightness(frame: Sample, strength: float) -> Sample:
-    lit: NDArray[np.float32] = np.clip(frame.pixels * np.float32(strength), 0, 1)
-    return replace(frame, pixels=lit)
+    pixels: NDArray[np.float32] = np.clip(frame.pixels * np.float32(strength), 0, 1)
+    return replace(frame, pixels=pixels)
 
 
 def _no_mosaic() -> Sample:

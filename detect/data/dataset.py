@@ -1,4 +1,4 @@
-"""A data set in memory: decoded pixels and packed boxes, ready to be augmented."""
+"""Detection data set in memory: cached decoded images and packed boxes, as input of the augmentation."""
 
 from __future__ import annotations
 
@@ -19,96 +19,103 @@ from ..errors import DataError
 from ..images import Pixels, likely_white, read_image, to_gray, to_rgb
 from ..structures import Dataset, Image
 
-MIN_MAX_VALUE = 255  # a camera's largest gray value can't be less
-MAX_UINT16 = 65535  # gray value of white in 16-bit pixels, unless data.max_value says otherwise
+MIN_MAX_VALUE = 255  # lower bound of data.max_value
+MAX_UINT16 = 65535  # default gray value of white in 16-bit pixels (data.max_value)
 
 
 def white_level(pixels: Pixels, max_value: int | None) -> int:
-    """The gray value of white: 255 of 8-bit pixels, of 16-bit ones ``max_value``, and 65535 where it is None."""
+    """Gray value of white: 255 for 8-bit pixels; ``max_value``, or 65535 if it is None, for 16-bit pixels."""
     return 255 if pixels.dtype == np.uint8 else max_value or MAX_UINT16
 
 
 def unit_range(pixels: Pixels, max_value: int | None = None) -> NDArray[np.float32]:
-    """uint8 or uint16 -> float32 in 0 to 1: black is 0, white is 1; all 16 bits are kept.
+    """uint8 or uint16 -> float32 in 0 (black) to 1 (white), without rounding to 8 bits.
 
     Args:
         pixels: of any shape.
-        max_value: white of 16-bit pixels; None: 65535. Those of 8 bits have their white at 255 in any case.
+        max_value: gray value of white in 16-bit pixels; None: 65535. White of 8-bit pixels is always 255.
     """
     return np.asarray(pixels.astype(np.float32) * np.float32(1 / white_level(pixels, max_value)))
 
 
 def check_bit_depth(pixels: Pixels, max_value: int | None, where: str | PathLike[str] | None = None) -> Pixels:
-    """The pixels, if none of them is beyond white: clipped, they would lose what the camera saw.
+    """Return the pixels, after a check that none is brighter than white, which clipping would lose.
 
     Raises:
-        DataError: 16-bit pixels hold more than ``max_value``.
+        DataError: 16-bit pixels exceed ``max_value``.
     """
     if max_value is not None and pixels.dtype == np.uint16 and int(pixels.max(initial=0)) > max_value:
-        found = f"the image has gray values up to {int(pixels.max()):,}, beyond the white of {max_value:,}"
-        fix = "tell the white of its camera (--max-value; in training data.max_value), or give images of another depth"
-        raise DataError(found, where=where, fix=fix)
+        message = f"the image has gray values up to {int(pixels.max()):,}, beyond the white of {max_value:,}"
+        fix = "set the white of its camera (--max-value; in training data.max_value), or give images of another depth"
+        raise DataError(message, where=where, fix=fix)
     return pixels
 
 
 def describe_bit_depth(
     brightest: int, max_value: int | None, *, setting: str = "data.max_value="
 ) -> tuple[str, str | None]:
-    """What 16-bit images are taken for, and a warning where their brightest gray value is that of fewer bits.
+    """Describe how 16-bit images are interpreted, with a warning if their maximum suggests fewer bits.
 
     Args:
-        brightest: their largest gray value.
-        max_value: white; None: 65535, as nothing else was said.
-        setting: what says it, as it is written before the number.
+        brightest: maximum gray value of the images.
+        max_value: gray value of white; None: not set, 65535.
+        setting: the option that sets it, with everything before the number.
+
+    Returns:
+        Description, and warning or None.
     """
     white = max_value or MAX_UINT16
-    said = f"16-bit images: black is 0 and white {white:,} ({setting.rstrip(' =') if max_value else 'the whole depth'})"
+    description = (
+        f"16-bit images: black is 0 and white {white:,} ({setting.rstrip(' =') if max_value else 'the whole depth'})"
+    )
     likely = likely_white(brightest)
     if max_value is not None or likely == MAX_UINT16:
-        return said, None
+        return description, None
     bits = likely.bit_length()
     warning = (
         f"the 16-bit images go up to {brightest:,} of {white:,}, as those of a camera of {bits} bits do: "
         f"{setting}{likely} would give them the whole range"
     )
-    return said, warning
+    return description, warning
 
 
 def balanced_subset(labels: Sequence[Collection[str]], count: int, *, seed: int) -> list[int]:
-    """Some of the images, at random, as even over the classes as can be; fewer of them are among more of them.
+    """Choose images at random, balanced over the classes as far as possible.
+
+    A smaller subset with the same seed is contained in a larger one.
 
     Args:
-        labels: the classes in each image; an image without any counts as a class of its own.
-        count: how many images.
-        seed: same seed and input, same images.
+        labels: classes in each image; images without any count as a further class.
+        count: number of images to choose.
+        seed: the same seed and input give the same images.
 
     Returns:
-        Ascending positions in ``labels``.
+        Ascending indices into ``labels``.
     """
     if not 0 <= count <= len(labels):
         raise ValueError(f"{count} of {len(labels)} images")
     order = list(range(len(labels)))
     random.Random(seed).shuffle(order)
     waiting: dict[str, list[int]] = defaultdict(list)
-    for i in reversed(order):  # taken from the end
+    for i in reversed(order):  # popped from the end
         for label in labels[i] or ("",):
             waiting[label].append(i)
     chosen: dict[int, None] = {}
-    seen: Counter[str] = Counter()
+    class_counts: Counter[str] = Counter()
     while len(chosen) < count:
-        rarest = min((label for label, ids in waiting.items() if ids), key=lambda label: (seen[label], label))
+        rarest = min((label for label, ids in waiting.items() if ids), key=lambda label: (class_counts[label], label))
         i = waiting[rarest].pop()
         if i not in chosen:
             chosen[i] = None
-            seen.update(labels[i] or ("",))
+            class_counts.update(labels[i] or ("",))
     return sorted(chosen)
 
 
 class PackedImages(Sequence[Image]):
-    """Paths, sizes and places in strips of many images, without their boxes; a record is made when it is asked for.
+    """Paths, sizes and strip frames of many images in arrays, without boxes; ``Image`` records are created on access.
 
-    A process that is forked shares memory until it is written to, and merely looking at a Python object writes its
-    reference count: the records of a large data set would soon be there once a process.
+    Forked processes share memory until it is written, and even reading a Python object writes its reference count. As
+    Python objects, the records of a large data set would soon exist once per process.
     """
 
     def __init__(self, images: Sequence[Image]) -> None:
@@ -130,38 +137,38 @@ class PackedImages(Sequence[Image]):
     def __getitem__(self, index: int | slice) -> Image | list[Image]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        width, height = self.sizes_wh[index].tolist()  # refuses what is out of range
+        width, height = self.sizes_wh[index].tolist()  # raises IndexError if out of range
         return Image(self.path(index), width, height, frame=self._frames.get(index % len(self)))
 
     def path(self, index: int) -> Path:
-        """The file of an image."""
+        """File of image ``index``."""
         index %= len(self)
         return Path(os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]].tobytes()))
 
 
 class PackedBoxes:
-    """The boxes of all images one after the other; crowd boxes are left out.
+    """Boxes of all images in one array; crowd boxes are omitted.
 
     Attributes:
         xyxy: float32[boxes, 4], pixels.
         labels: int64[boxes], 1-based category ids.
-        counts: int64[images], boxes of each.
+        counts: int64[images], number of boxes per image.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         ids = dataset.category_ids()
-        kept = [[box for box in image.boxes if not box.crowd] for image in dataset.images]
-        self.counts = np.array([len(boxes) for boxes in kept], np.int64)
+        boxes_per_image = [[box for box in image.boxes if not box.crowd] for image in dataset.images]
+        self.counts = np.array([len(boxes) for boxes in boxes_per_image], np.int64)
         self._ends = np.cumsum([0, *self.counts.tolist()])
         total = int(self._ends[-1])
-        numbers = (value for boxes in kept for box in boxes for value in box.xyxy)
+        numbers = (value for boxes in boxes_per_image for box in boxes for value in box.xyxy)
         self.xyxy = np.fromiter(numbers, np.float32, 4 * total).reshape(-1, 4)
-        self.labels = np.fromiter((ids[box.label] for boxes in kept for box in boxes), np.int64, total)
+        self.labels = np.fromiter((ids[box.label] for boxes in boxes_per_image for box in boxes), np.int64, total)
 
     def of(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Corners and labels of the boxes of one image."""
-        here = slice(self._ends[index], self._ends[index + 1])
-        return self.xyxy[here], self.labels[here]
+        rows = slice(self._ends[index], self._ends[index + 1])
+        return self.xyxy[rows], self.labels[rows]
 
 
 @dataclass(slots=True)
@@ -172,9 +179,9 @@ class Sample:
         pixels: float32[height, width] or [height, width, 3], 0 to 1.
         boxes_xyxy: float32[N, 4], pixels.
         labels: int64[N], 1-based category ids.
-        motion_xy: how far the surface has moved since the frame before, right and down, pixels; 0, 0 for a still.
-        mixed_in: positions of other images that a mosaic took in.
-        seed: of what training draws for it in the network, 0 to 2 ** 31 - 1.
+        motion_xy: motion of the surface since the previous frame, right and down, pixels; 0, 0 for a still image.
+        mixed_in: indices of the other images of a mosaic.
+        seed: of the random sampling for this image in the network, 0 to 2 ** 31 - 1.
     """
 
     pixels: NDArray[np.float32]
@@ -186,16 +193,16 @@ class Sample:
 
 
 class DetectionDataset:
-    """Pixels and boxes of a data set by position; crowd boxes are left out (the judge ignores them too).
+    """Images and boxes of a data set by index; crowd boxes are omitted, as the evaluation ignores them too.
 
     Args:
-        dataset: the records; images without boxes are kept as negatives.
-        channels: 1 for gray, 3 for RGB; files of the other kind are converted.
-        cache: keep decoded images in memory, in their own depth (uint8 or uint16).
-        max_value: white of 16-bit images; None: 65535.
+        dataset: the records; images without boxes are negatives.
+        channels: 1 for gray, 3 for RGB; other files are converted.
+        cache: keep decoded images in memory with the bit depth of their files (uint8 or uint16).
+        max_value: gray value of white in 16-bit images; None: 65535.
 
     Attributes:
-        brightest: the largest gray value of the 16-bit images read so far; None while there was none.
+        brightest: maximum gray value of the 16-bit images read so far; None if there was none.
     """
 
     def __init__(self, dataset: Dataset, *, channels: int, cache: bool = True, max_value: int | None = None) -> None:
@@ -204,51 +211,54 @@ class DetectionDataset:
         self.channels, self.max_value = channels, max_value
         self.brightest: int | None = None
         self._boxes = PackedBoxes(dataset)
-        self._room = np.inf if cache else 0.0  # bytes for images that are not kept yet
+        self._free_cache_bytes = np.inf if cache else 0.0
         self._cache: dict[int, Pixels] = {}
 
     def __len__(self) -> int:
         return len(self.images)
 
     def path(self, index: int) -> Path:
-        """The file of image ``index``."""
+        """File of image ``index``."""
         return self.images.path(index)
 
     def pixels(self, index: int) -> Pixels:
-        """uint8 or uint16, [height, width] or [height, width, 3]."""
-        kept = self._cache.get(index)
-        if kept is not None:
-            return kept
+        """Decoded image, from the cache if it is there: uint8 or uint16, [height, width] or [height, width, 3]."""
+        cached = self._cache.get(index)
+        if cached is not None:
+            return cached
         pixels = self._read(index)
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
+        if pixels.nbytes <= self._free_cache_bytes:
+            self._free_cache_bytes -= pixels.nbytes
             self._cache[index] = pixels
         return pixels
 
     def decoded_bytes(self) -> int:
-        """What all images take in memory, if they are as deep as the first one."""
+        """Bytes of all decoded images, if all have the bit depth of the first one."""
         depth = self._read(0).itemsize if len(self) else 1
         return int(self.images.sizes_wh.prod(axis=1, dtype=np.int64).sum()) * self.channels * depth
 
     def preload(self, max_bytes: float | None = None, *, shard: tuple[int, int] = (0, 1)) -> int:
-        """Read every image once, which proves that each can be read; how many are kept in memory.
+        """Read every image once, to check that it can be read, and fill the cache.
 
         Args:
-            max_bytes: of kept images; those that don't fit any more are read anew each time. None: no limit.
-            shard: (rank, size) of this process; where images aren't kept, the others have read theirs.
+            max_bytes: limit of the cache; images beyond it are read again each time. None: no limit.
+            shard: (rank, size) of this process; once the cache is full, each process reads only its share of images.
+
+        Returns:
+            Number of images in the cache.
         """
         if max_bytes is not None:
-            self._room = min(self._room, max(0.0, max_bytes))
+            self._free_cache_bytes = min(self._free_cache_bytes, max(0.0, max_bytes))
         rank, size = shard
         for index in range(len(self)):
-            if self._room > 0 or index % size == rank:
+            if self._free_cache_bytes > 0 or index % size == rank:
                 self.pixels(index)
-        self._room = 0.0  # what a loader process reads later would be there once a process
+        self._free_cache_bytes = 0.0  # images cached later would be cached in each loader process
         return len(self._cache)
 
     @property
-    def kept_bytes(self) -> int:
-        """What the images kept in memory take."""
+    def cached_bytes(self) -> int:
+        """Bytes of the images in the cache."""
         return sum(pixels.nbytes for pixels in self._cache.values())
 
     def __getitem__(self, index: int) -> Sample:
@@ -263,23 +273,23 @@ class DetectionDataset:
         return self._boxes.xyxy[:, 2:] - self._boxes.xyxy[:, :2]
 
     def resize_factors(self, input_size: int | None) -> NDArray[np.float32]:
-        """For every box, the factor that its image is resized by so that its shorter side is ``input_size``."""
+        """Factor per box by which its image is resized, so that its shorter side is ``input_size``: float32[boxes]."""
         shorter = self.images.sizes_wh.min(axis=1) if len(self) else np.zeros(0)
         factors = np.ones(len(self)) if input_size is None else input_size / shorter
         return np.repeat(factors.astype(np.float32), self._boxes.counts)
 
     def normalisation(self, limit: int = 500) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation a channel, in 0 to 1, over at most ``limit`` evenly spaced images."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).astype(int))
+        """Mean and standard deviation per channel, in 0 to 1, over at most ``limit`` evenly spaced images."""
+        indices = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).astype(int))
         moments, white = [], 255
-        for index in chosen:
+        for index in indices:
             pixels = self.pixels(int(index))
             values = unit_range(pixels, self.max_value).reshape(-1, self.channels).astype(np.float64)
             moments.append([values.mean(axis=0), (values**2).mean(axis=0)])
             white = max(white, white_level(pixels, self.max_value))
         mean, square = np.mean(moments, axis=0)
-        least, digits = (1e-3, 6) if white == 255 else (0.25 / white, 9)  # a quarter of a gray level
-        std = np.sqrt(np.maximum(square - mean**2, least**2))
+        min_std, digits = (1e-3, 6) if white == 255 else (0.25 / white, 9)  # 1/4 of a gray level
+        std = np.sqrt(np.maximum(square - mean**2, min_std**2))
         return [round(float(v), digits) for v in mean], [round(float(v), digits) for v in std]
 
     def _read(self, index: int) -> Pixels:
@@ -288,13 +298,13 @@ class DetectionDataset:
         if pixels.dtype == np.uint16:
             self.brightest = max(self.brightest or 0, int(pixels.max()))
         if pixels.shape[:2] != (image.height, image.width):
-            found = f"the file has {pixels.shape[1]}x{pixels.shape[0]} pixels, its label {image.width}x{image.height}"
-            raise DataError(found, where=image.path, fix="convert the labels again")
+            message = f"the file has {pixels.shape[1]}x{pixels.shape[0]} pixels, its label {image.width}x{image.height}"
+            raise DataError(message, where=image.path, fix="convert the labels again")
         return pixels
 
 
 def as_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Gray [height, width] for 1 channel, RGB [height, width, 3] for 3."""
+    """Convert to gray [height, width] for 1 channel, or RGB [height, width, 3] for 3."""
     return to_gray(pixels) if channels == 1 else to_rgb(pixels)
 
 
@@ -305,27 +315,28 @@ def read_dataset(
 
     Args:
         path: the JSON file.
-        role: the configuration key it came from, for messages ("data.train").
-        categories: names it has to have, in this order; None accepts any.
-        only: take so many of its images, always the same, even over categories; None: all.
+        role: configuration key of the file, for messages ("data.train").
+        categories: required names in the required order; None: any.
+        only: number of images to take, always the same ones, balanced over categories; None: all.
 
     Raises:
-        DataError: unreadable, without images or categories, with other categories or fewer images than asked for.
+        DataError: the file is unreadable, has no images or no categories, or has other categories or fewer images than
+            required.
     """
     if not path.is_file():
         fix = f"make it with 'detect convert', or set {role}= to a COCO JSON file"
         raise DataError(f"{role} names no file", where=path, fix=fix)
     dataset = coco.read(path)
     if not dataset.images or not dataset.categories:
-        what = "images" if dataset.categories else "categories"
-        raise DataError(f"{role} holds no {what}", where=path, fix="convert the labels again")
+        missing = "images" if dataset.categories else "categories"
+        raise DataError(f"{role} holds no {missing}", where=path, fix="convert the labels again")
     if categories is not None and dataset.categories != categories:
-        found = f"its categories are {', '.join(dataset.categories)}, those of the training {', '.join(categories)}"
-        raise DataError(found, where=path, fix="convert all parts in one call, so that they share their categories")
+        message = f"its categories are {', '.join(dataset.categories)}, those of the training {', '.join(categories)}"
+        raise DataError(message, where=path, fix="convert all parts in one call, so that they share their categories")
     if only is None:
         return dataset
     if only > len(dataset.images):
-        found = f"there are {len(dataset.images):,} images, {role}_images asks for {only:,}"
-        raise DataError(found, where=path, fix="ask for fewer")
+        message = f"there are {len(dataset.images):,} images, {role}_images asks for {only:,}"
+        raise DataError(message, where=path, fix="ask for fewer")
     labels = [{box.label for box in image.boxes} for image in dataset.images]
     return replace(dataset, images=tuple(dataset.images[i] for i in balanced_subset(labels, only, seed=0)))

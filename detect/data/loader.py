@@ -1,4 +1,4 @@
-"""Batches for training: shuffled by (seed, epoch) and the same with any number of worker processes."""
+"""Training batches, shuffled by (seed, epoch), independent of the number of worker processes."""
 
 from __future__ import annotations
 
@@ -23,72 +23,71 @@ from .dataset import DetectionDataset, Sample
 from .transforms import Augment, RandomWindows
 
 _ALLOCATION_SIZE = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
-_SHARED_FILE = re.compile(r"</torch_[^>]*>.* \((\d+)\)$", re.MULTILINE)  # the memory that a tensor is handed over in
+_SHARED_FILE = re.compile(r"</torch_[^>]*>.* \((\d+)\)$", re.MULTILINE)  # shared memory of a tensor
 
 
 @contextmanager
 def explain_out_of_memory(doing: str, fix: str) -> Iterator[None]:
-    """Where memory runs out, of a GPU or of the machine, say so in one sentence.
+    """Turn exceptions for exhausted memory, of a GPU or of the machine, into an OutOfMemoryError of one sentence.
 
     Args:
-        doing: what needed it, as in "a training step".
+        doing: what needed the memory, such as "a training step".
         fix: what the user can change.
 
     Raises:
-        OutOfMemoryError: it ran out, or the system ended a loader process, which mostly has the same reason.
+        OutOfMemoryError: memory ran out, or the system ended a loader process, which usually has the same reason.
     """
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
-        told = _out_of_memory_error(error, doing, fix)
-        if told is None:
+        out_of_memory = _out_of_memory_error(error, doing, fix)
+        if out_of_memory is None:
             raise
-        raise told from None
+        raise out_of_memory from None
 
 
 def _out_of_memory_error(error: MemoryError | RuntimeError | OSError, doing: str, fix: str) -> OutOfMemoryError | None:
-    """The error in words; None if it has another reason."""
+    """The OutOfMemoryError for an exception; None if it has another reason."""
     text, cause = str(error), str(error.__cause__)
-    if cause.startswith("DataLoader worker"):  # it says which signal ended the process
+    if cause.startswith("DataLoader worker"):  # contains the signal that ended the process
         text = cause
     shared = _SHARED_FILE.search(text)
     if shared is not None and int(shared[1]) == errno.EMFILE:
-        found = "loader processes hand over their batches in more open files than the system allows"
-        return OutOfMemoryError(found, fix="set data.workers=0, or allow more of them (ulimit -n 65536)")
+        message = "loader processes hand over their batches in more open files than the system allows"
+        return OutOfMemoryError(message, fix="set data.workers=0, or allow more of them (ulimit -n 65536)")
     if shared is not None or "killed by signal: Bus error" in text:
-        found = "shared memory ran out, in which loader processes hand over their batches"
-        remedy = "set data.workers=0, or give the container more of it (docker: --shm-size=4g)"
-        return OutOfMemoryError(found, fix=remedy)
+        message = "shared memory ran out, in which loader processes hand over their batches"
+        return OutOfMemoryError(message, fix="set data.workers=0, or give the container more (docker: --shm-size=4g)")
     if text.startswith("DataLoader worker"):
         reason = text.partition(". ")[0].rstrip(".")
-        found = f"the system ended a loader process, mostly as memory ran out ({reason})"
-        remedy = "lower data.workers, or set data.cache=false; --resume goes on with it"
-        return OutOfMemoryError(found, where="data.workers", fix=remedy)
-    lacking = error.errno == errno.ENOMEM if isinstance(error, OSError) else is_out_of_memory(error)
-    if not lacking:
+        message = f"the system ended a loader process, usually because memory ran out ({reason})"
+        fix = "lower data.workers, or set data.cache=false, and continue with --resume"
+        return OutOfMemoryError(message, where="data.workers", fix=fix)
+    ran_out = error.errno == errno.ENOMEM if isinstance(error, OSError) else is_out_of_memory(error)
+    if not ran_out:
         return None
-    wanted = _ALLOCATION_SIZE.search(text)
-    more = f", {wanted[1]} more were wanted" if wanted else ""
-    return OutOfMemoryError(f"memory ran out in {doing}{more}", fix=fix)
+    size = _ALLOCATION_SIZE.search(text)
+    requested = f", {size[1]} more were wanted" if size else ""
+    return OutOfMemoryError(f"memory ran out in {doing}{requested}", fix=fix)
 
 
-_SHUFFLE_STREAM, _IMAGE_STREAM = 0, 1  # streams of random numbers that must not meet
+_SHUFFLE_STREAM, _IMAGE_STREAM = 0, 1  # part of the seed, so that the random streams are independent
 _MAX_SEED = 2**31
 
 
 @dataclass(slots=True)
 class Batch:
-    """Images of one step.
+    """Images of one training step.
 
     Attributes:
         images: FloatTensor[channels, height, width] each, 0 to 1.
-        targets: a dict each of boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
-        indices: position of each image in the data set.
-        mixed_in: positions of the images that a mosaic mixed into each.
-        seeds: of what is drawn for each in the network, the same on whatever process it is.
-        clip_length: so many images in a row are consecutive frames of one strip.
-        motion_xy: FloatTensor[images, 2], pixels (right, down) that the surface moved since the frame before; a clip's
-            first frame has the motion of its second. None for single images.
+        targets: per image, boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
+        indices: index of each image in the data set.
+        mixed_in: per image, indices of the other images of its mosaic.
+        seeds: per image, seed of the random sampling in the network, independent of the process.
+        clip_length: number of consecutive images that are frames of one clip.
+        motion_xy: FloatTensor[images, 2], motion of the surface in pixels (right, down) since the previous frame; the
+            first frame of a clip has the motion of the second. None for single images.
     """
 
     images: list[Tensor]
@@ -100,29 +99,34 @@ class Batch:
     motion_xy: Tensor | None = None
 
     def pin_memory(self) -> Batch:
-        """For faster copies to a GPU (called by the loader)."""
-        return self._each(lambda tensor: tensor.pin_memory())
+        """The same batch in page-locked memory, for faster copies to a GPU; called by torch's DataLoader."""
+        return self._apply(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._apply(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        targets = [{key: change(value) for key, value in target.items()} for target in self.targets]
-        motion_xy = None if self.motion_xy is None else change(self.motion_xy)
-        images = [change(image) for image in self.images]
+    def _apply(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        targets = [{key: function(value) for key, value in target.items()} for target in self.targets]
+        motion_xy = None if self.motion_xy is None else function(self.motion_xy)
+        images = [function(image) for image in self.images]
         return replace(self, images=images, targets=targets, motion_xy=motion_xy)
 
 
-# What a source of samples gives for (epoch, index): an image's position and sample, or those of each frame of a clip.
+# What a data set returns for (epoch, index): index and sample of an image, or of each frame of a clip.
 Item = list[tuple[int, Sample]] | DataError
 
 
 class EpochBatchSampler:
-    """Yields (epoch, index) in an order fixed by (seed, epoch); a short last batch is dropped if there is another.
+    """Yields batches of (epoch, index) in an order determined by (seed, epoch); an incomplete last batch is dropped.
 
-    ``shard`` is (rank, size): of each batch, this process gets every ``size``-th image from the ``rank``-th on. With
-    fewer images than a batch, a batch is as many as the processes can share evenly.
+    With fewer images than ``batch_size``, the batch is the largest number that the processes can share evenly.
+
+    Args:
+        length: number of images or clips.
+        batch_size: images or clips per step, of all processes together.
+        seed: of the order.
+        shard: (rank, size) of this process, which gets every ``size``-th image of each batch from ``rank`` on.
 
     Raises:
         DataError: fewer images or clips than processes.
@@ -131,8 +135,8 @@ class EpochBatchSampler:
     def __init__(self, length: int, batch_size: int, seed: int, shard: tuple[int, int] = (0, 1)) -> None:
         rank, size = shard
         if length < size:
-            found = f"too few images or clips per epoch ({length:,}) for {size} processes"
-            raise DataError(found, where="train.processes", fix=f"set it to {max(length, 1)}, or give more images")
+            message = f"too few images or clips per epoch ({length:,}) for {size} processes"
+            raise DataError(message, where="train.processes", fix=f"set it to {max(length, 1)}, or give more images")
         self.length, self.batch_size, self.seed = length, min(batch_size, length // size * size), seed
         self.share, self.epoch = slice(rank, None, size), 1
 
@@ -147,15 +151,15 @@ class EpochBatchSampler:
 
 
 class SeededLoader:
-    """One pass over ``epoch(n)`` gives the n-th epoch's batches.
+    """Base class of loaders; ``epoch(n)`` iterates over the batches of epoch n.
 
     Args:
         source: samples by (epoch, index).
-        length: how many it has.
-        batch_size: of them a step, of all processes together.
-        seed: of their order.
+        length: number of samples per epoch.
+        batch_size: samples per step, of all processes together.
+        seed: of the order.
         shard: (rank, size) of this process among those that share each batch.
-        workers: loader processes; 0 loads in this one.
+        workers: number of loader processes; 0: load in this process.
         pin: put batches into page-locked memory, for faster copies to a GPU.
     """
 
@@ -171,7 +175,7 @@ class SeededLoader:
         pin: bool,
     ) -> None:
         self.sampler = EpochBatchSampler(length, batch_size, seed, shard)
-        keyed: Any = source  # by (epoch, index), not by int as torch has it
+        keyed: Any = source  # indexed by (epoch, index) instead of int
         self._loader: DataLoader[Batch | DataError] = DataLoader(
             keyed,
             batch_sampler=self.sampler,
@@ -180,7 +184,7 @@ class SeededLoader:
             persistent_workers=workers > 0,
             pin_memory=pin,
             worker_init_fn=_init_worker,
-            generator=torch.Generator(),  # else starting workers would draw from the training's own random numbers
+            generator=torch.Generator(),  # otherwise starting workers would use the random generator of the training
         )
 
     def __len__(self) -> int:
@@ -190,7 +194,7 @@ class SeededLoader:
         """Batches of epoch ``number`` (1-based).
 
         Raises:
-            DataError: an image that isn't cached can't be read any more.
+            DataError: an image that isn't cached can't be read.
         """
         self.sampler.epoch = number
         for batch in self._loader:
@@ -203,13 +207,13 @@ class TrainingLoader(SeededLoader):
     """Batches of single images.
 
     Args:
-        dataset: pixels and boxes, or the windows of its images that take the place of images here.
-        augment: the chain of random changes.
-        plain: the chain of the last epochs, without mosaic; used from ``plain_from`` on.
-        plain_from: first epoch (1-based) of the plain chain.
-        batch_size: images a step, of all processes together.
+        dataset: images with boxes, or random windows of them.
+        augment: the augmentation.
+        plain: the augmentation of the last epochs, without mosaic.
+        plain_from: first epoch (1-based) that uses ``plain``.
+        batch_size: images per step, of all processes together.
         seed: of order and augmentation.
-        shard, workers, pin: as for ``SeededLoader``.
+        shard, workers, pin: see ``SeededLoader``.
     """
 
     def __init__(
@@ -239,36 +243,36 @@ class _AugmentedDataset(TorchDataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         rng = np.random.default_rng((self.seed, _IMAGE_STREAM, epoch, index))
-        chain = self.plain if epoch >= self.plain_from else self.augment
+        augment = self.plain if epoch >= self.plain_from else self.augment
         mixed_in: list[int] = []
 
-        def another() -> Sample:
-            image, sample = self._drawn(int(rng.integers(len(self.dataset))), rng)
+        def draw() -> Sample:
+            image, sample = self._sample(int(rng.integers(len(self.dataset))), rng)
             mixed_in.append(image)
             return sample
 
         try:
-            image, sample = self._drawn(index, rng)
-            sample = chain(sample, rng, another)
-        except DataError as error:  # raised in a worker process, it would arrive with a traceback in its message
+            image, sample = self._sample(index, rng)
+            sample = augment(sample, rng, draw)
+        except DataError as error:  # returned, as torch would add the worker's traceback to the message of a raised one
             return error
         return add_seeds([(image, replace(sample, mixed_in=tuple(mixed_in)))], rng)
 
-    def _drawn(self, index: int, rng: np.random.Generator) -> tuple[int, Sample]:
+    def _sample(self, index: int, rng: np.random.Generator) -> tuple[int, Sample]:
         if isinstance(self.dataset, RandomWindows):
             return self.dataset.draw(index, rng)
         return index, self.dataset[index]
 
 
 def add_seeds(frames: list[tuple[int, Sample]], rng: np.random.Generator) -> Item:
-    """The same with a seed each, drawn last so that nothing before depends on it."""
+    """Add a seed to each sample, drawn after all other random numbers so that these don't depend on it."""
     seeds = rng.integers(_MAX_SEED, size=len(frames)).tolist()
     return [(index, replace(sample, seed=seed)) for (index, sample), seed in zip(frames, seeds)]
 
 
 def _init_worker(worker: int) -> None:
-    gc.freeze()  # else its first collection would write to all that was shared with the process it comes from
-    cv2.setNumThreads(0)  # there are as many processes as wanted already; a forked thread pool may also hang
+    gc.freeze()  # otherwise the first collection would write to, and so copy, the memory shared with the parent
+    cv2.setNumThreads(0)  # workers already run in parallel, and a forked thread pool can hang
 
 
 def _collate(items: list[Item]) -> Batch | DataError:

@@ -1,4 +1,4 @@
-"""Random changes of a training image and its boxes: mosaic, crop, flips, rotation, light; windows of large ones."""
+"""Random augmentation of training images with boxes (mosaic, crop, flips, transpose, light), and random windows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DrawSample = Callable[[], Sample]  # another random sample of the same data set
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """The chain that a training image runs through; see AugmentConfig for ranges and units.
+    """Augmentation of a training image; see AugmentConfig for ranges and units.
 
-    ``transpose`` is for square images; ``transpose_labels`` are the ids of ``transpose_classes``, None for any.
-    Boxes are moved back by ``label_offset_xy`` before the image is changed and forth again afterwards, so that those of
-    a mirrored image lie as far from what they mark, and on the same side, as the labels do.
+    ``transpose`` is for square images; ``transpose_labels`` are the ids of ``transpose_classes``, None for all classes.
+    Boxes are shifted by minus ``label_offset_xy`` before geometric changes and shifted back afterwards, so that also in
+    mirrored images they have the same offset from their objects as the labels.
 
-    Every random number comes from the generator given to the call, so a (seed, epoch, image) triple always
-    gives the same picture, whichever process makes it.
+    All random numbers come from the generator of the call, so that (seed, epoch, image) determines the result in every
+    process.
     """
 
     flip_h: float
@@ -43,7 +43,7 @@ class Augment:
     transpose_labels: frozenset[int] | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator, draw: DrawSample) -> Sample:
-        """One augmented copy of the same height and width."""
+        """An augmented copy of the same height and width; ``draw`` returns the other images of a mosaic."""
         right, down = self.label_offset_xy
         sample = self._geometric(_shift_boxes(sample, -right, -down), rng, lambda: _shift_boxes(draw(), -right, -down))
         if right or down:
@@ -51,7 +51,7 @@ class Augment:
         return change_light(sample, self.brightness, self.contrast, self.illumination, rng)
 
     def _geometric(self, sample: Sample, rng: np.random.Generator, draw: DrawSample) -> Sample:
-        """The image with its parts in other places, in their own light."""
+        """Mosaic or crop, then flips and transpose."""
         if rng.random() < self.mosaic:
             sample = mosaic([sample, draw(), draw(), draw()], self.mosaic_scale, self.min_visible, rng)
         elif rng.random() < self.crop:
@@ -71,20 +71,20 @@ class Augment:
 
 
 def _shift_boxes(sample: Sample, right: float, down: float) -> Sample:
-    """The same pixels with all boxes moved, in pixels."""
+    """Shift all boxes by pixels; the image is unchanged."""
     return replace(sample, boxes_xyxy=sample.boxes_xyxy + np.array([right, down, right, down], np.float32))
 
 
 def _clip_boxes(sample: Sample) -> Sample:
-    """Boxes cut off at the borders; what lies outside is dropped."""
+    """Clip boxes at the borders and drop those outside."""
     height, width = sample.pixels.shape[:2]
-    cut = clip(sample.boxes_xyxy, width, height)
-    keep = area(cut) > 0
-    return replace(sample, boxes_xyxy=cut[keep], labels=sample.labels[keep])
+    clipped = clip(sample.boxes_xyxy, width, height)
+    keep = area(clipped) > 0
+    return replace(sample, boxes_xyxy=clipped[keep], labels=sample.labels[keep])
 
 
 def random_crop(sample: Sample, crop_min: float, aspect: float, min_visible: float, rng: np.random.Generator) -> Sample:
-    """Cut a window with sides of ``crop_min`` to 1 of the image's and enlarge it to the full size."""
+    """Crop a window with sides of ``crop_min`` to 1 times those of the image and resize it to the size of the image."""
     height, width = sample.pixels.shape[:2]
     side = rng.uniform(crop_min, 1)
     stretch = rng.uniform(-aspect, aspect)
@@ -94,7 +94,7 @@ def random_crop(sample: Sample, crop_min: float, aspect: float, min_visible: flo
 
 
 def mosaic(samples: list[Sample], scale: tuple[float, float], min_visible: float, rng: np.random.Generator) -> Sample:
-    """Four images in a 2 x 2 square, of which a random window around the middle becomes the new image."""
+    """Place four images in a 2 x 2 grid, and crop a random window around the centre as the new image."""
     height, width = samples[0].pixels.shape[:2]
     canvas = np.zeros((2 * height, 2 * width, *samples[0].pixels.shape[2:]), np.float32)
     boxes, labels = [], []
@@ -105,17 +105,17 @@ def mosaic(samples: list[Sample], scale: tuple[float, float], min_visible: float
         canvas[y : y + height, x : x + width] = each.pixels
         boxes.append(each.boxes_xyxy + np.array([x, y, x, y], np.float32))
         labels.append(each.labels)
-    whole = Sample(canvas, np.concatenate(boxes), np.concatenate(labels))
+    combined = Sample(canvas, np.concatenate(boxes), np.concatenate(labels))
     side = rng.uniform(*scale)
     window_w, window_h = side * width, side * height
-    # the middle stays inside the window, at least an eighth of an image from its border
+    # the centre of the grid is inside the window, at least 1/8 of an image side from its border
     left = rng.uniform(max(0.0, 1.125 * width - window_w), min(0.875 * width, 2 * width - window_w))
     top = rng.uniform(max(0.0, 1.125 * height - window_h), min(0.875 * height, 2 * height - window_h))
-    return _resized_crop(whole, (left, top, left + window_w, top + window_h), (width, height), min_visible)
+    return _resized_crop(combined, (left, top, left + window_w, top + window_h), (width, height), min_visible)
 
 
 def resize(sample: Sample, size_wh: tuple[int, int]) -> Sample:
-    """The whole sample with another width and height."""
+    """Resize a sample to another width and height."""
     height, width = sample.pixels.shape[:2]
     return _resized_crop(sample, (0, 0, width, height), size_wh, 0)
 
@@ -132,7 +132,7 @@ def flip(sample: Sample, *, axis: int) -> Sample:
 
 
 def transpose(sample: Sample) -> Sample:
-    """Mirror on the diagonal from top left to bottom right: x and y, width and height change places."""
+    """Mirror at the diagonal from top left to bottom right, which exchanges x and y."""
     right, down = sample.motion_xy
     boxes = sample.boxes_xyxy[:, [1, 0, 3, 2]]
     return Sample(np.ascontiguousarray(np.swapaxes(sample.pixels, 0, 1)), boxes, sample.labels, (down, right))
@@ -141,7 +141,7 @@ def transpose(sample: Sample) -> Sample:
 def change_light(
     sample: Sample, brightness: float, contrast: float, illumination: float, rng: np.random.Generator
 ) -> Sample:
-    """Contrast about the mean, an offset, and a linear light gradient in a random direction; clipped to 0..1."""
+    """Scale contrast around the mean, add an offset and a linear light gradient in a random direction; clip to 0..1."""
     pixels = sample.pixels
     gain = 1 + rng.uniform(-contrast, contrast)
     offset = rng.uniform(-brightness, brightness)
@@ -160,11 +160,14 @@ def change_light(
 def _resized_crop(
     sample: Sample, window_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], min_visible: float
 ) -> Sample:
-    """The part of a sample inside a window, resampled to ``size_wh``; boxes mostly outside are dropped."""
+    """Crop a window of a sample and resize it to ``size_wh``.
+
+    Boxes with less than ``min_visible`` of their area inside the window, or sides below 2 pixels, are dropped.
+    """
     left, top, right, bottom = window_xyxy
     width, height = size_wh
     zoom_x, zoom_y = width / (right - left), height / (bottom - top)
-    # pixel centres: output x + 0.5 lies at (x + 0.5) / zoom in the window
+    # pixel centres: output x + 0.5 corresponds to (x + 0.5) / zoom in the window
     matrix = np.array(
         [[zoom_x, 0, (0.5 - left) * zoom_x - 0.5], [0, zoom_y, (0.5 - top) * zoom_y - 0.5]], dtype=np.float64
     )
@@ -173,31 +176,30 @@ def _resized_crop(
     )
     zoom = np.array([zoom_x, zoom_y, zoom_x, zoom_y], np.float32)
     moved = (sample.boxes_xyxy - np.array([left, top, left, top], np.float32)) * zoom
-    cut = clip(moved, width, height).astype(np.float32)
-    sides: NDArray[np.float32] = cut[:, 2:] - cut[:, :2]
-    keep = (area(cut) >= min_visible * area(moved)) & (sides >= 2).all(axis=1)
+    clipped = clip(moved, width, height).astype(np.float32)
+    sides: NDArray[np.float32] = clipped[:, 2:] - clipped[:, :2]
+    keep = (area(clipped) >= min_visible * area(moved)) & (sides >= 2).all(axis=1)
     motion_xy = (sample.motion_xy[0] * zoom_x, sample.motion_xy[1] * zoom_y)
-    return Sample(np.asarray(pixels, np.float32), cut[keep], sample.labels[keep], motion_xy)
+    return Sample(np.asarray(pixels, np.float32), clipped[keep], sample.labels[keep], motion_xy)
 
 
-_RANDOM_PLACES, _MAX_PLACES = (
-    24,
-    400,
-)  # places tried for each window; the latter, next to boxes, if the former all cut some
-# Places are drawn so far beyond the borders, in windows, and moved in: else a defect at a border is hardly ever whole.
+_NUM_RANDOM_POSITIONS = 24  # random positions tried per window
+_MAX_EDGE_POSITIONS = 400  # positions at the edges of boxes, tried if all random ones cut boxes
+# Positions are drawn up to this far beyond the borders, in window sides, and clipped to the image; otherwise defects at
+# a border would rarely be uncut.
 _BORDER_MARGIN = 0.25
 
 Boxes = NDArray[np.float32]
 
 
 class RandomWindows:
-    """As many windows of each image as cover it, each at a random place in its own share of the image.
+    """Random training windows of large images; each image is divided into cells, with one window per cell and epoch.
 
     Args:
-        dataset: images of any size; those no larger than a window are whole.
+        dataset: images of any size; images up to the size of a window are used whole.
         side: of a window in pixels.
-        crop: share of the windows that are smaller and enlarged to the full size.
-        crop_min: their smallest side, as a share of the window's.
+        crop: fraction of the windows that are smaller and enlarged to the full size.
+        crop_min: minimum side of these, as a fraction of the window side.
     """
 
     def __init__(self, dataset: DetectionDataset, side: int, *, crop: float = 0.0, crop_min: float = 1.0) -> None:
@@ -209,10 +211,10 @@ class RandomWindows:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[int, Sample]:
-        """The image's position and a window of it.
+        """The index of the image and a window of it, for window ``index`` of the epoch.
 
-        A box that the window cuts stays if enough of it is in view to know what it is; that happens only to boxes
-        larger than a window, or so close to each other that no place around keeps all of them whole.
+        Boxes that the window cuts are kept if they are still recognisable. Windows cut only boxes that are larger than
+        a window, or so close to each other that no tried position avoids cutting one.
         """
         image = int(np.searchsorted(self._ends, index, side="right"))
         cell = index - (int(self._ends[image - 1]) if image else 0)
@@ -222,16 +224,18 @@ class RandomWindows:
         zoom = rng.uniform(self.crop_min, 1) if rng.random() < self.crop else 1.0
         window_wh = np.maximum(1, np.rint(full_wh * zoom)).astype(np.int64)
         boxes, labels = self.dataset.boxes_of(image)
-        place, last_xy = np.array([cell % columns, cell // columns]), size_wh - window_wh
-        beyond = np.where(last_xy > 0, _BORDER_MARGIN * window_wh, 0)
-        low, high = (((last_xy + 2 * beyond) * (place + k) / (columns, rows) - beyond).astype(np.int64) for k in (0, 1))
+        cell_xy, last_xy = np.array([cell % columns, cell // columns]), size_wh - window_wh
+        margin = np.where(last_xy > 0, _BORDER_MARGIN * window_wh, 0)
+        range_xy = last_xy + 2 * margin
+        low = (range_xy * cell_xy / (columns, rows) - margin).astype(np.int64)
+        high = (range_xy * (cell_xy + 1) / (columns, rows) - margin).astype(np.int64)
         x, y = choose_window(boxes, window_wh, low, high, last_xy, rng).tolist()
         width, height = window_wh.tolist()
         pixels = unit_range(self.dataset.pixels(image)[y : y + height, x : x + width], self.dataset.max_value)
         moved = boxes - np.array([x, y, x, y], np.float32)
-        cut = clip(moved, width, height).astype(np.float32)
-        keep = recognisable(cut, moved)
-        sample = Sample(pixels, cut[keep], labels[keep])
+        clipped = clip(moved, width, height).astype(np.float32)
+        keep = recognisable(clipped, moved)
+        sample = Sample(pixels, clipped[keep], labels[keep])
         return image, sample if zoom == 1 else resize(sample, (int(full_wh[0]), int(full_wh[1])))
 
 
@@ -243,40 +247,43 @@ def choose_window(
     last_xy: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """A window's top left corner, at random among the places that cut no box, or else as few as can be.
+    """Top left corner of a window: the first tried position that cuts the fewest boxes.
+
+    Random positions are tried first; if all of them cut boxes, positions at the edges of boxes are tried.
 
     Args:
         boxes_xyxy: float32[N, 4], pixels of the image.
         window_wh: width and height of the window.
-        low_xy, high_xy: first and last place drawn; those beyond the image stand for its border.
-        last_xy: where a window at the right and lower border begins.
-        rng: what the place is drawn with.
+        low_xy, high_xy: first and last random position; positions outside the image are clipped to its border.
+        last_xy: position of a window at the right and bottom border.
+        rng: random generator.
     """
-    tried = np.clip(rng.integers(low_xy, high_xy + 1, (_RANDOM_PLACES, 2)), 0, last_xy)
-    cut = count_cut_boxes(boxes_xyxy, tried, window_wh)
-    if cut.min(initial=1) > 0 and len(boxes_xyxy):
+    positions = np.clip(rng.integers(low_xy, high_xy + 1, (_NUM_RANDOM_POSITIONS, 2)), 0, last_xy)
+    num_cut = count_cut_boxes(boxes_xyxy, positions, window_wh)
+    if num_cut.min(initial=1) > 0 and len(boxes_xyxy):
         x1, y1, x2, y2 = boxes_xyxy.T
         width, height = window_wh.tolist()
-        # A window may begin or end at a box's edge, with the box inside or outside of it.
-        edges = [np.floor(x1), np.ceil(x2) - width, np.ceil(x2), np.floor(x1) - width]
-        rungs = [np.floor(y1), np.ceil(y2) - height, np.ceil(y2), np.floor(y1) - height]
-        columns, lines = (
-            np.unique(np.concatenate([np.concatenate(each), tried[:, k]])) for k, each in enumerate((edges, rungs))
-        )
-        columns, lines = (
-            each[(each >= max(low_xy[k], 0)) & (each <= min(high_xy[k], last_xy[k]))].astype(np.int64)
-            for k, each in enumerate((columns, lines))
-        )
-        chosen = rng.permutation(len(columns) * len(lines))[:_MAX_PLACES]
-        tried = np.stack([columns[chosen % len(columns)], lines[chosen // len(columns)]], axis=1)
-        cut = count_cut_boxes(boxes_xyxy, tried, window_wh)
-    return np.asarray(tried[int(cut.argmin())])
+        # windows that start or end at the edge of a box, with the box inside or outside
+        left = [np.floor(x1), np.ceil(x2) - width, np.ceil(x2), np.floor(x1) - width]
+        top = [np.floor(y1), np.ceil(y2) - height, np.ceil(y2), np.floor(y1) - height]
+        axes = []
+        for axis, starts in enumerate((left, top)):
+            values = np.unique(np.concatenate([*starts, positions[:, axis]]))
+            first, last = max(low_xy[axis], 0), min(high_xy[axis], last_xy[axis])
+            axes.append(values[(values >= first) & (values <= last)].astype(np.int64))
+        columns, rows = axes
+        chosen = rng.permutation(len(columns) * len(rows))[:_MAX_EDGE_POSITIONS]
+        positions = np.stack([columns[chosen % len(columns)], rows[chosen // len(columns)]], axis=1)
+        num_cut = count_cut_boxes(boxes_xyxy, positions, window_wh)
+    return np.asarray(positions[int(num_cut.argmin())])
 
 
-def count_cut_boxes(boxes_xyxy: Boxes, places_xy: NDArray[np.int64], window_wh: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many boxes a window at each of the places cuts: int64[places]."""
-    low, high = places_xy[:, None, :], (places_xy + window_wh)[:, None, :]
+def count_cut_boxes(
+    boxes_xyxy: Boxes, positions_xy: NDArray[np.int64], window_wh: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Number of boxes that a window at each position cuts: int64[positions]."""
+    low, high = positions_xy[:, None, :], (positions_xy + window_wh)[:, None, :]
     first, last = boxes_xyxy[None, :, :2], boxes_xyxy[None, :, 2:]
-    touched = ((first < high) & (last > low)).all(axis=-1)
-    whole = ((first >= low) & (last <= high)).all(axis=-1)
-    return np.asarray((touched & ~whole).sum(axis=1))
+    overlaps = ((first < high) & (last > low)).all(axis=-1)
+    inside = ((first >= low) & (last <= high)).all(axis=-1)
+    return np.asarray((overlaps & ~inside).sum(axis=1))

@@ -74,7 +74,7 @@ def fill_caches(
     wanted = max_bytes != 0
     for number, each in enumerate(datasets):
         kept = each.preload(max_bytes, shard=shard if number == 0 else (0, 1))
-        max_bytes = None if max_bytes is None else max_bytes - each.kept_bytes
+        max_bytes = None if max_bytes is None else max_bytes - each.cached_bytes
         if wanted and kept < len(each):
             say(f"{kept:,} of {len(each):,} images are kept in memory, the others are read anew each time")
 

@@ -1,1 +1,1 @@
-"""The networks: backbones, feature pyramid, anchors, heads, and the detector made of them."""
+"""Networks: backbones, feature pyramid, anchors, RPN, RoI heads, and the detector that consists of them."""

@@ -1,4 +1,4 @@
-"""Checkpoints: weights with everything that inference needs, written whole or not at all, read without running code."""
+"""Checkpoints: weights with everything that inference needs; written atomically, read without running code."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """What a detector is, besides its weights.
+    """Description of a detector without its weights.
 
     Attributes:
         model: widths and settings of its parts.
-        categories: names, id 1 first.
+        categories: names in the order of their ids, from 1 on.
         channels: 1 for gray, 3 for RGB.
-        mean, std: normalisation a channel, in 0 to 1.
+        mean, std: normalisation per channel, in 0 to 1.
         shapes: anchors, [level][anchor](width, height) in pixels.
-        max_value: white of the 16-bit images that it was trained on; None: they were 8 bits deep.
-        side: of what it was trained on, in pixels: of windows, or the longer one of the largest image; None: unknown.
+        max_value: gray value of white in the 16-bit training images; None: 8-bit images.
+        side: size of the training images in pixels: side of the windows, or the longer side of the largest image;
+            None: unknown.
     """
 
     model: ModelConfig
@@ -67,14 +68,14 @@ class DetectorSpec:
 
 @dataclass(slots=True)
 class Checkpoint:
-    """One file of a run.
+    """Content of one checkpoint file.
 
     Attributes:
-        detector: how to build the network.
-        weights: its state dict, ready for inference.
+        detector: description of the network.
+        weights: its state dict for inference.
         epoch: the epoch after which it was written.
-        metrics: validation figures of that epoch, empty if it had none.
-        training: what resuming needs besides; None in files made for inference only.
+        metrics: validation metrics of that epoch; empty without validation.
+        training: further state for resuming; None in files for inference only.
     """
 
     detector: DetectorSpec
@@ -87,7 +88,7 @@ class Checkpoint:
         """The network with these weights, in evaluation mode.
 
         Raises:
-            CheckpointError: weights of another network than the one described.
+            CheckpointError: the weights don't fit the network that ``detector`` describes.
         """
         self.check_size()
         try:
@@ -98,30 +99,30 @@ class Checkpoint:
         return model.eval()
 
     def check_size(self) -> None:
-        """Refuse a network without its weights, before it is built: a description costs nothing to write.
+        """Compare the size of the described network with the weights, before memory is allocated for it.
 
         Raises:
-            CheckpointError: the network that it describes has more parameters.
+            CheckpointError: the described network has more parameters than the file.
         """
-        there = sum(weight.numel() for weight in self.weights.values())
+        num_stored = sum(weight.numel() for weight in self.weights.values())
         try:
-            asked_for = count_parameters(self.detector.model, self.detector.channels, layers=len(self.weights))
+            num_described = count_parameters(self.detector.model, self.detector.channels, layers=len(self.weights))
         except (RuntimeError, ConfigError):
             raise _mismatch_error() from None
-        if asked_for > there:
+        if num_described > num_stored:
             raise _mismatch_error()
 
 
 def _mismatch_error() -> CheckpointError:
-    found = "the checkpoint's weights don't fit the network that it describes"
-    return CheckpointError(found, fix="use the version of detect that wrote it")
+    message = "the checkpoint's weights don't fit the network that it describes"
+    return CheckpointError(message, fix="use the version of detect that wrote it")
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a ``atomic_write`` that lasts: after a crash or a power cut there is the checkpoint before or this one.
+    """Write a checkpoint atomically and durably: after a crash or power cut, either the previous or this one exists.
 
     Raises:
-        CheckpointError: the disk is full or can't be written; a checkpoint that was there is untouched.
+        CheckpointError: the disk is full or can't be written; the previous checkpoint is unchanged.
     """
     content = {
         "schema": SCHEMA,
@@ -135,7 +136,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         with atomic_write(path, lasting=True) as file:
             save_tensors(content, file)
     except OSError as error:
-        fix = "free some space or fix the permissions; the checkpoint before is untouched, and --resume goes on there"
+        fix = "free some space or fix the permissions; the previous checkpoint is unchanged; continue with --resume"
         raise CheckpointError(f"can't write the checkpoint ({error.strerror})", where=path, fix=fix) from None
 
 
@@ -143,8 +144,8 @@ def save_tensors(content: Any, file: BinaryIO) -> None:
     """``torch.save`` into an open file.
 
     Raises:
-        OSError, KeyboardInterrupt: the disk is full, say, or Ctrl-C was pressed, which torch tells as a mistake in its
-            own archive.
+        OSError, KeyboardInterrupt: for example the disk is full or Ctrl-C was pressed; torch reports both as a
+            RuntimeError of its archive writer.
     """
     try:
         torch.save(content, file)
@@ -155,10 +156,10 @@ def save_tensors(content: Any, file: BinaryIO) -> None:
 
 
 def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint file, the best (else the last) one of a run folder, or the ``released`` one.
+    """Read a checkpoint file, best.pt (else last.pt) of a run folder, or the ``released`` checkpoint.
 
     Raises:
-        CheckpointError: missing, damaged, made by something else, or holding more than plain values.
+        CheckpointError: it is missing, damaged, from another program, or contains more than plain values and tensors.
     """
     path = find_checkpoint(path)
     try:
@@ -171,30 +172,32 @@ def load_checkpoint(path: Path, *, map_location: str | torch.device = "cpu") -> 
         if not isinstance(content["schema"], int):
             raise TypeError
         if content["schema"] != SCHEMA:
-            found = f"the checkpoint has schema {content['schema']}, this version reads {SCHEMA}"
-            raise CheckpointError(found, where=path, fix="use the version of detect that wrote it")
-        made = content["detector"]
+            message = f"the checkpoint has schema {content['schema']}, this version reads {SCHEMA}"
+            raise CheckpointError(message, where=path, fix="use the version of detect that wrote it")
+        spec = content["detector"]
         detector = DetectorSpec(
-            model=ModelConfig.model_validate(made["model"]),
-            categories=tuple(made["categories"]),
-            channels=int(made["channels"]),
-            mean=tuple(made["mean"]),
-            std=tuple(made["std"]),
-            shapes=[[(float(w), float(h)) for w, h in level] for level in made["shapes"]],
-            max_value=None if made.get("max_value") is None else int(made["max_value"]),
-            side=None if made.get("side") is None else int(made["side"]),
+            model=ModelConfig.model_validate(spec["model"]),
+            categories=tuple(spec["categories"]),
+            channels=int(spec["channels"]),
+            mean=tuple(spec["mean"]),
+            std=tuple(spec["std"]),
+            shapes=[[(float(w), float(h)) for w, h in level] for level in spec["shapes"]],
+            max_value=None if spec.get("max_value") is None else int(spec["max_value"]),
+            side=None if spec.get("side") is None else int(spec["side"]),
         )
         weights, metrics, training = (content[key] for key in ("weights", "metrics", "training"))
         if not _is_valid(detector, weights) or not isinstance(metrics, dict):
             raise TypeError
         return Checkpoint(detector, weights, int(content["epoch"]), metrics, training)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, ValidationError):
-        found = "the file is no checkpoint of this library"
-        raise CheckpointError(found, where=path, fix="give a run folder or a file written by 'detect train'") from None
+        message = "the file is no checkpoint of this library"
+        raise CheckpointError(
+            message, where=path, fix="give a run folder or a file written by 'detect train'"
+        ) from None
 
 
 def _is_valid(detector: DetectorSpec, weights: Any) -> bool:
-    """Whether what other parts rely on is of its kind: names, numbers in range, tensors by name."""
+    """Whether names, numbers and weights have valid types and ranges."""
     numbers = [*detector.mean, *detector.std, *(side for level in detector.shapes for shape in level for side in shape)]
     return (
         detector.channels in (1, 3)
@@ -210,7 +213,11 @@ def _is_valid(detector: DetectorSpec, weights: Any) -> bool:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """A checkpoint file itself; of a run folder best.pt, else last.pt; for the word ``released`` the library's own."""
+    """The checkpoint file of a path: a file itself, best.pt or else last.pt of a run folder, or the ``released`` one.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
     if is_released(path):
         return WEIGHTS
     if path.is_file():
@@ -219,18 +226,18 @@ def find_checkpoint(path: Path) -> Path:
         for name in ("best.pt", "last.pt"):
             if (path / name).is_file():
                 return path / name
-        found = "the folder holds neither best.pt nor last.pt"
-        raise CheckpointError(found, where=path, fix="train a run there, or give another folder")
+        message = "the folder holds neither best.pt nor last.pt"
+        raise CheckpointError(message, where=path, fix="train a run there, or give another folder")
     raise CheckpointError("no such run or checkpoint", where=path, fix="give a run folder or a .pt file")
 
 
 def count_parameters(model: ModelConfig, channels: int, *, layers: int) -> float:
-    """Parameters of the parts whose size a configuration sets: backbones, pyramids and the box heads.
+    """Number of parameters of backbones, pyramids and box heads, whose sizes the configuration sets.
 
     Args:
-        model: the description, from a file that nobody vouches for.
+        model: the description, from an untrusted file.
         channels: of the images.
-        layers: most layers that are counted; a network with more is infinitely large.
+        layers: maximum number of layers; if one key asks for more, the result is infinite.
 
     Raises:
         ConfigError: parts that don't fit together.
@@ -238,7 +245,7 @@ def count_parameters(model: ModelConfig, channels: int, *, layers: int) -> float
     if _max_depth(model) > layers:
         return math.inf
     light = model.memory.light if isinstance(model.memory, MemoryConfig) else None
-    with torch.device("meta"):  # which takes no memory
+    with torch.device("meta"):  # allocates no memory
         pyramids = [build_pyramid(model, channels)]
         if light is not None:
             pyramids.append(build_pyramid(model.model_copy(update={"backbone": light, "scan": None}), channels))
@@ -250,7 +257,7 @@ def count_parameters(model: ModelConfig, channels: int, *, layers: int) -> float
 
 
 def _max_depth(model: ModelConfig) -> int:
-    """The largest number of layers that one key asks for."""
+    """Maximum number of layers that a single key asks for."""
     backbones: list[Any] = [model.backbone, *([model.memory.light] if model.memory and model.memory.light else [])]
     depths: list[int] = [depth for each in backbones for depth in getattr(each, "depths", ())]
     return max([model.roi.convs, model.rpn.convs, *depths])

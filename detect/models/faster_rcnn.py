@@ -1,4 +1,4 @@
-"""The detector: backbone, FPN, RPN and RoI heads assembled into torchvision's FasterRCNN, for images and strips."""
+"""Faster R-CNN: backbone, FPN, RPN and RoI heads assembled on torchvision's FasterRCNN, for images and strips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .rpn import LightRPNHead, SparseRegionProposalNetwork
 
 
 class ClippingRCNNTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's input transform, whose boxes end where the images end: rounding may lead out by 1e-4 pixels."""
+    """torchvision's input transform; clips boxes to the images, as rounding can exceed the border by 1e-4 pixels."""
 
     def postprocess(
         self,
@@ -33,18 +33,18 @@ class ClippingRCNNTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # 
         image_shapes: list[tuple[int, int]],
         original_image_sizes: list[tuple[int, int]],
     ) -> list[dict[str, Tensor]]:
-        """Detections, FloatTensor[N, 4] in "boxes", from images of ``image_shapes`` to the original (height, width)."""
-        found: list[dict[str, Tensor]] = super().postprocess(result, image_shapes, original_image_sizes)
-        for each, size_hw in zip(found, original_image_sizes):
+        """Scale ``boxes``, FloatTensor[N, 4], from ``image_shapes`` to the original (height, width) and clip them."""
+        detections: list[dict[str, Tensor]] = super().postprocess(result, image_shapes, original_image_sizes)
+        for each, size_hw in zip(detections, original_image_sizes):
             each["boxes"] = clip_boxes_to_image(each["boxes"], size_hw)
-        return found
+        return detections
 
 
 class NativeSizeTransform(ClippingRCNNTransform):
-    """That without its resizing, which by default makes any image 800 pixels."""
+    """``ClippingRCNNTransform`` without resizing (torchvision resizes the shorter side to 800 pixels by default)."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """The image and its target as they are."""
+        """Return image and target unchanged."""
         return image, target
 
 
@@ -55,37 +55,36 @@ def detect_from_features(
     sizes_hw: Sequence[tuple[int, int]],
     max_proposals: int | None = None,
 ) -> list[dict[str, Tensor]]:
-    """Detections from the features of a batch; the model is only read, so threads may share it.
+    """Detections from the features of a batch. The model is not modified, so threads can share it.
 
     Args:
         model: in evaluation mode.
         features: of the pyramid, {name: FloatTensor[B, channels, H, W]}.
-        batch: the images as ``model.transform`` gives them.
-        sizes_hw: height and width in pixels of each image before that.
-        max_proposals: how many of each image, the best ones, the box head looks at; None: all that the model proposes.
+        batch: output of ``model.transform``.
+        sizes_hw: height and width in pixels of each image before the transform.
+        max_proposals: maximum number of proposals per image, highest scores first; None: all of the RPN.
 
     Returns:
-        Of each image ``boxes`` FloatTensor[N, 4] (xyxy, pixels), ``labels`` Int64Tensor[N] and ``scores``
-        FloatTensor[N].
+        Per image ``boxes`` FloatTensor[N, 4] (xyxy, pixels), ``labels`` Int64Tensor[N] and ``scores`` FloatTensor[N].
     """
     proposals, _ = model.rpn(batch, features)
-    detections, _ = model.roi_heads(features, [of_image[:max_proposals] for of_image in proposals], batch.image_sizes)
+    proposals = [image_proposals[:max_proposals] for image_proposals in proposals]
+    detections, _ = model.roi_heads(features, proposals, batch.image_sizes)
     return list(model.transform.postprocess(detections, batch.image_sizes, list(sizes_hw)))
 
 
-DetectionDict = dict[
-    str, Tensor
-]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], scores FloatTensor[N]
+# boxes FloatTensor[N, 4] (xyxy, pixels), labels Int64Tensor[N], scores FloatTensor[N]
+DetectionDict = dict[str, Tensor]
 
 
 class Detector(FasterRCNN):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's FasterRCNN (Ren et al. 2015) from finished parts, which its own constructor would build itself.
+    """torchvision's FasterRCNN (Ren et al. 2015), constructed from given modules instead of building its own.
 
     Args:
         backbone: backbone and pyramid, images FloatTensor[B, channels, H, W] -> {name: FloatTensor[B, C, h, w]}.
         rpn: features -> proposals.
         roi_heads: features and proposals -> detections.
-        transform: images -> batch, and boxes back to the pixels of the images.
+        transform: images -> batch, and boxes back to pixels of the original images.
     """
 
     def __init__(
@@ -95,18 +94,20 @@ class Detector(FasterRCNN):  # type: ignore[misc]  # torchvision has no types
 
 
 class StripDetector(Detector):
-    """A FasterRCNN whose features pass a memory; frame by frame with a state, or whole clips in training.
+    """A detector with a recurrent memory between pyramid and heads, for the frames of a moving strip.
 
-    Called on images alone it knows of no time and treats each as the first frame of a strip.
+    It trains on whole clips and runs frame by frame with a state (``step``). Called on single images, it treats each
+    as the first frame of a strip.
 
     Args:
-        parts: as for ``Detector``; the backbone is that of key frames.
-        memory: between pyramid and heads.
+        parts: as for ``Detector``; ``backbone`` is used for key frames.
+        memory: recurrent module between pyramid and heads.
         light: a cheaper pyramid with the same levels and channels, for the frames between key frames (Liu et al.
             2019); None: every frame is a key frame.
-        light_proposals: how many proposals the box head looks at in a light frame.
-        light_share: share of frames after a clip's first one that train the light pyramid.
-        predicted_share: share of frames after a clip's first one that are foreseen in training instead of seen.
+        light_proposals: number of proposals per frame for the box head when the light pyramid is used.
+        light_share: fraction of frames after the first of a clip that use the light pyramid in training.
+        predicted_share: fraction of frames after the first of a clip whose features are predicted from the state in
+            training, without their image.
     """
 
     def __init__(
@@ -130,23 +131,23 @@ class StripDetector(Detector):
         clip_length: int = 1,
         motion_xy: Tensor | None = None,
     ) -> dict[str, Tensor] | list[DetectionDict]:
-        """Losses in training, detections otherwise.
+        """Losses in training, detections in evaluation.
 
         Args:
-            images: FloatTensor[channels, H, W] each, 0 to 1, in training all of one size; clip after clip.
+            images: FloatTensor[channels, H, W] each, 0 to 1, clip after clip; in training all of the same size.
             targets: boxes and labels of each image, in training.
-            clip_length: frames a clip.
-            motion_xy: FloatTensor[len(images), 2], pixels (right, down) that the surface moved since the frame
-                before; needed where clip_length is over 1.
+            clip_length: frames per clip.
+            motion_xy: FloatTensor[len(images), 2], motion of the surface in pixels (right, down) since the previous
+                frame; required if ``clip_length`` is above 1.
         """
         sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
         batch, targets = self.transform(images, targets)
         features = self._clip_features(batch.tensors, clip_length, motion_xy)
         proposals, proposal_losses = self.rpn(batch, features, targets)
-        found, losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
+        detections, losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
         if self.training:
             return {**losses, **proposal_losses}
-        return list(self.transform.postprocess(found, batch.image_sizes, sizes))
+        return list(self.transform.postprocess(detections, batch.image_sizes, sizes))
 
     def step(
         self, image: Tensor, state: MemoryState | None, motion_xy: Tensor, *, light: bool = False
@@ -155,56 +156,56 @@ class StripDetector(Detector):
 
         Args:
             image: FloatTensor[channels, H, W], 0 to 1.
-            state: after the frame before; None at the start of a strip.
-            motion_xy: FloatTensor[2], pixels (right, down) that the surface moved since then.
-            light: look at it with the light pyramid, if there is one.
+            state: after the previous frame; None at the start of a strip.
+            motion_xy: FloatTensor[2], motion of the surface in pixels (right, down) since the previous frame.
+            light: use the light pyramid, if the detector has one; ignored at the start of a strip.
         """
         batch, _ = self.transform([image])
-        lighter = self.light if light and state is not None else None
-        pyramid = self.backbone if lighter is None else lighter
-        after = self.memory(pyramid(batch.tensors), state, _scale_motion(motion_xy, batch, image.shape[-2:]))
-        found = self._detect(after, batch, tuple(image.shape[-2:]), None if lighter is None else self.light_proposals)
-        return found, after
+        light_pyramid = self.light if light and state is not None else None
+        pyramid = self.backbone if light_pyramid is None else light_pyramid
+        max_proposals = None if light_pyramid is None else self.light_proposals
+        new_state = self.memory(pyramid(batch.tensors), state, _scale_motion(motion_xy, batch, image.shape[-2:]))
+        return self._detect(new_state, batch, tuple(image.shape[-2:]), max_proposals), new_state
 
     def predict_next(
         self, state: MemoryState, motion_xy: Tensor, size_hw: tuple[int, int]
     ) -> tuple[DetectionDict, MemoryState]:
-        """Detections of a frame that nobody has seen, and the state moved to it.
+        """Detections predicted for the next frame without its image, and the state shifted to it.
 
         Args:
-            state: after the last frame that was seen.
-            motion_xy: FloatTensor[2], pixels (right, down) that the surface will have moved.
-            size_hw: pixels of the frame.
+            state: after the previous frame.
+            motion_xy: FloatTensor[2], motion of the surface in pixels (right, down) until the next frame.
+            size_hw: height and width of the frame in pixels.
         """
         first = state[self.memory.names[0]]
         blank, _ = self.transform([first.new_zeros(self._channels, *size_hw)])
-        ahead = self.memory.predict_next(state, _scale_motion(motion_xy, blank, size_hw))
-        return self._detect(ahead, blank, size_hw, None), ahead
+        next_state = self.memory.predict_next(state, _scale_motion(motion_xy, blank, size_hw))
+        return self._detect(next_state, blank, size_hw, None), next_state
 
     @property
     def _channels(self) -> int:
         return len(self.transform.image_mean)
 
     def _detect(
-        self, state: MemoryState, batch: ImageList, size_hw: tuple[int, ...], proposals_kept: int | None
+        self, state: MemoryState, batch: ImageList, size_hw: tuple[int, ...], max_proposals: int | None
     ) -> DetectionDict:
-        (only,) = detect_from_features(self, state_features(state), batch, [(size_hw[0], size_hw[1])], proposals_kept)
-        return only
+        sizes_hw = [(size_hw[0], size_hw[1])]
+        return detect_from_features(self, state_features(state), batch, sizes_hw, max_proposals)[0]
 
     def _clip_features(self, tensors: Tensor, clip_length: int, motion_xy: Tensor | None) -> dict[str, Tensor]:
-        """Features of all frames after memory, in the images' order."""
+        """Features of all frames after the memory, in the order of the images."""
         full = _split_frames(self.backbone(tensors), clip_length)
         if clip_length == 1:
             return state_features(self.memory(full[0], None, tensors.new_zeros(len(tensors), 2)))
-        assert motion_xy is not None, "clips come with the motion between their frames"
+        assert motion_xy is not None, "clips need the motion between their frames"
         motions = motion_xy.to(tensors).reshape(-1, clip_length, 2).unbind(1)
         light = _split_frames(self.light(tensors), clip_length) if self.light is not None and self.training else None
         state, frames = None, []
         for number, motion in enumerate(motions):
-            way = float(torch.rand(())) if self.training and number > 0 else 1.0
-            if state is not None and way < self.predicted_share:
+            mode = float(torch.rand(())) if self.training and number > 0 else 1.0
+            if state is not None and mode < self.predicted_share:
                 state = self.memory.predict_next(state, motion)
-            elif light is not None and way < self.predicted_share + self.light_share:
+            elif light is not None and mode < self.predicted_share + self.light_share:
                 state = self.memory(light[number], state, motion)
             else:
                 state = self.memory(full[number], state, motion)
@@ -213,7 +214,7 @@ class StripDetector(Detector):
 
 
 def detect_single_images(model: FasterRCNN, images: list[Tensor], proposals: int) -> list[DetectionDict]:
-    """What ``model(images)`` gives in evaluation mode, from no more than so many proposals of each image."""
+    """Like ``model(images)`` in evaluation mode, but with at most ``proposals`` proposals per image."""
     batch, _ = model.transform(images)
     if isinstance(model, StripDetector):
         features = model._clip_features(batch.tensors, 1, None)
@@ -224,25 +225,25 @@ def detect_single_images(model: FasterRCNN, images: list[Tensor], proposals: int
 
 
 def _scale_motion(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Tensor:
-    """A frame's motion, FloatTensor[2] in its own pixels, as FloatTensor[1, 2] in those that the network sees."""
-    (height, width), seen = size_hw, batch.image_sizes[0]
-    factors = torch.tensor([seen[1] / width, seen[0] / height]).to(batch.tensors)
+    """Motion in pixels of the original frame, FloatTensor[2], -> in pixels of the resized one, FloatTensor[1, 2]."""
+    (height, width), (resized_height, resized_width) = size_hw, batch.image_sizes[0]
+    factors = torch.tensor([resized_width / width, resized_height / height]).to(batch.tensors)
     return (motion_xy.to(batch.tensors) * factors)[None]
 
 
 def build_memory(model: ModelConfig, pyramid: FeaturePyramid, in_channels: int) -> dict[str, Any]:
-    """What a StripDetector takes besides the parts of a FasterRCNN, with random weights.
+    """Keyword arguments of StripDetector: memory and light pyramid with random weights, and their settings.
 
     Raises:
-        ConfigError: the light backbone doesn't fit the full one.
+        ConfigError: the strides of the light backbone differ from those of the full one.
     """
     config = model.memory or MemoryConfig()
     light = None
     if config.light is not None:
         light = build_pyramid(model.model_copy(update={"backbone": config.light, "scan": None}), in_channels)
         if light.strides != pyramid.strides:
-            found = f"the light backbone has strides {light.strides}, the full one {pyramid.strides}"
-            raise ConfigError(found, where="model.memory.light", fix="give both as many stages")
+            message = f"the light backbone has strides {light.strides}, the full one {pyramid.strides}"
+            raise ConfigError(message, where="model.memory.light", fix="give both the same number of stages")
     return {
         "memory": Memory(pyramid.out_channels, pyramid.strides, pyramid.names, stateful=config.kind == "gru"),
         "light": light,
@@ -253,18 +254,18 @@ def build_memory(model: ModelConfig, pyramid: FeaturePyramid, in_channels: int) 
 
 
 def _split_frames(features: dict[str, Tensor], clip_length: int) -> Sequence[dict[str, Tensor]]:
-    """{name: [clips * frames, ...]} -> one {name: [clips, ...]} a frame."""
+    """{name: [clips * frames, ...]} -> one {name: [clips, ...]} per frame."""
     clips = {name: level.reshape(-1, clip_length, *level.shape[1:]) for name, level in features.items()}
     return [{name: level[:, number] for name, level in clips.items()} for number in range(clip_length)]
 
 
-_MAX_SIZE = 10**9  # pixels of the longer side: long strips keep the size that was asked for
-_SIZE_DIVISIBLE = 8  # pixels; NEU's 200 need no padding, 32 would add a quarter to the work
+_MAX_SIZE = 10**9  # pixels of the longer side: no limit, so that long strips keep their configured size
+_SIZE_DIVISIBLE = 8  # pixels; the 200-pixel images of NEU need no padding, with 32 they would cost 1/4 more
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleSummary:
-    """One row of the table of parts."""
+    """One row of the model summary."""
 
     name: str
     description: str
@@ -285,9 +286,9 @@ def build_detector(
 
     Args:
         model: widths and settings of every part.
-        classes: number of categories, background not counted.
+        classes: number of categories without background.
         channels: 1 for gray, 3 for RGB.
-        mean, std: normalisation a channel, in 0 to 1.
+        mean, std: normalisation per channel, in 0 to 1.
         shapes: anchors, [level][anchor](width, height) in pixels.
 
     Returns:
@@ -298,8 +299,8 @@ def build_detector(
     """
     pyramid = build_pyramid(model, channels)
     roi, rpn = model.roi, model.rpn
-    proposing = _rpn_strides(pyramid.strides, rpn.finest_stride)
-    check_anchors(shapes, proposing)
+    strides = _rpn_strides(pyramid.strides, rpn.finest_stride)
+    check_anchors(shapes, strides)
     pool = PyramidRoIAlign(
         pyramid.names,
         pyramid.strides,
@@ -308,25 +309,25 @@ def build_detector(
         canonical_side=roi.canonical_side,
     )
     first, *refinement = [_build_stage(roi, pyramid.out_channels, classes) for _ in range(roi.stages)]
-    assemble: Callable[..., Detector] = Detector
+    detector_class: Callable[..., Detector] = Detector
     if model.memory is not None:
-        assemble = partial(StripDetector, **build_memory(model, pyramid, channels))
+        detector_class = partial(StripDetector, **build_memory(model, pyramid, channels))
     proposals = {"training": rpn.proposals_train, "testing": rpn.proposals_test}
     region_proposals = SparseRegionProposalNetwork(
-        ShapeAnchorGenerator(shapes, proposing),
+        ShapeAnchorGenerator(shapes, strides),
         LightRPNHead(
             pyramid.out_channels,
             len(shapes[0]),
             convs=rpn.convs,
             separable=rpn.kernel == "separable",
-            levels=len(proposing),
+            levels=len(strides),
         ),
         rpn.fg_iou,
         rpn.bg_iou,
         rpn.batch_per_image,
         rpn.positive_fraction,
         proposals,  # per level, before NMS
-        proposals,  # in all, after it
+        proposals,  # per image, after NMS
         rpn.nms_iou,
     )
     heads = CascadeRoIHeads(
@@ -351,12 +352,12 @@ def build_detector(
         nms_method=roi.nms,
         voting=roi.box_voting,
     )
-    sized = NativeSizeTransform if model.input_size is None else ClippingRCNNTransform
-    side = model.input_size or 1  # NativeSizeTransform ignores it
-    transform = sized(side, _MAX_SIZE, list(mean), list(std), size_divisible=_SIZE_DIVISIBLE)
-    detector = assemble(pyramid, region_proposals, heads, transform)
+    transform_class = NativeSizeTransform if model.input_size is None else ClippingRCNNTransform
+    min_size = model.input_size or 1  # NativeSizeTransform ignores it
+    transform = transform_class(min_size, _MAX_SIZE, list(mean), list(std), size_divisible=_SIZE_DIVISIBLE)
+    detector = detector_class(pyramid, region_proposals, heads, transform)
     convert_norm(detector, model.norm)
-    detector.to(memory_format=torch.channels_last)  # convolutions and norms run a quarter faster on a CPU
+    detector.to(memory_format=torch.channels_last)  # convolutions and norms are 25 % faster on a CPU
     check_detector(detector, channels)
     return detector
 
@@ -369,29 +370,33 @@ def _build_stage(roi: RoiConfig, channels: int, classes: int) -> CascadeStage:
 
 
 def proposal_strides(model: ModelConfig, channels: int) -> list[int]:
-    """Strides of the levels on which a detector will have anchors, in pixels a cell, finest first; costs no memory.
+    """Strides of the levels with anchors, in pixels per cell, finest first; allocates no weights.
 
     Raises:
-        ConfigError: a backbone, pyramid or scan that can't be built, or no level that proposes.
+        ConfigError: a backbone, pyramid or scan that can't be built, or no level with anchors.
     """
     with torch.device("meta"):
         return _rpn_strides(build_pyramid(model, channels).strides, model.rpn.finest_stride)
 
 
 def _rpn_strides(strides: Sequence[int], finest: int | None) -> list[int]:
-    kept = [stride for stride in strides if stride >= (finest or 0)]
-    if not kept:
-        found = f"no level would propose: the detector has them at strides {', '.join(map(str, strides))}"
-        raise ConfigError(found, where="model.rpn.finest_stride", fix="choose among these")
-    return kept
+    rpn_strides = [stride for stride in strides if stride >= (finest or 0)]
+    if not rpn_strides:
+        message = f"no level would have anchors: the pyramid has strides {', '.join(map(str, strides))}"
+        raise ConfigError(message, where="model.rpn.finest_stride", fix="choose one of these")
+    return rpn_strides
 
 
 def check_anchors(shapes: AnchorShapes, strides: Sequence[int]) -> None:
-    """One list of anchors a level, all of one length, all of positive size."""
+    """Check that there is one list of anchors per level, all of the same length and of positive sizes.
+
+    Raises:
+        ConfigError: otherwise.
+    """
     key = "model.anchors.shapes"
     if len(shapes) != len(strides):
-        found = f"anchors are given for {len(shapes)} levels, {len(strides)} propose (strides {list(strides)})"
-        raise ConfigError(found, where=key, fix="give one list a level, or leave it out to have them fitted")
+        message = f"anchors are given for {len(shapes)} levels instead of {len(strides)} (strides {list(strides)})"
+        raise ConfigError(message, where=key, fix="give one list per level, or omit it to fit them to the data")
     counts = [len(level) for level in shapes]
     if len(set(counts)) != 1 or counts[0] == 0:
         raise ConfigError(f"levels have {counts} anchors", where=key, fix="give each level the same number")
@@ -401,30 +406,34 @@ def check_anchors(shapes: AnchorShapes, strides: Sequence[int]) -> None:
 
 @torch.no_grad()
 def check_detector(detector: FasterRCNN, channels: int, side: int = 200) -> None:
-    """Run once on a blank image; maps, strides, anchors and RoI levels have to agree."""
+    """Run the detector once on a blank image, to check that maps, strides, anchors and RoI levels agree.
+
+    Raises:
+        ConfigError: they don't.
+    """
     training = detector.training
     detector.eval()
     pyramid, anchors = detector.backbone, detector.rpn.anchor_generator
     maps = pyramid(torch.zeros(1, channels, side, side))
     for name, stride in zip(pyramid.names, pyramid.strides):
-        want = (1, pyramid.out_channels, -(-side // stride), -(-side // stride))
-        if name not in maps or tuple(maps[name].shape) != want:
-            got = tuple(maps[name].shape) if name in maps else "nothing"
-            found = f"level {name} should be {want} for a blank {side}x{side} image and is {got}"
-            raise ConfigError(found, where="model.backbone", fix="check widths and the stride of each stage")
+        expected = (1, pyramid.out_channels, -(-side // stride), -(-side // stride))
+        if name not in maps or tuple(maps[name].shape) != expected:
+            actual = tuple(maps[name].shape) if name in maps else "nothing"
+            message = f"level {name} should be {expected} for a blank {side}x{side} image and is {actual}"
+            raise ConfigError(message, where="model.backbone", fix="check widths and the stride of each stage")
     if list(detector.roi_heads.box_roi_pool.featmap_names) != list(maps):
-        found = f"RoIAlign reads {detector.roi_heads.box_roi_pool.featmap_names}, the pyramid gives {list(maps)}"
-        raise ConfigError(found, where="model.fpn", fix="name the same levels")
+        message = f"RoIAlign reads {detector.roi_heads.box_roi_pool.featmap_names}, the pyramid returns {list(maps)}"
+        raise ConfigError(message, where="model.fpn", fix="use the same levels in both")
     per_cell = anchors.num_anchors_per_location()
     if set(per_cell) != {detector.rpn.head.cls_logits.out_channels}:
-        found = f"levels have {per_cell} anchors a cell, the RPN head {detector.rpn.head.cls_logits.out_channels}"
-        raise ConfigError(found, where="model.anchors", fix="give each level the same number of shapes")
+        message = f"levels have {per_cell} anchors per cell, the RPN head {detector.rpn.head.cls_logits.out_channels}"
+        raise ConfigError(message, where="model.anchors", fix="give each level the same number of shapes")
     detector([torch.zeros(channels, side, side)])
     detector.train(training)
 
 
 def summarize_modules(detector: FasterRCNN) -> list[ModuleSummary]:
-    """The parts with their size and whether they train; 'detect train' prints them."""
+    """Parts of the detector with their number of parameters and whether they train, as 'detect train' prints them."""
     pyramid, head = detector.backbone, detector.roi_heads
     levels = ", ".join(f"{s}" for s in pyramid.strides)
     fusion = "FPN" if len(pyramid.strides) > 1 else "a single level"
@@ -432,12 +441,12 @@ def summarize_modules(detector: FasterRCNN) -> list[ModuleSummary]:
     rows: list[tuple[str, str, list[nn.Module]]] = [
         ("backbone", f"{pyramid.body.label}, strides {levels}", [pyramid.body]),
         ("pyramid", f"{fusion}, {pyramid.out_channels} channels", [pyramid.fpn]),
-        ("rpn", f"{per_cell} anchors a cell", [detector.rpn]),
+        ("rpn", f"{per_cell} anchors per cell", [detector.rpn]),
         ("box head", f"RoIAlign {head.box_roi_pool.output_size[0]}, then classes and boxes", [head]),
     ]
     if pyramid.scan is not None:
-        scanned = ", ".join(map(str, pyramid.scanned_strides))
-        rows.insert(2, ("scan", f"{pyramid.scan.label}, strides {scanned}", [pyramid.scan]))
+        scan_strides = ", ".join(map(str, pyramid.scanned_strides))
+        rows.insert(2, ("scan", f"{pyramid.scan.label}, strides {scan_strides}", [pyramid.scan]))
     if isinstance(detector, StripDetector):
         rows.append(("memory", detector.memory.label, [detector.memory]))
         if detector.light is not None:
@@ -454,10 +463,10 @@ def summarize_modules(detector: FasterRCNN) -> list[ModuleSummary]:
 
 
 class HighPrecisionConv2d(nn.Conv2d):
-    """A convolution to which 16 bits of its input count, also where autocast or a GPU rounds them to 8 or 11.
+    """A convolution that uses 16 bits of its input, also where autocast or a GPU rounds them to 8 or 11.
 
-    ``use_high_precision_stem`` mixes it into the class of a convolution, which goes on computing in its own way; the
-    result has to be affine in the images.
+    ``use_high_precision_stem`` adds it as a base class to the class of a convolution, whose ``forward`` still computes
+    the result; this has to be affine in the images.
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -468,17 +477,17 @@ class HighPrecisionConv2d(nn.Conv2d):
             return torch.as_tensor(super().forward(images.float()))
 
     def split_forward(self, images: Tensor) -> Tensor:
-        """The same as a sum: of what 8 bits of the input give, which TF32 keeps, and of what is left."""
+        """Sum of the convolutions of the upper 8 bits of the input, which are exact in TF32, and of the remainder."""
         coarse = images.to(torch.bfloat16).float()
-        of_nothing = super().forward(torch.zeros_like(images[:1]))  # the bias, which both parts add
-        return torch.as_tensor(super().forward(coarse) + (super().forward(images - coarse) - of_nothing))
+        bias = super().forward(torch.zeros_like(images[:1]))  # added by both parts
+        return torch.as_tensor(super().forward(coarse) + (super().forward(images - coarse) - bias))
 
 
 def use_high_precision_stem(detector: FasterRCNN) -> None:
-    """Make the first convolution of each of a detector's backbones a ``HighPrecisionConv2d``; weights stay as they are.
+    """Turn the first convolution of each backbone of a detector into a ``HighPrecisionConv2d`` with the same weights.
 
-    Normalised, gray values of 12 or 16 bits lie closer together than bfloat16 and TF32 can tell apart; what comes out
-    of the first layer is of the size of what it found.
+    bfloat16 and TF32 can't resolve normalised gray values of 12 or 16 bits. After the first layer, activations are
+    responses to image structure, whose range these formats resolve.
     """
     pyramids = [detector.backbone]
     if isinstance(detector, StripDetector) and detector.light is not None:
@@ -486,10 +495,11 @@ def use_high_precision_stem(detector: FasterRCNN) -> None:
     for pyramid in pyramids:
         first = next(part for part in pyramid.body.modules() if isinstance(part, nn.Conv2d))
         if not isinstance(first, HighPrecisionConv2d):
-            own = type(first)
-            mixed = (
+            conv_class = type(first)
+            high_precision_class = (
                 HighPrecisionConv2d
-                if own is nn.Conv2d
-                else type(f"HighPrecision{own.__name__}", (HighPrecisionConv2d, own), {})
+                if conv_class is nn.Conv2d
+                else type(f"HighPrecision{conv_class.__name__}", (HighPrecisionConv2d, conv_class), {})
             )
-            first.__class__ = mixed  # as torch.nn.utils.parametrize does: weights, hooks and names stay
+            # as torch.nn.utils.parametrize does: weights, hooks and names are unchanged
+            first.__class__ = high_precision_class

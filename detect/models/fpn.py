@@ -1,4 +1,4 @@
-"""Backbone and feature pyramid as one module that torchvision's detectors accept as their backbone."""
+"""Backbone, feature pyramid and scan as one module, used as the ``backbone`` of torchvision's detectors."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from .backbones.staged import Backbone
 from .layers import SeparableConv
 from .recurrent import Scan, ScanControl
 
-_MIN_SCAN_STRIDE = 8  # pixels a cell: a finer map has four times the cells, and its lines are as many steps longer
+_MIN_SCAN_STRIDE = 8  # pixels per cell; at half the stride, a map has four times the cells and rows twice the steps
 
 
 class FeaturePyramid(nn.Module):
-    """Feature pyramid network (Lin et al. 2017) with batch normalisation over a backbone's stages.
+    """Feature pyramid network (Lin et al. 2017) with batch normalisation on the maps of a backbone.
 
-    Over a backbone that gives one map it is what the network does for each level: a 1x1 and a 3x3 convolution.
+    For a backbone with a single map, it consists of a 1x1 and a 3x3 convolution.
 
     Args:
         backbone: its maps become the levels.
         channels: of every level.
-        separable: whether the convolution that each level passes after the joining is a separable one.
-        scan: what some of the levels pass at last, the same weights for each; None: nothing.
-        scanned_strides: these levels.
+        separable: whether the 3x3 convolution after the top-down addition is a separable one.
+        scan: applied last to the levels of ``scanned_strides``, with shared weights; None: no scan.
+        scanned_strides: strides of these levels.
 
     Attributes:
         out_channels: channels of every level.
-        strides: pixels a cell, level by level.
-        names: keys of the levels, "p4" being the one at stride 4.
+        strides: pixels per cell of each level.
+        names: keys of the levels; "p4" is the level at stride 4.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FeaturePyramid(nn.Module):
         if self.scan is not None:
             for stride in self.scanned_strides:
                 features[f"p{stride}"] = self.scan(features[f"p{stride}"])
-        # under autocast the levels come in bfloat16; RoIAlign and box arithmetic want float32
+        # under autocast the levels are bfloat16, but RoIAlign and box arithmetic need float32
         return OrderedDict((name, level.float()) for name, level in features.items())
 
 
@@ -72,7 +72,7 @@ def build_pyramid(model: ModelConfig, in_channels: int) -> FeaturePyramid:
     """Backbone, pyramid and scan with random weights.
 
     Args:
-        model: its sections ``backbone``, ``fpn`` and ``scan`` are looked at.
+        model: only its sections ``backbone``, ``fpn`` and ``scan`` are used.
         in_channels: 1 for gray, 3 for RGB.
 
     Raises:
@@ -89,19 +89,19 @@ def build_pyramid(model: ModelConfig, in_channels: int) -> FeaturePyramid:
 
 def _scan_strides(requested: Sequence[int] | None, available: Sequence[int]) -> list[int]:
     names = ", ".join(map(str, available))
-    chosen = (
+    strides = (
         [stride for stride in available if stride >= _MIN_SCAN_STRIDE]
         if requested is None
         else list(dict.fromkeys(requested))
     )
-    missing = [stride for stride in chosen if stride not in available]
+    missing = [stride for stride in strides if stride not in available]
     if missing:
-        found = f"there is no level at stride {missing[0]}: the detector has them at {names}"
-        raise ConfigError(found, where="model.scan.strides", fix="choose among these")
-    if not chosen:
-        found = f"no level is scanned: the detector has them at {names}"
-        raise ConfigError(found, where="model.scan.strides", fix="name some of these, or set model.scan=null")
-    return chosen
+        message = f"there is no level at stride {missing[0]}: the pyramid has strides {names}"
+        raise ConfigError(message, where="model.scan.strides", fix="choose among these")
+    if not strides:
+        message = f"no level is scanned: the pyramid has strides {names}"
+        raise ConfigError(message, where="model.scan.strides", fix="name some of these, or set model.scan=null")
+    return strides
 
 
 def _build_scan(config: ScanConfig, channels: int) -> nn.Module:

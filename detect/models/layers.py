@@ -1,4 +1,4 @@
-"""Building blocks of the networks: normalisation, convolution, CSP block, weights that agree over processes."""
+"""Building blocks of the networks: normalisation (also over several processes), convolutions and CSP block."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .distributed import all_reduce_sum, world_size
 
-_MIN_GROUP_CHANNELS = 16  # of a group (Wu & He 2018, who found as many to do as well as 32 groups)
+_MIN_GROUP_CHANNELS = 16  # per group; as accurate as 32 groups in Wu & He 2018
 
 
 class AllReduceBatchNorm(_BatchNorm):
-    """Batch normalisation with the statistics of all processes; alone, or in evaluation, the ordinary one.
+    """Batch normalisation with the statistics of all processes, on CPUs too (torch's SyncBatchNorm needs GPUs).
 
-    torch's SyncBatchNorm does the same on GPUs alone. Parameters and statistics have the same names, so that a
-    checkpoint of the one is one of the other.
+    In evaluation and with a single process it is ordinary batch normalisation. Parameters and statistics have the
+    same names as there, so that checkpoints are interchangeable.
 
     Shape:
-        FloatTensor[N, channels] or [N, channels, H, W], N may differ between processes -> the same shape.
+        FloatTensor[N, channels] or [N, channels, H, W] -> the same shape; N may differ between processes.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -45,7 +45,7 @@ class AllReduceBatchNorm(_BatchNorm):
 
 
 class _AllReduceBatchNormFunction(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) * weight + bias over all processes, and what the running statistics take."""
+    """Returns (x - mean) / sqrt(variance + eps) * weight + bias, and mean, variance and count over all processes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -53,27 +53,28 @@ class _AllReduceBatchNormFunction(torch.autograd.Function):
         variance, mean = torch.var_mean(x.float(), _reduction_dims(x), correction=0)
         if count == 0:
             variance, mean = torch.zeros_like(mean), torch.zeros_like(mean)
-        own = torch.cat([mean, variance + mean.double() ** 2]).double() * count
-        total = all_reduce_sum(torch.cat([own, own.new_tensor([count])]))
-        counted = total[-1]
-        over_all, square = (total[:-1] / counted).view(2, channels).unbind()
-        mean, variance = over_all.float(), (square - over_all**2).clamp(min=0).float()
-        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps), counted)
+        local_sums = torch.cat([mean, variance + mean.double() ** 2]).double() * count
+        total = all_reduce_sum(torch.cat([local_sums, local_sums.new_tensor([count])]))
+        total_count = total[-1]
+        total_mean, square_mean = (total[:-1] / total_count).view(2, channels).unbind()
+        mean, variance = total_mean.float(), (square_mean - total_mean**2).clamp(min=0).float()
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps), total_count)
         normalised = F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
-        ctx.mark_non_differentiable(mean, variance, counted)
-        return normalised, mean, variance, counted.float()
+        ctx.mark_non_differentiable(mean, variance, total_count)
+        return normalised, mean, variance, total_count.float()
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, scale, count = ctx.saved_tensors
-        over, each = _reduction_dims(x), (1, -1, *[1] * (x.dim() - 2))
-        slope_float = slope.float()
-        standard = (x.float() - mean.view(each)) * scale.view(each)
-        of_bias, of_weight = slope_float.sum(over), (slope_float * standard).sum(over)
-        total = all_reduce_sum(torch.cat([of_bias, of_weight]).double()) / count
-        mean_slope, along = total.float().view(2, -1).unbind()
-        of_x = (slope_float - mean_slope.view(each) - standard * along.view(each)) * (weight * scale).view(each)
-        return of_x.to(x.dtype), of_weight, of_bias, None
+    def backward(ctx: Any, grad_output: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, inv_std, count = ctx.saved_tensors
+        dims, per_channel = _reduction_dims(x), (1, -1, *[1] * (x.dim() - 2))
+        grad = grad_output.float()
+        x_hat = (x.float() - mean.view(per_channel)) * inv_std.view(per_channel)
+        grad_bias, grad_weight = grad.sum(dims), (grad * x_hat).sum(dims)
+        total = all_reduce_sum(torch.cat([grad_bias, grad_weight]).double()) / count
+        mean_grad, mean_grad_x_hat = total.float().view(2, -1).unbind()
+        centred_grad = grad - mean_grad.view(per_channel) - x_hat * mean_grad_x_hat.view(per_channel)
+        grad_x = centred_grad * (weight * inv_std).view(per_channel)
+        return grad_x.to(x.dtype), grad_weight, grad_bias, None
 
 
 def _reduction_dims(x: Tensor) -> list[int]:
@@ -86,8 +87,8 @@ def _to_sync_norm(norm: _BatchNorm) -> nn.Module:
 
 def _to_group_norm(norm: _BatchNorm) -> nn.Module:
     channels = norm.num_features
-    most = max(channels // _MIN_GROUP_CHANNELS, 1)
-    groups = next(count for count in range(most, 0, -1) if channels % count == 0)
+    max_groups = max(channels // _MIN_GROUP_CHANNELS, 1)
+    groups = next(count for count in range(max_groups, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels, eps=norm.eps)
 
 
@@ -95,11 +96,11 @@ _NORM_CONVERTERS: dict[str, Callable[[_BatchNorm], nn.Module]] = {"sync": _to_sy
 
 
 def convert_norm(network: nn.Module, norm: Literal["batch", "sync", "group"]) -> None:
-    """Put another normalisation in the place of each batch normalisation; its weight and bias are kept.
+    """Replace each batch normalisation by another normalisation with the same weight and bias.
 
     Args:
-        network: changed in place; of random weights, as running statistics are lost.
-        norm: "batch" leaves all as it is; "sync" is ``AllReduceBatchNorm``; "group" normalises each image by itself,
+        network: changed in place; its running statistics are lost, so it should have random weights.
+        norm: "batch" changes nothing; "sync" is ``AllReduceBatchNorm``; "group" normalises each image by itself,
             over groups of at least 16 channels (Wu & He 2018, Group Normalization).
     """
     if norm == "batch":
@@ -107,9 +108,9 @@ def convert_norm(network: nn.Module, norm: Literal["batch", "sync", "group"]) ->
     for parent in list(network.modules()):
         for name, part in list(parent.named_children()):
             if isinstance(part, _BatchNorm):
-                other = _NORM_CONVERTERS[norm](part)
-                other.load_state_dict({"weight": part.weight, "bias": part.bias}, strict=False)
-                setattr(parent, name, other)
+                new_norm = _NORM_CONVERTERS[norm](part)
+                new_norm.load_state_dict({"weight": part.weight, "bias": part.bias}, strict=False)
+                setattr(parent, name, new_norm)
 
 
 class ConvNormAct(nn.Sequential):
@@ -124,9 +125,9 @@ class ConvNormAct(nn.Sequential):
 
 
 class SeparableConv(nn.Sequential):
-    """A convolution of each channel alone, then one of 1x1 over all of them (Howard et al. 2017, MobileNets).
+    """Depthwise convolution, then a 1x1 convolution (MobileNets, Howard et al. 2017).
 
-    FloatTensor[B, in, H, W] -> [B, out, H, W], in about a ninth of the multiplications of a full 3x3 convolution.
+    FloatTensor[B, in, H, W] -> [B, out, H, W], with about 1/9 of the multiplications of a full 3x3 convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = False) -> None:
@@ -137,10 +138,10 @@ class SeparableConv(nn.Sequential):
 
 
 class CspBlock(nn.Module):
-    """Cross-stage-partial block: half of the channels pass ``depth`` residual pairs of 3x3 convolutions.
+    """Cross-stage-partial block: half of the channels pass through ``depth`` residual pairs of 3x3 convolutions.
 
-    The outputs of all pairs are kept and joined with the untouched half, so that gradients reach every depth
-    directly (Wang et al. 2020, CSPNet; the dense joining follows ELAN, Wang et al. 2022).
+    The outputs of all pairs are concatenated with the other half, so that gradients reach every depth directly
+    (CSPNet, Wang et al. 2020; concatenating all outputs follows ELAN, Wang et al. 2022).
     """
 
     def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:

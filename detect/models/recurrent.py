@@ -1,4 +1,4 @@
-"""Recurrence: a GRU along the rows and columns of a feature map, and a memory over the frames of a moving strip."""
+"""Recurrent modules: GRUs along rows and columns of a feature map, and a ConvGRU over the frames of a strip."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ConvNormAct
+from .layers import ConvNormAct, SeparableConv
 
 
 class Scan(nn.Module):
-    """Adds to each cell what lies along its row and, through the columns, in all rows (ReNet, Visin et al. 2015).
+    """Adds context from all rows and columns to each cell of a feature map (ReNet, Visin et al. 2015).
 
-    A bidirectional GRU runs along the rows, a second one along the columns of what the first has found, so that a cell
-    can learn of any other. Their states are projected back and added to the features (as ION adds context, Bell et al.
-    2016). The projection starts at zero: a detector begins as it would without the scan.
+    A bidirectional GRU runs along the rows, and a second one along the columns of its outputs, so that the receptive
+    field of each cell is the whole map. The outputs are projected to ``channels`` and added to the features (as in ION,
+    Bell et al. 2016). The projection is initialised to zero, so an untrained scan is the identity.
 
-    Rows and columns longer than ``window + 2 * overlap`` cells are cut into windows that run side by side. Each is
-    scanned from ``overlap`` cells before it to as many after it, and only the window itself is kept. A cell hears from
-    at least ``overlap`` cells on either side; work and memory a pixel, the number of steps one after another, and what
-    is seen far from the borders don't depend on the image's size. Shorter ones are scanned whole.
+    Rows and columns longer than ``window + 2 * overlap`` cells are split into windows that run in parallel. The GRU
+    also runs over ``overlap`` cells before and after each window, whose outputs are dropped, so each cell gets context
+    from at least ``overlap`` cells on either side. Computation and memory per pixel, the number of sequential steps,
+    and the outputs far from the borders don't depend on the size of the image. Shorter rows and columns are not split.
 
     Args:
         channels: of the features.
-        hidden: state of each GRU, each way.
+        hidden: state size of each GRU per direction.
         window, overlap: in cells.
 
     Shape:
-        FloatTensor[B, channels, H, W] -> float32[B, channels, H, W], computed in float32 under autocast too, as small
-        errors add up over the steps.
+        FloatTensor[B, channels, H, W] -> float32[B, channels, H, W], in float32 also under autocast, as rounding
+        errors accumulate over the steps.
     """
 
     label = "GRU along rows and columns"
@@ -45,25 +45,25 @@ class Scan(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
-            seen = self._along(self.rows, x.permute(0, 2, 3, 1))  # [B, H, W, channels]
-            seen = self._along(self.columns, seen.transpose(1, 2))  # [B, W, H, 2 * hidden]
-            return x + torch.as_tensor(self.project(seen.permute(0, 3, 2, 1)))
+            context = self._along(self.rows, x.permute(0, 2, 3, 1))  # [B, H, W, 2 * hidden]
+            context = self._along(self.columns, context.transpose(1, 2))  # [B, W, H, 2 * hidden]
+            return x + torch.as_tensor(self.project(context.permute(0, 3, 2, 1)))
 
     def _along(self, gru: nn.GRU, lines: Tensor) -> Tensor:
         """Run a GRU along the third dimension: [B, lines, cells, in] -> [B, lines, cells, 2 * hidden]."""
-        found = scan_in_windows(gru, lines.flatten(0, 1), window=self.window, overlap=self.overlap)
-        return found.view(*lines.shape[:3], -1)
+        outputs = scan_in_windows(gru, lines.flatten(0, 1), window=self.window, overlap=self.overlap)
+        return outputs.view(*lines.shape[:3], -1)
 
 
 def scan_in_windows(gru: nn.GRU, lines: Tensor, *, window: int, overlap: int) -> Tensor:
-    """Run a bidirectional GRU along lines, in windows with a warm-up on either side where the lines are long.
+    """Run a bidirectional GRU along lines; long lines are split into windows with a warm-up on either side.
 
     Args:
         gru: with ``batch_first``.
         lines: FloatTensor[lines, cells, in].
-        window: cells of a window.
-        overlap: cells before and after it that are scanned with it; at the border of the lines there are as many more
-            on the other side.
+        window: cells per window.
+        overlap: warm-up cells before and after each window; those that would be beyond a border are added on the other
+            side.
 
     Returns:
         FloatTensor[lines, cells, 2 * hidden].
@@ -73,20 +73,20 @@ def scan_in_windows(gru: nn.GRU, lines: Tensor, *, window: int, overlap: int) ->
         return torch.as_tensor(gru(lines)[0])
     position = torch.arange(cells, device=lines.device)
     starts = (position[::window] - overlap).clamp(0, cells - span)
-    pieces = lines[:, starts[:, None] + position[:span]]  # [lines, windows, span, in]
-    found = torch.as_tensor(gru(pieces.flatten(0, 1))[0]).view(*pieces.shape[:3], -1)
-    home = position // window
-    return found[:, home, position - starts[home]]
+    windows = lines[:, starts[:, None] + position[:span]]  # [lines, windows, span, in]
+    outputs = torch.as_tensor(gru(windows.flatten(0, 1))[0]).view(*windows.shape[:3], -1)
+    window_index = position // window
+    return outputs[:, window_index, position - starts[window_index]]
 
 
 class ScanControl(nn.Module):
-    """What a scan is judged against: a 3x3 convolution in its place, as wide as gives it as many parameters.
+    """Control for ``Scan``: a 3x3 convolution with the same number of parameters.
 
-    Like a scan it starts as the identity, but a cell hears from its neighbours only.
+    Like an untrained scan it starts as the identity, but each cell gets context only from its neighbours.
 
     Args:
         channels: of the features.
-        parameters: of the scan; met within half a row of weights, 5 * channels + 1.
+        parameters: of the scan; the control has the same number within half a row of weights, 5 * channels + 1.
 
     Shape:
         FloatTensor[B, channels, H, W] -> the same shape.
@@ -111,19 +111,18 @@ def _zero_init_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     return conv
 
 
-_UPDATE_GATE_BIAS = 3.0  # sigmoid(3) = 0.95: an untrained memory leaves the features nearly as they came
+_UPDATE_GATE_BIAS = 3.0  # sigmoid(3) = 0.95: an untrained memory hardly changes the features
 
-MemoryState = dict[
-    str, Tensor
-]  # one level each: FloatTensor[B, channels + 1, H, W], the last channel telling what is known
+# {name of level: FloatTensor[B, channels + 1, H, W]}; the last channel is 1 where the state is valid
+MemoryState = dict[str, Tensor]
 
 
 class ConvGruCell(nn.Module):
-    """One step of a convolutional GRU (Ballas et al. 2016), separable and starting as the identity.
+    """One step of a convolutional GRU (Ballas et al. 2016) with separable convolutions, initialised near the identity.
 
-    The update gate decides, cell by cell, between what is remembered and what is seen; the candidate is what is seen
-    plus a correction that starts at zero. Convolutions are split into depthwise 3x3 and pointwise ones, so that a
-    level of stride 4 can afford a memory.
+    The update gate blends the state and the candidate per cell; the candidate is the features of the frame plus a
+    correction that is initialised to zero. Convolutions are separable (depthwise 3x3 and pointwise), so that a memory
+    is affordable at stride 4.
 
     Args:
         channels: of features and state.
@@ -131,35 +130,35 @@ class ConvGruCell(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gates = _separable_conv(2 * channels + 1, 2 * channels)
-        self.correction = _separable_conv(2 * channels, channels)
+        self.gates = SeparableConv(2 * channels + 1, 2 * channels, bias=True)
+        self.correction = SeparableConv(2 * channels, channels, bias=True)
         for parameter in self.correction[-1].parameters():
             nn.init.zeros_(parameter)
         with torch.no_grad():
             self.gates[-1].get_parameter("bias")[:channels] = _UPDATE_GATE_BIAS
 
     def forward(self, features: Tensor, hidden: Tensor, valid: Tensor) -> Tensor:
-        """New state.
+        """New state, FloatTensor[B, channels, H, W].
 
         Args:
             features: FloatTensor[B, channels, H, W], features of this frame.
-            hidden: the same shape, the state moved to where the surface is now.
-            valid: FloatTensor[B, 1, H, W], 1 where the state holds something, 0 where the surface has just come in.
+            hidden: the same shape, the state shifted by the motion of the surface.
+            valid: FloatTensor[B, 1, H, W], 1 where the state is valid, 0 where the surface has just entered the view.
         """
         update, reset = self.gates(torch.cat([features, hidden, valid], dim=1)).sigmoid().chunk(2, dim=1)
-        update = 1 - valid * (1 - update)  # nothing to remember: all from what is seen
+        update = 1 - valid * (1 - update)  # without a valid state, the candidate alone
         candidate = features + self.correction(torch.cat([features, reset * hidden], dim=1))
         return torch.as_tensor(update * candidate + (1 - update) * hidden)
 
 
 class Memory(nn.Module):
-    """A state a pyramid level, moved by the strip's motion before each step; one cell serves all levels.
+    """ConvGRU over frames: one state per pyramid level, shifted by the motion of the strip; all levels share the cell.
 
     Args:
         channels: of the pyramid.
-        strides: pixels a cell, level by level.
+        strides: pixels per cell of each level.
         names: keys of the levels.
-        stateful: False for the control, which has the same parameters and starts anew with every frame.
+        stateful: False for the control, which has the same parameters and resets its state at every frame.
     """
 
     def __init__(self, channels: int, strides: Sequence[int], names: Sequence[str], *, stateful: bool = True) -> None:
@@ -169,43 +168,44 @@ class Memory(nn.Module):
 
     @property
     def label(self) -> str:
-        """What a table of parts calls it."""
-        return "ConvGRU over frames" if self.stateful else "the same cell without a past"
+        """Description in the model summary."""
+        return "ConvGRU over frames" if self.stateful else "ConvGRU, state reset at every frame"
 
     def forward(self, features: Mapping[str, Tensor], state: MemoryState | None, motion_xy: Tensor) -> MemoryState:
-        """The state after a frame has been seen.
+        """State after a frame.
 
         Args:
             features: {name: FloatTensor[B, channels, H, W]}.
-            state: after the frame before; None at the start of a strip.
-            motion_xy: FloatTensor[B, 2], pixels (right, down) that the surface moved since then.
+            state: after the previous frame; None at the start of a strip.
+            motion_xy: FloatTensor[B, 2], motion of the surface in pixels (right, down) since the previous frame.
         """
-        before = self.predict_next(state, motion_xy) if state is not None and self.stateful else None
-        after: MemoryState = {}
+        shifted = self.predict_next(state, motion_xy) if state is not None and self.stateful else None
+        new_state: MemoryState = {}
         for name in self.names:
             level = features[name]
             hidden = (
-                level.new_zeros(len(level), level.shape[1] + 1, *level.shape[2:]) if before is None else before[name]
+                level.new_zeros(len(level), level.shape[1] + 1, *level.shape[2:]) if shifted is None else shifted[name]
             )
-            new = self.cell(level, hidden[:, :-1], hidden[:, -1:])
-            after[name] = torch.cat([new, torch.ones_like(new[:, :1])], dim=1)
-        return after
+            new_hidden = self.cell(level, hidden[:, :-1], hidden[:, -1:])
+            new_state[name] = torch.cat([new_hidden, torch.ones_like(new_hidden[:, :1])], dim=1)
+        return new_state
 
     def predict_next(self, state: MemoryState, motion_xy: Tensor) -> MemoryState:
-        """The state where the surface will be after ``motion_xy``; what comes into view is unknown."""
+        """State shifted by ``motion_xy``, FloatTensor[B, 2], pixels; not valid where new surface enters the view."""
         return {name: shift_features(state[name], motion_xy / stride) for name, stride in zip(self.names, self.strides)}
 
 
 def state_features(state: MemoryState) -> dict[str, Tensor]:
-    """A state without the channel that tells what is known: features for the detection heads."""
+    """The state without its validity channel: features for the detection heads."""
     return {name: level[:, :-1] for name, level in state.items()}
 
 
 def shift_features(level: Tensor, motion_xy: Tensor) -> Tensor:
-    """A map moved right and down by ``motion_xy`` cells, FloatTensor[B, 2], between cells bilinearly; zeros come in.
+    """Shift a feature map with bilinear interpolation and zero padding.
 
     Args:
         level: FloatTensor[B, C, H, W].
+        motion_xy: FloatTensor[B, 2], cells (right, down).
     """
     height, width = level.shape[-2:]
     y = torch.arange(height, device=level.device, dtype=level.dtype)
@@ -214,10 +214,3 @@ def shift_features(level: Tensor, motion_xy: Tensor) -> Tensor:
     from_y = (y[None, :] - motion_xy[:, 1:] + 0.5) * 2 / height - 1
     grid = torch.stack([from_x[:, None, :].expand(-1, height, -1), from_y[:, :, None].expand(-1, -1, width)], dim=-1)
     return F.grid_sample(level, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _separable_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-        nn.Conv2d(in_channels, out_channels, 1),
-    )

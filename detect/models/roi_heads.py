@@ -1,4 +1,4 @@
-"""From proposals to detections, or to losses: RoIAlign, one stage or several, each at the boxes of the one before."""
+"""RoI heads: RoIAlign, box head and predictor, losses, and Cascade R-CNN stages that refine the boxes in turn."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from .layers import ConvNormAct
 from .nms import elementwise_iou, postprocess_detections
 from .rpn import image_generator, sample_pos_neg
 
-_CANONICAL_LEVEL = 4  # stride 16, from which the feature pyramid paper pools a box of the canonical side
+_CANONICAL_LEVEL = 4  # stride 16: boxes of the canonical side are pooled there (Lin et al. 2017)
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's MultiScaleRoIAlign (He et al. 2017), the same numbers up to rounding, faster on a CPU.
+    """torchvision's MultiScaleRoIAlign (He et al. 2017), faster on a CPU; values are equal up to rounding.
 
-    Each sampled value is a weighted sum of four cells, so the whole pooling of all levels is one look-up in a table
-    with a row of channels a cell. torchvision's CPU gradient adds cell by cell and channel by channel, which took a
-    quarter of a training step; the look-up's takes a twentieth. Other devices keep torchvision's kernels.
+    Each sample is a weighted sum of four cells, so pooling from all levels is one ``embedding_bag`` over a table with
+    one row of channels per cell. torchvision's CPU backward pass loops over cells and channels and took 1/4 of a
+    training step; this one takes 1/20. Other devices and tracing use torchvision's kernels.
 
     Args:
         names: levels to pool from, keys of the features.
-        strides: pixels a cell, level by level; powers of two.
-        output_size: cells a side of what a box becomes.
-        sampling_ratio: samples a side averaged into each of these cells.
-        canonical_side: side in pixels of a box that is pooled at stride 16; half of it is pooled at stride 8, and so
-            on (equation 1 of Lin et al. 2017, who take 224).
+        strides: pixels per cell of each level; powers of two.
+        output_size: cells per side of the pooled map.
+        sampling_ratio: samples per side that are averaged into each output cell.
+        canonical_side: side in pixels of a box that is pooled at stride 16; boxes of half that side are pooled at
+            stride 8, and so on (equation 1 of Lin et al. 2017, where it is 224).
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         self.map_levels = LevelMapper(first, last, canonical_side, _CANONICAL_LEVEL)
 
     def forward(self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Pool each box from the level that suits its size.
+        """Pool each box from the level that matches its size.
 
         Args:
             features: {name: float32[B, channels, H, W]}.
-            boxes: FloatTensor[N_i, 4] an image, xyxy, pixels.
-            image_shapes: (height, width) of each image.
+            boxes: FloatTensor[N_i, 4] per image, xyxy, pixels.
+            image_shapes: (height, width) of each image, pixels.
 
         Returns:
             FloatTensor[sum of N_i, channels, output_size, output_size].
@@ -74,20 +74,20 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         if maps[0].device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             return torch.as_tensor(super().forward(features, boxes, image_shapes))
         side, samples, channels = self.output_size[0], self.sampling_ratio, maps[0].shape[1]
-        table = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in maps])  # a row a cell
+        table = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in maps])  # [cells, channels]
         extents = torch.tensor([level.shape[-2:] for level in maps])
         cells = extents.prod(dim=1)
         first_row = torch.cat([cells.new_zeros(1), (cells * len(boxes)).cumsum(0)[:-1]])
 
         levels = self.map_levels(boxes)
-        image = torch.repeat_interleave(torch.tensor([len(each) for each in boxes]))
+        image_index = torch.repeat_interleave(torch.tensor([len(image_boxes) for image_boxes in boxes]))
         scaled = torch.cat(boxes) * torch.tensor(self.scales)[levels, None]
         start, size = scaled[:, :2], (scaled[:, 2:] - scaled[:, :2]).clamp(min=1)
         heights, widths = extents[levels].unbind(dim=1)
         columns, across = _bilinear_corners(start[:, 0], size[:, 0], widths, side, samples)
         rows, down = _bilinear_corners(start[:, 1], size[:, 1], heights, side, samples)
 
-        origin = (first_row[levels] + image * cells[levels])[:, None, None, None, None]
+        origin = (first_row[levels] + image_index * cells[levels])[:, None, None, None, None]
         index = origin + (rows * widths[:, None, None])[:, :, None, :, None] + columns[:, None, :, None, :]
         weight = down[:, :, None, :, None] * across[:, None, :, None, :]
         cell_rows = (len(index) * side * side, 4 * samples * samples)
@@ -98,11 +98,11 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
 
 
 def _bilinear_corners(start: Tensor, size: Tensor, extent: Tensor, side: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Along one axis: the cells that each output cell reads and their weights, both [N, side, 2 * samples]."""
+    """Indices and weights of the input cells of each output cell along one axis, both [N, side, 2 * samples]."""
     steps = (torch.arange(side * samples) + 0.5) / (samples * side)
     position = start[:, None] + steps * size[:, None]
     last = (extent - 1)[:, None].to(position.dtype)
-    inside = (position >= -1) & (position <= last + 1)  # samples further out count as zero
+    inside = (position >= -1) & (position <= last + 1)  # samples further out have weight 0
     position = position.clamp(min=0).minimum(last)
     low = position.floor()
     fraction = position - low
@@ -113,7 +113,7 @@ def _bilinear_corners(start: Tensor, size: Tensor, extent: Tensor, side: int, sa
 
 
 class BoxHead(nn.Sequential):
-    """Pooled features of each proposal, FloatTensor[N, channels, pool, pool], -> FloatTensor[N, fc_width]."""
+    """Convolutions and two linear layers: FloatTensor[N, channels, pool, pool] -> FloatTensor[N, fc_width]."""
 
     def __init__(self, channels: int, pool: int, *, convs: int, conv_width: int, fc_width: int, dropout: float) -> None:
         layers: list[nn.Module] = []
@@ -121,28 +121,28 @@ class BoxHead(nn.Sequential):
             layers.append(ConvNormAct(channels, conv_width))
             channels = conv_width
         layers.append(_FlattenCells())
-        entering = channels * pool * pool
+        in_features = channels * pool * pool
         for _ in range(2):
-            layers += [nn.Linear(entering, fc_width, bias=False), nn.BatchNorm1d(fc_width), nn.SiLU(inplace=True)]
-            entering = fc_width
+            layers += [nn.Linear(in_features, fc_width, bias=False), nn.BatchNorm1d(fc_width), nn.SiLU(inplace=True)]
+            in_features = fc_width
         layers.append(nn.Dropout(dropout))
         super().__init__(*layers)
 
 
 class _FlattenCells(nn.Module):
-    """[N, channels, pool, pool] -> [N, pool * pool * channels], which costs no copy in the channels-last format."""
+    """[N, channels, pool, pool] -> [N, pool * pool * channels], without a copy in the channels-last memory format."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class RoIOutput(NamedTuple):
-    """What a box head says of N proposals.
+    """Output of the box predictor for N proposals.
 
     Attributes:
-        logits: float32[N, classes + 1], 0 being background.
-        deltas: float32[N, 4], from each proposal to the box it stands for, as torchvision's BoxCoder has them.
-        iou_logits: float32[N], the logit of the IoU that this box is thought to have; None: nothing is said of it.
+        logits: float32[N, classes + 1]; class 0 is background.
+        deltas: float32[N, 4], offsets from each proposal to its predicted box, encoded by torchvision's BoxCoder.
+        iou_logits: float32[N], logit of the predicted IoU of that box; None: no IoU is predicted.
     """
 
     logits: Tensor
@@ -151,12 +151,14 @@ class RoIOutput(NamedTuple):
 
 
 class BoxPredictor(nn.Module):
-    """Class scores and one box a proposal, shared by all classes: few labels a class, one geometry.
+    """Class scores, one class-agnostic box per proposal, and optionally its IoU: FloatTensor[N, width] -> RoIOutput.
+
+    The box regression is shared by all classes because few labels per class are available.
 
     Args:
-        width: of what is known of a proposal, FloatTensor[N, width].
-        classes: background not counted.
-        predict_iou: whether the IoU of each box is foreseen as well.
+        width: features per proposal.
+        classes: number of classes without background.
+        predict_iou: whether to predict the IoU of each box.
     """
 
     def __init__(self, width: int, classes: int, *, predict_iou: bool = False) -> None:
@@ -175,7 +177,7 @@ class BoxPredictor(nn.Module):
 
 
 class CascadeStage(nn.Module):
-    """One look at the proposals: FloatTensor[N, channels, pool, pool] -> RoIOutput."""
+    """Box head and predictor of one stage: FloatTensor[N, channels, pool, pool] -> RoIOutput."""
 
     def __init__(self, head: BoxHead, predictor: BoxPredictor) -> None:
         super().__init__()
@@ -200,22 +202,24 @@ def stage_losses(
     box_loss_weight: float,
     label_smoothing: float,
 ) -> dict[str, Tensor]:
-    """Losses of N proposals of all images together; of several processes, what averages to the losses of all of theirs.
+    """Losses of one stage over the N proposals of all images.
+
+    With several processes, the mean of their losses is the loss over all proposals of all processes.
 
     Args:
-        output: what is said of them.
+        output: predictions for the proposals.
         proposals: FloatTensor[N, 4], xyxy, pixels.
         labels: Int64Tensor[N], 0 for background.
-        regression_targets: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
-        decode: offsets and proposals -> boxes, all FloatTensor[N, 4].
+        regression_targets: FloatTensor[N, 4], encoded offsets from each proposal to its object.
+        decode: (offsets, proposals) -> boxes, all FloatTensor[N, 4].
         box_loss: on decoded boxes "giou" (Rezatofighi et al. 2019), "diou" or "ciou" (Zheng et al. 2020), or
             torchvision's "smooth_l1" on offsets; summed over the proposals that are objects and divided by N.
         box_loss_weight: factor of the box loss.
         label_smoothing: share of the probability spread over the other classes.
 
     Returns:
-        loss_classifier, loss_box_reg, and, where an IoU is foreseen, loss_iou: its binary cross-entropy with the
-        IoU that the found boxes of objects have, which the boxes learn nothing from.
+        loss_classifier, loss_box_reg and, if the IoU is predicted, loss_iou: binary cross-entropy between the
+        predicted IoU and the IoU of the predicted box with its object, without a gradient to the box.
     """
     positive = labels > 0
     offsets, regression_targets = output.deltas[positive], regression_targets[positive]
@@ -239,22 +243,20 @@ Target = dict[str, Tensor]  # boxes FloatTensor[N, 4] (xyxy, pixels), labels Int
 
 
 class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's RoIHeads with noisy copies of the true boxes, a choice of losses, foreseen IoU and refinement.
+    """torchvision's RoIHeads with denoising boxes, several box losses, IoU prediction and cascade stages.
 
-    Early in a training from random weights few proposals come near an object, so the head would see little but the
-    true boxes themselves and background. Shaken copies of the true boxes give it positives of all qualities from the
-    first step (the idea of the noised boxes of DN-DETR, Li et al. 2022, in a two-stage detector).
+    Early in a training from random weights few proposals overlap an object, so almost all positives would be the
+    ground-truth boxes themselves. Noisy copies of the ground-truth boxes give positives of all qualities from the
+    first step (as the denoising boxes of DN-DETR, Li et al. 2022, here in a two-stage detector).
 
     Args:
-        refinement: stages that look at the boxes of the one before again, each asking for 0.1 more IoU of an object
-            (Cascade R-CNN, Cai and Vasconcelos 2018); scores are the mean over all stages.
-        num_denoising_boxes: how many of each true box join the proposals in training.
-        box_noise_scale: largest shift of each of their edges, as a share of the box's side.
-        box_loss: see ``stage_losses``, likewise the next two.
-        box_loss_weight: factor of the box loss.
-        label_smoothing: share of the probability spread over the other classes.
-        iou_score_weight: how much the foreseen IoU counts in a score: score ** (1 - weight) * IoU ** weight (IoU-aware
-            detector, Wu et al. 2020); 0: nothing is foreseen.
+        refinement: further stages, each applied to the boxes of the stage before; each one's IoU threshold for
+            positives is 0.1 higher (Cascade R-CNN, Cai and Vasconcelos 2018). Scores are the mean over all stages.
+        num_denoising_boxes: noisy copies of each ground-truth box that are added to the proposals in training.
+        box_noise_scale: maximum shift of each edge of these copies, as a fraction of the box side.
+        box_loss, box_loss_weight, label_smoothing: see ``stage_losses``.
+        iou_score_weight: weight of the predicted IoU in the score, score ** (1 - weight) * IoU ** weight (IoU-aware
+            detector, Wu et al. 2020); 0: the IoU is not predicted.
         nms_method, voting: see ``postprocess_detections``.
     """
 
@@ -286,7 +288,7 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         image_shapes: list[tuple[int, int]],
         targets: list[Target] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Losses in training, detections (boxes, labels, scores an image) otherwise."""
+        """Losses in training; detections (boxes, labels and scores per image) in evaluation."""
         if self.training:
             assert targets is not None
             return [], self._training_losses(features, proposals, image_shapes, targets)
@@ -317,7 +319,7 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         image_shapes: list[tuple[int, int]],
         targets: list[Target],
     ) -> dict[str, Tensor]:
-        """The losses of all stages; a later one's names end in its number."""
+        """Losses of all stages; names of later stages have the suffix _2, _3, ..."""
         proposals = [self._select_training_samples(*each) for each in zip(proposals, targets)]
         losses = {}
         for number, stage in enumerate(self.stages()):
@@ -332,18 +334,18 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         return losses
 
     def _select_training_samples(self, proposals: Tensor, target: Target) -> Tensor:
-        """The boxes of one image to learn from, FloatTensor[N, 4]: a random choice, with a share of objects."""
+        """Randomly sample the training boxes of one image, FloatTensor[N, 4], with a limited fraction of positives."""
         generator = image_generator(target, "proposals", proposals.device)
         boxes = self.add_denoising_boxes(proposals, target["boxes"].to(proposals.dtype), generator)
         (labels,), _ = self._assign_targets([boxes], [target], iou_thresh=self.proposal_matcher.high_threshold)
         sampler = self.fg_bg_sampler
-        objects, background = sample_pos_neg(labels, sampler.batch_size_per_image, sampler.positive_fraction, generator)
-        return boxes[objects | background]
+        positive, negative = sample_pos_neg(labels, sampler.batch_size_per_image, sampler.positive_fraction, generator)
+        return boxes[positive | negative]
 
     def add_denoising_boxes(
         self, proposals: Tensor, gt_xyxy: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Proposals of one image with its true boxes and their noisy copies, FloatTensor[N, 4], xyxy, pixels."""
+        """Add ground-truth boxes and their noisy copies to one image's proposals: FloatTensor[N, 4], xyxy, pixels."""
         copies = gt_xyxy.repeat(self.num_denoising_boxes, 1)
         sides = (copies[:, 2:] - copies[:, :2]).repeat(1, 2)
         noise = torch.rand(copies.shape, generator=generator, dtype=copies.dtype, device=copies.device)
@@ -355,10 +357,10 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         """Losses of one stage.
 
         Args:
-            output: what it says of N proposals.
-            proposals: FloatTensor[N_i, 4] an image, xyxy, pixels.
+            output: predictions for N proposals.
+            proposals: FloatTensor[N_i, 4] per image, xyxy, pixels.
             labels: Int64Tensor[N], 0 for background.
-            regression_targets: FloatTensor[N, 4], the offsets that lead from each proposal to its object.
+            regression_targets: FloatTensor[N, 4], encoded offsets from each proposal to its object.
         """
         return stage_losses(
             output,
@@ -372,21 +374,21 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         )
 
     def stages(self) -> list[CascadeStage]:
-        """The stages in order."""
-        return [CascadeStage(self.box_head, self.box_predictor), *self.refinement]  # the first by torchvision's names
+        """All stages in order."""
+        return [CascadeStage(self.box_head, self.box_predictor), *self.refinement]  # the first has torchvision's names
 
     def _refine_boxes(
         self, proposals: list[Tensor], output: RoIOutput, image_shapes: list[tuple[int, int]]
     ) -> list[Tensor]:
-        """The boxes that proposals stand for, FloatTensor[N_i, 4] an image; nothing is learned through them."""
+        """Decoded and clipped boxes, FloatTensor[N_i, 4] per image, without a gradient."""
         boxes = self.box_coder.decode_single(output.deltas.detach(), torch.cat(proposals))
-        each = boxes.split_with_sizes([len(of_image) for of_image in proposals])
-        return [clip_boxes_to_image(of_image, shape) for of_image, shape in zip(each, image_shapes)]
+        boxes_per_image = boxes.split_with_sizes([len(image_proposals) for image_proposals in proposals])
+        return [clip_boxes_to_image(*each) for each in zip(boxes_per_image, image_shapes)]
 
     def _assign_targets(
         self, proposals: list[Tensor], targets: list[Target], *, iou_thresh: float
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Label of each box, 0 if it meets no object with that IoU, and the offsets to the object it meets best."""
+        """Label of each box (0 if no object overlaps it by ``iou_thresh``) and offsets to the object of highest IoU."""
         labels, regression_targets = [], []
         for boxes, target in zip(proposals, targets):
             if len(target["boxes"]) == 0:
@@ -399,7 +401,7 @@ class CascadeRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no typ
         return labels, regression_targets
 
     def class_scores(self, output: RoIOutput) -> Tensor:
-        """FloatTensor[N, classes] without background, 0 to 1, weighed with the foreseen IoU if there is one."""
+        """FloatTensor[N, classes] without background, 0 to 1, weighted with the IoU if it is predicted."""
         scores = output.logits.softmax(dim=1)[:, 1:]
         if output.iou_logits is None:
             return scores

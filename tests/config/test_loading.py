@@ -1,4 +1,4 @@
-"""The configuration: YAML and overrides in, one typed tree out, and mistakes answered with the key that was meant."""
+"""Configuration: YAML and overrides, defaults, and error messages that name the nearest key."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def load(tmp_path: Path) -> Callable[..., Config]:
     return read
 
 
-def leaves(tree: BaseModel, prefix: str = "") -> Iterator[str]:
+def leaf_keys(tree: BaseModel, prefix: str = "") -> Iterator[str]:
     for name in type(tree).model_fields:
         value = getattr(tree, name)
-        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [f"{prefix}{name}"]
+        yield from leaf_keys(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [f"{prefix}{name}"]
 
 
-def test_an_empty_file_gives_every_default(load: Callable[..., Config]) -> None:
+def test_an_empty_file_gives_all_defaults(load: Callable[..., Config]) -> None:
     assert load("") == Config()
 
 
-def test_overrides_win_over_the_file_and_the_file_over_defaults(load: Callable[..., Config]) -> None:
+def test_overrides_take_precedence_over_the_file_and_the_file_over_defaults(load: Callable[..., Config]) -> None:
     config = load("train: {epochs: 5, lr: 1e-3}\ndata: {val: held/out.json}", "train.epochs=7", "model.roi.convs=0")
     assert (config.train.epochs, config.train.lr, config.model.roi.convs) == (7, 1e-3, 0)
     assert config.data.val == Path("held/out.json")
     assert config.train.batch_size == Config().train.batch_size
 
 
-def test_the_last_of_two_overrides_wins(load: Callable[..., Config]) -> None:
+def test_the_last_of_two_overrides_takes_precedence(load: Callable[..., Config]) -> None:
     assert load("", "train.seed=1", "train.seed=2").train.seed == 2
 
 
@@ -66,7 +66,7 @@ def test_values_of_overrides_are_yaml(load: Callable[..., Config], override: str
     assert getattr(load("", override).train, key) == value
 
 
-def test_lists_as_overrides(load: Callable[..., Config]) -> None:
+def test_overrides_can_be_lists(load: Callable[..., Config]) -> None:
     config = load("", "model.backbone.widths=[8, 16]", "model.backbone.depths=[0, 1]")
     assert config.model.backbone.widths == (8, 16)
     shapes = load("", "model.anchors.shapes=[[[10, 20.5]], [[40, 40]]]").model.anchors.shapes
@@ -84,12 +84,14 @@ def test_lists_as_overrides(load: Callable[..., Config]) -> None:
         ("convs=1", "model.r.*.convs"),
     ],
 )
-def test_an_unknown_key_names_the_one_that_was_meant(load: Callable[..., Config], override: str, nearest: str) -> None:
+def test_the_message_about_an_unknown_key_names_the_nearest_one(
+    load: Callable[..., Config], override: str, nearest: str
+) -> None:
     with pytest.raises(ConfigError, match=f"unknown key '.*'; did you mean '{nearest}'\\?"):
         load("", override)
 
 
-def test_a_key_like_no_other_says_where_all_are(load: Callable[..., Config]) -> None:
+def test_the_message_about_a_key_without_a_near_one_names_the_schema(load: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'zzzz'; detect/config/schema\.py lists all keys"):
         load("", "zzzz=1")
 
@@ -117,19 +119,19 @@ def test_a_key_like_no_other_says_where_all_are(load: Callable[..., Config]) -> 
         ("train.epochs=[", r"the value in 'train\.epochs=\[' is not valid YAML"),
     ],
 )
-def test_a_wrong_value_is_shown_with_its_key_and_what_it_should_be(
+def test_an_invalid_value_is_shown_with_its_key_and_valid_values(
     load: Callable[..., Config], override: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load("", override)
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line(load: Callable[..., Config]) -> None:
+def test_a_duplicate_key_is_refused_with_its_line(load: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"not valid YAML \(the key 'lr' stands twice in .* line 4"):
         load("train:\n  lr: 1.0\n  epochs: 3\n  lr: 2.0\n")
 
 
-def test_what_a_merge_brings_in_may_be_overridden(load: Callable[..., Config]) -> None:
+def test_keys_of_a_yaml_merge_can_be_overridden(load: Callable[..., Config]) -> None:
     text = "train:\n  <<: {epochs: 3, lr: 0.5}\n  epochs: 4\n"
     assert (load(text).train.epochs, load(text).train.lr) == (4, 0.5)
 
@@ -140,19 +142,19 @@ def test_an_override_below_a_value_is_refused(load: Callable[..., Config]) -> No
 
 
 @pytest.mark.parametrize("text", ["- 1", "3", "a: [", "\x00", "1: 2", "? [1, 2]\n: 3"])
-def test_a_file_that_is_no_configuration_is_named(load: Callable[..., Config], text: str) -> None:
+def test_the_message_about_an_invalid_file_names_it(load: Callable[..., Config], text: str) -> None:
     with pytest.raises(ConfigError, match=r"experiment\.yaml: "):
         load(text)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_the_message_about_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: can't read the configuration .*; check the path"):
         load_config(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="can't read the configuration"):
         load_config(tmp_path)
 
 
-def test_a_file_says_what_differs_from_its_base(tmp_path: Path) -> None:
+def test_a_file_with_a_base_contains_only_the_differences(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("train: {epochs: 5, lr: 0.5}\ndata: {val: held/out.json}")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "mine.yaml").write_text("base: ../base.yaml\ntrain: {lr: 0.1}\nmodel: {scan: {}}")
@@ -171,7 +173,7 @@ def test_a_file_says_what_differs_from_its_base(tmp_path: Path) -> None:
         ("base: experiment.yaml", r"experiment\.yaml: files build on each other in a circle"),
     ],
 )
-def test_a_base_that_cannot_be_is_named(load: Callable[..., Config], text: str, message: str) -> None:
+def test_an_invalid_base_is_refused(load: Callable[..., Config], text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(text)
 
@@ -190,7 +192,7 @@ def test_a_base_that_cannot_be_is_named(load: Callable[..., Config], text: str, 
         ("model.scan=3", r"'model\.scan' is a section, got 3"),
     ],
 )
-def test_sections_of_several_kinds_name_the_key_that_was_meant(
+def test_messages_about_sections_of_several_kinds_name_the_nearest_key(
     load: Callable[..., Config], override: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -210,14 +212,14 @@ def test_sections_of_several_kinds_name_the_key_that_was_meant(
         (["model.backbone.name=torchvision", "model.backbone.weights=3"], r"it should be 'none' or 'hub' or a path"),
     ],
 )
-def test_mistakes_in_other_backbones_name_their_key(
+def test_messages_about_other_backbones_name_the_key(
     load: Callable[..., Config], overrides: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load("model: {backbone: {name: plain3}}", *overrides)
 
 
-def test_a_backbone_without_a_name_is_csp_and_a_size_fills_in_what_is_left_out() -> None:
+def test_the_default_backbone_is_csp_and_size_sets_the_missing_keys() -> None:
     small, changed = (
         parse_config({"model": {"backbone": {"size": "s", **keys}}}).model.backbone for keys in ({}, {"stem": 4})
     )
@@ -237,9 +239,9 @@ def test_the_resolved_yaml_gives_the_same_configuration(load: Callable[..., Conf
     assert parse_config(yaml.safe_load(to_yaml(Config()))) == Config()
 
 
-def test_the_resolved_yaml_names_every_key() -> None:
+def test_the_resolved_yaml_contains_every_key() -> None:
     tree = yaml.safe_load(to_yaml(Config()))
-    for key in leaves(Config()):
+    for key in leaf_keys(Config()):
         value = tree
         for part in key.split("."):
             assert part in value, f"{key} is missing from config.yaml"
@@ -255,13 +257,13 @@ def test_differing_keys_are_dotted_and_in_order() -> None:
         assert "model.scan.hidden" in differing_keys(one, other)
 
 
-def test_a_configuration_does_not_change_once_read() -> None:
+def test_a_configuration_is_immutable() -> None:
     with pytest.raises(Exception, match="frozen"):
         Config().train.epochs = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
-def test_configurations_that_come_along_are_valid(path: Path) -> None:
+def test_the_files_in_configs_are_valid(path: Path) -> None:
     assert load_config(path).train.epochs > 0
 
 
@@ -276,7 +278,7 @@ def test_configurations_that_come_along_are_valid(path: Path) -> None:
         "model.rpn.convs=0",
     ],
 )
-def test_numbers_that_no_network_has_are_refused(load: Callable[..., Config], override: str) -> None:
+def test_absurdly_large_numbers_are_refused(load: Callable[..., Config], override: str) -> None:
     with pytest.raises(ConfigError, match=f"'{override.partition('=')[0]}"):
         load("", override)
     assert load("", f"train.seed={2**63 - 1}").train.seed == 2**63 - 1

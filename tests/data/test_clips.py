@@ -1,4 +1,4 @@
-"""Frames of moving strips as data: in label files, in splits, and as clips for training."""
+"""Frames of strips: in label files, in splits, and as training clips."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def frames(root: Path, *strips: str, each: int = 4) -> list[Image]:
 
 
 class TestFiles:
-    def test_frames_come_back_as_they_were(self, tmp_path: Path) -> None:
+    def test_frames_are_written_and_read_unchanged(self, tmp_path: Path) -> None:
         images = frames(tmp_path, "b", "a")
         images[1] = replace(images[1], frame=Frame("b", 7, None, "overexposed"))
         images.append(Image(picture(tmp_path / "still.png", 77), 64, 48))
@@ -55,22 +55,22 @@ class TestFiles:
             **{"video_id": 2, "frame_id": 0, "condition": "clean", "origin_xy": [1.5, 0]},
         }
 
-    def test_stills_have_no_new_keys(self, tmp_path: Path) -> None:
+    def test_still_images_have_no_additional_keys(self, tmp_path: Path) -> None:
         still = Image(picture(tmp_path / "a.png"), 64, 48, (BOX,))
         data = coco.to_dict(Dataset((still,), ("dent",)), tmp_path)
         assert "videos" not in data
         assert set(data["images"][0]) == {"id", "file_name", "width", "height"}
 
-    def test_a_foreign_video_file_is_read(self, tmp_path: Path) -> None:
+    def test_a_video_file_of_another_program_is_read(self, tmp_path: Path) -> None:
         data = content(frame_id=[3, 9])
-        data["images"][0]["video_id"] = None  # a still among them
+        data["images"][0]["video_id"] = None  # one still image
         del data["images"][0]["frame_id"]
         data["videos"].append({"id": 99, "name": "unused"})
         file = saved(tmp_path, data)
         assert [image.frame for image in coco.read(file).images] == [None, Frame("coil 1", 9)]
 
     @pytest.mark.parametrize(
-        ("change", "words"),
+        ("change", "message"),
         [
             ({"video_id": [None, None]}, r"images\[0\] has a frame_id, but no video_id"),
             ({"video_id": [5, 6]}, r"images\[1\]\.video_id is a number \(6\), which none of the videos has"),
@@ -85,15 +85,15 @@ class TestFiles:
             ({"origin_xy": [[1, 2], [1, "2 px"]]}, r"images\[1\]\.origin_xy holds text"),
         ],
     )
-    def test_what_makes_no_sequence_is_refused_in_one_sentence(
-        self, tmp_path: Path, change: dict[str, list[Any]], words: str
+    def test_invalid_sequences_are_refused_in_one_sentence(
+        self, tmp_path: Path, change: dict[str, list[Any]], message: str
     ) -> None:
-        with pytest.raises(DataError, match=words) as caught:
+        with pytest.raises(DataError, match=message) as caught:
             coco.load(saved(tmp_path, content(**change)))
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("videos", "words"),
+        ("videos", "message"),
         [
             ({}, "videos is an object"),
             ([{"name": "x"}], r"videos\[0\]\.id is missing"),
@@ -101,11 +101,11 @@ class TestFiles:
             ([{"id": 5, "name": "x"}, {"id": 6, "name": "x "}], "both named 'x'"),
         ],
     )
-    def test_a_broken_list_of_videos_is_refused(self, tmp_path: Path, videos: Any, words: str) -> None:
-        with pytest.raises(DataError, match=words):
+    def test_an_invalid_list_of_videos_is_refused(self, tmp_path: Path, videos: Any, message: str) -> None:
+        with pytest.raises(DataError, match=message):
             coco.load(saved(tmp_path, content() | {"videos": videos}))
 
-    def test_a_frame_that_two_files_claim_is_an_error(self, tmp_path: Path) -> None:
+    def test_a_frame_in_two_files_is_an_error(self, tmp_path: Path) -> None:
         images = frames(tmp_path, "a", each=3)
         parts = {"train": Dataset(tuple(images[:2]), ("dent",)), "val": Dataset(tuple(images[1:]), ("dent",))}
         coco.write(parts, tmp_path / "out")
@@ -113,7 +113,7 @@ class TestFiles:
             coco.read(tmp_path / "out")
 
     @pytest.mark.parametrize("target", ["voc", "yolo"])
-    def test_formats_without_a_place_for_strips_say_so(self, tmp_path: Path, target: str) -> None:
+    def test_formats_without_strips_report_the_loss(self, tmp_path: Path, target: str) -> None:
         file = coco.write({"all": Dataset(tuple(frames(tmp_path, "a")), ("dent",))}, tmp_path)["all"]
         done = convert([file], tmp_path / "out", target=target)
         lost = [finding for finding in done.findings if finding.kind == "strips lost"]
@@ -121,7 +121,7 @@ class TestFiles:
         assert "4 frames are stills now" in lost[0].message
         assert all(image.frame is None for image in FORMATS[target].read(tmp_path / "out").images)
 
-    def test_motion_is_the_surfaces_and_stays_within_a_strip(self) -> None:
+    def test_motion_is_that_of_the_surface_within_a_strip(self) -> None:
         first, second = Frame("a", 0, (3.0, 10.0)), Frame("a", 1, (2.0, 50.5))
         assert second.motion_since(first) == (1.0, -40.5)
         assert second.motion_since(replace(first, strip="b")) is None
@@ -132,48 +132,50 @@ class TestParts:
     def source(self, root: Path, images: list[Image]) -> Path:
         return coco.write({"strips": Dataset(tuple(images), ("dent",))}, root)["strips"]
 
-    def homes(self, parts: dict[str, Dataset]) -> dict[str, set[str]]:
-        """Strip -> the parts that it stands in."""
-        found: dict[str, set[str]] = {}
+    def parts_by_strip(self, parts: dict[str, Dataset]) -> dict[str, set[str]]:
+        """Names of the parts that contain frames of each strip."""
+        parts_of: dict[str, set[str]] = {}
         for part, dataset in parts.items():
             for image in dataset.images:
                 assert image.frame
-                found.setdefault(image.frame.strip, set()).add(part)
-        return found
+                parts_of.setdefault(image.frame.strip, set()).add(part)
+        return parts_of
 
-    def test_shares_and_folds_keep_strips_whole(self, tmp_path: Path) -> None:
+    def test_splits_and_folds_do_not_divide_strips(self, tmp_path: Path) -> None:
         file = self.source(tmp_path, frames(tmp_path, *"abcdefgh"))
         for seed in range(4):
             done = convert([file], tmp_path / f"{seed}", split="train=0.5,val=0.5", seed=seed)
-            assert all(len(parts) == 1 for parts in self.homes(done.parts).values())
+            assert all(len(parts) == 1 for parts in self.parts_by_strip(done.parts).values())
             assert {len(part.images) for part in done.parts.values()} == {16}
         folds = convert([file], tmp_path / "folds", folds=4).parts
-        judged = {part: dataset for part, dataset in folds.items() if part.endswith("_val")}
-        assert all(len(parts) == 1 for parts in self.homes(judged).values())
+        validation = {part: dataset for part, dataset in folds.items() if part.endswith("_val")}
+        assert all(len(parts) == 1 for parts in self.parts_by_strip(validation).values())
 
-    def test_a_twin_in_another_strip_brings_its_strip_along(self, tmp_path: Path) -> None:
+    def test_strips_with_duplicate_frames_are_in_the_same_part(self, tmp_path: Path) -> None:
         images = frames(tmp_path, *"abcd")
-        twin = picture(tmp_path / "b_2.png", seed=1)  # as frame 1 of strip a
-        images[6] = replace(images[6], path=twin)
+        duplicate = picture(tmp_path / "b_2.png", seed=1)  # as frame 1 of strip a
+        images[6] = replace(images[6], path=duplicate)
         file = self.source(tmp_path, images)
         for seed in range(4):
-            homes = self.homes(convert([file], tmp_path / f"{seed}", split="train=0.5,val=0.5", seed=seed).parts)
-            assert homes["a"] == homes["b"]
+            parts_by_strip = self.parts_by_strip(
+                convert([file], tmp_path / f"{seed}", split="train=0.5,val=0.5", seed=seed).parts
+            )
+            assert parts_by_strip["a"] == parts_by_strip["b"]
 
-    def test_a_split_by_number_that_tears_a_strip_is_refused(self, tmp_path: Path) -> None:
+    def test_a_split_by_number_that_divides_a_strip_is_refused(self, tmp_path: Path) -> None:
         file = self.source(tmp_path, frames(tmp_path, "a", "b"))
         with pytest.raises(DataError, match=r"tears a strip: frames of strip 'a' are in train and val; split .*whole"):
             convert([file], tmp_path / "out", split="train=0-1,val=2-3")
         assert not (tmp_path / "out").exists()
 
-    def test_parts_that_came_torn_are_reported(self, tmp_path: Path) -> None:
+    def test_given_parts_that_divide_a_strip_are_reported(self, tmp_path: Path) -> None:
         images = frames(tmp_path, "a", "b")
         parts = {"train": Dataset(tuple(images[:2]), ("dent",)), "val": Dataset(tuple(images[2:]), ("dent",))}
         coco.write(parts, tmp_path / "out")
-        found = [f for f in audit_sources([tmp_path / "out"]).findings if f.kind == "strip across parts"]
-        assert [f.message for f in found] == ["frames of strip 'a' are in train and val; put them into one part"]
+        findings = [f for f in audit_sources([tmp_path / "out"]).findings if f.kind == "strip across parts"]
+        assert [f.message for f in findings] == ["frames of strip 'a' are in train and val; put them into one part"]
 
-    def test_neither_dropped_frames_nor_a_line_at_rest_make_duplicates(self, tmp_path: Path) -> None:
+    def test_dropped_frames_and_frames_at_rest_are_not_duplicates(self, tmp_path: Path) -> None:
         images = frames(tmp_path, "a", "b", "c", "d")
         for i in (1, 6):  # black frames in a and b
             (tmp_path / f"black_{i}.png").write_bytes(blank(tmp_path))
@@ -183,11 +185,11 @@ class TestParts:
         images[9] = replace(images[9], path=picture(tmp_path / "c_1.png", seed=200))  # as frame 0 of c
         file = self.source(tmp_path, images)
         assert not [f for f in audit_sources([file]).findings if "duplicate" in f.kind]
-        homes = [
-            self.homes(convert([file], tmp_path / f"{seed}", split="train=0.5,val=0.5", seed=seed).parts)
+        parts_by_strip = [
+            self.parts_by_strip(convert([file], tmp_path / f"{seed}", split="train=0.5,val=0.5", seed=seed).parts)
             for seed in range(6)
         ]
-        assert any(home["a"] != home["b"] for home in homes)
+        assert any(parts["a"] != parts["b"] for parts in parts_by_strip)
 
 
 OFF = Augment(
@@ -212,7 +214,7 @@ def loader(dataset: DetectionDataset, **changes: Any) -> ClipLoader:
 
 
 def batches(loading: ClipLoader, epoch: int = 1) -> list[tuple[Any, ...]]:
-    """An epoch's batches as values that compare."""
+    """Batches of an epoch as comparable values."""
     return [
         (
             batch.indices,
@@ -225,7 +227,7 @@ def batches(loading: ClipLoader, epoch: int = 1) -> list[tuple[Any, ...]]:
 
 
 def clips(loading: ClipLoader, epochs: int = 1) -> Iterator[list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]]:
-    """Each clip as its frames: position, pixels, boxes, motion."""
+    """Each clip as a list of frames: index, pixels, boxes, motion."""
     for epoch in range(1, epochs + 1):
         for batch in loading.epoch(epoch):
             assert batch.motion_xy is not None
@@ -244,7 +246,7 @@ def extent(pixels: np.ndarray, level: float = 0.75) -> tuple[int, int, int, int]
 
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
-    """Two strips of 7 and 5 frames of 120 x 100 pixels, on each a bright rectangle that passes below the camera."""
+    """Two strips of 7 and 5 frames of 120 x 100 pixels, each with a bright rectangle that moves through the view."""
     root = tmp_path_factory.mktemp("moving")
     images = []
     for s, (strip, each) in enumerate((("long", 7), ("short", 5))):
@@ -257,13 +259,13 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
             path = root / f"{strip}_{number}.png"
             write_image(path, pixels)
             images.append(Image(path, 120, 100, boxes, Frame(strip, number, (-(number % 2), 20 * number))))
-    order = [3, 8, 0, 11, 5, 1, 10, 2, 7, 4, 9, 6]  # files needn't be in the order of time
+    order = [3, 8, 0, 11, 5, 1, 10, 2, 7, 4, 9, 6]  # images need not be in temporal order
     return DetectionDataset(Dataset(tuple(images[i] for i in order), ("dent",)), channels=1)
 
 
 @pytest.fixture(scope="module")
 def stills(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
-    """Bright rectangles in still images of 120 x 100 pixels: inside, at a border, in a corner, all over the height."""
+    """Bright rectangles in still images of 120 x 100 pixels: inside, at a border, in a corner, over the full height."""
     root = tmp_path_factory.mktemp("stills")
     images = []
     for i, (x1, y1, x2, y2) in enumerate([(30, 40, 70, 60), (20, 70, 60, 100), (0, 0, 30, 25), (50, 0, 60, 100)]):
@@ -275,17 +277,17 @@ def stills(tmp_path_factory: pytest.TempPathFactory) -> DetectionDataset:
 
 
 class TestClips:
-    def test_strips_come_in_the_order_of_time(self, moving: DetectionDataset, stills: DetectionDataset) -> None:
-        found = frames_by_strip(moving)
-        assert [name for name, _ in found] == ["long", "short"]
-        for (name, positions), each in zip(found, (7, 5)):
-            assert [moving.path(i).stem for i in positions] == [f"{name}_{number}" for number in range(each)]
+    def test_frames_of_strips_are_in_temporal_order(self, moving: DetectionDataset, stills: DetectionDataset) -> None:
+        strips = frames_by_strip(moving)
+        assert [name for name, _ in strips] == ["long", "short"]
+        for (name, indices), each in zip(strips, (7, 5)):
+            assert [moving.path(i).stem for i in indices] == [f"{name}_{number}" for number in range(each)]
         with pytest.raises(
             DataError, match=r"0\.png: 4 of 4 images are frames of no strip, and memory needs their order"
         ):
             frames_by_strip(stills)
 
-    def test_clips_are_consecutive_frames_and_all_starts_come(self, moving: DetectionDataset) -> None:
+    def test_clips_are_consecutive_frames_with_all_possible_starts(self, moving: DetectionDataset) -> None:
         starts = set()
         loading = loader(moving, batch_size=1)
         assert len(loading) == 3  # 7 // 3 + 5 // 3
@@ -308,30 +310,30 @@ class TestClips:
 
     @pytest.mark.parametrize("augment", [OFF, CHANGED], ids=["plain", "changed"])
     def test_boxes_and_motion_fit_the_pixels_of_every_frame(self, moving: DetectionDataset, augment: Augment) -> None:
-        whole = 0
+        num_uncut = 0
         for clip in clips(loader(moving, augment=augment), epochs=40):
             for (_, _, boxes_before, _), (_, pixels, boxes, motion) in pairwise(clip):
-                found = extent(pixels)
-                assert (len(boxes) > 0) <= (found is not None)
+                edges = extent(pixels)
+                assert (len(boxes) > 0) <= (edges is not None)
                 if len(boxes):
-                    np.testing.assert_allclose(boxes[0], found, atol=1.5)
+                    np.testing.assert_allclose(boxes[0], edges, atol=1.5)
                 inside = [
                     len(b) == 1 and b[0].min() > 2 and b[0, 3] < 98 and b[0, 2] < 118 for b in (boxes_before, boxes)
                 ]
                 if all(inside):
                     np.testing.assert_allclose(boxes[0] - boxes_before[0], np.tile(motion, 2), atol=0.01)
-                    whole += 1
+                    num_uncut += 1
             np.testing.assert_array_equal(clip[0][3], clip[1][3])
-        assert whole > 20
+        assert num_uncut > 20
 
-    def test_flips_crops_and_light_stay_along_a_clip(self, moving: DetectionDataset) -> None:
+    def test_flips_crops_and_light_are_the_same_within_a_clip(self, moving: DetectionDataset) -> None:
         seen = set()
         for clip in clips(loader(moving, augment=CHANGED), epochs=12):
             zooms = {(round(float(m[1]), 3), bool(m[1] > 0)) for *_, m in clip}
             assert len(zooms) == 1
             seen |= {upwards for _, upwards in zooms}
             background = [float(np.median(pixels)) for _, pixels, *_ in clip]
-            assert np.ptp(background) < 0.08  # contrast turns about each frame's own mean
+            assert np.ptp(background) < 0.08  # contrast is scaled around the mean of each frame
         assert seen == {True, False}
 
     @pytest.mark.parametrize("pan", [False, True])
@@ -340,20 +342,20 @@ class TestClips:
     ) -> None:
         dataset = stills if pan else moving
         arguments = {"pan": pan, "augment": CHANGED, "degraded": 0.5}
-        alone, shared = loader(dataset, **arguments), loader(dataset, **arguments, workers=2)
-        one, two = batches(alone, 1), batches(alone, 2)
+        in_process, with_workers = loader(dataset, **arguments), loader(dataset, **arguments, workers=2)
+        one, two = batches(in_process, 1), batches(in_process, 2)
         assert one != two
-        assert [batches(shared, 1), batches(shared, 2)] == [one, two]
+        assert [batches(with_workers, 1), batches(with_workers, 2)] == [one, two]
         assert batches(loader(dataset, **arguments), 2) == two
         assert batches(loader(dataset, **arguments, seed=1), 1) != one
 
     def test_processes_share_a_batch(self, moving: DetectionDataset) -> None:
-        (whole,) = loader(moving, batch_size=2).epoch(1)
+        (full_batch,) = loader(moving, batch_size=2).epoch(1)
         parts = [next(iter(loader(moving, batch_size=2, shard=(rank, 2)).epoch(1))) for rank in (0, 1)]
-        assert [index for part in parts for index in part.indices] == whole.indices
+        assert [index for part in parts for index in part.indices] == full_batch.indices
         assert all(part.clip_length == 3 for part in parts)
 
-    def test_clips_never_bridge_a_missing_frame_nor_start_with_a_dropped_one(self, moving: DetectionDataset) -> None:
+    def test_clips_have_no_gaps_and_do_not_start_with_a_dropped_frame(self, moving: DetectionDataset) -> None:
         images = []
         for image in moving.images:
             assert image.frame
@@ -368,17 +370,17 @@ class TestClips:
             names = [dataset.path(index).stem for index, *_ in clip]
             starts.add(names[0])
             if names[1] == "short_1":
-                assert not clip[1][1].any(), "black whatever the light"
+                assert not clip[1][1].any(), "dropped frames are black"
         assert starts == {f"long_{n}" for n in (0, 1, 4, 5)} | {f"short_{n}" for n in (0, 2, 3)}
 
-    def test_frames_are_degraded_at_the_rate_asked_for_and_never_twice(self, moving: DetectionDataset) -> None:
+    def test_frames_are_degraded_at_the_configured_rate_and_never_twice(self, moving: DetectionDataset) -> None:
         def changed(dataset: DetectionDataset, rate: float) -> list[list[bool]]:
             pairs = zip(clips(loader(dataset), 60), clips(loader(dataset, degraded=rate), 60))
             return [[bool((a[1] != b[1]).any()) for a, b in zip(one, two)] for one, two in pairs]
 
         assert not np.any(changed(moving, 0))
         share = np.mean(changed(moving, 0.5))
-        assert 0.4 < share < 0.55  # a blur of what is even along the motion can't be seen
+        assert 0.4 < share < 0.55  # blur does not change areas that are uniform along the motion
         bad = [replace(image, frame=replace(image.frame, condition="noisy")) for image in moving.images if image.frame]
         assert not np.any(changed(DetectionDataset(Dataset(tuple(bad), ("dent",)), channels=1), 1))
 
@@ -387,7 +389,7 @@ class TestClips:
         assert dropped.sum(axis=0)[0] == 0
         assert (dropped.sum(axis=0)[1:] > 0).all()
 
-    def test_motion_that_nobody_recorded_is_read_from_the_frames(self, tmp_path: Path) -> None:
+    def test_motion_that_is_not_recorded_is_estimated_from_the_frames(self, tmp_path: Path) -> None:
         steel = np.random.default_rng(0).integers(0, 256, (400, 100)).astype(np.uint8)
         images = []
         for number, top in enumerate((0, 20, 50, 80, 110)):
@@ -396,18 +398,18 @@ class TestClips:
             images.append(Image(tmp_path / f"{number}.png", 100, 100, (), Frame("a", number)))
         dataset = DetectionDataset(Dataset(tuple(images), ("dent",)), channels=1)
         (clip,) = clips(loader(dataset, length=5))
-        found = [motion.tolist() for *_, motion in clip]
-        # nothing can be read from the black frame: the strip is taken to move on
-        np.testing.assert_allclose(found, [(0, -20), (0, -20), (0, -30), (0, -30), (0, -30)], atol=0.5)
+        motions = [motion.tolist() for *_, motion in clip]
+        # no estimate from the black frame, so the previous motion is used
+        np.testing.assert_allclose(motions, [(0, -20), (0, -20), (0, -30), (0, -30), (0, -30)], atol=0.5)
 
-    def test_what_makes_no_clips_is_refused_in_words(self, moving: DetectionDataset, stills: DetectionDataset) -> None:
+    def test_data_without_clips_is_refused(self, moving: DetectionDataset, stills: DetectionDataset) -> None:
         with pytest.raises(DataError, match=r"4 of 4 images are frames of no strip.*clips\.pan=true"):
             loader(stills)
         mixed = DetectionDataset(Dataset((*moving.images, stills.images[0]), ("dent",)), channels=1)
         with pytest.raises(DataError, match="1 of 13 images are frames of no strip"):
             loader(mixed)
         assert len(loader(mixed, pan=True, batch_size=1)) == 4
-        with pytest.raises(DataError, match="no strip has 8 frames in a row, the most are 7; ask for shorter"):
+        with pytest.raises(DataError, match="no strip has 8 frames in a row, the longest has 7; set shorter"):
             loader(moving, length=8)
         with pytest.raises(ConfigError, match=r"augment\.mosaic is 0\.5, but a mosaic has no motion; set it to 0"):
             loader(moving, augment=replace(OFF, mosaic=0.5))
@@ -418,8 +420,8 @@ class TestClips:
 
 
 class TestPanning:
-    def test_boxes_are_exact_also_where_the_image_goes_on_as_its_reflection(self, stills: DetectionDataset) -> None:
-        seen = {i: 0 for i in range(4)}
+    def test_boxes_are_exact_also_in_reflected_parts(self, stills: DetectionDataset) -> None:
+        num_boxes = {i: 0 for i in range(4)}
         loading = loader(stills, pan=True, length=5, batch_size=1)
         assert len(loading) == 4
         for clip in clips(loading, epochs=25):
@@ -427,15 +429,15 @@ class TestPanning:
             for index, pixels, boxes, _ in clip:
                 marked = np.zeros(pixels.shape, bool)
                 for x1, y1, x2, y2 in boxes.astype(int):
-                    assert (pixels[y1:y2, x1:x2] > 0.75).all(), "each box holds one rectangle and nothing else"
+                    assert (pixels[y1:y2, x1:x2] > 0.75).all(), "each box contains one rectangle and nothing else"
                     marked[y1:y2, x1:x2] = True
-                    seen[index] += 1
+                    num_boxes[index] += 1
                 rest = (pixels > 0.75) & ~marked
                 rows, columns = rest.any(axis=1).sum(), rest.any(axis=0).sum()
-                assert rows < 16 or columns < 16, "only what is too little to tell has no box"
-        assert min(seen.values()) > 50
+                assert rows < 16 or columns < 16, "only unrecognisable parts have no box"
+        assert min(num_boxes.values()) > 50
 
-    def test_frames_move_as_they_say(self, stills: DetectionDataset) -> None:
+    def test_motion_equals_the_shift_of_the_pixels(self, stills: DetectionDataset) -> None:
         noise = np.random.default_rng(0).random((200, 200)).astype(np.float32)
         sample = Sample(noise, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
         for seed in range(10):
@@ -447,7 +449,7 @@ class TestPanning:
                 moved = after.pixels[:down, max(right, 0) : 200 + min(right, 0)]
                 np.testing.assert_array_equal(kept, moved)
 
-    def test_a_long_clip_never_runs_out_of_image(self) -> None:
+    def test_clips_can_have_any_length(self) -> None:
         pixels = np.random.default_rng(0).random((64, 48, 3)).astype(np.float32)
         sample = Sample(pixels, np.array([[10, 20, 40, 44]], np.float32), np.array([2]))
         frames = pan_clip(sample, 60, np.random.default_rng(0))
@@ -464,7 +466,7 @@ def blank(root: Path) -> bytes:
 
 
 def content(**columns: list[Any]) -> dict[str, Any]:
-    """A foreign file with two frames of a video; columns are values for its images, None leaves a key out."""
+    """A file of another program with two frames of a video; columns are values of its images, None omits a key."""
     given = {"video_id": [5, 5], "frame_id": [0, 1]} | columns
     images = [{"id": i, "file_name": f"{i}.png"} for i in (1, 2)]
     for key, values in given.items():

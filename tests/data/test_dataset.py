@@ -1,4 +1,4 @@
-"""From records to batches: boxes stay on their objects, and an epoch is the same whoever loads it."""
+"""Data set, transforms and loader: boxes follow the pixels, and an epoch does not depend on the workers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rectangle(
 
 
 def extent(pixels: np.ndarray) -> np.ndarray | None:
-    """Corners of what is brighter than half."""
+    """Corners of the area brighter than 0.5."""
     bright = pixels > 0.5 if pixels.ndim == 2 else pixels[..., 0] > 0.5
     if not bright.any():
         return None
@@ -57,12 +57,12 @@ def extent(pixels: np.ndarray) -> np.ndarray | None:
 
 
 def nothing_to_draw() -> Sample:
-    raise AssertionError("only mosaic asks for more images")
+    raise AssertionError("only a mosaic draws other images")
 
 
 class TestTransforms:
     @pytest.mark.parametrize("axis", [0, 1])
-    def test_a_flip_twice_is_the_same(self, axis: int) -> None:
+    def test_two_flips_restore_the_sample(self, axis: int) -> None:
         sample = rectangle(0)
         once, twice = flip(sample, axis=axis), flip(flip(sample, axis=axis), axis=axis)
         np.testing.assert_array_equal(twice.pixels, sample.pixels)
@@ -79,37 +79,37 @@ class TestTransforms:
         ],
     )
     def test_boxes_follow_the_pixels(self, change: dict[str, Any], tolerance: float) -> None:
-        chain, errors = replace(OFF, min_visible=0, **change), []
+        augment, errors = replace(OFF, min_visible=0, **change), []
         for seed in range(80):
             sample = rectangle(seed, channels=3 if seed % 3 == 0 else 1)
-            changed = chain(sample, np.random.default_rng(seed), nothing_to_draw)
+            changed = augment(sample, np.random.default_rng(seed), nothing_to_draw)
             assert changed.pixels.shape == sample.pixels.shape
-            found = extent(changed.pixels)
+            edges = extent(changed.pixels)
             if len(changed.boxes_xyxy):
-                errors.append(changed.boxes_xyxy[0] - found)
+                errors.append(changed.boxes_xyxy[0] - edges)
             else:
-                assert found is None or (found[2:] - found[:2]).min() <= 3
+                assert edges is None or (edges[2:] - edges[:2]).min() <= 3
         assert len(errors) > 65
         assert np.abs(errors).max() <= tolerance
-        assert np.abs(np.mean(errors, axis=0)).max() < 0.1  # no edge is off by half a pixel
+        assert np.abs(np.mean(errors, axis=0)).max() < 0.1  # no systematic offset of half a pixel
 
     def test_boxes_of_a_mosaic_follow_the_pixels(self) -> None:
-        kept = 0
+        num_boxes = 0
         for seed in range(60):
             position = seed % 4  # the one image of the four that has an object
             four = [rectangle(seed, label=2, empty=i != position) for i in range(4)]
             changed = mosaic(four, (0.6, 1.8), 0, np.random.default_rng(seed))
             assert changed.pixels.shape == four[0].pixels.shape
-            found = extent(changed.pixels)
+            edges = extent(changed.pixels)
             if len(changed.boxes_xyxy):
-                kept += 1
+                num_boxes += 1
                 assert changed.labels.tolist() == [2]
-                np.testing.assert_allclose(changed.boxes_xyxy[0], found, atol=1.5)
+                np.testing.assert_allclose(changed.boxes_xyxy[0], edges, atol=1.5)
             else:
-                assert found is None or (found[2:] - found[:2]).min() <= 3
-        assert kept > 30
+                assert edges is None or (edges[2:] - edges[:2]).min() <= 3
+        assert num_boxes > 30
 
-    def test_a_mosaic_shows_all_four(self) -> None:
+    def test_a_mosaic_contains_all_four_images(self) -> None:
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
         four = [Sample(np.full((80, 100), level, np.float32), *none) for level in (0.1, 0.2, 0.3, 0.4)]
         for seed in range(60):
@@ -126,21 +126,21 @@ class TestTransforms:
             assert changed.pixels.shape == (90, 120)
             np.testing.assert_allclose(changed.boxes_xyxy[0], extent(changed.pixels), atol=1.5)
 
-    def test_a_box_stays_if_enough_of_it_is_visible(self) -> None:
+    def test_a_box_is_kept_if_enough_of_it_is_visible(self) -> None:
         sample = Sample(np.zeros((100, 100), np.float32), np.array([[0, 40, 100, 60]], np.float32), np.array([1]))
 
-        def kept(min_visible: float) -> int:
+        def num_kept(min_visible: float) -> int:
             cuts = [random_crop(sample, 0.5, 0, min_visible, np.random.default_rng(s)) for s in range(40)]
             return sum(len(cut.boxes_xyxy) for cut in cuts)
 
-        # a window of half to all of the image shows that share of a box as wide as the image, or less
-        assert kept(0) == 40 > kept(0.6) > kept(0.8) > kept(1) == 0
+        # the box is as wide as the image, so a window with a side of 0.5 to 1 shows at most that fraction of it
+        assert num_kept(0) == 40 > num_kept(0.6) > num_kept(0.8) > num_kept(1) == 0
 
     def test_boxes_stay_inside_and_are_never_thin(self) -> None:
-        chain = replace(OFF, crop_min=0.3, aspect=0.5, mosaic=0.5, mosaic_scale=(0.25, 2), flip_h=0.5, min_visible=0)
+        augment = replace(OFF, crop_min=0.3, aspect=0.5, mosaic=0.5, mosaic_scale=(0.25, 2), flip_h=0.5, min_visible=0)
         for seed in range(80):
             rng = np.random.default_rng(seed)
-            changed = chain(rectangle(seed), rng, lambda s=seed: rectangle(s + 1000))
+            changed = augment(rectangle(seed), rng, lambda s=seed: rectangle(s + 1000))
             x1, y1, x2, y2 = changed.boxes_xyxy.T
             assert (x1 >= 0).all()
             assert (y1 >= 0).all()
@@ -153,10 +153,10 @@ class TestTransforms:
             assert len(changed.labels) == len(changed.boxes_xyxy)
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_images_without_boxes_go_through_everything(self, channels: int) -> None:
-        chain = replace(OFF, crop_min=0.5, mosaic=0.5, flip_h=1, flip_v=1, brightness=0.5, illumination=0.5)
+    def test_images_without_boxes_can_be_augmented(self, channels: int) -> None:
+        augment = replace(OFF, crop_min=0.5, mosaic=0.5, flip_h=1, flip_v=1, brightness=0.5, illumination=0.5)
         for seed in range(8):
-            changed = chain(
+            changed = augment(
                 rectangle(0, channels=channels, empty=True),
                 np.random.default_rng(seed),
                 lambda: rectangle(1, channels=channels, empty=True),
@@ -179,30 +179,30 @@ class TestTransforms:
             means.append(changed.pixels.mean())
         assert np.std(means) > 0.1
 
-    def test_colour_channels_get_the_same_light(self) -> None:
+    def test_light_is_the_same_for_all_colour_channels(self) -> None:
         gray = np.random.default_rng(0).random((40, 50)).astype(np.float32)
         colour = Sample(np.repeat(gray[..., None], 3, axis=2), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
         changed = change_light(colour, 0.3, 0.3, 0.3, np.random.default_rng(1)).pixels
         np.testing.assert_array_equal(changed[..., 0], changed[..., 2])
 
-    def test_all_off_changes_nothing(self) -> None:
+    def test_disabled_augmentation_changes_nothing(self) -> None:
         sample = rectangle(0)
         changed = OFF(sample, np.random.default_rng(0), nothing_to_draw)
         np.testing.assert_allclose(changed.pixels, sample.pixels, atol=1e-6)
         np.testing.assert_array_equal(changed.boxes_xyxy, sample.boxes_xyxy)
 
-    def test_the_original_is_left_alone(self) -> None:
+    def test_the_original_is_not_modified(self) -> None:
         sample = rectangle(0)
         pixels, boxes = sample.pixels.copy(), sample.boxes_xyxy.copy()
-        chain = replace(OFF, crop_min=0.5, flip_h=1, flip_v=1, brightness=0.5, contrast=0.5, illumination=0.5)
-        chain(sample, np.random.default_rng(0), nothing_to_draw)
+        augment = replace(OFF, crop_min=0.5, flip_h=1, flip_v=1, brightness=0.5, contrast=0.5, illumination=0.5)
+        augment(sample, np.random.default_rng(0), nothing_to_draw)
         np.testing.assert_array_equal(sample.pixels, pixels)
         np.testing.assert_array_equal(sample.boxes_xyxy, boxes)
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> DetectionDataset:
-    """Eleven images."""
+    """A data set of 11 images."""
     return DetectionDataset(
         read_dataset(write_tiny(tmp_path, "train", images=11, seed=0), role="data.train"), channels=1
     )
@@ -211,11 +211,11 @@ def tiny(tmp_path: Path) -> DetectionDataset:
 def loader(
     dataset: DetectionDataset, *, workers: int = 0, seed: int = 0, batch_size: int = 4, plain_from: int = 99
 ) -> TrainingLoader:
-    chain = replace(OFF, mosaic=0.5, crop_min=0.7, flip_h=0.5, brightness=0.2)
+    augment = replace(OFF, mosaic=0.5, crop_min=0.7, flip_h=0.5, brightness=0.2)
     return TrainingLoader(
         dataset,
-        augment=chain,
-        plain=replace(chain, mosaic=0),
+        augment=augment,
+        plain=replace(augment, mosaic=0),
         plain_from=plain_from,
         batch_size=batch_size,
         seed=seed,
@@ -225,7 +225,7 @@ def loader(
 
 
 def contents(loading: TrainingLoader, epoch: int) -> list[tuple[list[int], list[bytes], list[bytes]]]:
-    """An epoch's batches as values that compare."""
+    """Batches of an epoch as comparable values."""
     return [
         (b.indices, [i.numpy().tobytes() for i in b.images], [t["boxes"].numpy().tobytes() for t in b.targets])
         for b in loading.epoch(epoch)
@@ -234,9 +234,9 @@ def contents(loading: TrainingLoader, epoch: int) -> list[tuple[list[int], list[
 
 class TestLoader:
     def test_workers_load_the_same_batches(self, tiny: DetectionDataset) -> None:
-        alone, shared = loader(tiny), loader(tiny, workers=2)
+        in_process, with_workers = loader(tiny), loader(tiny, workers=2)
         for epoch in (1, 2):
-            assert contents(alone, epoch) == contents(shared, epoch)
+            assert contents(in_process, epoch) == contents(with_workers, epoch)
 
     def test_an_epoch_depends_on_seed_and_number_only(self, tiny: DetectionDataset) -> None:
         first = loader(tiny)
@@ -245,7 +245,7 @@ class TestLoader:
         assert contents(loader(tiny), 2) == two  # as after a resume
         assert contents(loader(tiny, seed=1), 1) != one
 
-    def test_loading_leaves_the_random_numbers_of_the_training_alone(self, tiny: DetectionDataset) -> None:
+    def test_loading_does_not_use_the_random_generator_of_the_training(self, tiny: DetectionDataset) -> None:
         import torch
 
         torch.manual_seed(0)
@@ -255,7 +255,7 @@ class TestLoader:
             contents(loader(tiny, workers=workers), 1)
             assert torch.rand(1) == expected
 
-    def test_each_image_comes_at_most_once_and_all_come_over_epochs(self, tiny: DetectionDataset) -> None:
+    def test_each_image_occurs_at_most_once_per_epoch_and_all_occur_over_epochs(self, tiny: DetectionDataset) -> None:
         loading, seen = loader(tiny), set()
         assert len(loading) == 2  # the short third batch is dropped
         for epoch in range(1, 8):
@@ -264,12 +264,12 @@ class TestLoader:
             seen.update(indices)
         assert seen == set(range(11))
 
-    def test_every_image_once_where_batches_fit(self, tiny: DetectionDataset) -> None:
+    def test_every_image_occurs_once_if_no_batch_is_incomplete(self, tiny: DetectionDataset) -> None:
         for batch_size in (11, 1, 64):
             indices = [i for batch in loader(tiny, batch_size=batch_size).epoch(1) for i in batch.indices]
             assert sorted(indices) == list(range(11))
 
-    def test_the_last_epochs_see_no_mosaic(self, tiny: DetectionDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_last_epochs_have_no_mosaic(self, tiny: DetectionDataset, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = []
         import detect.data.transforms as transforms
 
@@ -285,7 +285,7 @@ class TestLoader:
         contents(loading, 3)
         assert not calls
 
-    def test_batches_hold_tensors_as_torchvision_wants_them(self, tiny: DetectionDataset) -> None:
+    def test_batches_have_the_tensors_that_torchvision_expects(self, tiny: DetectionDataset) -> None:
         import torch
 
         batch = next(iter(loader(tiny).epoch(1)))
@@ -315,13 +315,13 @@ class TestDataset:
 
         return build
 
-    def test_boxes_keep_their_category_and_crowds_are_left_out(self, make: Callable[..., DetectionDataset]) -> None:
+    def test_boxes_have_category_ids_and_crowd_boxes_are_omitted(self, make: Callable[..., DetectionDataset]) -> None:
         sample = make(np.zeros((30, 40), np.uint8))[0]
         assert sample.boxes_xyxy.tolist() == [[1, 2, 11, 22]]
         assert sample.labels.tolist() == [2]
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_pixels_are_fractions_of_their_depth(self, make: Callable[..., DetectionDataset], channels: int) -> None:
+    def test_pixels_are_scaled_by_their_bit_depth(self, make: Callable[..., DetectionDataset], channels: int) -> None:
         eight = np.array([[0, 51, 255]] * 12, np.uint8)
         deep = np.array([[0, 13107, 65535]] * 12, np.uint16)
         images = make(eight, deep, np.repeat(eight[..., None], 3, axis=2), channels=channels)
@@ -332,7 +332,7 @@ class TestDataset:
             row = pixels[0] if channels == 1 else pixels[0, :, 1]
             np.testing.assert_allclose(row, [0, 0.2, 1], atol=1e-6)
 
-    def test_the_cache_keeps_the_depth_of_the_files(self, make: Callable[..., DetectionDataset]) -> None:
+    def test_the_cache_keeps_the_bit_depth_of_the_files(self, make: Callable[..., DetectionDataset]) -> None:
         images = make(np.zeros((30, 40), np.uint8), np.zeros((30, 40), np.uint16))
         assert [images.pixels(i).dtype for i in range(2)] == [np.uint8, np.uint16]
         images.path(0).unlink()
@@ -354,24 +354,24 @@ class TestDataset:
         assert mean == pytest.approx(np.mean(colour, axis=(0, 1, 2)) / 255, abs=1e-5)
         assert std == pytest.approx(np.std(colour, axis=(0, 1, 2)) / 255, abs=1e-5)
 
-    def test_blank_images_still_have_a_spread_to_divide_by(self, make: Callable[..., DetectionDataset]) -> None:
+    def test_the_deviation_of_blank_images_is_positive(self, make: Callable[..., DetectionDataset]) -> None:
         mean, std = make(np.zeros((20, 30), np.uint8)).normalisation()
         assert mean == [0]
         assert std[0] > 0
 
-    def test_resize_factors_belong_to_boxes(self, make: Callable[..., DetectionDataset]) -> None:
+    def test_resize_factors_are_per_box(self, make: Callable[..., DetectionDataset]) -> None:
         images = make(np.zeros((30, 40), np.uint8), np.zeros((120, 60), np.uint8))
         assert images.boxes_wh().tolist() == [[10, 20], [10, 20]]
         assert images.resize_factors(60).tolist() == [2, 1]
         assert images.resize_factors(None).tolist() == [1, 1]
 
-    def test_a_file_of_another_size_than_its_label_is_named(self, tmp_path: Path) -> None:
+    def test_a_file_of_another_size_than_its_label_is_refused(self, tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", np.zeros((30, 40), np.uint8))
         images = DetectionDataset(Dataset((Image(tmp_path / "a.png", 30, 40),), ("x",)), channels=1)
         with pytest.raises(DataError, match=r"a\.png: the file has 40x30 pixels, its label 30x40"):
             images.preload()
 
-    def test_channels_are_made_to_fit(self) -> None:
+    def test_channels_are_converted(self) -> None:
         gray = np.arange(12, dtype=np.uint16).reshape(3, 4)
         assert as_channels(gray, 1) is gray
         assert as_channels(gray, 3).shape == (3, 4, 3)
@@ -380,7 +380,7 @@ class TestDataset:
 
 
 class TestReadDataset:
-    def test_what_cannot_be_trained_on_is_named(self, tmp_path: Path) -> None:
+    def test_files_unusable_for_training_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"none\.json: data\.val names no file; .*detect convert"):
             read_dataset(tmp_path / "none.json", role="data.val")
         for text, what in (

@@ -1,4 +1,4 @@
-"""Labels that lie beside what they mark: a changed training image has them on the same side, as far away."""
+"""Label offset: after augmentation, boxes have the same offset from their objects as the labels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OFF = Augment(**AugmentConfig(crop=0).model_dump(exclude={"mosaic_off_epochs", "
 OFF = replace(OFF, flip_h=0, flip_v=0, brightness=0, contrast=0, illumination=0, label_offset_xy=OFFSET)
 
 
-def beside(seed: int, x: int | None = None) -> Sample:
-    """A white rectangle on black and a box that lies ``OFFSET`` beside it."""
+def rectangle_with_offset_box(seed: int, x: int | None = None) -> Sample:
+    """A white rectangle on black, and its box shifted by ``OFFSET``."""
     rng = np.random.default_rng(seed)
     left, top = (int(v) for v in rng.integers(10, 60, 2))
     left = left if x is None else x
@@ -38,8 +38,8 @@ def extent(pixels: NDArray[np.float32]) -> list[int]:
     return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
 
 
-def alone() -> Sample:
-    raise AssertionError("only mosaic asks for more images")
+def no_other_image() -> Sample:
+    raise AssertionError("only a mosaic draws other images")
 
 
 @pytest.mark.parametrize(
@@ -52,42 +52,44 @@ def alone() -> Sample:
         ({"crop": 1, "crop_min": 0.5, "min_visible": 0.99}, 1.5),
         ({"mosaic": 1, "mosaic_scale": (0.8, 1.2), "min_visible": 0.99}, 1.5),
     ],
-    ids=["as it is", "mirrored", "upside down", "turned", "cropped", "mosaic"],
+    ids=["unchanged", "flip_h", "flip_v", "flips and transpose", "crop", "mosaic"],
 )
-def test_the_box_lies_as_far_from_the_object_as_before(change: dict[str, Any], tolerance: float) -> None:
+def test_the_offset_of_the_box_is_unchanged(change: dict[str, Any], tolerance: float) -> None:
     empty = Sample(np.zeros((100, 100), np.float32), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     errors = []
     for seed in range(200):
-        changed = replace(OFF, **change)(beside(seed), np.random.default_rng(seed), lambda: empty)
-        if len(changed.boxes_xyxy) and min(found := extent(changed.pixels)) > 2 and max(found) < 98:  # none is cut off
-            errors.append(changed.boxes_xyxy[0] - found - np.tile(OFFSET, 2))
+        changed = replace(OFF, **change)(rectangle_with_offset_box(seed), np.random.default_rng(seed), lambda: empty)
+        if len(changed.boxes_xyxy) and min(edges := extent(changed.pixels)) > 2 and max(edges) < 98:  # not cut
+            errors.append(changed.boxes_xyxy[0] - edges - np.tile(OFFSET, 2))
     assert len(errors) > 10
     assert np.abs(errors).max() <= tolerance
     assert np.abs(np.mean(errors, axis=0)).max() <= 0.15 * (tolerance > 0)
 
 
-def test_without_an_offset_a_mirrored_box_changes_its_side() -> None:
-    changed = replace(OFF, flip_h=1, label_offset_xy=(0, 0))(beside(0), np.random.default_rng(0), alone)
+def test_without_the_option_a_flip_mirrors_the_offset() -> None:
+    changed = replace(OFF, flip_h=1, label_offset_xy=(0, 0))(
+        rectangle_with_offset_box(0), np.random.default_rng(0), no_other_image
+    )
     assert (changed.boxes_xyxy[0] - extent(changed.pixels)).tolist() == [1, -2, 1, -2]
 
 
-def test_a_label_cut_off_at_the_border_stays_inside_and_one_beyond_it_goes() -> None:
-    at_the_right = beside(0, x=70)
-    mirrored = replace(OFF, flip_h=1)(at_the_right, np.random.default_rng(0), alone)
+def test_boxes_are_clipped_at_the_border_and_dropped_outside() -> None:
+    at_right_border = rectangle_with_offset_box(0, x=70)
+    mirrored = replace(OFF, flip_h=1)(at_right_border, np.random.default_rng(0), no_other_image)
     assert mirrored.boxes_xyxy[0, 0] == 0
     assert mirrored.boxes_xyxy[0, 2] == 29
-    thin = replace(at_the_right, boxes_xyxy=np.array([[98, 10, 99, 30]], np.float32))
-    assert len(replace(OFF, flip_h=1)(thin, np.random.default_rng(0), alone).boxes_xyxy) == 0
-    assert len(OFF(thin, np.random.default_rng(0), alone).boxes_xyxy) == 1
+    thin = replace(at_right_border, boxes_xyxy=np.array([[98, 10, 99, 30]], np.float32))
+    assert len(replace(OFF, flip_h=1)(thin, np.random.default_rng(0), no_other_image).boxes_xyxy) == 0
+    assert len(OFF(thin, np.random.default_rng(0), no_other_image).boxes_xyxy) == 1
 
 
 @pytest.mark.parametrize("offset", [(-11, 0), (0, float("nan")), (-1,), -1])
-def test_an_offset_that_is_none_is_refused(offset: Any) -> None:
+def test_an_invalid_offset_is_refused(offset: Any) -> None:
     with pytest.raises(ValueError, match="label_offset_xy"):
         AugmentConfig(label_offset_xy=offset)
 
 
-def test_a_training_takes_it_from_its_configuration(tmp_path: Path) -> None:
+def test_training_uses_the_offset_of_its_configuration(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     losses = []
     for name, augment in (("none", {}), ("zero", {"label_offset_xy": [0, 0]}), ("some", {"label_offset_xy": [-3, 2]})):

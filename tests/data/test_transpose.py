@@ -1,4 +1,4 @@
-"""Training images turned by a quarter, all or those of some classes alone."""
+"""Transposed training images: all, or only those of some classes."""
 
 from __future__ import annotations
 
@@ -33,53 +33,53 @@ def square(seed: int, *, channels: int = 1, label: int = 1) -> Sample:
 
 
 def extent(pixels: np.ndarray) -> list[int]:
-    """Corners of what is bright."""
+    """Corners of the bright area."""
     rows, columns = (np.flatnonzero((pixels.reshape(100, 100, -1)[..., 0] > 0.5).any(axis=k)) for k in (1, 0))
     return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
 
 
-def alone() -> Sample:
-    raise AssertionError("only mosaic asks for more images")
+def no_other_image() -> Sample:
+    raise AssertionError("only a mosaic draws other images")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_boxes_and_motion_follow_the_pixels(channels: int) -> None:
     sample = replace(square(0, channels=channels), motion_xy=(3.0, -2.0))
-    turned = transpose(sample)
-    np.testing.assert_array_equal(turned.boxes_xyxy[0], extent(turned.pixels))
-    np.testing.assert_array_equal(turned.boxes_xyxy[0], sample.boxes_xyxy[0][[1, 0, 3, 2]])
-    assert turned.pixels.shape == sample.pixels.shape
-    assert turned.motion_xy == (-2.0, 3.0)
-    np.testing.assert_array_equal(transpose(turned).pixels, sample.pixels)
+    transposed = transpose(sample)
+    np.testing.assert_array_equal(transposed.boxes_xyxy[0], extent(transposed.pixels))
+    np.testing.assert_array_equal(transposed.boxes_xyxy[0], sample.boxes_xyxy[0][[1, 0, 3, 2]])
+    assert transposed.pixels.shape == sample.pixels.shape
+    assert transposed.motion_xy == (-2.0, 3.0)
+    np.testing.assert_array_equal(transpose(transposed).pixels, sample.pixels)
 
 
-def share_turned(labels: frozenset[int] | None, of: Callable[[int], Sample]) -> float:
-    chain = replace(OFF, transpose=0.5, transpose_labels=labels)
-    changed = [(of(seed), chain(of(seed), np.random.default_rng(seed), alone)) for seed in range(200)]
+def share_transposed(labels: frozenset[int] | None, make: Callable[[int], Sample]) -> float:
+    augment = replace(OFF, transpose=0.5, transpose_labels=labels)
+    changed = [(make(seed), augment(make(seed), np.random.default_rng(seed), no_other_image)) for seed in range(200)]
     for _, after in changed:
         assert not len(after.boxes_xyxy) or (after.boxes_xyxy[0] == extent(after.pixels)).all()
     return float(np.mean([not np.array_equal(before.pixels, after.pixels) for before, after in changed]))
 
 
-def test_half_of_the_images_are_turned_or_those_of_the_classes_asked_for() -> None:
-    assert 0.4 < share_turned(None, lambda seed: square(seed, label=1)) < 0.6
-    assert 0.4 < share_turned(frozenset({2}), lambda seed: square(seed, label=2)) < 0.6
-    assert share_turned(frozenset({2}), lambda seed: square(seed, label=1)) == 0
+def test_the_configured_share_of_images_of_the_given_classes_is_transposed() -> None:
+    assert 0.4 < share_transposed(None, lambda seed: square(seed, label=1)) < 0.6
+    assert 0.4 < share_transposed(frozenset({2}), lambda seed: square(seed, label=2)) < 0.6
+    assert share_transposed(frozenset({2}), lambda seed: square(seed, label=1)) == 0
 
 
-def test_an_image_that_shows_another_class_too_or_nothing_stays() -> None:
+def test_images_with_other_classes_or_without_boxes_are_not_transposed() -> None:
     def both(seed: int) -> Sample:
         one = square(seed, label=2)
         return replace(one, boxes_xyxy=np.repeat(one.boxes_xyxy, 2, axis=0), labels=np.array([2, 1]))
 
-    assert share_turned(frozenset({2}), both) == 0
-    assert 0.4 < share_turned(frozenset({1, 2}), both) < 0.6
-    chain = replace(OFF, transpose=1.0, transpose_labels=frozenset({1, 2}))
+    assert share_transposed(frozenset({2}), both) == 0
+    assert 0.4 < share_transposed(frozenset({1, 2}), both) < 0.6
+    augment = replace(OFF, transpose=1.0, transpose_labels=frozenset({1, 2}))
     empty = Sample(np.tril(np.ones((100, 100), np.float32)), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
-    np.testing.assert_array_equal(chain(empty, np.random.default_rng(0), alone).pixels, empty.pixels)
+    np.testing.assert_array_equal(augment(empty, np.random.default_rng(0), no_other_image).pixels, empty.pixels)
 
 
-def test_a_training_turns_and_one_without_is_what_it_was(tmp_path: Path) -> None:
+def test_training_transposes_only_if_configured(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     losses = []
     for name, augment in (
@@ -94,7 +94,7 @@ def test_a_training_turns_and_one_without_is_what_it_was(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         (
             {"augment": {"transpose": 0.5, "transpose_classes": ["rust"]}},
@@ -107,19 +107,19 @@ def test_a_training_turns_and_one_without_is_what_it_was(tmp_path: Path) -> None
         ),
     ],
 )
-def test_what_cannot_be_turned_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_invalid_transpose_settings_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     write_tiny(tmp_path, "train", images=4, seed=0)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, **changes))
 
 
-def test_so_are_images_that_are_not_square_but_not_square_windows_of_them(tmp_path: Path) -> None:
+def test_images_that_are_not_square_are_refused_but_square_windows_are_not(tmp_path: Path) -> None:
     for number in range(4):
         write_image(tmp_path / f"{number}.png", np.random.default_rng(number).integers(0, 256, (64, 80), np.uint8))
     images = tuple(Image(tmp_path / f"{number}.png", 80, 64, ()) for number in range(4))
     coco.write({"train": Dataset(images, CATEGORIES)}, tmp_path)
     changes = {"augment": {"transpose": 0.5}, "train": {"epochs": 1}}
-    shapes = [[[20, 20], [30, 30]]] * 4  # nothing to fit anchors to
+    shapes = [[[20, 20], [30, 30]]] * 4  # no boxes to fit anchors to
     model = {**TINY_MODEL, "anchors": {"per_level": 2, "shapes": shapes}}
     with pytest.raises(ConfigError, match=r"augment\.transpose: only square images.*0\.png has 80 x 64 pixels; set it"):
         train(tiny_config(tmp_path, tmp_path / "run", data={"val": None, "allow_empty": True}, model=model, **changes))

@@ -69,7 +69,7 @@ def test_a_validation_set_smaller_than_the_team_is_judged(data: Path, tmp_path: 
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images or clips a step can't be shared evenly by 4"):
+    with pytest.raises(ConfigError, match=r"train\.batch_size: 6 images or clips per step can't be shared evenly by 4"):
         World(0, 4).check_batch_size(6)
 
 
@@ -217,4 +217,4 @@ def test_what_only_one_process_finds_is_told(tmp_path: Path) -> None:
 def test_a_batch_too_small_for_the_team_is_told_once(data: Path, tmp_path: Path) -> None:
     refused = detect_train(configured(data, tmp_path / "odd", train={"batch_size": 3}))
     assert refused.returncode == 2
-    assert refused.stderr.count("3 images or clips a step can't be shared evenly by 2 processes") == 1
+    assert refused.stderr.count("3 images or clips per step can't be shared evenly by 2 processes") == 1

@@ -135,8 +135,8 @@ def test_groups_have_channels_enough() -> None:
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        ({"norm": "sync", "memory": {"light": {}}}, "memory.light rests in some"),
-        ({"norm": "group", "backbone": {"name": "torchvision", "weights": "hub"}}, "learned with batch norm"),
+        ({"norm": "sync", "memory": {"light": {}}}, "some steps skip memory.light"),
+        ({"norm": "group", "backbone": {"name": "torchvision", "weights": "hub"}}, "trained with batch norm"),
     ],
 )
 def test_a_norm_that_does_not_fit_is_refused(model: dict[str, Any], told: str) -> None:

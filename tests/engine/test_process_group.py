@@ -83,7 +83,7 @@ def test_a_lost_process_is_told_and_a_mistake_of_ours_is_not_hidden() -> None:
     gloo = "[/src/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711. This is typical\nand more"
     for told in together(2, lose, gloo):
         assert told.startswith("another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)")
-        assert told.endswith("torchrun --max-restarts does by itself")
+        assert told.endswith("torchrun --max-restarts does so automatically")
     assert together(2, lose, "shapes differ") == ["as it was: shapes differ"] * 2
 
 

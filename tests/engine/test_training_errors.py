@@ -125,7 +125,7 @@ class TestMemory:
 
         monkeypatch.setattr(loading._AugmentedDataset, "__getitem__", ended)
         with pytest.raises(
-            OutOfMemoryError, match=r"data\.workers: the system ended a loader process, mostly as .*; lower"
+            OutOfMemoryError, match=r"data\.workers: the system ended a loader process, usually because .*; lower"
         ):
             train(tiny_config(data, data / "run", data={"workers": 1}))
 

@@ -1,4 +1,4 @@
-"""Anchors: fitted shapes cover the boxes better than the default ones, and sit on the centres of their cells."""
+"""Anchors: fitted shapes have a higher recall than the default ones, and anchors are centred on their cells."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ STRIDES = [4, 8, 16, 32]
 
 
 def steel_boxes(count: int = 400, seed: int = 0) -> np.ndarray:
-    """Widths and heights like those of steel defects in pictures of 200 pixels: patches, spots and thin scratches."""
+    """Widths and heights like those of steel defects in images of 200 pixels: patches, spots and thin scratches."""
     rng = np.random.default_rng(seed)
     side, ratio = rng.lognormal(np.log(50), 0.6, count), np.exp(rng.normal(0, 0.9, count))
     return np.clip(np.stack([side * np.sqrt(ratio), side / np.sqrt(ratio)], axis=1), 6, 199)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fitted_anchors_reach_more_boxes_than_the_default(seed: int) -> None:
+def test_fitted_anchors_have_a_higher_recall_than_the_default(seed: int) -> None:
     boxes_wh = steel_boxes(seed=seed)
     fitted = fit_anchors(boxes_wh, 4, 5, seed=seed)
     ours, default = best_possible_recall(boxes_wh, fitted), best_possible_recall(boxes_wh, default_anchors(4))
@@ -43,7 +43,7 @@ def test_fitted_anchors_reach_more_boxes_than_the_default(seed: int) -> None:
     assert best_possible_recall(unseen, fitted) > best_possible_recall(unseen, default_anchors(4))
 
 
-def test_fitted_anchors_are_repeatable_and_grow_from_level_to_level() -> None:
+def test_fitted_anchors_are_reproducible_and_grow_with_the_level() -> None:
     boxes_wh = steel_boxes()
     fitted = fit_anchors(boxes_wh, 4, 5, seed=1)
     assert fitted == fit_anchors(boxes_wh, 4, 5, seed=1)
@@ -52,14 +52,14 @@ def test_fitted_anchors_are_repeatable_and_grow_from_level_to_level() -> None:
     assert all(small <= large * 1.02 for small, large in pairwise(areas))  # sides are rounded to a tenth
 
 
-def test_as_many_anchors_as_shapes_reach_every_box_exactly() -> None:
+def test_as_many_anchors_as_shapes_fit_all_boxes_exactly() -> None:
     boxes_wh = np.array([[10, 20], [30, 30], [80, 15], [150, 160]], np.float32).repeat(9, axis=0)
     assert fit_anchors(boxes_wh, 2, 2) == [[(10, 20), (30, 30)], [(80, 15), (150, 160)]]
     assert best_possible_recall(boxes_wh, [[(10, 20), (30, 30)], [(80, 15), (150, 160)]], iou=0.999) == 1
 
 
 @pytest.mark.parametrize("boxes_wh", [np.zeros((0, 2)), np.array([[40.0, 40.0]]), np.full((50, 2), 40.0)])
-def test_too_few_shapes_fall_back_to_a_spread_around_them(boxes_wh: np.ndarray) -> None:
+def test_too_few_shapes_fall_back_to_default_anchors_around_them(boxes_wh: np.ndarray) -> None:
     shapes = fit_anchors(boxes_wh, 4, 3)
     assert [len(level) for level in shapes] == [3, 3, 3, 3]
     assert all(side > 0 for level in shapes for shape in level for side in shape)
@@ -69,24 +69,24 @@ def test_too_few_shapes_fall_back_to_a_spread_around_them(boxes_wh: np.ndarray) 
         assert shapes == default_anchors(4)
 
 
-def test_the_default_is_torchvisions() -> None:
+def test_the_default_is_that_of_torchvision() -> None:
     shapes = default_anchors(2)
     np.testing.assert_allclose([w * h for level in shapes for w, h in level], [32**2] * 3 + [64**2] * 3)
     np.testing.assert_allclose([h / w for w, h in shapes[0]], [0.5, 1, 2])
     assert default_anchors(1, per_level=1) == [[(32, 32)]]
 
 
-def test_iou_of_shapes_by_hand() -> None:
-    found = shape_iou(np.array([[10.0, 10.0]]), np.array([[10.0, 10.0], [20.0, 10.0], [10.0, 40.0], [5.0, 20.0]]))
-    np.testing.assert_allclose(found, [[1, 0.5, 0.25, 50 / 150]])
+def test_shape_iou_equals_values_by_hand() -> None:
+    ious = shape_iou(np.array([[10.0, 10.0]]), np.array([[10.0, 10.0], [20.0, 10.0], [10.0, 40.0], [5.0, 20.0]]))
+    np.testing.assert_allclose(ious, [[1, 0.5, 0.25, 50 / 150]])
 
 
-def test_recall_of_no_boxes_is_no_number() -> None:
+def test_recall_without_boxes_is_nan() -> None:
     assert np.isnan(best_possible_recall(np.zeros((0, 2)), default_anchors(4)))
 
 
 def anchors_of(side: int, shapes: AnchorShapes, strides: list[int]) -> list[torch.Tensor]:
-    """Anchors of two blank square images, level by level, each [height, width, anchors, 4]."""
+    """Anchors of two blank square images, per level, each [height, width, anchors, 4]."""
     maps = [torch.zeros(2, 8, -(-side // s), -(-side // s)) for s in strides]
     both = ShapeAnchorGenerator(shapes, strides)(ImageList(torch.zeros(2, 1, side, side), [(side, side)] * 2), maps)
     assert len(both) == 2
@@ -96,10 +96,10 @@ def anchors_of(side: int, shapes: AnchorShapes, strides: list[int]) -> list[torc
 
 
 @pytest.mark.parametrize("side", [200, 208, 64, 33])
-def test_anchors_sit_on_the_centre_of_their_cell_at_the_true_stride(side: int) -> None:
+def test_anchors_are_centred_on_their_cells_at_the_exact_stride(side: int) -> None:
     shapes = [[(10.0, 20.0), (30.0, 8.0)]] * 4
     for stride, level in zip(STRIDES, anchors_of(side, shapes, STRIDES)):
-        cells = -(-side // stride)  # 13 at stride 16 for 200 pixels, whose last centre is at 200, not at 192.3
+        cells = -(-side // stride)  # 13 at stride 16 for 200 pixels, with the last centre at 200 instead of 192.3
         centres = (level[..., :2] + level[..., 2:]) / 2
         expected = (torch.arange(cells) + 0.5) * stride
         assert torch.equal(centres[0, :, 0, 0], expected)
@@ -109,18 +109,20 @@ def test_anchors_sit_on_the_centre_of_their_cell_at_the_true_stride(side: int) -
 
 def test_maps_finer_than_the_strides_have_no_anchors() -> None:
     maps = [torch.zeros(1, 8, side, side) for side in (16, 8, 4)]
-    (found,) = ShapeAnchorGenerator([[(9.0, 9.0)]] * 2, [8, 16])(ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps)
+    (anchors,) = ShapeAnchorGenerator([[(9.0, 9.0)]] * 2, [8, 16])(
+        ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps
+    )
     assert (
-        found.tolist()
+        anchors.tolist()
         == ShapeAnchorGenerator([[(9.0, 9.0)]] * 2, [8, 16])(
             ImageList(torch.zeros(1, 1, 64, 64), [(64, 64)]), maps[1:]
         )[0].tolist()
     )
-    assert len(found) == 8 * 8 + 4 * 4
+    assert len(anchors) == 8 * 8 + 4 * 4
 
 
-def test_anchors_run_in_the_order_of_the_heads_outputs() -> None:
-    """Row by row, then column by column, then shape by shape, as torchvision flattens the head's maps."""
+def test_anchors_have_the_order_of_the_head_outputs() -> None:
+    """The order is rows, columns, shapes, as torchvision flattens the outputs of the head."""
     level = anchors_of(32, [[(4.0, 4.0), (8.0, 8.0)]], [16])[0].reshape(-1, 4)
     centres = ((level[:, :2] + level[:, 2:]) / 2).tolist()
     assert centres == [[8, 8], [8, 8], [24, 8], [24, 8], [8, 24], [8, 24], [24, 24], [24, 24]]
@@ -131,7 +133,7 @@ def test_anchors_run_in_the_order_of_the_heads_outputs() -> None:
     [
         (
             [[(8, 8)]] * 3,
-            r"model\.anchors\.shapes: anchors are given for 3 levels, 4 propose .* one list",
+            r"model\.anchors\.shapes: anchors are given for 3 levels instead of 4 .* one list",
         ),
         ([[(8, 8)], [(8, 8)], [(8, 8), (9, 9)], [(8, 8)]], r"levels have \[1, 1, 2, 1\] anchors; give each level the"),
         ([[], [], [], []], r"levels have \[0, 0, 0, 0\] anchors"),
@@ -143,10 +145,10 @@ def test_anchors_that_do_not_fit_the_levels_are_refused(shapes: AnchorShapes, me
         check_anchors(shapes, STRIDES)
 
 
-def test_fitted_anchors_reach_the_defects_of_the_real_data(neu_det: Path) -> None:
+def test_fitted_anchors_have_a_high_recall_on_real_data(neu_det: Path) -> None:
     images = voc.scan([neu_det]).entries
     boxes = np.array([box.xyxy for entry in images for box in entry.image.boxes])
     boxes_wh = boxes[:, 2:] - boxes[:, :2]
     fitted = fit_anchors(boxes_wh[::2], 4, 5)
-    assert best_possible_recall(boxes_wh[1::2], fitted) > 0.98  # of boxes that they were not fitted to
+    assert best_possible_recall(boxes_wh[1::2], fitted) > 0.98  # on boxes that they were not fitted to
     assert best_possible_recall(boxes_wh[1::2], default_anchors(4)) < 0.9

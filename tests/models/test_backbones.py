@@ -1,4 +1,4 @@
-"""The backbones: maps of the promised sizes, recurrence that is one, weights from a file, mistakes told in words."""
+"""Backbones: shapes of maps, recurrence, pretrained weights, and error messages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def count(module: nn.Module) -> int:
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_maps_have_the_promised_sizes_rounded_up(kind: str, in_channels: int) -> None:
+def test_maps_have_sizes_rounded_up(kind: str, in_channels: int) -> None:
     backbone = make(in_channels, **KINDS[kind])
     for height, width in ((200, 200), (137, 211), (33, 1)):
         maps = backbone(torch.rand(2, in_channels, height, width))
@@ -65,7 +65,7 @@ def test_maps_have_the_promised_sizes_rounded_up(kind: str, in_channels: int) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_detector_trains_all_its_parts_and_survives_its_checkpoint(kind: str, tmp_path: Path) -> None:
+def test_a_detector_trains_and_loads_from_its_checkpoint(kind: str, tmp_path: Path) -> None:
     model = model_config(backbone=KINDS[kind])
     shapes = default_anchors(len(proposal_strides(model, 1)), 2)
     description = DetectorSpec(model, ("bright", "dark"), 1, (0.5,), (0.2,), shapes)
@@ -74,23 +74,23 @@ def test_a_detector_trains_all_its_parts_and_survives_its_checkpoint(kind: str, 
     save_checkpoint(tmp_path / "last.pt", Checkpoint(description, detector.state_dict(), 1))
     loaded, image = load_checkpoint(tmp_path).load_model(), torch.rand(1, 50, 70)
     with torch.no_grad():
-        (expected,), (found,) = detector.eval()([image]), loaded([image])
-    torch.testing.assert_close(found, expected)
+        (expected,), (detections,) = detector.eval()([image]), loaded([image])
+    torch.testing.assert_close(detections, expected)
 
 
 @pytest.mark.parametrize("kind", ["csp", "plain5", "recurrent_conv", "torchvision"])
-def test_a_single_level_drops_what_comes_after_it(kind: str) -> None:
-    whole = make(**KINDS[kind])
-    stride = whole.strides[1]
+def test_a_single_level_removes_later_stages(kind: str) -> None:
+    all_levels = make(**KINDS[kind])
+    stride = all_levels.strides[1]
     detector = tiny_detector(backbone=KINDS[kind], fpn={"channels": 16, "single_stride": stride})
     body = detector.backbone.body
-    assert (body.strides, body.out_channels) == ([stride], [whole.out_channels[1]])
-    assert len(whole.strides) == 2 or count(body) < count(whole)
+    assert (body.strides, body.out_channels) == ([stride], [all_levels.out_channels[1]])
+    assert len(all_levels.strides) == 2 or count(body) < count(all_levels)
     assert detector.rpn.anchor_generator.strides == [stride]
     train_one_step(detector)
 
 
-def test_a_level_that_is_not_there_names_those_that_are() -> None:
+def test_the_message_about_a_missing_level_names_the_existing_ones() -> None:
     model = model_config(backbone={"name": "plain3"}, fpn={"single_stride": 16})
     with pytest.raises(
         ConfigError, match=r"single_stride: the backbone has no level at stride 16, only at 4, 8; choose"
@@ -99,35 +99,35 @@ def test_a_level_that_is_not_there_names_those_that_are() -> None:
 
 
 class TestCsp:
-    def test_sizes_grow_and_keys_win_over_the_size(self) -> None:
+    def test_sizes_grow_and_explicit_keys_override_the_size(self) -> None:
         n, s, m = (count(make(size=size)) for size in "nsm")
         assert n < s < m
         assert count(make()) == n
         stem, widths = 4, (8, 8)
         assert make(size="m", stem=stem, widths=widths, depths=(0, 0)).out_channels == [8, 8]
 
-    @pytest.mark.parametrize(("name", "most"), [("neu", 2.5e6), ("csp_s", 5e6), ("csp_m", 7e6)])
-    def test_the_detectors_that_come_along_keep_to_their_size(self, name: str, most: float) -> None:
-        assert count(of_config(name)) <= most
+    @pytest.mark.parametrize(("name", "max_parameters"), [("neu", 2.5e6), ("csp_s", 5e6), ("csp_m", 7e6)])
+    def test_detectors_of_configs_have_at_most_their_stated_size(self, name: str, max_parameters: float) -> None:
+        assert count(of_config(name)) <= max_parameters
 
 
 class TestPlain:
-    def test_layers_are_those_of_the_baselines(self) -> None:
+    def test_layers_equal_those_of_the_baselines(self) -> None:
         for name, layers, kernel, width in (("plain3", 3, 3, 32), ("plain5", 5, 5, 128)):
             backbone = make(name=name)
             convs = [part for part in backbone.modules() if isinstance(part, nn.Conv2d)]
             assert [(conv.out_channels, conv.kernel_size) for conv in convs] == [(width, (kernel, kernel))] * layers
             assert backbone.strides == [4, 8, 16, 32][: layers - 1]
 
-    def test_without_a_norm_there_is_none(self) -> None:
+    def test_norm_none_has_no_batch_norm(self) -> None:
         assert not any(isinstance(part, nn.BatchNorm2d) for part in make(name="plain3", norm="none").modules())
 
-    def test_dropout_is_on_the_deepest_map_in_training_alone(self) -> None:
+    def test_dropout_applies_to_the_deepest_map_in_training_only(self) -> None:
         backbone, images = make(name="plain3", dropout=0.9, norm="none"), torch.rand(1, 1, 64, 64)
-        judged, trained = backbone(images), backbone.train()(images)
-        assert torch.equal(judged[0], trained[0])
+        evaluated, trained = backbone(images), backbone.train()(images)
+        assert torch.equal(evaluated[0], trained[0])
         assert (trained[1] == 0).float().mean() > 0.8
-        assert (judged[1] == 0).float().mean() < 0.8
+        assert (evaluated[1] == 0).float().mean() < 0.8
 
 
 class TestRecurrentConv:
@@ -138,13 +138,13 @@ class TestRecurrentConv:
         torch.testing.assert_close(layer.eval()(x), plain.eval()(x))
         assert count(layer) == count(plain)
 
-    def test_unrolling_is_what_the_formula_says(self) -> None:
+    def test_unrolled_steps_equal_the_formula(self) -> None:
         layer, x = RecurrentConvLayer(3, 4, steps=3).eval(), torch.randn(1, 3, 6, 5)
         for norm in (layer.first_norm, *layer.step_norms):
             nn.init.normal_(norm.weight)
             nn.init.normal_(norm.bias)
         assert layer.cell is not None
-        below, within = layer.feed_forward.weight, layer.cell.recurrent.weight
+        feed_forward, recurrent = layer.feed_forward.weight, layer.cell.recurrent.weight
 
         def conv(weight: Tensor, values: Tensor) -> Tensor:
             patches = nn.functional.unfold(values, 3, padding=1)  # [1, in * 9, cells]
@@ -153,7 +153,7 @@ class TestRecurrentConv:
         state = torch.zeros(1, 4, 6, 5)
         for norm in (layer.first_norm, *layer.step_norms):
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
-            total = conv(below, x) + conv(within, state)
+            total = conv(feed_forward, x) + conv(recurrent, state)
             state = (total * scale[:, None, None] + norm.bias[:, None, None]).clamp(min=0)
         torch.testing.assert_close(layer(x), state)
 
@@ -163,22 +163,22 @@ class TestRecurrentConv:
         assert [size - sizes[0] for size in sizes] == [0, norm, 4 * norm]
 
     @torch.no_grad()
-    def test_each_step_sees_one_cell_further(self) -> None:
+    def test_each_step_extends_the_receptive_field_by_one_cell(self) -> None:
         for steps in range(4):
             layer, x = RecurrentConvLayer(1, 8, steps).eval(), torch.zeros(1, 1, 15, 15)
-            dark = layer(x)
+            blank_output = layer(x)
             x[0, 0, 7, 7] = 100
-            rows = (layer(x) - dark).abs().sum(dim=(0, 1, 3)).nonzero()
+            rows = (layer(x) - blank_output).abs().sum(dim=(0, 1, 3)).nonzero()
             assert int(rows.max()) - 7 == steps + 1
 
-    def test_the_control_has_as_many_parameters(self) -> None:
+    def test_the_control_has_the_same_number_of_parameters(self) -> None:
         for widths, steps in (((32, 64, 128, 192), 3), ((32, 48), 1)):
             wider = widths_without_recurrence(widths, stem=16, steps=steps)
             recurrent, control = RecurrentConv(1, 16, widths, steps), RecurrentConv(1, 16, wider, 0)
             assert count(control) == pytest.approx(count(recurrent), rel=0.01)
         assert widths_without_recurrence((8, 16), stem=8, steps=0) == (8, 16)
 
-    def test_the_configurations_that_come_along_are_a_pair_of_equals(self) -> None:
+    def test_the_recurrent_configs_and_their_control_have_equal_sizes(self) -> None:
         recurrent, plain, wide = (load_config(CONFIGS / f"recurrent_conv{name}.yaml") for name in ("", "_t0", "_wide"))
         with_steps, control = recurrent.model.backbone, wide.model.backbone
         assert with_steps.name == control.name == "recurrent_conv"
@@ -200,21 +200,22 @@ class TestTorchvision:
             maps = backbone(x)
             expected = network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x)))))
             torch.testing.assert_close(maps[0], expected)
-            for stage, found in zip((network.layer2, network.layer3, network.layer4), maps[1:]):
+            for stage, feature_map in zip((network.layer2, network.layer3, network.layer4), maps[1:]):
                 expected = stage(expected)
-                torch.testing.assert_close(found, expected)
+                torch.testing.assert_close(feature_map, expected)
 
     @torch.no_grad()
-    def test_networks_that_round_down_get_their_images_padded(self) -> None:
+    def test_images_are_padded_for_networks_that_round_down(self) -> None:
         assert find_feature_stages("resnet18").rounds_up
         assert not find_feature_stages("vgg11").rounds_up
         backbone, images = Torchvision(1, "vgg11").eval(), torch.rand(1, 1, 72, 77)
         larger = torch.zeros(1, 1, 96, 96)
         larger[:, :, :72, :77] = images
         maps = backbone(images)
-        assert [tuple(found.shape[2:]) for found in maps] == [(18, 20), (9, 10), (5, 5), (3, 3)]
-        for found, whole in zip(maps, backbone(larger)):
-            torch.testing.assert_close(found, whole[..., : found.shape[2], : found.shape[3]])
+        assert [tuple(feature_map.shape[2:]) for feature_map in maps] == [(18, 20), (9, 10), (5, 5), (3, 3)]
+        for feature_map, padded in zip(maps, backbone(larger)):
+            height, width = feature_map.shape[2:]
+            torch.testing.assert_close(feature_map, padded[..., :height, :width])
 
     @pytest.mark.parametrize(
         ("arch", "message"),
@@ -228,9 +229,7 @@ class TestTorchvision:
             ("squeezenet1_1", r"'squeezenet1_1' has no feature map of 1/4, 1/8, 1/16, 1/32 of the image's size; take"),
         ],
     )
-    def test_networks_that_do_not_serve_are_refused(
-        self, arch: str, message: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_unsuitable_networks_are_refused(self, arch: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(ConfigError, match=message):
             proposal_strides(model_config(backbone={"name": "torchvision", "arch": arch}), 1)
         assert capsys.readouterr() == ("", "")
@@ -238,7 +237,7 @@ class TestTorchvision:
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    """Weights such as somebody may have trained: statistics are no longer the initial ones."""
+    """A network with statistics that are not the initial ones, as after training."""
     torch.manual_seed(1)
     network: nn.Module = torchvision.models.resnet18(weights=None)
     for part in network.modules():
@@ -260,22 +259,22 @@ class TestWeights:
         return backbone.eval()
 
     @torch.no_grad()
-    def test_a_gray_image_gives_what_it_gives_as_rgb(self, file: Path, network: nn.Module) -> None:
+    def test_a_gray_image_gives_the_same_maps_as_its_rgb_copy(self, file: Path, network: nn.Module) -> None:
         gray, colour = self.loaded(file, 1), self.loaded(file, 3)
         assert torch.equal(
             colour.state_dict()["body.layer3.0.conv1.weight"], network.state_dict()["layer3.0.conv1.weight"]
         )
         images = torch.rand(2, 1, 64, 64)
-        for found, expected in zip(gray(images), colour(images.repeat(1, 3, 1, 1))):
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        for feature_map, expected in zip(gray(images), colour(images.repeat(1, 3, 1, 1))):
+            torch.testing.assert_close(feature_map, expected, atol=1e-4, rtol=1e-4)
 
     @torch.no_grad()
-    def test_weights_for_gray_serve_too(self, file: Path, tmp_path: Path) -> None:
+    def test_weights_for_gray_images_can_be_loaded(self, file: Path, tmp_path: Path) -> None:
         gray = self.loaded(file, 1)
         torch.save(gray.body.state_dict(), tmp_path / "gray.pth")
-        again, images = self.loaded(tmp_path / "gray.pth", 1), torch.rand(1, 1, 64, 64)
-        for found, expected in zip(again(images), gray(images)):
-            assert torch.equal(found, expected)
+        reloaded, images = self.loaded(tmp_path / "gray.pth", 1), torch.rand(1, 1, 64, 64)
+        for feature_map, expected in zip(reloaded(images), gray(images)):
+            assert torch.equal(feature_map, expected)
 
     def test_a_checkpoint_does_not_need_the_file_again(self, file: Path, tmp_path: Path) -> None:
         model = model_config(backbone={"name": "torchvision", "weights": str(file)})
@@ -287,7 +286,7 @@ class TestWeights:
         loaded = load_checkpoint(tmp_path / "last.pt").load_model().state_dict()
         assert all(torch.equal(value, loaded[name]) for name, value in detector.state_dict().items())
 
-    def test_another_networks_weights_are_refused(self, tmp_path: Path, network: nn.Module) -> None:
+    def test_weights_of_another_network_are_refused(self, tmp_path: Path, network: nn.Module) -> None:
         path = tmp_path / "other.pth"
         torch.save(torchvision.models.mnasnet0_5(weights=None).state_dict(), path)
         with pytest.raises(CheckpointError, match=r"other\.pth: the weights are not those of resnet18: .* is missing"):
@@ -296,7 +295,7 @@ class TestWeights:
         with pytest.raises(CheckpointError, match=r"resnet18: layer1\.0\.bn1\.weight has another shape"):
             self.loaded(path, 1)
 
-    def test_files_that_hold_no_weights_are_refused(self, tmp_path: Path) -> None:
+    def test_files_without_weights_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "x.pth"
         with pytest.raises(
             CheckpointError, match=r"x\.pth: can't read the weights \(No such file .*; check model\.back"
@@ -314,7 +313,7 @@ class TestWeights:
         ):
             self.loaded(path, 1)
 
-    def test_without_a_network_the_hub_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_a_failed_download_gives_one_sentence(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def offline(*_: object, **__: object) -> None:
             raise urllib.error.URLError("no network here")
 
@@ -326,12 +325,12 @@ class TestWeights:
         ):
             self.loaded("hub", 1)
 
-    def test_the_hubs_weights_are_taken(self, monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
+    def test_weights_of_the_hub_are_loaded(self, monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
         monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: network.state_dict())
         assert torch.equal(self.loaded("hub", 3).body.conv1.weight, network.conv1.weight)  # type: ignore[union-attr]
 
 
-def test_training_starts_from_weights_and_names_a_network_that_is_not_there_before_it_writes(tmp_path: Path) -> None:
+def test_training_loads_weights_and_refuses_an_unknown_network_before_it_writes(tmp_path: Path) -> None:
     for part in ("train", "val"):
         write_tiny(tmp_path, part, images=2, seed=0)
     for section, message in (({"arch": "resnet17"}, "no network"), ({"weights": "none.pth"}, "none.pth: can't read")):
@@ -343,7 +342,7 @@ def test_training_starts_from_weights_and_names_a_network_that_is_not_there_befo
 
 
 def of_config(name: str) -> nn.Module:
-    """The detector of a configuration that comes along."""
+    """The detector of a configuration in configs/."""
     model = load_config(CONFIGS / f"{name}.yaml").model
     shapes = default_anchors(len(proposal_strides(model, 1)), model.anchors.per_level)
     return DetectorSpec(model, tuple("abcdef"), 1, (0.5,), (0.2,), shapes).build()

@@ -1,4 +1,4 @@
-"""Checkpoints: all that inference needs travels along, no code is run, and a half-written file never replaces one."""
+"""Checkpoints: they contain everything for inference, loading runs no code, and writing is atomic."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def checkpoint() -> Checkpoint:
     )
 
 
-def test_everything_that_inference_needs_travels_along(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_checkpoint_contains_everything_for_inference(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", checkpoint)
-    found = load_checkpoint(tmp_path / "last.pt")
-    assert found.detector == checkpoint.detector
-    assert (found.epoch, found.metrics, found.training) == (7, checkpoint.metrics, None)
-    model = found.load_model()
+    loaded = load_checkpoint(tmp_path / "last.pt")
+    assert loaded.detector == checkpoint.detector
+    assert (loaded.epoch, loaded.metrics, loaded.training) == (7, checkpoint.metrics, None)
+    model = loaded.load_model()
     assert not model.training
     assert model.transform.image_mean == [0.41]
     assert model.transform.image_std == [0.19]
@@ -56,14 +56,14 @@ def test_weights_load_without_running_code(checkpoint: Checkpoint, tmp_path: Pat
     assert content["detector"]["categories"] == checkpoint.detector.categories
 
 
-def test_what_resuming_needs_travels_along(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_checkpoint_contains_the_state_for_resuming(checkpoint: Checkpoint, tmp_path: Path) -> None:
     state = {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]}, "stale": 2}
     save_checkpoint(tmp_path / "last.pt", Checkpoint(checkpoint.detector, checkpoint.weights, 1, training=state))
     assert load_checkpoint(tmp_path / "last.pt").training == state
 
 
 class Exploit:
-    """Pickled, this runs code when it is loaded carelessly."""
+    """Its pickle runs code when it is loaded without checks."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -82,7 +82,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_file_cut_short_is_refused(checkpoint: Checkpoint, tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused(checkpoint: Checkpoint, tmp_path: Path, share: float) -> None:
     path = tmp_path / "cut.pt"
     save_checkpoint(path, checkpoint)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -103,20 +103,20 @@ def test_a_file_cut_short_is_refused(checkpoint: Checkpoint, tmp_path: Path, sha
     ],
     ids=["weights alone", "tensor", "list", "nothing", "schema alone", "no detector", "other keys"],
 )
-def test_what_another_program_wrote_is_refused(tmp_path: Path, content: Any) -> None:
+def test_files_of_other_programs_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "foreign.pt")
     with pytest.raises(CheckpointError, match=r"foreign\.pt: the file is no checkpoint of this library; give a run"):
         load_checkpoint(tmp_path / "foreign.pt")
 
 
 @pytest.mark.parametrize("content", [b"hello world", b"PK\x03\x04 and so on", b"\x80\x02 and so on"])
-def test_what_is_no_torch_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_of_torch_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "notes.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"notes\.pt: the file "):
         load_checkpoint(tmp_path / "notes.pt")
 
 
-def test_another_schema_names_both(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_the_message_about_another_schema_names_both(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", checkpoint)
     content = torch.load(tmp_path / "last.pt", weights_only=True)
     torch.save({**content, "schema": 99}, tmp_path / "last.pt")
@@ -132,18 +132,18 @@ def test_weights_of_another_network_are_refused(checkpoint: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_write_that_fails_leaves_the_file_before_it(
+def test_a_failed_write_leaves_the_previous_file_unchanged(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint)
     before = path.read_bytes()
 
-    def half(content: Any, file: Any) -> None:
+    def write_half(content: Any, file: Any) -> None:
         file.write(before[: len(before) // 2])
         raise error
 
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(torch, "save", write_half)
     expected = CheckpointError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as caught:
         save_checkpoint(path, checkpoint)
@@ -153,7 +153,7 @@ def test_a_write_that_fails_leaves_the_file_before_it(
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_run_folder_gives_its_best_and_else_its_last(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_run_folder_gives_best_pt_or_else_last_pt(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"the folder holds neither best\.pt nor last\.pt"):
         find_checkpoint(tmp_path)
     save_checkpoint(tmp_path / "last.pt", checkpoint)

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, against counts made by hand."""
+"""Parameters and multiply-adds compared with counts by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build(**changes: object) -> torch.nn.Module:
 TWO_STAGES = {"stem": 8, "widths": (8, 16), "depths": (0, 0)}
 
 
-def test_multiply_adds_are_those_counted_by_hand() -> None:
+def test_multiply_adds_equal_the_count_by_hand() -> None:
     detector = build(backbone=TWO_STAGES)
     cells = {2: 20 * 32, 4: 10 * 16, 8: 5 * 8}  # of an image of 64 x 40 pixels
     stem = cells[2] * 9 * 1 * 8
@@ -31,11 +31,11 @@ def test_multiply_adds_are_those_counted_by_hand() -> None:
     assert model_cost(detector, (64, 40)).multiply_adds == stem + first + second + pyramid + proposals + head
 
 
-def test_every_parameter_is_counted_and_the_detector_stays_as_it_was() -> None:
+def test_all_parameters_are_counted_and_the_detector_is_unchanged() -> None:
     detector = build(backbone=TWO_STAGES).train()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    found = model_cost(detector, (64, 64))
-    assert found.parameters == sum(p.numel() for p in detector.parameters())
+    cost = model_cost(detector, (64, 64))
+    assert cost.parameters == sum(p.numel() for p in detector.parameters())
     assert detector.training
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
 

@@ -1,4 +1,4 @@
-"""Pooling over the pyramid gives torchvision's numbers and gradients, wherever the boxes lie."""
+"""PyramidRoIAlign gives the values and gradients of torchvision for boxes anywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pyramid() -> dict[str, Tensor]:
 
 
 def scattered_boxes() -> list[Tensor]:
-    """40 boxes an image from specks to more than the image, some across its border or beyond."""
+    """40 boxes per image, from tiny to larger than the image, some across or outside its border."""
     generator = torch.Generator().manual_seed(2)
     centres = torch.rand(3, 40, 2, generator=generator) * 260 - 30
     sides = torch.rand(3, 40, 2, generator=generator) ** 2 * 260
@@ -36,26 +36,28 @@ def ours(*, sampling_ratio: int = 2, canonical_side: int = 224) -> PyramidRoIAli
 
 @pytest.mark.parametrize("sampling_ratio", [1, 2, 3])
 @pytest.mark.parametrize("canonical_side", [224, 60])
-def test_values_and_gradients_are_torchvisions(sampling_ratio: int, canonical_side: int) -> None:
+def test_values_and_gradients_equal_those_of_torchvision(sampling_ratio: int, canonical_side: int) -> None:
     maps, boxes = pyramid(), scattered_boxes()
     reference = MultiScaleRoIAlign(NAMES, 7, sampling_ratio, canonical_scale=canonical_side)
-    wanted = reference(maps, boxes, SHAPES)
-    got = ours(sampling_ratio=sampling_ratio, canonical_side=canonical_side)(maps, boxes, SHAPES)
-    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4)
-    incoming = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(3))
+    expected = reference(maps, boxes, SHAPES)
+    actual = ours(sampling_ratio=sampling_ratio, canonical_side=canonical_side)(maps, boxes, SHAPES)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
+    grad_output = torch.randn(expected.shape, generator=torch.Generator().manual_seed(3))
     leaves = list(maps.values())
-    for mine, theirs in zip(torch.autograd.grad(got, leaves, incoming), torch.autograd.grad(wanted, leaves, incoming)):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-4)
+    for our_grad, expected_grad in zip(
+        torch.autograd.grad(actual, leaves, grad_output), torch.autograd.grad(expected, leaves, grad_output)
+    ):
+        torch.testing.assert_close(our_grad, expected_grad, rtol=0, atol=1e-4)
 
 
-def test_a_smaller_canonical_side_sends_boxes_to_coarser_levels() -> None:
+def test_a_smaller_canonical_side_pools_boxes_from_coarser_levels() -> None:
     maps = {name: torch.full((1, 1, 200 // s + 1, 200 // s + 1), float(s)) for name, s in zip(NAMES, STRIDES)}
     box = [torch.tensor([[20.0, 20.0, 120.0, 120.0]])]
     strides = [ours(canonical_side=side)(maps, box, [(200, 200)]).mean().item() for side in (224, 112, 56)]
     assert strides == pytest.approx([4, 8, 16])
 
 
-def test_images_without_boxes_pool_to_nothing() -> None:
+def test_images_without_boxes_give_empty_outputs() -> None:
     empty, one = torch.zeros(0, 4), torch.tensor([[1.0, 1.0, 30.0, 30.0]])
     assert ours()(pyramid(), [empty, empty, empty], SHAPES).shape == (0, 5, 7, 7)
     assert ours()(pyramid(), [empty, one, empty], SHAPES).shape == (1, 5, 7, 7)

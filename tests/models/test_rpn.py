@@ -1,4 +1,4 @@
-"""The proposal network: torchvision's, number for number."""
+"""SparseRegionProposalNetwork gives the proposals, losses and gradients of torchvision's RPN."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGETS = [
 
 
 def both(*, training: bool, **rpn: Any) -> tuple[Any, Any]:
-    """Ours, and torchvision's with the same head and settings."""
+    """Our RPN, and torchvision's with the same head and settings."""
     torch.manual_seed(0)
     ours = tiny_detector(rpn={**TINY_MODEL["rpn"], **rpn}).rpn.train(training)
     for name, parameter in ours.head.named_parameters():
@@ -40,28 +40,28 @@ def images(side: int) -> tuple[ImageList, dict[str, Tensor]]:
 
 @pytest.mark.parametrize("side", [64, 200])
 @pytest.mark.parametrize("rpn", [{}, {"proposals_test": 1000}, {"finest_stride": 8}])
-def test_proposals_are_torchvisions(side: int, rpn: dict[str, Any]) -> None:
+def test_proposals_equal_those_of_torchvision(side: int, rpn: dict[str, Any]) -> None:
     ours, theirs = both(training=False, **rpn)
     given = images(side)
-    (found, losses), (expected, _) = ours(*given), theirs(*given)
+    (proposals, losses), (expected, _) = ours(*given), theirs(*given)
     assert losses == {}
-    assert [len(each) for each in found] == [len(each) for each in expected]
-    assert all(torch.equal(a, b) for a, b in zip(found, expected))
+    assert [len(each) for each in proposals] == [len(each) for each in expected]
+    assert all(torch.equal(a, b) for a, b in zip(proposals, expected))
 
 
-def test_losses_and_gradients_are_torchvisions() -> None:
+def test_losses_and_gradients_equal_those_of_torchvision() -> None:
     ours, theirs = both(training=True)
-    told = []
+    results = []
     for network in (ours, theirs):
         batch, features = images(64)
         network.head.zero_grad()
         torch.manual_seed(2)  # both sample the same anchors
-        found, losses = network(batch, features, TARGETS)
+        proposals, losses = network(batch, features, TARGETS)
         torch.stack(list(losses.values())).sum().backward()
-        told.append((found, losses, [p.grad.clone() for p in network.head.parameters()], features["p8"].grad))
-    (found, losses, slopes, deep), (their_found, their_losses, their_slopes, their_deep) = told
+        results.append((proposals, losses, [p.grad.clone() for p in network.head.parameters()], features["p8"].grad))
+    (proposals, losses, grads, p8_grad), (their_proposals, their_losses, their_grads, their_p8_grad) = results
     assert losses.keys() == their_losses.keys()
     assert all(torch.equal(losses[name], their_losses[name]) for name in losses)
-    assert all(torch.equal(a, b) for a, b in zip(found, their_found))
-    for mine, other in zip([*slopes, deep], [*their_slopes, their_deep]):
-        torch.testing.assert_close(mine, other)
+    assert all(torch.equal(a, b) for a, b in zip(proposals, their_proposals))
+    for grad, their_grad in zip([*grads, p8_grad], [*their_grads, their_p8_grad]):
+        torch.testing.assert_close(grad, their_grad)

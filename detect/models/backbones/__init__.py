@@ -1,4 +1,4 @@
-"""Backbones: image in, one feature map a stage out; each kind in a file of its own."""
+"""Backbones: networks that map an image to one feature map per stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "load_pretrained",
 ]
 
-# each takes the number of input channels and the keys of its section in the configuration
+# each is called with the number of input channels and the keys of its configuration section
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "csp": Csp,
     "plain3": Plain3,
@@ -38,10 +38,10 @@ def build_backbone(config: BackboneConfig, in_channels: int, *, single_stride: i
     Args:
         config: its kind and widths.
         in_channels: 1 for gray, 3 for RGB.
-        single_stride: give the map at this stride alone, and leave out what comes after it.
+        single_stride: return only the map at this stride and omit later stages; None: all maps.
 
     Raises:
-        ConfigError: torchvision has no such network, or there is no map at this stride.
+        ConfigError: torchvision has no such network, or there is no map at ``single_stride``.
     """
     backbone = BACKBONES[config.name](in_channels, **config.model_dump(exclude=_NON_MODEL_KEYS))
     if single_stride is not None:
@@ -50,10 +50,11 @@ def build_backbone(config: BackboneConfig, in_channels: int, *, single_stride: i
 
 
 def load_pretrained(backbone: Backbone, config: BackboneConfig) -> None:
-    """Replace random weights by those that the configuration names, if it names any.
+    """Load the weights that the configuration names, if it names any.
 
     Raises:
-        ConfigError: they can't be read or fetched, or are another network's.
+        CheckpointError: the file can't be read, or its weights are those of another network.
+        ConfigError: the weights can't be downloaded.
     """
     if isinstance(backbone, Torchvision) and config.name == "torchvision" and config.weights != "none":
         backbone.load_weights(config.weights)

@@ -1,4 +1,4 @@
-"""Recurrent convolutional layers (Liang & Hu 2015): neurons of one layer look at their neighbours, step after step."""
+"""Recurrent convolutional network (Liang & Hu 2015): layers with recurrent connections between neighbouring cells."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .staged import StagedBackbone
 
 
 class RecurrentConvCell(nn.Module):
-    """One step of a recurrent convolutional layer: what comes from below, and the layer's own last state.
+    """One step of a recurrent convolutional layer.
 
     Shape:
-        drive, state: FloatTensor[B, width, H, W] -> the next state, of the same shape.
+        drive (feed-forward input) and state: FloatTensor[B, width, H, W] -> the next state, of the same shape.
     """
 
     def __init__(self, width: int) -> None:
@@ -26,12 +26,11 @@ class RecurrentConvCell(nn.Module):
 
 
 class RecurrentConvLayer(nn.Module):
-    """A convolution whose result drives ``steps`` steps of one cell; with none it is convolution, norm, ReLU.
+    """A convolution whose output is the input of ``steps`` recurrent steps; with 0 steps: convolution, norm, ReLU.
 
-    The feed-forward convolution is computed once and the recurrent weights are the same at each step, so that every
-    step widens the field of view at no further weights. Only the normalisation is a step's own, as the states of
-    different steps have different statistics. The paper's is local response normalisation; batch normalisation in its
-    place is today's form.
+    The feed-forward convolution is computed once and all steps share the recurrent weights, so that each step enlarges
+    the receptive field without further weights. Each step has its own normalisation, as the states of different steps
+    have different statistics. It is batch normalisation instead of the paper's local response normalisation.
 
     Shape:
         FloatTensor[B, in_channels, H, W] -> FloatTensor[B, width, H, W].
@@ -56,45 +55,45 @@ class RecurrentConvLayer(nn.Module):
 class RecurrentConv(StagedBackbone):
     """A stem, then pooling and one recurrent convolutional layer at each stride.
 
-    The paper pools 3x3 with stride 2 after a 5x5 convolution; here the convolution itself strides, at a quarter of
-    its work, so that the first recurrent layer sees stride 4.
+    The paper has a 5x5 convolution and 3x3 pooling with stride 2. Here the 5x5 convolution itself has stride 2, at 1/4
+    of its cost, so that the first recurrent layer is at stride 4.
 
     Args:
         in_channels: 1 for gray, 3 for RGB.
         stem: channels at stride 2.
         widths: channels of the stages, at strides 4, 8, 16, ...
-        steps: how often each layer applies its recurrent weights; 0 gives a plain network.
+        steps: recurrent steps of each layer; 0 is a network without recurrence.
     """
 
     def __init__(self, in_channels: int, stem: int, widths: Sequence[int], steps: int) -> None:
-        entering = nn.Sequential(
+        stem_layers = nn.Sequential(
             nn.Conv2d(in_channels, stem, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(stem),
             nn.ReLU(inplace=True),
         )
         stages = [
-            nn.Sequential(nn.MaxPool2d(3, stride=2, padding=1), RecurrentConvLayer(below, width, steps))
-            for below, width in zip([stem, *widths], widths)
+            nn.Sequential(nn.MaxPool2d(3, stride=2, padding=1), RecurrentConvLayer(in_width, width, steps))
+            for in_width, width in zip([stem, *widths], widths)
         ]
-        super().__init__(entering, stages, widths)
+        super().__init__(stem_layers, stages, widths)
 
 
 def widths_without_recurrence(widths: Sequence[int], stem: int, steps: int) -> tuple[int, ...]:
-    """Widths that give a plain network (``steps=0``) as many parameters as one of these widths has with recurrence.
+    """Widths of a network without recurrence (``steps=0``) that has the same number of parameters as a recurrent one.
 
-    All widths grow by one factor. It is the control that shows whether the recurrence helps or merely its weights.
+    All widths are scaled by the same factor. This control separates the effect of recurrence from that of more weights.
 
     Args:
         widths, stem, steps: of the recurrent network.
     """
-    wanted = _count_parameters(widths, stem, steps)
+    target = _count_parameters(widths, stem, steps)
     candidates = (tuple(round(width * (1 + i / 1000)) for width in widths) for i in range(2000))
-    return min(candidates, key=lambda wider: abs(_count_parameters(wider, stem, 0) - wanted))
+    return min(candidates, key=lambda scaled: abs(_count_parameters(scaled, stem, 0) - target))
 
 
 def _count_parameters(widths: Sequence[int], stem: int, steps: int) -> int:
-    """Of the stages: two 3x3 convolutions, or one without recurrence, and scale and shift of each normalisation."""
+    """Parameters of the stages: two 3x3 convolutions (one if ``steps`` is 0), and weight and bias of each norm."""
     return sum(
-        9 * below * width + 2 * width * (steps + 1) + (9 * width * width if steps else 0)
-        for below, width in zip([stem, *widths], widths)
+        9 * in_width * width + 2 * width * (steps + 1) + (9 * width * width if steps else 0)
+        for in_width, width in zip([stem, *widths], widths)
     )

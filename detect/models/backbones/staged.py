@@ -1,4 +1,4 @@
-"""Backbones of a stem and stages in a row: their base class, the plain CNNs of the paper, and the CSP network."""
+"""Base classes of backbones, and backbones with a stem and sequential stages: plain CNNs and the CSP network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..layers import ConvNormAct, CspBlock
 
 
 class Backbone(nn.Module):
-    """Image in, one feature map a stride out.
+    """Base class: a network that maps an image to one feature map per stride.
 
     Attributes:
         out_channels: channels of each map, finest first.
-        strides: pixels a cell of each map, each twice the one before.
+        strides: pixels per cell of each map, each twice the previous one.
 
     Shape:
         FloatTensor[B, in_channels, H, W] -> list of FloatTensor[B, out_channels[i], ceil(H / strides[i]),
@@ -28,21 +28,21 @@ class Backbone(nn.Module):
 
     @property
     def label(self) -> str:
-        """What a table of parts calls it."""
+        """Description in the model summary."""
         return type(self).__name__
 
     def forward(self, images: Tensor) -> list[Tensor]:
         raise NotImplementedError
 
     def keep_only(self, stride: int) -> None:
-        """Give the map at this stride alone from now on, and drop what comes after it.
+        """Return only the map at this stride from now on, and remove later stages.
 
         Raises:
             ConfigError: there is no map at this stride.
         """
         if stride not in self.strides:
-            found = f"the backbone has no level at stride {stride}, only at {', '.join(map(str, self.strides))}"
-            raise ConfigError(found, where="model.fpn.single_stride", fix="choose one of these")
+            message = f"the backbone has no level at stride {stride}, only at {', '.join(map(str, self.strides))}"
+            raise ConfigError(message, where="model.fpn.single_stride", fix="choose one of these")
         level = self.strides.index(stride)
         self.strides, self.out_channels = [stride], [self.out_channels[level]]
         self._drop_after(level)
@@ -52,11 +52,11 @@ class Backbone(nn.Module):
 
 
 class StagedBackbone(Backbone):
-    """A stem, then stages one after another, each of which halves the map and gives one.
+    """A stem, then sequential stages, each of which halves the resolution and outputs one map.
 
     Args:
-        stem: image to half its size.
-        stages: from stride 4 on.
+        stem: image -> map at stride 2.
+        stages: modules at strides 4, 8, 16, ...
         out_channels: of the stages.
     """
 
@@ -79,20 +79,20 @@ class StagedBackbone(Backbone):
 
 
 class Plain(StagedBackbone):
-    """Convolution, ReLU and 2x2 max pooling, several times over, all of one width.
+    """Plain CNN: blocks of convolution, ReLU and 2x2 max pooling, all of the same width.
 
-    As a classifier such a network ends in dropout and a linear layer over its last map. Here its pooled maps are what
-    the detector looks at: the first convolution's, at stride 2, is too fine for that, the second's has stride 4, the
-    third's 8 and so on. Dropout stays where it was, on the last map, and only there.
+    As a classifier, such a network ends in dropout and a linear layer on its last map. Here the outputs of the blocks
+    are the maps of the detector: the second has stride 4, the third 8 and so on; the first, at stride 2, is not used.
+    Dropout is applied to the last map only, as in the classifier.
 
     Args:
         in_channels: 1 for gray, 3 for RGB.
         layers: number of convolutions.
-        kernel: their side.
-        width: channels of each.
-        dropout: share of the deepest map's values that is set to zero in training.
-        norm: "batch" normalises before each ReLU, which networks trained from random weights along with a detector's
-            other parts want; "none" is the original form.
+        kernel: side of the kernels.
+        width: channels of each convolution.
+        dropout: probability of zeroing values of the deepest map in training.
+        norm: "batch" adds batch normalisation before each ReLU, for training a detector from random weights; "none" is
+            the original network.
     """
 
     def __init__(
@@ -124,24 +124,25 @@ class Plain5(Plain):
 
 def _pooled_conv(in_channels: int, width: int, kernel: int, norm: Literal["batch", "none"]) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, width, kernel, padding=kernel // 2, bias=norm == "none")
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # torch's default fades layer by layer without a norm
+    # with torch's default and without a norm, activations would shrink with each layer
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     normalisation = nn.BatchNorm2d(width) if norm == "batch" else nn.Identity()
     return nn.Sequential(conv, normalisation, nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True))
 
 
 class Csp(StagedBackbone):
-    """A gentle stem, then one CSP block at each stride.
+    """A stem of one convolution, then a strided convolution and a CSP block at each stride.
 
     Args:
         in_channels: 1 for gray, 3 for RGB.
         stem: channels at stride 2.
         widths: channels of the stages, at strides 4, 8, 16, ...
-        depths: residual pairs in each stage.
+        depths: residual pairs of 3x3 convolutions per stage.
     """
 
     def __init__(self, in_channels: int, stem: int, widths: Sequence[int], depths: Sequence[int]) -> None:
-        stages, entering = [], stem
+        stages, in_width = [], stem
         for width, depth in zip(widths, depths):
-            stages.append(nn.Sequential(ConvNormAct(entering, width, stride=2), CspBlock(width, width, depth)))
-            entering = width
+            stages.append(nn.Sequential(ConvNormAct(in_width, width, stride=2), CspBlock(width, width, depth)))
+            in_width = width
         super().__init__(ConvNormAct(in_channels, stem, stride=2), stages, widths)

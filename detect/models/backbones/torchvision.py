@@ -1,4 +1,4 @@
-"""Any convolutional classification network of torchvision as a backbone."""
+"""Convolutional classification networks of torchvision as backbones."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _STRIDES = (4, 8, 16, 32)
 
 
 class Torchvision(Backbone):
-    """A classification network without its classifier, giving the last map that it has at each stride.
+    """A classification network without its classifier; its maps are the last ones at each stride.
 
-    For gray images the kernels of its first convolution are summed over the colours: what the network would see in a
-    gray picture stored as RGB. Networks whose maps round down, where the rest of the detector counts cells rounding
-    up, get their images padded to a multiple of the largest stride.
+    For gray images, the kernels of its first convolution are summed over the colours, which gives the same outputs as
+    a gray image repeated to RGB. Maps of the detector have ceil(side / stride) cells; for networks that round down,
+    images are padded to a multiple of the largest stride.
 
     Args:
         in_channels: 1 for gray, 3 for RGB.
-        arch: a name that ``torchvision.models.list_models(module=torchvision.models)`` gives.
+        arch: a name of ``torchvision.models.list_models(module=torchvision.models)``.
 
     Raises:
-        ConfigError: no such network, or one without maps at halving sizes, such as a vision transformer.
+        ConfigError: no such network, or one without maps at strides 4, 8, 16 and 32, such as a vision transformer.
     """
 
     def __init__(self, in_channels: int, arch: str) -> None:
@@ -59,32 +59,33 @@ class Torchvision(Backbone):
         return [maps[str(stride)][..., : -(-height // stride), : -(-width // stride)] for stride in self.strides]
 
     def load_weights(self, source: Path | Literal["hub"]) -> None:
-        """Take the weights of a file, or the best ones that torchvision offers for the network.
+        """Load weights from a file, or torchvision's default weights of the network.
 
         Args:
-            source: a file with the network's state dict, for RGB or as many channels as this one; its classifier isn't
-                looked at. "hub" downloads once and keeps the file where ``torch.hub`` keeps such files.
+            source: file with a state dict of the network, for RGB or for ``in_channels`` channels; its classifier is
+                ignored. "hub" downloads torchvision's weights once into the cache of ``torch.hub``.
 
         Raises:
-            CheckpointError: the file can't be read, or holds another network's weights.
-            ConfigError: nothing could be fetched.
+            CheckpointError: the file can't be read, or holds the weights of another network.
+            ConfigError: the download failed.
         """
-        given = _download_weights(self.arch) if source == "hub" else _read_state_dict(Path(source))
+        weights = _download_weights(self.arch) if source == "hub" else _read_state_dict(Path(source))
         first = f"{self._first_conv}.weight"
-        if self.in_channels == 1 and first in given:
-            given[first] = given[first].sum(dim=1, keepdim=True)
-        wanted = self.body.state_dict()
-        for name, value in wanted.items():
-            counter = name.endswith("num_batches_tracked")  # which weights of old torches lack
-            if not counter and (name not in given or given[name].shape != value.shape):
-                what = f"{name} has another shape" if name in given else f"{name} is missing"
-                found = f"the weights are not those of {self.arch}: {what}"
-                raise CheckpointError(found, where=source, fix=f"give its own, or set {_ARCH_KEY} to theirs")
-        self.body.load_state_dict({name: given.get(name, value) for name, value in wanted.items()})
+        if self.in_channels == 1 and first in weights:
+            weights[first] = weights[first].sum(dim=1, keepdim=True)
+        expected = self.body.state_dict()
+        for name, value in expected.items():
+            is_counter = name.endswith("num_batches_tracked")  # missing in weights of old versions of torch
+            if not is_counter and (name not in weights or weights[name].shape != value.shape):
+                reason = f"{name} has another shape" if name in weights else f"{name} is missing"
+                message = f"the weights are not those of {self.arch}: {reason}"
+                fix = f"give weights of {self.arch}, or set {_ARCH_KEY} to their network"
+                raise CheckpointError(message, where=source, fix=fix)
+        self.body.load_state_dict({name: weights.get(name, value) for name, value in expected.items()})
 
     def _extract(self) -> None:
-        kept = {stage.node: str(stage.stride) for stage in self.feature_info.stages if stage.stride in self.strides}
-        self.body = create_feature_extractor(_random_network(self.arch), kept, suppress_diff_warning=True)
+        nodes = {stage.node: str(stage.stride) for stage in self.feature_info.stages if stage.stride in self.strides}
+        self.body = create_feature_extractor(_random_network(self.arch), nodes, suppress_diff_warning=True)
         self._first_conv, conv = next(
             (name, part) for name, part in self.body.named_modules() if isinstance(part, nn.Conv2d)
         )
@@ -97,40 +98,40 @@ class Torchvision(Backbone):
 
 
 class FeatureStage(NamedTuple):
-    """Where a network has its map at a stride."""
+    """The node of a network whose output is its map at a stride."""
 
-    node: str  # of the network's graph, as torchvision's feature extraction names it
+    node: str  # name in the graph of torchvision's feature extraction
     stride: int
     channels: int
 
 
 class FeatureInfo(NamedTuple):
-    """What a detector has to know of a classification network."""
+    """Stages and rounding of a classification network."""
 
     stages: tuple[FeatureStage, ...]
-    rounds_up: bool  # whether a map has ceil(side / stride) cells a side
+    rounds_up: bool  # whether maps have ceil(side / stride) cells per side
 
 
 @lru_cache
 def find_feature_stages(arch: str) -> FeatureInfo:
-    """Find a network's stages by running its graph, without weights, on images of two sizes.
+    """Find the stages of a network by running its graph, without weights, on images of two sizes.
 
-    The map of a stride is the last one of its size that all further computation flows through: a stage's output, and
-    never something inside a block that a shortcut passes by.
+    The map of a stride is the last one of its size that dominates the output: the output of a stage, never a node
+    inside a block that a shortcut bypasses.
 
     Raises:
-        ConfigError: no such network, one that can't be run on images of any size, or one without such maps.
+        ConfigError: no such network, one that can't run on images of any size, or one without such maps.
     """
-    with torch.device("meta"):  # without memory for the weights, which is enough to see the shapes of maps
+    with torch.device("meta"):  # allocates no weights; only the shapes of maps are needed
         network = _random_network(arch).eval()
     try:
         nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
         extractor = create_feature_extractor(network, {node: node for node in nodes}, suppress_diff_warning=True).eval()
-        with redirect_stderr(io.StringIO()):  # where torch.fx writes its own account of what is told below
+        with redirect_stderr(io.StringIO()):  # torch.fx prints the error that is raised below
             maps = extractor(torch.zeros(2, 3, 256, 320, device="meta"))
     except (AssertionError, RuntimeError, TypeError, ValueError):
-        found = f"'{arch}' works on images of one size only, or has no graph of a fixed form"
-        raise ConfigError(found, where=_ARCH_KEY, fix=_ARCH_HINT) from None
+        message = f"'{arch}' works on images of one size only, or has no static graph"
+        raise ConfigError(message, where=_ARCH_KEY, fix=_ARCH_HINT) from None
     stages = {}
     for name in _dominator_nodes(extractor.graph):
         shape = tuple(maps[name].shape) if isinstance(maps[name], Tensor) else ()
@@ -142,7 +143,7 @@ def find_feature_stages(arch: str) -> FeatureInfo:
         raise ConfigError(
             f"'{arch}' has no feature map of {missing} of the image's size", where=_ARCH_KEY, fix=_ARCH_HINT
         )
-    # one pixel more and one less than a multiple of 32 are where rounding up and down differ most
+    # rounding up and down differ most at one pixel above or below a multiple of 32
     odd = extractor(torch.zeros(2, 3, 257, 287, device="meta"))
     sides = [tuple(odd[stage.node].shape[2:]) for stage in stages.values()]
     return FeatureInfo(tuple(stages.values()), sides == [(-(-257 // s), -(-287 // s)) for s in stages])
@@ -161,16 +162,16 @@ def _dominator_nodes(graph: fx.Graph) -> list[str]:
 
 
 def _random_network(arch: str) -> nn.Module:
-    there = torchvision.models.list_models(module=torchvision.models)
-    if arch not in there:
-        near = difflib.get_close_matches(arch.lower(), there, n=3, cutoff=0.4)
+    names = torchvision.models.list_models(module=torchvision.models)
+    if arch not in names:
+        near = difflib.get_close_matches(arch.lower(), names, n=3, cutoff=0.4)
         fix = f"did you mean {' or '.join(near)}?" if near else "torchvision.models.list_models() names all"
         raise ConfigError(f"torchvision has no network '{arch}'", where=_ARCH_KEY, fix=fix)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # two of them announce that they will be initialised differently one day
+        warnings.simplefilter("ignore")  # two networks warn that their initialisation will change
         try:
             network: nn.Module = torchvision.models.get_model(arch, weights=None)
-        except NotImplementedError:  # on the meta device: RegNet computes its widths with tensors, which have to exist
+        except NotImplementedError:  # RegNet computes its widths with tensors, which fails on the meta device
             with torch.device("cpu"):
                 network = torchvision.models.get_model(arch, weights=None).to("meta")
     return network
@@ -181,8 +182,8 @@ def _download_weights(arch: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torchvision.models.get_model(arch, weights="DEFAULT", progress=False).state_dict()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "reason", None) or error
-        found = f"can't fetch torchvision's weights of {arch} ({reason})"
-        raise ConfigError(found, where=_WEIGHTS_KEY, fix="connect to the internet, or give a file") from None
+        message = f"can't download torchvision's weights of {arch} ({reason})"
+        raise ConfigError(message, where=_WEIGHTS_KEY, fix="connect to the internet, or give a file") from None
     return state
 
 
@@ -191,11 +192,11 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         state = load_tensors(path, third_party=True)
     except OSError as error:
-        found = f"can't read the weights ({error.strerror})"
-        raise CheckpointError(found, where=path, fix=f"check {_WEIGHTS_KEY}") from None
+        message = f"can't read the weights ({error.strerror})"
+        raise CheckpointError(message, where=path, fix=f"check {_WEIGHTS_KEY}") from None
     except CheckpointError:
-        found = "the file is damaged, or holds more than weights, so it was not loaded"
-        raise CheckpointError(found, where=path, fix=fix) from None
+        message = "the file is damaged, or holds more than weights, so it was not loaded"
+        raise CheckpointError(message, where=path, fix=fix) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("the file holds no state dict (name to tensor)", where=path, fix=fix)
     return state
