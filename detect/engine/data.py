@@ -100,8 +100,8 @@ def check_labels(dataset: Dataset, path: Path) -> None:
         if finding.severity == "error"
     ]
     if wrong:
-        found = f"{len(wrong):,} error{'s' if len(wrong) > 1 else ''} in the labels, the first is: {wrong[0].message}"
-        raise DataError(found, where=path, fix=f"'{_audit_command(path)}' lists all of them")
+        message = f"{len(wrong):,} error{'s' if len(wrong) > 1 else ''} in the labels, the first is: {wrong[0].message}"
+        raise DataError(message, where=path, fix=f"'{_audit_command(path)}' lists all of them")
 
 
 def audit_warnings(train: Path, val: Path | None, images: int, *, offset_known: bool = False) -> list[str]:
@@ -220,9 +220,9 @@ def read_data(
     records = read_dataset(data.train, role="data.train", only=data.train_images)
     check_labels(records, data.train)
     if not data.allow_empty and not any(image.boxes for image in records.images):
-        found = f"none of the {len(records.images):,} images of data.train has a box, so there is no object to learn"
+        message = f"none of the {len(records.images):,} images of data.train has a box, so there is no object to learn"
         fix = "check that the labels were found when they were converted, or set data.allow_empty=true"
-        raise DataError(found, where=data.train, fix=fix)
+        raise DataError(message, where=data.train, fix=fix)
     images = DetectionDataset(records, channels=data.channels, cache=data.cache, max_value=data.max_value)
     validator = None
     if data.val is not None:
@@ -244,17 +244,17 @@ def check_batch_config(config: Config, world: World) -> None:
     """
     length, batch_size = config.clips.length, config.train.batch_size
     if config.model.memory is not None and length == 1:
-        found = "memory learns from clips of frames, and single images are asked for"
-        raise ConfigError(found, where="clips.length", fix="set it to 4 or so, or leave model.memory out")
+        message = "memory learns from clips of frames, and single images are asked for"
+        raise ConfigError(message, where="clips.length", fix="set it to 4 or so, or leave model.memory out")
     if batch_size % length:
-        found = f"batches of {batch_size} images can't hold whole clips of {length} frames"
-        raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {length}")
+        message = f"batches of {batch_size} images can't hold whole clips of {length} frames"
+        raise ConfigError(message, where="train.batch_size", fix=f"make it a multiple of {length}")
     if config.data.window is not None and length > 1:
-        found = "clips are whole frames, and windows of images are asked for"
-        raise ConfigError(found, where="data.window", fix="leave it out, or set clips.length=1")
+        message = "clips are whole frames, and windows of images are asked for"
+        raise ConfigError(message, where="data.window", fix="leave it out, or set clips.length=1")
     if config.data.window is not None and config.model.input_size is not None:
-        found = "windows and whole images would be resized by different factors"
-        raise ConfigError(found, where="model.input_size", fix="leave it out where data.window is set")
+        message = "windows and whole images would be resized by different factors"
+        raise ConfigError(message, where="model.input_size", fix="leave it out where data.window is set")
     world.check_batch_size(batch_size // length)
 
 
@@ -329,20 +329,20 @@ def _transpose_labels(config: Config, dataset: DetectionDataset) -> frozenset[in
     names = config.augment.transpose_classes
     unknown = [name for name in names if name not in dataset.categories]
     if unknown:
-        found = f"there is no class {unknown[0]!r} in the data"
+        message = f"there is no class {unknown[0]!r} in the data"
         fix = f"choose among {', '.join(dataset.categories)}"
-        raise ConfigError(found, where="augment.transpose_classes", fix=fix)
+        raise ConfigError(message, where="augment.transpose_classes", fix=fix)
     if config.clips.length > 1:
-        found = "a strip moves in one direction, and its frames can't be turned"
-        raise ConfigError(found, where="augment.transpose", fix="set it to 0")
+        message = "a strip moves in one direction, and its frames can't be turned"
+        raise ConfigError(message, where="augment.transpose", fix="set it to 0")
     sizes_wh = dataset.images.sizes_wh
     if config.data.window is not None:
         sizes_wh = np.minimum(sizes_wh, config.data.window)
     oblong = np.flatnonzero(sizes_wh[:, 0] != sizes_wh[:, 1])
     if len(oblong):
         width, height = dataset.images.sizes_wh[oblong[0]].tolist()
-        found = f"only square images can be turned, and {dataset.path(int(oblong[0]))} has {width} x {height} pixels"
+        message = f"only square images can be turned, and {dataset.path(int(oblong[0]))} has {width} x {height} pixels"
         raise ConfigError(
-            found, where="augment.transpose", fix="set it to 0, or learn from smaller, square data.window"
+            message, where="augment.transpose", fix="set it to 0, or learn from smaller, square data.window"
         )
     return frozenset(dataset.categories.index(name) + 1 for name in names) or None

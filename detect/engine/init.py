@@ -173,9 +173,9 @@ def load_matching_weights(
             taken += round(mine.numel() * share)
     share = taken / sum(parameter.numel() for parameter in model.parameters())
     if share < _MIN_MATCHED_SHARE:
-        found = f"only {share:.0%} of this network's parameters have a counterpart of the same shape there"
+        message = f"only {share:.0%} of this network's parameters have a counterpart of the same shape there"
         fix = "leave out keys of the model section, which then come from there, or start without train.init"
-        raise ConfigError(found, where=where, fix=fix)
+        raise ConfigError(message, where=where, fix=fix)
     model.load_state_dict(fitting, strict=False)
     return LoadedWeights(share, tuple(name for name in categories if name in known))
 

@@ -163,8 +163,8 @@ class RunLock:
         except OSError as error:
             if error.errno in _UNSUPPORTED_ERRNOS:
                 return False
-            found = f"can't write there ({error.strerror})"
-            raise ConfigError(found, where=self.path.parent, fix="choose another run.dir") from None
+            message = f"can't write there ({error.strerror})"
+            raise ConfigError(message, where=self.path.parent, fix="choose another run.dir") from None
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
         with suppress(OSError):  # a full disk; the folder is locked without the holder's name
@@ -261,8 +261,8 @@ class RunFolder:
             write_text(self.log, "", lasting=True)
             write_text(self.config, to_yaml(config), lasting=True)
         except OSError as error:
-            found = f"can't write there ({error.strerror})"
-            raise ConfigError(found, where=self.dir, fix="choose another run.dir") from None
+            message = f"can't write there ({error.strerror})"
+            raise ConfigError(message, where=self.dir, fix="choose another run.dir") from None
         return unguarded
 
     def resume(self, config: Config) -> Checkpoint:
@@ -279,8 +279,8 @@ class RunFolder:
             raise CheckpointError("the checkpoint is made for inference only", where=self.last, fix="start a new run")
         changed = [key for key in differing_keys(config, load_config(self.config)) if not key.startswith(_MUTABLE_KEYS)]
         if changed:
-            found = f"{', '.join(changed)} differ from what the run was started with"
-            raise ConfigError(found, where=self.dir, fix="resume with the same values, or start a new run")
+            message = f"{', '.join(changed)} differ from what the run was started with"
+            raise ConfigError(message, where=self.dir, fix="resume with the same values, or start a new run")
         for path in changed_labels(read_environment(self.environment)):
             raise DataError("the labels have changed since the run was started", where=path, fix="start a new run")
         return checkpoint

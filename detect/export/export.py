@@ -220,8 +220,8 @@ def _images_of_size(
     keep = [i for i, image in enumerate(dataset.images) if (image.height, image.width) == size_hw]
     if not keep:
         sizes = sorted({f"{image.width}x{image.height}" for image in dataset.images})
-        found = f"no image here has {size_hw[1]}x{size_hw[0]} px; there are {', '.join(sizes[:5])}"
-        raise DataError(found, where=data, fix="give --size as the images have it, HEIGHTxWIDTH")
+        message = f"no image here has {size_hw[1]}x{size_hw[0]} px; there are {', '.join(sizes[:5])}"
+        raise DataError(message, where=data, fix="give --size as the images have it, HEIGHTxWIDTH")
     ids = {truth["images"][i]["id"] for i in keep}
     kept = Dataset(tuple(dataset.images[i] for i in keep), dataset.categories)
     labels = {
@@ -235,8 +235,8 @@ def _images_of_size(
 
 def _calibration(data: Path | None, size_hw: tuple[int, int], channels: int) -> list[Pixels]:
     if data is None:
-        found = "int8 needs training images to find the ranges of its numbers"
-        raise DataError(found, fix="name their COCO labels with --calibration")
+        message = "int8 needs training images to find the ranges of its numbers"
+        raise DataError(message, fix="name their COCO labels with --calibration")
     _, _, images = _images_of_size(data, size_hw, channels)
     return images[:: max(len(images) // _CALIBRATION_IMAGES, 1)][:_CALIBRATION_IMAGES]
 
@@ -283,16 +283,18 @@ def _check_parity(
     if not int8:
         agreement = compare_detections(ours, theirs)
         if not agreement.holds:
-            found = f"{agreement.unmatched} of {agreement.compared} detections have no like in the other's"
-            raise DataError(f"the exported model finds something else: {found}", fix="nothing was written; report this")
+            message = f"{agreement.unmatched} of {agreement.compared} detections have no like in the other's"
+            raise DataError(
+                f"the exported model finds something else: {message}", fix="nothing was written; report this"
+            )
         return agreement.as_dict()
     lost = recall_loss(judged[0].evaluated, judged[1].evaluated, thresholds)
     over = [f"{name} {share:.1%}" for name, share in lost.items() if share is not None and share > max_recall_loss]
     if over:
         before, after = (each.summary["AP"] for each in judged)
-        found = f"in int8, more than {max_recall_loss:.1%} of the defects found before are lost: {', '.join(over)}"
-        found += "" if None in (before, after) else f"; AP is {after:.3f} after {before:.3f}"
-        raise DataError(found, fix="nothing was written; keep fp32, or allow more with --max-recall-loss")
+        message = f"in int8, more than {max_recall_loss:.1%} of the defects found before are lost: {', '.join(over)}"
+        message += "" if None in (before, after) else f"; AP is {after:.3f} after {before:.3f}"
+        raise DataError(message, fix="nothing was written; keep fp32, or allow more with --max-recall-loss")
     return {"recall_loss": lost, "max_recall_loss": max_recall_loss}
 
 

@@ -93,8 +93,8 @@ class FixedSizeDetector(nn.Module):
     def __init__(self, detector: FasterRCNN, *, size_hw: tuple[int, int], channels: int, white: int) -> None:
         super().__init__()
         if isinstance(detector, StripDetector):
-            found = "a detector with memory needs the frames before, which a graph of one image doesn't have"
-            raise ConfigError(found, where="model.memory", fix="export a detector without memory")
+            message = "a detector with memory needs the frames before, which a graph of one image doesn't have"
+            raise ConfigError(message, where="model.memory", fix="export a detector without memory")
         self.detector, self.white = detector, white
         self.size_hw, self.channels = size_hw, channels
         with torch.no_grad():

@@ -28,8 +28,8 @@ def require_package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        found = f"exporting needs the package {name.partition('.')[0]}, which isn't installed"
-        raise ConfigError(found, fix="install it with: pip install 'surface-detect[export]'") from None
+        message = f"exporting needs the package {name.partition('.')[0]}, which isn't installed"
+        raise ConfigError(message, fix="install it with: pip install 'surface-detect[export]'") from None
 
 
 FILE_NAME = "contract.json"
@@ -149,8 +149,10 @@ class Runner:
         contract = self.contract
         if image.shape[:2] != contract.size_hw or image.dtype != np.dtype(contract.dtype):
             height, width = contract.size_hw
-            found = f"an image of {image.shape[1]}x{image.shape[0]} px in {image.dtype} doesn't fit the exported model"
-            raise DataError(found, fix=f"give {width}x{height} px in {contract.dtype}, or export with another --size")
+            message = (
+                f"an image of {image.shape[1]}x{image.shape[0]} px in {image.dtype} doesn't fit the exported model"
+            )
+            raise DataError(message, fix=f"give {width}x{height} px in {contract.dtype}, or export with another --size")
         boxes, scores, labels = self._raw(np.ascontiguousarray(as_channels(image, contract.channels)))
         arrays = np.asarray(boxes, np.float32), np.asarray(scores, np.float32), np.asarray(labels, np.int64)
         return Detections(*arrays, self.categories)
@@ -170,8 +172,8 @@ def load_exported(folder: Path, *, threads: int = 0) -> Runner:
     contract, _ = read_contract(folder)
     path = folder / contract.model
     if contract.runtime not in RUNTIMES or not path.is_file():
-        found = f"there is no {contract.runtime} model {contract.model}"
-        raise DataError(found, where=folder, fix="give a folder that 'detect export' wrote")
+        message = f"there is no {contract.runtime} model {contract.model}"
+        raise DataError(message, where=folder, fix="give a folder that 'detect export' wrote")
     opened = _onnx if contract.runtime == "onnx" else _openvino
     try:
         raw = opened(path, threads)

@@ -134,8 +134,8 @@ def pipe_frames(
             read = _read_full(pipe, memoryview(buffer))
             name = f"frame {number}"
             if 0 < read < size:
-                found = f"the pipe ended after {read:,} of its {size:,} bytes"
-                error = f"{name}: {found}; check --frame-size and --depth"
+                message = f"the pipe ended after {read:,} of its {size:,} bytes"
+                error = f"{name}: {message}; check --frame-size and --depth"
                 yield CapturedFrame(number, "pipe", name, time.time(), None, error)
             if read < size:
                 return
@@ -259,8 +259,8 @@ def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth
         return FrameSource("folder", lambda stop: folder_frames(path, stop), drops=False)
     if path.is_file() and (path.suffix.lower() not in SUFFIXES or path.suffix.lower() == ".gif"):  # an animation
         return FrameSource("video", lambda stop: video_frames(path, stop), drops=False)
-    found = "one image is no stream" if path.is_file() else "no such folder or video"
-    raise DataError(found, where=given, fix="give a folder that is being filled, a video, a camera's number, or -")
+    message = "one image is no stream" if path.is_file() else "no such folder or video"
+    raise DataError(message, where=given, fix="give a folder that is being filled, a video, a camera's number, or -")
 
 
 _STOP_POLL_S = 0.1  # at most, until a wish to stop is heard

@@ -287,7 +287,7 @@ def test_a_detector_trains_on_windows(tmp_path: Path, capsys: pytest.CaptureFixt
     changes = {"train": {"epochs": 1}, "data": {"window": 40, "cache_gb": 1e-5}}
     train(tiny_config(tmp_path, tmp_path / "run", **changes))
     told = capsys.readouterr().out
-    assert "an epoch is 24 windows of 40 x 40 pixels or less" in told
+    assert "24 windows per epoch, of 40 x 40 pixels or less" in told
     assert "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)" in told
     assert "2 of 6 images are kept in memory" in told
 

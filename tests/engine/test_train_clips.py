@@ -66,7 +66,7 @@ def test_memory_learns_from_clips_and_resumes_exactly(data: Path, tmp_path: Path
     found = [stream(pixels, strip="one") for pixels in pictures]
     again = predictor.stream(key_frame_interval=2)
     assert [len(each) for each in found] == [len(again(pixels, strip="another")) for pixels in pictures]
-    with pytest.raises(DataError, match="a key frame every 0 frames"):
+    with pytest.raises(DataError, match="the interval is 0 frames"):
         predictor.stream(key_frame_interval=0)
 
 

@@ -57,7 +57,8 @@ def test_a_batch_too_small_to_be_normalised_is_told(tmp_path: Path, model: dict[
         model={**TINY_MODEL, **model},
         train={"epochs": 1, "batch_size": 1},
     )
-    with pytest.raises(ConfigError, match=r"train\.batch_size: a batch is too small to be normalised.*; raise it"):
+    message = r"train\.batch_size: a batch is too small for batch normalisation.*; increase it"
+    with pytest.raises(ConfigError, match=message):
         train(config)
 
 
@@ -116,7 +117,7 @@ class TestMemory:
             with pytest.raises(OutOfMemoryError, match=r"memory ran out in reading the images; set data\.cache=false"):
                 train(tiny_config(data, data / "run"))
         monkeypatch.setattr(Validator, "__call__", none)
-        with pytest.raises(OutOfMemoryError, match=r"memory ran out in judging epoch 2; lower model\.input_size"):
+        with pytest.raises(OutOfMemoryError, match=r"memory ran out in validating epoch 2; lower model\.input_size"):
             train(tiny_config(data, data / "run"))
 
     def test_a_loader_process_that_the_system_ends_is_told(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ class TestValue:
             (
                 '{"schema": 1, "thresholds": {}, "made": {}, "calibration": '
                 '{"per_class": {"a": {"temperature": 0, "shift": 0}}}}',
-                "the calibration of 'a' is no temperature above 0 and shift",
+                "the calibration of 'a' is not a temperature above 0 and a finite shift",
             ),
         ],
     )

@@ -116,10 +116,10 @@ class TestTiles:
         assert strip_tiling(trained=12) == Tiling(32, 16)
 
     def test_tiles_that_can_not_be_are_refused(self) -> None:
-        with pytest.raises(ConfigError, match="tile: a tile of 8 pixels is asked for; give at least 32"):
+        with pytest.raises(ConfigError, match="tile: the tile side is 8 pixels; give at least 32"):
             Tiling(8, 4)
         for overlap in (0, 15, 201):
-            with pytest.raises(ConfigError, match=r"overlap: tiles of 400 pixels .* give 16 to half of a tile"):
+            with pytest.raises(ConfigError, match=r"overlap: the tile side is 400 .* give 16 to half of the side"):
                 Tiling(400, overlap)
 
 
@@ -178,15 +178,15 @@ class TestStrips:
         with pytest.raises(DataError, match=r"part_1\.png: the file is 61 pixels wide, the strip's first one 60"):
             StripFiles.of([first, second])
         write_image(second, steel(40, 60).astype(np.uint16))
-        with pytest.raises(DataError, match=r"part_1\.png: the file holds 16 bits a pixel, the strip's first one 8"):
+        with pytest.raises(DataError, match=r"part_1\.png: the file holds 16 bits per pixel, the strip's first one 8"):
             list(StripFiles.of([first, second]).blocks(1, None))
-        with pytest.raises(DataError, match="a strip without files"):
+        with pytest.raises(DataError, match="the strip has no files"):
             StripFiles.of([])
 
     def test_a_strip_needs_a_side_that_is_known(self, tmp_path: Path) -> None:
         predictor = Predictor.load(random_weights(tmp_path, side=None), device="cpu")
         paths = written(tmp_path / "a", steel(200, 60), [100])
-        with pytest.raises(ConfigError, match="doesn't tell what size it was trained on; give their side in pixels"):
+        with pytest.raises(ConfigError, match="doesn't hold the size of the training images; give their side in"):
             predictor.strip(paths)
         assert len(predictor.strip(paths, tile=64))
 
@@ -276,8 +276,8 @@ class TestCommands:
         [
             (["--tile", "-1"], "--tile is -1; give a side in pixels, or 0 to see images whole"),
             (["--tile", "0", "--overlap", "20"], "--overlap has no meaning with --tile 0"),
-            (["--tile", "64", "--overlap", "40"], "overlap: tiles of 64 pixels that overlap by 40 are asked for"),
-            (["--strip", "--tile", "0"], "a strip is seen in tiles; give their side in pixels"),
+            (["--tile", "64", "--overlap", "40"], "overlap: the tile side is 64 pixels and the overlap is 40"),
+            (["--strip", "--tile", "0"], "a strip needs tiles; give their side in pixels"),
             (["--strip", "none.png"], "none.png: no such image"),
         ],
     )
