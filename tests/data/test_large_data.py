@@ -144,8 +144,8 @@ def test_the_cache_says_first_what_it_takes_and_keeps_what_there_is_room_for(tmp
     fill_caches([images], 700, say=told.append)
     assert images.kept_bytes == 600
     assert told == [
-        "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)",
-        "3 of 6 images are kept in memory, the others are read anew each time",
+        "decoded images take 0.0 MB, more than the limit of 0.0 MB (data.cache_gb)",
+        "3 of 6 images are kept in memory, the others are read again for each use",
     ]
     (tmp_path / "0.png").unlink()
     assert images[0].pixels[0, 0] == 0
@@ -167,7 +167,7 @@ def test_the_room_is_shared_and_may_have_no_limit(tmp_path: Path) -> None:
     none = DetectionDataset(records, channels=1, cache=False)
     fill_caches([none], 0, say=told.append)
     assert none.kept_bytes == 0
-    assert told[-1] == "decoded images take 0.0 MB; they are read anew each time (data.cache)"
+    assert told[-1] == "decoded images take 0.0 MB; they are read again for each use (data.cache)"
     assert cache_budget(3.0, 2) == 1.5e9
     free = free_bytes()
     assert free is not None
@@ -288,7 +288,7 @@ def test_a_detector_trains_on_windows(tmp_path: Path, capsys: pytest.CaptureFixt
     train(tiny_config(tmp_path, tmp_path / "run", **changes))
     told = capsys.readouterr().out
     assert "24 windows per epoch, of 40 x 40 pixels or less" in told
-    assert "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)" in told
+    assert "decoded images take 0.0 MB, more than the limit of 0.0 MB (data.cache_gb)" in told
     assert "2 of 6 images are kept in memory" in told
 
 
@@ -298,5 +298,5 @@ def test_windows_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.input_size: windows and whole images would be resized"):
         train(resized)
     clips = tiny_config(tmp_path, tmp_path / "b", data={"window": 40}, clips={"length": 2, "pan": True})
-    with pytest.raises(ConfigError, match=r"data\.window: clips are whole frames"):
+    with pytest.raises(ConfigError, match=r"data\.window: clips need whole frames"):
         train(clips)

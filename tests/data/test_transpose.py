@@ -98,7 +98,7 @@ def test_a_training_turns_and_one_without_is_what_it_was(tmp_path: Path) -> None
     [
         (
             {"augment": {"transpose": 0.5, "transpose_classes": ["rust"]}},
-            r"transpose_classes: there is no class 'rust'.*bright, dark",
+            r"transpose_classes: the data has no class 'rust'.*bright, dark",
         ),
         ({"augment": {"transpose": 1.5}}, r"augment\.transpose"),
         (

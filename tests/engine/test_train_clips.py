@@ -78,7 +78,7 @@ def test_a_detector_without_memory_trains_on_the_same_clips(data: Path, tmp_path
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"clips": {}}, r"clips\.length: memory learns from clips of frames, and single images are asked for; set it"),
+        ({"clips": {}}, r"clips\.length: memory is trained on clips of frames, and clips have a single frame; set"),
         ({"clips": {"length": 3, "pan": True}}, r"train\.batch_size: batches of 4 images can't hold whole clips of 3"),
         ({"augment": {"mosaic": 0.5}}, "a mosaic has no motion"),
     ],

@@ -447,7 +447,7 @@ def test_images_without_any_box_can_be_trained_on(tmp_path: Path, capsys: pytest
     data = {"val": None, "allow_empty": True}
     run = train(tiny_config(tmp_path, tmp_path / "run", data=data, train={"epochs": 1}))
     assert read_log(run)[0]["losses"]["loss_box_reg"] == 0
-    assert "anchors by default: there are no boxes to fit them to" in capsys.readouterr().out
+    assert "anchors by default: the data has no boxes to fit them to" in capsys.readouterr().out
 
 
 def test_training_on_some_of_the_images(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,8 +96,8 @@ class TestMemory:
             train(tiny_config(data, data / "run"))
         assert str(caught.value) == (
             "memory ran out in a step of epoch 1, 4503599627370496 bytes more were wanted; lower train.batch_size "
-            "(it is 4), model.input_size (the images' own), model.roi.batch_per_image (16) or "
-            "model.rpn.proposals_train (40), and start anew"
+            "(it is 4), model.input_size (image size), model.roi.batch_per_image (16) or "
+            "model.rpn.proposals_train (40), and start again"
         )
 
     def test_so_does_a_gpu(self) -> None:
@@ -223,6 +223,6 @@ def test_what_an_audit_warns_of_is_told_in_two_lines(tmp_path: Path) -> None:
     assert "duplicate box: 1" in told[0]
     assert "duplicate across parts: 1" in told[0]
     assert f"see 'detect audit {data[0]} --against {data[1]}'" in told[0]
-    assert told[1] == "check this: 1 scene stands in training and validation: scores will look better than they are"
+    assert told[1] == "check this: 1 scene is in both training and validation data: scores will be too high"
     (line,) = audit_warnings(*data, images=1_000_000)
     assert line.startswith("1,000,000 images are too many to compare at every start")

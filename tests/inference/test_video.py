@@ -193,7 +193,7 @@ class TestVideo:
 
     def test_what_is_no_video_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.avi").write_bytes(b"no video")
-        with pytest.raises(DataError, match=r"x\.avi: the file is no video that can be read"):
+        with pytest.raises(DataError, match=r"x\.avi: the file is not a readable video"):
             list(video_frames(tmp_path / "x.avi", Event()))
 
 
@@ -458,7 +458,7 @@ class TestCommand:
         [
             ([], "no image is named; give image files, folders or globs, or --stream with a source"),
             (["--stream", "none"], "none: no such folder or video"),
-            (["--stream", "-"], "a pipe doesn't tell the size of its frames; give --frame-size"),
+            (["--stream", "-"], "the size of the frames in a pipe is unknown; give --frame-size"),
             (["--stream", "-", "--frame-size", "64"], "--frame-size is 64; give width x height in pixels"),
             (["--stream", "-", "--frame-size", "0x5"], "--frame-size is 0x5"),
             (["--stream", "-", "--frame-size", "9x9", "--depth", "24"], "--depth is 24; give 8 to 16 bits"),
