@@ -153,7 +153,7 @@ def train(config: Config, *, resume: bool = False, on_epoch: Callable[[dict[str,
     """
     device, folder = resolve_device(config.train.device), RunFolder(config.run.dir)
     with (
-        deterministic_algorithms(device, wanted=config.train.deterministic),
+        deterministic_algorithms(device, required=config.train.deterministic),
         process_group(device) as world,
         folder.lock,
     ):

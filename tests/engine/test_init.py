@@ -71,7 +71,7 @@ def test_another_network_is_refused_and_nothing_is_taken() -> None:
     source, mine = trained(detector("a", fpn={"channels": 8})), detector("a")
     model = mine.build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ConfigError, match=r"theirs\.pt: only \d+% of this network's parameters .* model section"):
+    with pytest.raises(ConfigError, match=r"theirs\.pt: only \d+% of the network's parameters .* model section"):
         load_matching_weights(model, ("a",), source, where=HERE)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -85,7 +85,8 @@ def test_training_starts_from_there(data: Path, tmp_path: Path, capsys: pytest.C
     first = train(tiny_config(data, tmp_path / "first", train={"epochs": 2}))
     still = {"epochs": 1, "init": first, "lr": 1e-12, "weight_decay": 0.0, "ema_decay": 0.0}
     second = train(tiny_config(data, tmp_path / "second", train=still))
-    assert f"weights: 100.0% of the parameters are from {first}; common categories: bright, dark" in capsys.readouterr().out
+    line = f"weights: 100.0% of the parameters are from {first}; common categories: bright, dark"
+    assert line in capsys.readouterr().out
     name = "roi_heads.box_head.2.weight"
     theirs, mine = (load_checkpoint(run).weights[name] for run in (first, second))
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)

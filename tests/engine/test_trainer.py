@@ -85,7 +85,7 @@ class TestRunFolder:
 
     def test_a_second_start_is_refused_and_changes_nothing(self, unbroken: Path, data: Path) -> None:
         before = {path.name: path.read_bytes() for path in unbroken.iterdir()}
-        with pytest.raises(ConfigError, match="the folder already holds a run; add --resume to go on with it"):
+        with pytest.raises(ConfigError, match="the folder already holds a run; add --resume to continue it"):
             train(tiny_config(data, unbroken))
         assert {path.name: path.read_bytes() for path in unbroken.iterdir()} == before
 
@@ -94,7 +94,7 @@ class TestRunFolder:
         shutil.copy(unbroken / "best.pt", tmp_path / "run")
         for resume in (False, True):
             with pytest.raises(
-                ConfigError, match=r"run: the folder holds a best\.pt, and no last\.pt to go on from; move"
+                ConfigError, match=r"run: the folder holds a best\.pt, but no last\.pt to resume from; move"
             ):
                 train(tiny_config(data, tmp_path / "run"), resume=resume)
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["best.pt"]

@@ -82,7 +82,7 @@ def test_the_graph_finds_what_the_detector_finds(
 
 def test_a_detector_with_memory_is_refused() -> None:
     detector = built(memory={})
-    with pytest.raises(ConfigError, match="needs the frames before"):
+    with pytest.raises(ConfigError, match="needs earlier frames"):
         FixedSizeDetector(detector, size_hw=(96, 96), channels=1, white=255)
 
 
@@ -139,11 +139,11 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_left(
     out = ["--out", str(tmp_path / "line")]
     for arguments, words in [
         ([*call, *out], "--data"),
-        ([*call, "--data", str(steel), "--size", "300x200", *out], "no image here has 200x300 px"),
+        ([*call, "--data", str(steel), "--size", "300x200", *out], "no image has 200x300 px"),
         ([*call, "--data", str(steel), "--size", "tall", *out], "HEIGHTxWIDTH"),
         ([*call, "--data", str(steel), "--max-recall-loss", "0.1", *out], "--int8 only"),
         ([*call, "--data", str(steel), "--int8", *out], "--calibration"),
-        ([*call, "--data", str(steel), "--out", str(steel.parent)], "something else than an export"),
+        ([*call, "--data", str(steel), "--out", str(steel.parent)], "something other than an export"),
         (["export", "nowhere", "--to", "onnx", *out], "no such run"),
     ]:
         assert main(arguments) == 2
@@ -157,7 +157,7 @@ def test_an_export_that_finds_something_else_is_not_written(
     monkeypatch.setattr("detect.export.export.TOLERANCE_PX", 0.0)
     monkeypatch.setattr("detect.export.export.TOLERANCE_SCORE", 0.0)
     assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 2
-    assert "finds something else" in capsys.readouterr().err
+    assert "the exported model differs" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
