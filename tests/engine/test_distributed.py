@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
+def test_shares_of_a_batch_equal_the_batch_of_one_process() -> None:
     alone = EpochBatchSampler(22, 8, seed=5)
     world = [EpochBatchSampler(22, 8, seed=5, shard=(rank, 4)) for rank in range(4)]
     for sampler in (alone, *world):
@@ -41,7 +41,7 @@ def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
 
 
 @pytest.mark.parametrize(("images", "batch", "shares"), [(4, 4, [1]), (5, 8, [1]), (9, 4, [1, 1]), (11, 100, [2])])
-def test_few_images_give_each_process_as_many(images: int, batch: int, shares: list[int]) -> None:
+def test_few_images_are_split_equally(images: int, batch: int, shares: list[int]) -> None:
     for rank in range(4):
         assert [len(share) for share in EpochBatchSampler(images, batch, seed=0, shard=(rank, 4))] == shares
 
@@ -59,7 +59,7 @@ def test_fewer_images_than_processes_are_refused_before_the_run_folder_is_made(d
     assert not (tmp_path / "run").exists()
 
 
-def test_a_validation_set_smaller_than_the_team_is_judged(data: Path, tmp_path: Path) -> None:
+def test_a_validation_set_smaller_than_the_world_is_evaluated(data: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=3, seed=0)
     write_tiny(tmp_path, "val", images=1, seed=1, empty=0)
     run = configured(tmp_path, tmp_path / "run")
@@ -73,7 +73,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
         World(0, 4).check_batch_size(6)
 
 
-def test_a_team_of_one_needs_no_network() -> None:
+def test_a_world_of_one_needs_no_network() -> None:
     world, model = World(), torch.nn.Linear(1, 1)
     assert world.is_main_process
     assert world.wrap_ddp(model) is model
@@ -108,7 +108,7 @@ def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_two_processes_leave_one_run(pair: Path) -> None:
+def test_two_processes_write_one_run(pair: Path) -> None:
     lines = [json.loads(line) for line in (pair / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [4, 8, 12, 16]  # 16 images in batches of 4, two each
     assert lines[-1]["val"]["AP"] is not None
@@ -133,7 +133,7 @@ def is_free(run: Path) -> bool:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills the POSIX way")
-def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path: Path, pair: Path) -> None:
+def test_a_group_with_a_killed_process_ends_and_its_run_resumes_exactly(data: Path, tmp_path: Path, pair: Path) -> None:
     run = configured(data, tmp_path / "killed")
     command = [sys.executable, "-m", "detect", "train", str(run), "train.processes=2"]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -193,7 +193,7 @@ def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path)
     assert len(set(saved["files"])) == 4  # both shares of the batch
 
 
-def test_who_caused_a_loss_may_end_after_those_who_noticed_it(
+def test_the_failing_process_may_end_after_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "python"
@@ -204,7 +204,7 @@ def test_who_caused_a_loss_may_end_after_those_who_noticed_it(
     assert "the cause" in capsys.readouterr().err
 
 
-def test_what_only_one_process_finds_is_told(tmp_path: Path) -> None:
+def test_an_error_of_one_process_is_reported(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     write_tiny(tmp_path, "val", images=4, seed=1)
     (tmp_path / "val" / "val_01.bmp").write_bytes((tmp_path / "val" / "val_01.bmp").read_bytes()[:2000])
@@ -214,7 +214,7 @@ def test_what_only_one_process_finds_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_a_batch_too_small_for_the_team_is_told_once(data: Path, tmp_path: Path) -> None:
+def test_a_batch_too_small_for_the_world_is_reported_once(data: Path, tmp_path: Path) -> None:
     refused = detect_train(configured(data, tmp_path / "odd", train={"batch_size": 3}))
     assert refused.returncode == 2
     assert refused.stderr.count("3 images or clips a step can't be shared evenly by 2 processes") == 1

@@ -38,7 +38,7 @@ def lone() -> Iterator[None]:
 
 
 @needs_fork
-def test_two_processes_follow_one(tmp_path: Path, lone: None) -> None:
+def test_two_processes_train_like_one(tmp_path: Path, lone: None) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     write_tiny(tmp_path, "val", images=5, seed=1)  # an odd number: uneven shares
     data, runs = tmp_path, (tmp_path / "one", tmp_path / "two")
@@ -75,7 +75,7 @@ def _of_share(rank: int, x: Tensor, slope: Tensor) -> list[Any]:
 
 @needs_fork
 @pytest.mark.parametrize("shape", [(6, 5, 7, 3), (6, 5)])
-def test_a_norm_over_the_team_is_that_over_the_whole_batch(shape: tuple[int, ...], lone: None) -> None:
+def test_sync_norm_equals_the_norm_of_the_whole_batch(shape: tuple[int, ...], lone: None) -> None:
     torch.manual_seed(0)
     x, slope = torch.randn(shape) * 3 + 10, torch.randn(shape)
     ordinary = nn.BatchNorm2d(5) if len(shape) == 4 else nn.BatchNorm1d(5)
@@ -90,7 +90,7 @@ def test_a_norm_over_the_team_is_that_over_the_whole_batch(shape: tuple[int, ...
         torch.testing.assert_close(second[k], whole)
 
 
-def test_a_norm_over_a_team_of_one_is_batch_norm() -> None:
+def test_sync_norm_of_one_process_is_batch_norm() -> None:
     torch.manual_seed(0)
     x, slope = torch.randn(6, 5, 7, 3), torch.randn(6, 5, 7, 3)
     for mine, ordinary in zip(_normalised(x, slope, AllReduceBatchNorm(5)), _normalised(x, slope, nn.BatchNorm2d(5))):
@@ -103,13 +103,13 @@ def _divisor(rank: int, counts: list[int]) -> float:
 
 @needs_fork
 @pytest.mark.parametrize(("counts", "divisor"), [([3, 5], 4.0), ([0, 5], 2.5), ([0, 0], 0.5)])
-def test_losses_are_divided_by_what_all_have_sampled(counts: list[int], divisor: float) -> None:
+def test_losses_are_divided_by_the_samples_of_all_processes(counts: list[int], divisor: float) -> None:
     assert together(2, in_team, _divisor, counts) == [divisor] * 2
     assert _divisor(0, [0]) == 1.0
 
 
 @pytest.mark.parametrize("norm", ["sync", "group"])
-def test_every_norm_of_a_detector_is_the_one_asked_for(norm: str) -> None:
+def test_every_norm_of_a_detector_is_the_configured_one(norm: str) -> None:
     asked_for, kinds = {"sync": AllReduceBatchNorm, "group": nn.GroupNorm}[norm], (nn.BatchNorm1d, nn.BatchNorm2d)
     torch.manual_seed(0)
     ordinary = tiny_detector(backbone={"name": "torchvision", "arch": "mobilenet_v3_small"})
@@ -126,7 +126,7 @@ def test_every_norm_of_a_detector_is_the_one_asked_for(norm: str) -> None:
     train_one_step(tiny_detector(norm=norm))
 
 
-def test_groups_have_channels_enough() -> None:
+def test_group_norm_groups_have_enough_channels() -> None:
     widths = {"stem": 24, "widths": (40, 48, 100, 17), "depths": (0, 0, 0, 0)}
     groups = [part for part in tiny_detector(backbone=widths, norm="group").modules() if isinstance(part, nn.GroupNorm)]
     assert {(each.num_channels, each.num_groups) for each in groups} >= {(24, 1), (40, 2), (48, 3), (100, 5), (17, 1)}
@@ -139,12 +139,12 @@ def test_groups_have_channels_enough() -> None:
         ({"norm": "group", "backbone": {"name": "torchvision", "weights": "hub"}}, "learned with batch norm"),
     ],
 )
-def test_a_norm_that_does_not_fit_is_refused(model: dict[str, Any], told: str) -> None:
+def test_a_norm_that_does_not_fit_raises(model: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         parse_config({"model": model})
 
 
-def test_what_is_drawn_for_an_image_depends_on_nothing_beside_it() -> None:
+def test_random_samples_of_an_image_do_not_depend_on_other_images() -> None:
     model = tiny_detector().train()
     labels = torch.tensor([1, 0] * 50)
     target = {"boxes": torch.tensor([[4.0, 4, 40, 30]]), "labels": torch.tensor([1]), "seed": torch.tensor(7)}
@@ -168,17 +168,17 @@ class TestShares:
         return [Image(Path(f"{i}.png"), 8, 8, (), frame=frame) for i, frame in enumerate(frames)]
 
     @pytest.mark.parametrize("size", [1, 2, 3, 8])
-    def test_every_image_is_judged_once(self, size: int) -> None:
+    def test_every_image_is_evaluated_once(self, size: int) -> None:
         dealt = split_by_process(self.images([None] * 7), size)
         assert len(dealt) == size
         assert sorted(position for share in dealt for position in share) == list(range(7))
         assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
-    def test_strips_stay_whole(self) -> None:
+    def test_strips_are_not_divided(self) -> None:
         strips: list[str | None] = ["a", "b", "c", "a", "a", "b", "a"]
         first, second = split_by_process(self.images(strips), 2)
         assert first == [0, 3, 4, 6]
         assert second == [1, 2, 5]
 
-    def test_stills_among_strips_are_seen_alone_as_all_are(self) -> None:
+    def test_with_still_images_every_image_is_processed_alone(self) -> None:
         assert split_by_process(self.images(["a", "a", None, "a"]), 2) == [[0, 2], [1, 3]]

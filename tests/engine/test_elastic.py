@@ -63,7 +63,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_fork
 @pytest.mark.parametrize("machines", [lambda: ONE_MACHINE, two_machines], ids=["one machine", "two machines"])
-def test_a_killed_worker_is_replaced_and_nothing_is_lost(
+def test_a_killed_worker_is_replaced_and_no_epoch_is_lost(
     machines: object, data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     script, run = tmp_path / "dying.py", tmp_path / "run"

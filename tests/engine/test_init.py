@@ -35,7 +35,7 @@ def trained(made: DetectorSpec, seed: int = 0) -> Checkpoint:
     return Checkpoint(made, weights, epoch=3)
 
 
-def test_the_same_network_is_taken_over_whole() -> None:
+def test_all_weights_of_the_same_network_are_loaded() -> None:
     source = trained(detector("a", "b"))
     model = source.detector.build()
     taken = load_matching_weights(model, ("a", "b"), source, where=HERE)
@@ -43,7 +43,7 @@ def test_the_same_network_is_taken_over_whole() -> None:
     assert all(torch.equal(value, source.weights[name]) for name, value in model.state_dict().items())
 
 
-def test_scores_are_taken_over_class_by_class() -> None:
+def test_score_weights_are_loaded_per_class() -> None:
     source, mine = trained(detector("a", "b", "c")), detector("new", "c", "a")
     torch.manual_seed(0)
     model = mine.build()
@@ -57,7 +57,7 @@ def test_scores_are_taken_over_class_by_class() -> None:
     assert taken.share == pytest.approx(1 - 33 / parameters)  # one row of 32 weights and a bias
 
 
-def test_a_part_of_another_shape_stays_as_it_was() -> None:
+def test_a_part_of_another_shape_is_not_changed() -> None:
     source = trained(detector("a"))
     mine = detector("a", roi={**TINY_MODEL["roi"], "stages": 2})
     model = mine.build()
@@ -67,7 +67,7 @@ def test_a_part_of_another_shape_stays_as_it_was() -> None:
         assert torch.equal(value, before[name] if name.startswith("roi_heads.refinement") else source.weights[name])
 
 
-def test_another_network_is_refused_and_nothing_is_taken() -> None:
+def test_another_network_raises_and_no_weight_is_loaded() -> None:
     source, mine = trained(detector("a", fpn={"channels": 8})), detector("a")
     model = mine.build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -81,7 +81,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_parts(tmp_path_factory.mktemp("data"))
 
 
-def test_training_starts_from_there(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_starts_from_the_loaded_weights(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = train(tiny_config(data, tmp_path / "first", train={"epochs": 2}))
     still = {"epochs": 1, "init": first, "lr": 1e-12, "weight_decay": 0.0, "ema_decay": 0.0}
     second = train(tiny_config(data, tmp_path / "second", train=still))
@@ -93,7 +95,7 @@ def test_training_starts_from_there(data: Path, tmp_path: Path, capsys: pytest.C
     assert load_config(second / "config.yaml").train.init == first
 
 
-def test_the_network_is_the_one_that_is_started_from_unless_the_file_says_otherwise(data: Path, tmp_path: Path) -> None:
+def test_model_settings_come_from_the_checkpoint_unless_configured(data: Path, tmp_path: Path) -> None:
     source = trained(detector("bright", "spot", fpn={"channels": 8}))
     save_checkpoint(tmp_path / "theirs.pt", source)
     config = tiny_config(data, tmp_path / "run", train={"epochs": 1})
@@ -106,14 +108,14 @@ def test_the_network_is_the_one_that_is_started_from_unless_the_file_says_otherw
     assert (made.model.fpn.channels, made.model.roi.dropout, made.model.roi.pool) == (8, 0.3, 3)
 
 
-def test_a_size_that_is_given_wins_over_the_widths_that_are_started_from(tmp_path: Path) -> None:
+def test_a_configured_model_size_overrides_the_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("model: {backbone: {size: m}, fpn: {channels: 96}}")
     config = load_config(tmp_path / "mine.yaml", model=model_config())
     assert config.model.backbone.widths == (64, 128, 256, 384)
     assert (config.model.fpn.channels, config.model.roi.pool) == (96, 3)
 
 
-def test_anchors_go_on_from_there_whatever_the_seed(data: Path, tmp_path: Path) -> None:
+def test_anchors_come_from_the_checkpoint_for_any_seed(data: Path, tmp_path: Path) -> None:
     first = train(tiny_config(data, tmp_path / "first", train={"epochs": 1}))
     second = train(tiny_config(data, tmp_path / "second", train={"epochs": 1, "init": first, "seed": 5}))
     other = train(tiny_config(data, tmp_path / "other", train={"epochs": 1, "seed": 5}))
@@ -121,7 +123,7 @@ def test_anchors_go_on_from_there_whatever_the_seed(data: Path, tmp_path: Path) 
     assert shapes[0] == shapes[1] != shapes[2]
 
 
-def test_nothing_to_start_from_is_named(data: Path, tmp_path: Path) -> None:
+def test_a_missing_init_checkpoint_is_named(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, tmp_path / "run", train={"init": tmp_path / "nowhere"})
     with pytest.raises(CheckpointError, match="nowhere: no such run or checkpoint"):
         train(config)

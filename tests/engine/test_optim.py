@@ -47,7 +47,7 @@ class TestOptimizer:
         optimizer = build_optimizer(model, TrainConfig(optimizer="adamw", lr=0.1, weight_decay=0.5, momentum=0.9))
         assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
-    def test_momentum_is_sgds(self) -> None:
+    def test_momentum_is_passed_to_sgd(self) -> None:
         optimizer = build_optimizer(network(), TrainConfig(optimizer="sgd", lr=0.1, weight_decay=0.5, momentum=0.8))
         assert isinstance(optimizer, torch.optim.SGD)
         assert [group["momentum"] for group in optimizer.param_groups] == [0.8, 0.8]
@@ -82,7 +82,7 @@ class TestSchedule:
 
 
 class TestEma:
-    def test_against_an_average_by_hand(self) -> None:
+    def test_ema_equals_a_manual_average(self) -> None:
         model = network().train()
         ema, expected = ModelEma(model, decay=0.25, reach=0.1), {k: v.clone() for k, v in model.state_dict().items()}
         for n in range(1, 5):
@@ -101,7 +101,7 @@ class TestEma:
         assert ema.weights["0.1.num_batches_tracked"] == 4
 
     @pytest.mark.parametrize("reach", [0.5, 1 / 3, 0.1])
-    def test_the_reach_is_the_mean_age_of_what_is_averaged(self, reach: float) -> None:
+    def test_reach_is_the_mean_age_of_the_averaged_weights(self, reach: float) -> None:
         model, steps = nn.Linear(1, 1, bias=False), 3000
         with torch.no_grad():
             model.weight.zero_()
@@ -124,7 +124,7 @@ class TestEma:
 
 
 class TestPrecisionAndDevice:
-    def test_what_is_asked_for_is_taken(self) -> None:
+    def test_an_explicit_precision_is_used(self) -> None:
         for name in ("float32", "bfloat16"):
             assert resolve_precision(name, torch.device("cpu")) == name
         assert resolve_precision("auto", torch.device("cpu")) in ("float32", "bfloat16")
@@ -169,7 +169,7 @@ class TestDesign:
         assert [len(level) for level in detector.shapes] == [6]
         assert detector.build().rpn.anchor_generator.strides == [8]
 
-    def test_given_anchors_are_taken(self, images: DetectionDataset) -> None:
+    def test_given_anchors_are_used(self, images: DetectionDataset) -> None:
         said: list[str] = []
         shapes = (((10.0, 10.0),), ((20.0, 20.0),))
         detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=said.append)
@@ -177,7 +177,7 @@ class TestDesign:
         assert "anchors given" in said[0]
 
     @pytest.mark.parametrize(("factor", "origin"), [(1.1, "kept"), (4.0, "fitted")])
-    def test_anchors_that_weights_know_are_kept_where_they_serve(
+    def test_anchors_of_the_weights_are_kept_if_their_recall_suffices(
         self, images: DetectionDataset, factor: float, origin: str
     ) -> None:
         fitted = fit_detector_spec(ModelConfig(), images, seed=0, say=lambda _: None).shapes
@@ -194,7 +194,7 @@ class TestDesign:
         assert [len(level) for level in detector.shapes] == [3, 3, 3, 3]
 
 
-def test_tensorboard_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"train\.tensorboard: .*not installed; pip install 'surface-detect\[tensor"):
         TensorBoardLogger(tmp_path, first_epoch=1)

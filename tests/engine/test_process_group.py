@@ -43,14 +43,14 @@ def names(store: Any, size: int) -> list[str]:
     return [found[rank] for rank in range(size)]
 
 
-def test_a_team_is_not_misled_by_what_the_one_before_it_left_in_the_store() -> None:
+def test_a_new_group_ignores_the_store_entries_of_the_previous_group() -> None:
     store = dist.HashStore()
     teams = [names(store, 3), names(store, 3), names(store, 2), names(store, 4)]
     assert [len(set(world)) for world in teams] == [1] * 4
     assert len({world[0] for world in teams}) == 4
 
 
-def test_processes_that_do_not_meet_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rendezvous_gives_one_error_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "_TIMEOUT", timedelta(seconds=1))
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
@@ -79,7 +79,7 @@ def lose(words: str) -> str:
 
 
 @needs_fork
-def test_a_lost_process_is_told_and_a_mistake_of_ours_is_not_hidden() -> None:
+def test_a_lost_process_is_reported_and_own_errors_are_not_hidden() -> None:
     gloo = "[/src/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711. This is typical\nand more"
     for told in together(2, lose, gloo):
         assert told.startswith("another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)")
@@ -104,7 +104,7 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
 
 @needs_fork
 @pytest.mark.parametrize("dead", [0, 1])
-def test_a_process_that_is_really_killed_is_known_by_torchs_words(dead: int) -> None:
+def test_a_killed_process_is_recognised_by_torchs_error_text(dead: int) -> None:
     """Fails when torch words the loss in another way: then ``joined`` has to learn it. The first keeps the store."""
     context = multiprocessing.get_context("fork")
     said, port = context.SimpleQueue(), free_port()

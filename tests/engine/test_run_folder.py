@@ -32,7 +32,7 @@ time.sleep(100)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills and forks the POSIX way")
-def test_a_killed_process_leaves_no_lock_and_its_children_keep_none(tmp_path: Path) -> None:
+def test_a_killed_process_and_its_children_release_the_lock(tmp_path: Path) -> None:
     data, run = write_tiny(tmp_path, "train", images=4, seed=0), tmp_path / "run"
     run.mkdir()
     holder = subprocess.Popen(
@@ -58,7 +58,7 @@ def test_a_killed_process_leaves_no_lock_and_its_children_keep_none(tmp_path: Pa
     assert not (run / ".lock").exists()
 
 
-def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) -> None:
+def test_a_second_training_in_the_same_process_raises(tmp_path: Path) -> None:
     with RunLock(tmp_path) as first:
         assert first.acquire()
         assert first.acquire()  # its own
@@ -73,7 +73,7 @@ def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no umask for files")
-def test_the_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+def test_the_lock_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with RunLock(tmp_path) as lock:
@@ -83,7 +83,7 @@ def test_the_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> N
         os.umask(before)
 
 
-def test_a_file_that_was_left_behind_is_of_no_consequence(tmp_path: Path) -> None:
+def test_a_leftover_lock_file_does_not_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text('{"process": 1, "host": "elsewhere", "since": "long ago", "and": "more"}')
     with RunLock(tmp_path) as found:
         assert found.acquire()
@@ -91,7 +91,7 @@ def test_a_file_that_was_left_behind_is_of_no_consequence(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix", reason="replaces fcntl.flock")
-def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_on_a_removed_file_is_not_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holder may remove it between the opening and the locking, and another make it anew."""
     fcntl = pytest.importorskip("fcntl")
     locking, calls = fcntl.flock, []
@@ -125,7 +125,7 @@ def test_a_file_system_without_locks_is_reported(
         assert "run: this file system has no locks; make sure that no other training" in capsys.readouterr().out
 
 
-def test_a_training_that_fails_gives_its_folder_back(tmp_path: Path) -> None:
+def test_a_failed_training_releases_its_folder(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(DataError, match="names no file"):
         train(tiny_config(tmp_path, tmp_path / "run"))

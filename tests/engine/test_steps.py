@@ -58,7 +58,7 @@ def config_of(data: Path, run: Path, **train_section: Any) -> Any:
     return tiny_config(data, run, data={"val": None}, train=train_section)
 
 
-class TestLossWatch:
+class TestLossMonitor:
     def watch(self, losses: list[float], max_ratio: float | None = 20) -> LossMonitor:
         watch = LossMonitor(max_ratio)
         for loss in losses:
@@ -66,31 +66,31 @@ class TestLossWatch:
         return watch
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-    def test_what_is_no_number_is_a_fault_from_the_first_step_on(self, value: float) -> None:
+    def test_a_non_finite_loss_is_a_fault_from_the_first_step(self, value: float) -> None:
         fault = LossMonitor(None).fault({"loss_a": 1.0, "loss_b": value, "loss_c": value})
         assert fault == "loss_b, loss_c is not finite"
 
-    def test_an_absurd_loss_is_held_against_the_median(self) -> None:
+    def test_a_loss_is_compared_with_the_median(self) -> None:
         watch = self.watch([4.0] * 50 + [70.0] * 40)  # loud ones among them don't move it
         assert watch.fault({"a": 70.0, "b": 9.0}) is None
         assert watch.fault({"a": 71.0, "b": 10.0}) == "the loss is 81, 20 times the recent median (largest part: a)"
 
-    def test_it_follows_a_loss_that_falls_and_forgets_the_beginning(self) -> None:
+    def test_the_median_follows_a_falling_loss(self) -> None:
         watch = self.watch([50.0] * 300 + [2.0] * 100)
         assert watch.fault({"a": 39.0}) is None
         assert watch.fault({"a": 41.0}) is not None
 
-    def test_little_is_no_explosion_beside_less(self) -> None:
+    def test_a_median_below_one_counts_as_one(self) -> None:
         watch = self.watch([0.001] * 100)
         assert watch.fault({"a": 19.0}) is None
         assert watch.fault({"a": 21.0}) is not None
 
-    def test_the_first_steps_and_no_limit_let_all_numbers_pass(self) -> None:
+    def test_the_first_steps_and_no_ratio_accept_all_finite_losses(self) -> None:
         assert self.watch([1.0] * 9).fault({"a": 1e9}) is None
         assert self.watch([1.0] * 10).fault({"a": 1e9}) is not None
         assert self.watch([1.0] * 10, max_ratio=None).fault({"a": 1e9}) is None
 
-    def test_it_goes_on_from_its_state(self) -> None:
+    def test_it_resumes_from_its_state(self) -> None:
         watch = self.watch([3.0] * 200)
         assert LossMonitor(20, watch.state()).fault({"a": 61.0}) == watch.fault({"a": 61.0}) is not None
 
@@ -126,7 +126,9 @@ class TestStop:
         assert sheet.shape[1] > 4 * 400
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 1
 
-    def test_an_absurd_loss_is_one_too(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_exploding_loss_stops_the_training(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         spoil(monkeypatch, huge, lambda step: step == 11)
         message = r"the loss is 1e\+06, \d+ times the recent median \(largest part: loss_c"
         with pytest.raises(DivergenceError, match=message):
@@ -146,7 +148,7 @@ class TestStop:
 
 
 class TestSkip:
-    def test_the_run_goes_on_and_counts(
+    def test_the_run_continues_and_counts_skipped_steps(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         spoil(monkeypatch, no_number, lambda step: step in (5, 6, 11))
@@ -158,7 +160,7 @@ class TestSkip:
         assert capsys.readouterr().out.count("skipped a step: loss_box_reg is not finite in epoch") == 3
         assert len(list((run / "bad_steps").glob("*.pt"))) == 3
 
-    def test_nothing_of_the_step_is_left_in_the_network(
+    def test_a_skipped_step_does_not_change_the_network(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not even in the statistics that a forward pass with broken features moves."""
@@ -178,12 +180,14 @@ class TestSkip:
         for weights in (load_checkpoint(run / "last.pt").weights, training["weights"]):
             assert all(torch.isfinite(value).all() for value in weights.values())
 
-    def test_too_many_in_a_row_stop_it(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_too_many_consecutive_bad_steps_stop_the_training(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         spoil(monkeypatch, no_number, lambda step: step > 3)
         with pytest.raises(DivergenceError, match=r"4 steps in a row are bad, the last: loss_box_reg"):
             train(config_of(data, tmp_path / "run", on_bad_step="skip", max_consecutive_skips=3))
 
-    def test_an_epoch_of_nothing_else_stops_it(
+    def test_an_epoch_of_bad_steps_stops_the_training(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spoil(monkeypatch, no_number, lambda step: True)

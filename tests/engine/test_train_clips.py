@@ -36,7 +36,7 @@ def config_of(data: Path, run: Path, **changes: dict[str, Any]) -> Any:
     return tiny_config(data, run, **{**sections, "train": {"epochs": 2}, **changes})
 
 
-def test_memory_learns_from_clips_and_resumes_exactly(data: Path, tmp_path: Path) -> None:
+def test_memory_trains_on_clips_and_resumes_exactly(data: Path, tmp_path: Path) -> None:
     whole = train(config_of(data, tmp_path / "whole"))
     lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [6, 12]  # 12 clips of 2 frames in batches of 4 images
@@ -83,13 +83,13 @@ def test_a_detector_without_memory_trains_on_the_same_clips(data: Path, tmp_path
         ({"augment": {"mosaic": 0.5}}, "a mosaic has no motion"),
     ],
 )
-def test_settings_that_do_not_fit_clips_are_refused(
+def test_settings_that_do_not_fit_clips_raise(
     data: Path, tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         train(config_of(data, tmp_path / "refused", **changes))
 
 
-def test_images_in_no_order_are_refused(data: Path, tmp_path: Path) -> None:
+def test_images_that_are_no_frames_raise(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="12 of 12 images are frames of no strip, and memory needs their order"):
         train(config_of(data, tmp_path / "unordered", clips={"length": 2}))

@@ -46,7 +46,7 @@ def environment_of(run: Path) -> dict[str, Any]:
 
 
 class TestRunFolder:
-    def test_it_is_complete(self, unbroken: Path, data: Path) -> None:
+    def test_the_run_folder_is_complete(self, unbroken: Path, data: Path) -> None:
         names = {"config.yaml", "environment.json", "log.jsonl", "last.pt", "best.pt"}
         assert {path.name for path in unbroken.iterdir()} == names
         assert load_config(unbroken / "config.yaml") == tiny_config(data, unbroken)
@@ -56,7 +56,7 @@ class TestRunFolder:
         assert set(environment["data_sha256"]) == {str(data / "train.json"), str(data / "val.json")}
         assert environment["resumed"] == []
 
-    def test_a_log_line_an_epoch(self, unbroken: Path) -> None:
+    def test_one_log_line_per_epoch(self, unbroken: Path) -> None:
         lines = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
         assert [line["step"] for line in lines] == [4, 8, 12, 16]
@@ -83,13 +83,13 @@ class TestRunFolder:
         assert last.epoch == 4
         assert last.training is not None
 
-    def test_a_second_start_is_refused_and_changes_nothing(self, unbroken: Path, data: Path) -> None:
+    def test_a_second_start_raises_and_changes_nothing(self, unbroken: Path, data: Path) -> None:
         before = {path.name: path.read_bytes() for path in unbroken.iterdir()}
         with pytest.raises(ConfigError, match="the folder already holds a run; add --resume to continue it"):
             train(tiny_config(data, unbroken))
         assert {path.name: path.read_bytes() for path in unbroken.iterdir()} == before
 
-    def test_weights_that_lie_there_are_not_written_over(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
+    def test_existing_weights_are_not_overwritten(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
         shutil.copy(unbroken / "best.pt", tmp_path / "run")
         for resume in (False, True):
@@ -99,7 +99,7 @@ class TestRunFolder:
                 train(tiny_config(data, tmp_path / "run"), resume=resume)
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["best.pt"]
 
-    def test_a_place_that_cannot_be_written_is_named(self, data: Path, tmp_path: Path) -> None:
+    def test_an_unwritable_run_folder_is_named(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigError, match=r"file/run: can't write there \(Not a directory\); choose another"):
             train(tiny_config(data, tmp_path / "file" / "run"))
@@ -107,7 +107,7 @@ class TestRunFolder:
 
 class TestResume:
     @pytest.mark.parametrize(("workers", "step"), [(0, 11), (2, 9)], ids=["in an epoch", "between epochs, 2 workers"])
-    def test_a_resumed_run_ends_as_an_unbroken_one(
+    def test_a_resumed_run_equals_an_uninterrupted_one(
         self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, step: int
     ) -> None:
         config = tiny_config(data, tmp_path / "run", data={"workers": workers})
@@ -153,7 +153,7 @@ class TestResume:
         train(tiny_config(data, tmp_path / "run"), resume=True)
         assert_same_run(tmp_path / "run", unbroken)
 
-    def test_a_judgement_that_fails_loses_no_epoch(
+    def test_a_failed_validation_loses_no_epoch(
         self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fails(*arguments: Any, **named: Any) -> None:
@@ -188,14 +188,14 @@ class TestResume:
         assert best.metrics == last.metrics
         assert_same(best.weights, last.weights)
 
-    def test_what_a_killed_process_was_writing_goes(self, unbroken: Path, tmp_path: Path, data: Path) -> None:
+    def test_unfinished_files_of_a_killed_process_are_removed(self, unbroken: Path, tmp_path: Path, data: Path) -> None:
         shutil.copytree(unbroken, tmp_path / "run")
         for name in (".last.pt.77.part", ".log.jsonl.77.part"):
             (tmp_path / "run" / name).write_bytes(b"half")
         train(tiny_config(data, tmp_path / "run"), resume=True)
         assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in unbroken.iterdir()}
 
-    def test_a_checkpoint_of_an_older_version_goes_on(self, half: Path, data: Path) -> None:
+    def test_a_checkpoint_of_an_older_version_resumes(self, half: Path, data: Path) -> None:
         last = load_checkpoint(half / "last.pt")
         assert last.training is not None
         for key in ("best_epoch", "losses_before", "bad_steps_in_a_row"):
@@ -203,7 +203,9 @@ class TestResume:
         trainer.save_checkpoint(half / "last.pt", last)
         train(tiny_config(data, half), resume=True)
 
-    def test_another_machine_is_told(self, half: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_changed_environment_is_reported(
+        self, half: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         environment = json.loads((half / "environment.json").read_text())
         environment["machine"]["threads"] = 64
         environment["versions"]["torch"] = "1.0"
@@ -225,7 +227,7 @@ class TestResume:
         train(tiny_config(data, tmp_path / "run"), resume=True)
         assert_same_run(tmp_path / "run", unbroken)
 
-    def test_a_finished_run_is_left_as_it_is(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
+    def test_a_finished_run_is_not_changed(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
         shutil.copytree(unbroken, tmp_path / "run")
         train(tiny_config(data, tmp_path / "run"), resume=True)
         assert_same_run(tmp_path / "run", unbroken)
@@ -241,7 +243,7 @@ class TestResume:
         with pytest.raises(ConfigError, match=r"run: train\.epochs, train\.lr differ from what the run was started wi"):
             train(changed, resume=True)
 
-    def test_a_half_written_log_line_is_passed_over(self, half: Path, unbroken: Path, data: Path) -> None:
+    def test_an_incomplete_log_line_is_skipped(self, half: Path, unbroken: Path, data: Path) -> None:
         with (half / "log.jsonl").open("a") as file:
             file.write('{"epoch": 5, "epo')
         train(tiny_config(data, half), resume=True)
@@ -259,7 +261,7 @@ class TestResume:
         with pytest.raises(ConfigError, match=r"config\.yaml: can't read the configuration"):
             train(tiny_config(data, half), resume=True)
 
-    def test_weights_for_inference_alone_cannot_go_on(self, half: Path, data: Path) -> None:
+    def test_weights_for_inference_only_cannot_be_resumed(self, half: Path, data: Path) -> None:
         shutil.copy(half / "best.pt", half / "last.pt")
         with pytest.raises(CheckpointError, match=r"last\.pt: the checkpoint is made for inference only"):
             train(tiny_config(data, half), resume=True)
@@ -281,7 +283,7 @@ def test_another_seed_gives_other_weights(unbroken: Path, data: Path, tmp_path: 
     assert read_log(tmp_path / "run")[0]["loss"] != read_log(unbroken)[0]["loss"]
 
 
-def test_it_learns(data: Path, tmp_path: Path) -> None:
+def test_training_reduces_the_loss_and_detects(data: Path, tmp_path: Path) -> None:
     model = {
         **TINY_MODEL,
         "backbone": {"stem": 8, "widths": (16, 16, 16), "depths": (1, 0, 0)},
@@ -295,7 +297,7 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
     assert log[-1]["val"]["AP50"] > 0.2  # chance gives 0.00
 
 
-def test_the_last_epochs_see_whole_images(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_epochs_use_no_mosaic(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mosaic, calls = transforms.mosaic, []
 
     def counted(*arguments: Any) -> Any:
@@ -308,7 +310,7 @@ def test_the_last_epochs_see_whole_images(data: Path, tmp_path: Path, monkeypatc
     assert len(calls) == 16  # the first epoch's images
 
 
-def test_a_cpu_sums_in_one_order_and_the_setting_ends_with_the_training(
+def test_cpu_training_is_deterministic_and_restores_the_setting(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, seen = steps.Stepper.step, set()
@@ -331,7 +333,7 @@ def test_a_cpu_sums_in_one_order_and_the_setting_ends_with_the_training(
 
 
 class TestWithoutValidation:
-    def test_there_is_no_best_and_the_last_is_usable(self, data: Path, tmp_path: Path) -> None:
+    def test_there_is_no_best_checkpoint_and_the_last_is_usable(self, data: Path, tmp_path: Path) -> None:
         run = train(tiny_config(data, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
         assert not (run / "best.pt").exists()
         assert read_log(run)[0]["val"] is None
@@ -356,11 +358,11 @@ class TestRefusals:
             train(tiny_config(tmp_path / "data", tmp_path / "run", data={"cache": False}))
         assert not (tmp_path / "run").exists()
 
-    def test_labels_that_are_not_there_are_named(self, tmp_path: Path) -> None:
+    def test_missing_labels_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"train\.json: data\.train names no file"):
             train(tiny_config(tmp_path, tmp_path / "run"))
 
-    def test_a_loss_that_is_no_number_names_the_images(
+    def test_a_non_finite_loss_names_the_images(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from detect.models.roi_heads import CascadeRoIHeads
@@ -378,7 +380,7 @@ class TestRefusals:
             train(tiny_config(data, tmp_path / "run", augment={"mosaic": 0}))
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 1
 
-    def test_a_gradient_that_is_no_number_is_not_applied(
+    def test_a_non_finite_gradient_is_not_applied(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from detect.models.roi_heads import CascadeRoIHeads
@@ -405,7 +407,7 @@ class TestEarlyStop:
         monkeypatch.setattr(Validator, "__call__", judged)
         return tiny_config(data, tmp_path / "run", train={"epochs": 10, "val_every": 1, "early_stop": 2})
 
-    def test_it_stops_after_two_validations_without_a_better_one(
+    def test_training_stops_after_two_validations_without_improvement(
         self, config: Config, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run = train(config)
@@ -415,7 +417,7 @@ class TestEarlyStop:
         train(config, resume=True)  # stays stopped
         assert len(read_log(run)) == 4
 
-    def test_a_resumed_run_remembers_the_best(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_resumed_run_keeps_the_best_score(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             interrupt_at_step(patch, 14)  # in the fourth epoch
             with pytest.raises(KeyboardInterrupt):
@@ -450,7 +452,7 @@ def test_images_without_any_box_can_be_trained_on(tmp_path: Path, capsys: pytest
     assert "anchors by default: the data has no boxes to fit them to" in capsys.readouterr().out
 
 
-def test_training_on_some_of_the_images(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_on_a_subset_of_the_images(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = tiny_config(data, tmp_path / "few", train={"epochs": 1}, data={"train_images": 6})
     assert len(read_log(train(few))) == 1
     assert "training on 6 images with 10 boxes, validating on 6" in capsys.readouterr().out
@@ -460,7 +462,7 @@ def test_training_on_some_of_the_images(data: Path, tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("side", [8, 24])
-def test_very_small_images_are_trained_on_judged_and_looked_at(tmp_path: Path, side: int) -> None:
+def test_very_small_images_in_training_validation_and_inference(tmp_path: Path, side: int) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0, side=side)
     write_tiny(tmp_path, "val", images=4, seed=1, side=side)
     run = train(tiny_config(tmp_path, tmp_path / "run", train={"epochs": 2, "val_every": 1}))

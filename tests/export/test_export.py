@@ -60,7 +60,7 @@ def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
     ],
     ids=["plain", "padded", "colour", "resized", "cascade", "gaussian", "voting", "light", "one level"],
 )
-def test_the_graph_finds_what_the_detector_finds(
+def test_the_graph_gives_the_detections_of_the_detector(
     channels: int, size_hw: tuple[int, int], levels: int, changes: dict[str, Any]
 ) -> None:
     detector = built(channels, levels, **changes).eval()
@@ -80,14 +80,16 @@ def test_the_graph_finds_what_the_detector_finds(
     assert compare_detections(ours=[ours], theirs=[theirs]).holds
 
 
-def test_a_detector_with_memory_is_refused() -> None:
+def test_a_detector_with_memory_raises() -> None:
     detector = built(memory={})
     with pytest.raises(ConfigError, match="needs earlier frames"):
         FixedSizeDetector(detector, size_hw=(96, 96), channels=1, white=255)
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_the_file_finds_the_same_and_says_how_to_use_it(runtime: str, steel: Path, tmp_path: Path) -> None:
+def test_the_exported_model_gives_the_same_detections_and_its_example_runs(
+    runtime: str, steel: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "line"
     assert main(["export", "released", "--to", runtime, "--data", str(steel), "--out", str(out)]) == 0
     contract = json.loads((out / "contract.json").read_text())
@@ -115,7 +117,7 @@ def test_int8_is_kept_only_if_no_class_loses_more_than_allowed(
     assert (out / "model.onnx").stat().st_size < 0.6 * 4 * parameters
 
 
-def test_deep_images_keep_their_bits(tmp_path: Path) -> None:
+def test_16_bit_images_keep_their_precision(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from detect.export.onnx import write_onnx
     from detect.export.runtimes import Contract
@@ -132,7 +134,7 @@ def test_deep_images_keep_their_bits(tmp_path: Path) -> None:
     assert np.allclose(scores, wanted["scores"].numpy(), atol=1e-5)
 
 
-def test_what_cannot_be_exported_is_told_and_nothing_is_left(
+def test_a_failed_export_gives_one_line_and_leaves_no_files(
     steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["export", "released", "--to", "onnx"]
@@ -151,7 +153,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_that_finds_something_else_is_not_written(
+def test_an_export_with_other_detections_is_not_written(
     steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("detect.export.export.TOLERANCE_PX", 0.0)
@@ -161,7 +163,7 @@ def test_an_export_that_finds_something_else_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parity_sees_what_only_one_has() -> None:
+def test_parity_counts_detections_of_only_one_detector() -> None:
     def found(*rows: tuple[float, int, float]) -> Detections:
         boxes = np.array([[x, 0, x + 10, 10] for x, _, _ in rows], np.float32).reshape(-1, 4)
         scores, labels = (np.array([row[i] for row in rows]) for i in (2, 1))
@@ -177,7 +179,7 @@ def test_parity_sees_what_only_one_has() -> None:
     assert compare_detections([found((0, 1, 0.04))], [found()]).holds  # too unsure to count
 
 
-def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_uses_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "mine"
     run.mkdir(parents=True)
@@ -189,7 +191,7 @@ def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkey
     assert main(["export", str(run), "--to", "onnx"]) == 0  # replaced
 
 
-def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) -> None:
+def test_a_runner_raises_for_images_of_another_size(steel: Path, tmp_path: Path) -> None:
     from detect.export.runtimes import load_exported
 
     assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 0
@@ -203,7 +205,7 @@ def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) ->
         load_exported(tmp_path)
 
 
-def test_anchors_of_the_padding_take_no_places() -> None:
+def test_anchors_in_the_padding_do_not_count_as_proposals() -> None:
     """Of 12 x 12 pixels padded to 32, most small anchors lie outside; clipped, they have no area."""
     torch.manual_seed(3)
     shapes = [[(2.0, 2.0), (3.0, 3.0)]] * 4

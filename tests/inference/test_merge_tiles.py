@@ -72,11 +72,11 @@ TILING = Tiling(100, 24)  # tiles at 0-100, 76-176, 152-252, 228-328, and the la
         pytest.param([300, 300, 400, 400], id="exactly a tile"),
     ],
 )
-def test_a_box_is_found_once_and_whole(box: list[float]) -> None:
+def test_a_box_in_several_tiles_gives_one_complete_detection(box: list[float]) -> None:
     assert through_tiles([(box, 0.9, 1)], TILING, 400, 400) == [(box, 0.9, 1)]
 
 
-def test_neighbours_stay_apart() -> None:
+def test_neighbouring_boxes_are_not_merged() -> None:
     rows = [
         ([60, 20, 140, 30], 0.9, 1),
         ([60, 33, 140, 43], 0.8, 1),  # parallel, across the same seam
@@ -87,36 +87,36 @@ def test_neighbours_stay_apart() -> None:
     assert through_tiles(rows, TILING, 400, 400) == whole(rows)
 
 
-def test_one_inside_the_other_stay_two() -> None:
+def test_a_box_inside_another_is_not_merged() -> None:
     rows = [([60, 20, 200, 60], 0.9, 1), ([84, 25, 99, 58], 0.8, 1)]
     assert through_tiles(rows, TILING, 400, 400) == whole(rows)
 
 
-def test_a_diagonal_scratch_whose_parts_hardly_overlap_is_joined() -> None:
+def test_parts_of_a_diagonal_scratch_with_low_iou_are_merged() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([20, 10, 100, 60], 0.6, 1)]), detections([([76, 45, 150, 92], 0.8, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([20, 10, 150, 92], 0.8, 1)]
 
 
-def test_what_does_not_reach_the_seam_is_not_joined() -> None:
+def test_a_box_that_does_not_reach_the_tile_border_is_not_merged() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([20, 10, 90, 60], 0.6, 1)]), detections([([86, 45, 150, 92], 0.8, 1)])]
     assert len(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == 2
 
 
-def test_of_a_defect_seen_whole_twice_the_better_box_counts_as_it_is() -> None:
+def test_of_two_complete_boxes_the_higher_score_is_kept_unchanged() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([80, 10, 93, 60], 0.6, 1)]), detections([([81, 11, 94, 58], 0.8, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([81, 11, 94, 58], 0.8, 1)]
 
 
-def test_a_part_cut_off_never_wins_over_the_whole_even_with_a_better_score() -> None:
+def test_a_complete_box_is_preferred_over_a_cut_box_with_a_higher_score() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([88, 10, 99, 60], 0.9, 1)]), detections([([87, 11, 112, 58], 0.7, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([87, 11, 112, 58], 0.7, 1)]
 
 
-def test_a_box_that_only_seems_whole_takes_nothing_away() -> None:
+def test_a_box_that_only_seems_complete_does_not_remove_other_parts() -> None:
     """The right tile's box of a long scratch begins 6 pixels inside it, as if the scratch did."""
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([5, 10, 100, 20], 0.9, 1)]), detections([([82, 10, 150, 20], 0.7, 1)])]
@@ -124,7 +124,7 @@ def test_a_box_that_only_seems_whole_takes_nothing_away() -> None:
     assert box == [5, 10, 150, 20]
 
 
-def test_a_doubtful_box_neither_enlarges_a_sure_one_nor_chains_two() -> None:
+def test_a_low_score_box_neither_extends_a_high_score_box_nor_joins_two() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100), (152, 0, 252, 100)]
     sure = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
     doubtful: Row = ([76, 10, 176, 60], 0.1, 1)  # meets both in the overlaps
@@ -132,13 +132,13 @@ def test_a_doubtful_box_neither_enlarges_a_sure_one_nor_chains_two() -> None:
     assert listed(merge_tiles(tiles, parts, (252, 100), CATEGORIES)) == [*sure, doubtful]
 
 
-def test_a_doubtful_box_that_a_sure_one_explains_goes() -> None:
+def test_a_low_score_box_covered_by_a_high_score_box_is_removed() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([60, 10, 96, 60], 0.9, 1)]), detections([([76, 12, 98, 58], 0.2, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([60, 10, 96, 60], 0.9, 1)]
 
 
-def test_nothing_found_is_nothing() -> None:
+def test_no_detections_give_no_detections() -> None:
     assert listed(merge_tiles([(0, 0, 100, 100)], [detections([])], (100, 100), CATEGORIES)) == []
     assert listed(merge_tiles([], [], (100, 100), CATEGORIES)) == []
 
@@ -167,6 +167,6 @@ def scenes(draw: st.DrawFn) -> tuple[Tiling, int, int, list[Row]]:
 
 @settings(max_examples=100, deadline=None)
 @given(scenes())
-def test_tiles_see_what_one_look_sees(scene: tuple[Tiling, int, int, list[Row]]) -> None:
+def test_tiles_give_the_same_boxes_as_the_whole_image(scene: tuple[Tiling, int, int, list[Row]]) -> None:
     tiling, width, height, rows = scene
     assert sorted(through_tiles(rows, tiling, width, height)) == sorted(whole(in_view(rows, (0, 0, width, height))))

@@ -38,7 +38,7 @@ def rows(detections: Detections) -> list[Row]:
         ((10, 0), 0, 0, 80, (0, 0)),
     ],
 )
-def test_the_window_lies_where_surface_comes_in(
+def test_the_window_is_at_the_border_where_surface_enters(
     motion_xy: tuple[float, float], axis: int, start: int, stop: int, offset_xy: tuple[int, int]
 ) -> None:
     window = new_region_window(motion_xy, SIZE)
@@ -48,7 +48,7 @@ def test_the_window_lies_where_surface_comes_in(
     assert np.zeros(SIZE)[rows, columns].shape == ((stop - start, 200) if axis else (200, stop - start))
 
 
-def test_a_larger_frame_is_looked_at_with_more_known_surface_so_that_its_defects_are_seen_whole() -> None:
+def test_a_larger_frame_gets_a_window_with_more_known_surface() -> None:
     window = new_region_window((0, -160), (800, 600))
     assert window is not None
     assert 800 - window.start == 296  # 160 new, 133 known, in steps of 8
@@ -58,7 +58,7 @@ def test_a_larger_frame_is_looked_at_with_more_known_surface_so_that_its_defects
 
 
 @pytest.mark.parametrize("motion_xy", [(0, 0), (0, -120), (130, 10)])
-def test_nothing_less_than_the_whole_frame_will_do(motion_xy: tuple[float, float]) -> None:
+def test_no_window_if_the_whole_frame_is_needed(motion_xy: tuple[float, float]) -> None:
     """Where nothing is known to move, and where next to all of the frame is new."""
     assert new_region_window(motion_xy, SIZE) is None
 
@@ -71,48 +71,48 @@ class TestGrown:
     def after(self, before: Detections, seen: Detections) -> list[Row]:
         return rows(merge_new_region(before, seen, self.WINDOW, UP, SIZE))
 
-    def test_what_lay_whole_in_view_is_moved_and_keeps_its_score(self) -> None:
+    def test_a_complete_box_moves_and_keeps_its_score(self) -> None:
         before = found(([10, 100, 60, 180], 0.6, 1))
         again = found(([12, 96, 58, 141], 0.9, 1))
         assert self.after(before, again) == [([10, 60, 60, 140], 0.6, 1)]
         assert self.after(before, found()) == [([10, 60, 60, 140], 0.6, 1)]
 
-    def test_what_the_border_cut_grows_into_view(self) -> None:
+    def test_a_box_cut_by_the_border_grows_into_the_frame(self) -> None:
         before = found(([10, 100, 60, 200], 0.6, 1))
         reaching_on = found(([14, 96, 66, 200], 0.8, 1))
         assert self.after(before, reaching_on) == [([10, 60, 66, 200], 0.8, 1)]
         ending = found(([14, 96, 58, 172], 0.5, 1))
         assert self.after(before, ending) == [([10, 60, 60, 172], 0.6, 1)]
 
-    def test_a_speck_at_the_border_is_replaced_by_all_of_it(self) -> None:
+    def test_a_small_cut_part_is_replaced_by_the_complete_box(self) -> None:
         before = found(([10, 184, 60, 200], 0.3, 1))
         whole = found(([11, 146, 62, 175], 0.7, 1))
         assert self.after(before, whole) == [([11, 146, 62, 175], 0.7, 1)]
 
-    def test_what_was_cut_and_is_not_seen_again_stays_as_far_as_it_was_seen(self) -> None:
+    def test_an_unmatched_cut_box_keeps_its_known_extent(self) -> None:
         assert self.after(found(([10, 170, 60, 200], 0.6, 1)), found()) == [([10, 130, 60, 160], 0.6, 1)]
 
-    def test_new_boxes_count_on_new_surface_only(self) -> None:
+    def test_new_boxes_are_added_on_new_surface_only(self) -> None:
         new, old = ([10, 150, 60, 190], 0.7, 1), ([100, 100, 140, 140], 0.9, 1)
         assert self.after(found(), found(new, old)) == [(*new,)]
 
-    def test_categories_do_not_meet(self) -> None:
+    def test_boxes_of_different_categories_are_not_merged(self) -> None:
         seen = found(([10, 150, 60, 200], 0.7, 2))
         assert self.after(found(([10, 190, 60, 200], 0.6, 1)), seen) == [
             ([10, 150, 60, 200], 0.7, 2),
             ([10, 150, 60, 160], 0.6, 1),
         ]
 
-    def test_what_leaves_the_picture_goes(self) -> None:
+    def test_a_box_that_leaves_the_frame_is_removed(self) -> None:
         assert self.after(found(([10, 0, 60, 40], 0.6, 1)), found()) == []
 
-    def test_of_two_boxes_on_one_place_the_better_stays(self) -> None:
+    def test_of_two_overlapping_boxes_the_higher_score_is_kept(self) -> None:
         before = found(([10, 100, 60, 200], 0.6, 1), ([10, 110, 60, 200], 0.5, 1))
         assert self.after(before, found()) == [([10, 60, 60, 160], 0.6, 1)]
 
 
 @pytest.mark.parametrize("direction", [(0, -1), (0, 1), (-1, 0), (1, 0)])
-def test_a_perfect_look_keeps_every_box_of_a_long_strip(direction: tuple[int, int]) -> None:
+def test_an_exact_detector_keeps_every_box_of_a_long_strip(direction: tuple[int, int]) -> None:
     """Boxes of all sizes pass the camera; each frame holds what of them is in view, exactly."""
     rng = np.random.default_rng(0)
     along = 1 if direction[1] else 0

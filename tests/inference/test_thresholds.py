@@ -39,7 +39,7 @@ def chosen(folder: Path, weights: Path | None = None, **content: Any) -> Path:
 
 
 class TestValue:
-    def test_each_category_by_its_own(self, tmp_path: Path) -> None:
+    def test_each_category_has_its_own_threshold(self, tmp_path: Path) -> None:
         thresholds = read_thresholds(chosen(tmp_path))
         kept = thresholds.apply(found((0.9, 1), (0.49, 1), (0.31, 2), (0.3, 2), (0.29, 2)))
         assert kept.scores.tolist() == pytest.approx([0.9, 0.31, 0.3])
@@ -47,7 +47,7 @@ class TestValue:
         assert thresholds.in_words() == "patches 0.5, scratches 0.3"
         assert len(thresholds.apply(found())) == 0
 
-    def test_calibration_comes_first_and_ranks_anew(self, tmp_path: Path) -> None:
+    def test_calibration_is_applied_first_and_sorts_again(self, tmp_path: Path) -> None:
         fitted = {"patches": {"temperature": 1.0, "shift": -2.0}, "scratches": {"temperature": 2.0, "shift": 0.0}}
         thresholds = read_thresholds(chosen(tmp_path, calibration={"method": "any", "per_class": fitted}))
         given = found((0.9, 1), (0.8, 2), (0.6, 1))
@@ -66,7 +66,7 @@ class TestValue:
         with pytest.raises(DataError, match=r"thresholds\.json: there is no threshold for 'scratches'; choose them"):
             thresholds.apply(found((0.9, 1)))
 
-    def test_they_are_for_the_weights_that_were_judged(self, tmp_path: Path) -> None:
+    def test_thresholds_match_the_evaluated_weights(self, tmp_path: Path) -> None:
         weights, others = tmp_path / "best.pt", tmp_path / "last.pt"
         weights.write_bytes(b"weights")
         others.write_bytes(b"others")
@@ -96,12 +96,12 @@ class TestValue:
             ),
         ],
     )
-    def test_what_is_no_thresholds_is_refused(self, text: str, sentence: str, tmp_path: Path) -> None:
+    def test_an_invalid_thresholds_file_raises(self, text: str, sentence: str, tmp_path: Path) -> None:
         (tmp_path / "thresholds.json").write_text(text)
         with pytest.raises(DataError, match=sentence):
             read_thresholds(tmp_path / "thresholds.json")
 
-    def test_a_place_that_cannot_be_written_to_is_named(self, tmp_path: Path) -> None:
+    def test_an_unwritable_folder_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(DataError, match="the thresholds can't be written"):
             write_thresholds(tmp_path / "file" / "thresholds.json", {})
@@ -135,7 +135,7 @@ class TestInfer:
         monkeypatch.chdir(tmp_path)
         return path
 
-    def test_obeys_and_says_so(self, weights: Path, detect: Run) -> None:
+    def test_thresholds_are_applied_and_reported(self, weights: Path, detect: Run) -> None:
         chosen(weights.parent, weights)
         outcome = detect("infer", "a.png", "--weights", "run")
         assert outcome.err == "detect: thresholds of run/thresholds.json: patches 0.5, scratches 0.3\n"
@@ -143,7 +143,7 @@ class TestInfer:
         assert "scratches" in outcome.out
         assert "patches" not in outcome.out
 
-    def test_json_tells_each_threshold(self, weights: Path, detect: Run) -> None:
+    def test_json_contains_each_threshold(self, weights: Path, detect: Run) -> None:
         chosen(weights.parent, weights)
         outcome = detect("infer", "a.png", "--weights", "run", "--json")
         document = json.loads(outcome.out)
@@ -154,29 +154,29 @@ class TestInfer:
         assert (plain["threshold"], plain["thresholds"]) == (0.4, {"patches": 0.4, "scratches": 0.4})
         assert [each["label"] for each in plain["images"][0]["detections"]] == ["patches"]
 
-    def test_a_given_threshold_overrides_and_says_so(self, weights: Path, detect: Run) -> None:
+    def test_a_given_threshold_overrides_the_file_and_is_reported(self, weights: Path, detect: Run) -> None:
         chosen(weights.parent, weights)
         outcome = detect("infer", "a.png", "--weights", "run", "--threshold", "0.2")
         assert outcome.err == "detect: --threshold 0.2 overrides the thresholds of run/thresholds.json\n"
         assert "a.png: 2 found" in outcome.out
 
-    def test_thresholds_of_other_weights_are_not_obeyed(self, weights: Path, detect: Run) -> None:
+    def test_thresholds_of_other_weights_are_ignored(self, weights: Path, detect: Run) -> None:
         chosen(weights.parent, weights)
         weights.write_bytes(b"trained on")
         outcome = detect("infer", "a.png", "--weights", "run")
         assert "run/thresholds.json was not chosen for this best.pt, so 0.5 holds for all classes" in outcome.err
         assert "nothing scores 0.5 or more" in outcome.out
 
-    def test_without_the_file_half_is_the_threshold(self, weights: Path, detect: Run) -> None:
+    def test_without_a_file_the_threshold_is_one_half(self, weights: Path, detect: Run) -> None:
         outcome = detect("infer", "a.png", "--weights", "run")
         assert (outcome.code, outcome.err) == (0, "")
         assert "nothing scores 0.5 or more" in outcome.out
 
-    def test_nothing_that_reaches_its_threshold(self, weights: Path, detect: Run) -> None:
+    def test_no_detection_reaches_its_threshold(self, weights: Path, detect: Run) -> None:
         chosen(weights.parent, weights, thresholds={"patches": 0.9, "scratches": 0.9})
         assert "a.png: nothing reaches its threshold" in detect("infer", "a.png", "--weights", "run").out
 
-    def test_a_damaged_file_is_one_sentence(self, weights: Path, detect: Run) -> None:
+    def test_a_damaged_file_gives_one_error_line(self, weights: Path, detect: Run) -> None:
         (weights.parent / "thresholds.json").write_text("{")
         outcome = detect("infer", "a.png", "--weights", "run")
         assert outcome.code == 2
@@ -184,7 +184,7 @@ class TestInfer:
         assert outcome.err.count("\n") == 1
 
 
-def test_from_a_run_and_its_costs_to_what_infer_shows(detect: Run, tmp_path: Path) -> None:
+def test_thresholds_from_costs_to_infer_end_to_end(detect: Run, tmp_path: Path) -> None:
     """A detector with random weights is enough: its thresholds and temperatures are its own."""
     labels = write_tiny(tmp_path / "data", "val", images=8, seed=1)
     run = tmp_path / "run"
@@ -246,7 +246,7 @@ def test_from_a_run_and_its_costs_to_what_infer_shows(detect: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
-def test_one_rule_holds_for_all_that_a_predictor_gives(calibrated: bool, tmp_path: Path) -> None:
+def test_all_predictor_methods_calibrate_alike(calibrated: bool, tmp_path: Path) -> None:
     dataset = coco.read(write_tiny(tmp_path / "data", "val", images=2, seed=1))
     run = tmp_path / "run"
     run.mkdir()

@@ -64,20 +64,20 @@ def as_rows(found: Detections) -> list[tuple[Any, ...]]:
 
 class TestTiles:
     @pytest.mark.parametrize(("side", "overlap"), [(100, 16), (100, 50), (64, 20), (200, 50), (333, 100)])
-    def test_a_painted_image_is_seen_as_in_one_look(self, side: int, overlap: int) -> None:
+    def test_tiles_give_the_same_result_as_the_whole_image(self, side: int, overlap: int) -> None:
         pixels = painted(700, 200, BOXES)
         found = detect_tiled(exact, [pixels], (200, 700), Tiling(side, overlap), CATEGORIES)
         assert as_rows(found) == as_rows(_seen(pixels))
         assert (np.diff(found.scores) <= 0).all()
 
     @pytest.mark.parametrize("length", [1, 99, 100, 101, 176, 177, 1000])
-    def test_they_cover_all_and_lie_inside(self, length: int) -> None:
+    def test_tiles_cover_the_image_and_stay_inside(self, length: int) -> None:
         starts = Tiling(100, 24).starts(length)
         assert starts[0] == 0
         assert starts[-1] == max(0, length - 100)
         assert all(0 < b - a <= 76 for a, b in pairwise(starts))
 
-    def test_rows_are_the_same_in_whatever_blocks_they_come(self) -> None:
+    def test_tile_rows_do_not_depend_on_the_blocks(self) -> None:
         pixels, tiling = painted(700, 200, BOXES), Tiling(100, 24)
         expected = [(top, pixels[top : top + 100]) for top in tiling.starts(700)]
         for cuts in ([], [1, 2, 3], [350], [100, 176, 177], list(range(1, 700))):
@@ -85,7 +85,7 @@ class TestTiles:
             assert [top for top, _ in rows] == [top for top, _ in expected]
             assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(rows, expected))
 
-    def test_no_more_is_read_or_held_than_a_row_of_tiles_needs(self) -> None:
+    def test_only_one_row_of_tiles_is_read_and_kept(self) -> None:
         alive, read = 0, 0
 
         class Block(np.ndarray):  # type: ignore[type-arg]
@@ -104,7 +104,7 @@ class TestTiles:
             assert alive <= 5
             assert read <= top + 150
 
-    def test_which_images_are_seen_in_tiles(self) -> None:
+    def test_which_images_are_processed_in_tiles(self) -> None:
         assert tiling_for(800, 400, trained=400) is None  # twice as large is as well seen whole
         assert tiling_for(801, 400, trained=400) == Tiling(400, 100)
         assert tiling_for(16384, 1024, trained=None) is None
@@ -115,7 +115,7 @@ class TestTiles:
         assert tiling_for(65, 9, trained=8) == Tiling(32, 16)
         assert strip_tiling(trained=12) == Tiling(32, 16)
 
-    def test_tiles_that_can_not_be_are_refused(self) -> None:
+    def test_invalid_tile_side_or_overlap_raises(self) -> None:
         with pytest.raises(ConfigError, match="tile: the tile side is 8 pixels; give at least 32"):
             Tiling(8, 4)
         for overlap in (0, 15, 201):
@@ -153,7 +153,7 @@ def steel(height: int, width: int) -> NDArray[np.uint8]:
 
 
 class TestStrips:
-    def test_a_strip_gives_the_same_wherever_it_is_cut(self, tmp_path: Path) -> None:
+    def test_detections_do_not_depend_on_where_a_strip_is_cut(self, tmp_path: Path) -> None:
         pixels = painted(700, 200, BOXES)
         for number, cuts in enumerate(CUTS):
             strip = StripFiles.of(written(tmp_path / str(number), pixels, cuts))
@@ -161,7 +161,7 @@ class TestStrips:
             found = detect_tiled(exact, strip.blocks(1, None), size_wh, Tiling(100, 24), CATEGORIES)
             assert as_rows(found) == as_rows(_seen(pixels))
 
-    def test_so_does_a_network_to_the_last_bit(self, weights: Path, tmp_path: Path) -> None:
+    def test_network_detections_on_a_cut_strip_are_bitwise_equal(self, weights: Path, tmp_path: Path) -> None:
         predictor, pixels = Predictor.load(weights, device="cpu"), steel(300, 100)
         one, two, many = (
             predictor.strip(written(tmp_path / str(number), pixels, cuts))
@@ -172,7 +172,7 @@ class TestStrips:
             assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
             assert np.array_equal(one.scores, other.scores)
 
-    def test_files_that_do_not_belong_together_are_named(self, tmp_path: Path) -> None:
+    def test_files_of_different_width_or_depth_are_named(self, tmp_path: Path) -> None:
         first, second = written(tmp_path / "a", steel(80, 60), [40])
         write_image(second, steel(40, 61))
         with pytest.raises(DataError, match=r"part_1\.png: the file is 61 pixels wide, the strip's first one 60"):
@@ -183,7 +183,7 @@ class TestStrips:
         with pytest.raises(DataError, match="the strip has no files"):
             StripFiles.of([])
 
-    def test_a_strip_needs_a_side_that_is_known(self, tmp_path: Path) -> None:
+    def test_a_strip_needs_a_known_tile_side(self, tmp_path: Path) -> None:
         predictor = Predictor.load(random_weights(tmp_path, side=None), device="cpu")
         paths = written(tmp_path / "a", steel(200, 60), [100])
         with pytest.raises(ConfigError, match="doesn't hold the size of the training images; give their side in"):
@@ -192,7 +192,7 @@ class TestStrips:
 
 
 class TestTraining:
-    def test_the_side_travels_from_training_to_the_detector(self, tmp_path: Path) -> None:
+    def test_the_training_side_is_stored_in_the_checkpoint(self, tmp_path: Path) -> None:
         write_tiny(tmp_path, "train", images=4, seed=0)
         for window, side in ((None, 64), (48, 48), (100, 64)):
             config = tiny_config(
@@ -202,7 +202,7 @@ class TestTraining:
             assert load_checkpoint(run / "last.pt").detector.side == side
             assert Predictor.load(run, device="cpu").side == side
 
-    def test_with_a_fixed_shorter_side_it_is_the_shorter_side(self, tmp_path: Path) -> None:
+    def test_with_an_input_size_the_side_is_the_shorter_side(self, tmp_path: Path) -> None:
         from detect.data.dataset import DetectionDataset
 
         images = tuple(Image(tmp_path / f"{i}.png", *wh) for i, wh in enumerate([(300, 100), (120, 400)]))
@@ -211,7 +211,7 @@ class TestTraining:
         assert training_size(dataset, None, None) == 400
         assert training_size(dataset, 128, None) == 128
 
-    def test_a_checkpoint_that_tells_no_side_is_read(self, tmp_path: Path) -> None:
+    def test_a_checkpoint_without_a_side_loads(self, tmp_path: Path) -> None:
         path = random_weights(tmp_path, side=64)
         content = torch.load(path, weights_only=True)
         del content["detector"]["side"]
@@ -229,7 +229,7 @@ def labelled(folder: Path) -> Path:
 
 
 class TestCommands:
-    def test_evaluation_sees_what_infer_sees(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_evaluate_and_infer_use_the_same_tiles(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         data = labelled(tmp_path)
         shown = detect("infer", tmp_path / "large.png", "--weights", weights, "--json", "--threshold", 0)
         assert "is much larger than the 64 px that were trained on, so it is seen in 2 x 6 tiles" in shown.err
@@ -244,7 +244,7 @@ class TestCommands:
         assert "tiles" not in whole.err
         assert len(json.loads(whole.out)["images"][0]["detections"]) < len(expected)
 
-    def test_a_strip_in_files_is_one_strip(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_infer_strip_joins_several_files(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         told = []
         for number, cuts in enumerate(([], [90], [150, 200])):
             written(tmp_path / str(number), steel(300, 100), cuts)
@@ -258,7 +258,7 @@ class TestCommands:
         assert told[0][:2] == (100, 300)
         assert told[0][2]
 
-    def test_pictures_and_labels_of_a_strip_are_a_file_each(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_a_strip_writes_one_image_and_label_per_file(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         paths = written(tmp_path / "a", steel(200, 100), [100])
         arguments = ["--weights", weights, "--threshold", 0.3, "--draw", "--to", "coco", "--out", tmp_path / "out"]
         outcome = detect("infer", "--strip", *paths, *arguments)
@@ -281,7 +281,7 @@ class TestCommands:
             (["--strip", "none.png"], "none.png: no such image"),
         ],
     )
-    def test_a_mistake_is_one_sentence(
+    def test_a_usage_error_gives_one_line(
         self, arguments: list[str], sentence: str, weights: Path, tmp_path: Path, detect: Run
     ) -> None:
         (path,) = written(tmp_path / "a", steel(200, 100), [])

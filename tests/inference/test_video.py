@@ -67,7 +67,7 @@ class TestFolder:
     def frames(self, folder: Path, stop: Event | None = None, timeout_s: float = 0.3) -> Iterator[CapturedFrame]:
         return folder_frames(folder, stop or Event(), poll_s=0.02, timeout_s=timeout_s)
 
-    def test_what_lies_there_comes_in_order_and_a_stop_file_ends_it(self, tmp_path: Path) -> None:
+    def test_existing_files_are_read_in_order_and_a_stop_file_ends_the_stream(self, tmp_path: Path) -> None:
         for number in (10, 2, 1):
             write_image(tmp_path / f"f_{number}.png", steel(number))
         (tmp_path / "notes.txt").write_text("no image")
@@ -83,7 +83,7 @@ class TestFolder:
         )
         assert abs(seen[0].captured - time.time()) < 60
 
-    def test_a_file_is_waited_for_until_it_is_whole(self, tmp_path: Path) -> None:
+    def test_an_incomplete_file_is_waited_for(self, tmp_path: Path) -> None:
         write_image(tmp_path / "whole.png", steel(3))
         content = (tmp_path / "whole.png").read_bytes()
         (tmp_path / "whole.png").unlink()
@@ -104,7 +104,7 @@ class TestFolder:
         writer.join()
         assert [(each.name, each.error) for each in seen] == [("a_1.png", None), ("a_2.png", None)]
 
-    def test_a_damaged_file_is_a_bad_frame_and_the_rest_goes_on(self, tmp_path: Path) -> None:
+    def test_a_damaged_file_is_a_bad_frame_and_the_stream_continues(self, tmp_path: Path) -> None:
         for number in range(3):
             write_image(tmp_path / f"{number}.png", steel(number))
         (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:200])
@@ -114,7 +114,7 @@ class TestFolder:
         assert bad.pixels is None
         assert re.search(r"1\.png: the image is damaged or cut short", bad.error or "")
 
-    def test_each_folder_below_is_a_strip_and_removed_files_are_forgotten(self, tmp_path: Path) -> None:
+    def test_each_subfolder_is_a_strip_and_removed_files_are_forgotten(self, tmp_path: Path) -> None:
         for strip in ("coil_10", "coil_9"):
             (tmp_path / strip).mkdir()
             for number in range(2):
@@ -134,7 +134,7 @@ class TestFolder:
         assert np.array_equal(again.pixels, steel(5))
         assert again.number == 4
 
-    def test_it_stops_while_it_waits(self, tmp_path: Path) -> None:
+    def test_a_stop_event_ends_the_wait(self, tmp_path: Path) -> None:
         stop = Event()
         threading.Timer(0.1, stop.set).start()
         assert list(self.frames(tmp_path, stop)) == []
@@ -151,7 +151,7 @@ class TestPipe:
         return seen
 
     @pytest.mark.parametrize(("shape", "dtype"), [((5, 7), "u1"), ((5, 7, 3), "u1"), ((5, 7), "u2"), ((5, 7, 3), "u2")])
-    def test_frames_come_out_as_they_went_in(self, shape: tuple[int, ...], dtype: str) -> None:
+    def test_frames_pass_through_the_pipe_unchanged(self, shape: tuple[int, ...], dtype: str) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (4, *shape)).astype(dtype)
         content = pixels.astype("<u2").tobytes() if dtype == "u2" else pixels.tobytes()
         seen = self.frames(content, shape, 8 if dtype == "u1" else 12)
@@ -160,7 +160,7 @@ class TestPipe:
         assert seen[0].pixels is not None
         assert seen[0].pixels.dtype == pixels.dtype
 
-    def test_a_frame_cut_short_is_told(self) -> None:
+    def test_an_incomplete_frame_is_reported(self) -> None:
         good, bad = self.frames(bytes(35 + 20), (5, 7))
         assert good.error is None
         assert bad.error == "frame 1: the pipe ended after 20 of its 35 bytes; check --frame-size and --depth"
@@ -178,27 +178,27 @@ class TestVideo:
         writer.release()
         return path
 
-    def test_all_its_frames_come(self, video: Path) -> None:
+    def test_all_frames_of_a_video_are_read(self, video: Path) -> None:
         seen = list(video_frames(video, Event()))
         assert [(each.number, each.strip, each.error) for each in seen] == [(i, "line", None) for i in range(6)]
         assert all(each.pixels is not None and each.pixels.shape == (64, 64, 3) for each in seen)
         assert open_source(str(video)).kind == "video"
 
-    def test_one_that_ends_early_is_told(self, video: Path) -> None:
+    def test_a_video_that_ends_early_is_reported(self, video: Path) -> None:
         content = video.read_bytes()
         video.write_bytes(content[: len(content) * 3 // 4])
         seen = list(video_frames(video, Event()))
         assert 0 < len([each for each in seen if each.error is None]) < 6
         assert re.search(r"line\.avi: the video ends after \d of 6 frames", seen[-1].error or "")
 
-    def test_what_is_no_video_is_refused(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_no_video_raises(self, tmp_path: Path) -> None:
         (tmp_path / "x.avi").write_bytes(b"no video")
         with pytest.raises(DataError, match=r"x\.avi: the file is not a readable video"):
             list(video_frames(tmp_path / "x.avi", Event()))
 
 
 class TestQueue:
-    def test_a_camera_loses_the_oldest_and_the_gap_tells(self) -> None:
+    def test_a_camera_drops_the_oldest_frame_and_leaves_a_gap(self) -> None:
         queue, stop = FrameQueue(3, drops=True), Event()
         for number in range(10):
             queue.put(frame(number), stop)
@@ -206,7 +206,7 @@ class TestQueue:
         got = [queue.get(stop) for _ in range(4)]
         assert [each.number if each else None for each in got] == [7, 8, 9, None]
 
-    def test_others_wait_for_room(self) -> None:
+    def test_other_sources_wait_for_space(self) -> None:
         ahead, made, looked = [], 0, 0
 
         def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
@@ -229,7 +229,7 @@ class TestQueue:
 
 
 class TestWatch:
-    def test_dropped_and_bad_frames_are_counted_and_told_to_the_detector(self) -> None:
+    def test_dropped_and_bad_frames_are_counted_and_passed_to_the_detector(self) -> None:
         told = []
 
         def look(each: CapturedFrame, missed: int) -> Detections:
@@ -248,7 +248,7 @@ class TestWatch:
         assert seen[0].size_wh == (64, 64)
         assert all(each.frame.pixels is None for each in seen)  # nothing keeps them alive
 
-    def test_a_slow_detector_drops_what_a_camera_gives_too_fast_and_loses_no_count(self) -> None:
+    def test_a_slow_detector_drops_camera_frames_and_counts_them(self) -> None:
         given = Event()
 
         def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
@@ -264,7 +264,7 @@ class TestWatch:
         assert seen[-1].frame.number == 49
         assert sum(each.dropped for each in seen) == 50 - len(seen)
 
-    def test_a_source_that_fails_is_told_after_the_frames_before(self) -> None:
+    def test_a_source_error_is_raised_after_the_earlier_frames(self) -> None:
         def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             yield frame(0)
             raise DataError("no frame came", where="camera 0")
@@ -275,7 +275,7 @@ class TestWatch:
         threads = [thread.name for thread in threading.enumerate()]
         assert "frames" not in threads or not any(t.is_alive() for t in threading.enumerate() if t.name == "frames")
 
-    def test_a_stop_ends_it_after_the_frame_in_work(self) -> None:
+    def test_a_stop_event_ends_after_the_current_frame(self) -> None:
         stop, ended = Event(), Event()
 
         def frames(asked: Event) -> Generator[CapturedFrame, None, None]:
@@ -344,7 +344,7 @@ class TestDetector:
         assert last is not None
         assert not np.array_equal(last.scores, alone.scores)
 
-    def test_missed_frames_are_so_many_steps_of_the_motion(self, remembering: Path) -> None:
+    def test_each_missed_frame_adds_one_step_of_motion(self, remembering: Path) -> None:
         stream = Predictor.load(remembering, device="cpu").stream()
         stream(steel(0))
         stream(steel(1))
@@ -354,7 +354,7 @@ class TestDetector:
 
 
 class TestCommand:
-    def test_a_line_a_frame_with_its_times_and_one_at_the_end(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_one_line_per_frame_with_times_and_a_summary(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         folder = filled(tmp_path / "coil")
         (folder / "2.png").write_bytes(b"torn")
         os.utime(folder / "2.png", (0, 0))
@@ -380,7 +380,7 @@ class TestCommand:
         assert "3 frames in " in outcome.err
         assert "0 dropped, 1 bad" in outcome.err
 
-    def test_a_file_a_strip_and_what_was_there_stays(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_one_file_per_strip_and_existing_files_are_kept(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         for strip in ("a", "b"):
             filled(tmp_path / "in" / strip, 2)
         (tmp_path / "in" / "STOP").touch()
@@ -394,7 +394,7 @@ class TestCommand:
                     *((False, strip), (False, strip), (True, strip))
                 ] * times
 
-    def test_the_runs_thresholds_are_obeyed(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_the_thresholds_of_the_run_are_applied(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         from detect.inference.thresholds import sha256_of, write_thresholds
 
         run = tmp_path / "run"
@@ -408,7 +408,7 @@ class TestCommand:
         assert labels == {"dark"}
         assert "thresholds of" in outcome.err
 
-    def test_large_frames_are_seen_in_tiles_as_images_are(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_large_frames_are_processed_in_tiles(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         folder = filled(tmp_path / "coil", 0)
         write_image(folder / "0.png", np.tile(steel(0), (3, 3)))
         outcome = detect("infer", "--stream", folder, "--weights", weights, "--threshold", 0.3)
@@ -417,7 +417,9 @@ class TestCommand:
         assert lines_of(outcome.out)[0]["detections"] == json.loads(expected.out)["images"][0]["detections"]
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_signal_ends_it_well(self, number: signal.Signals, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_a_signal_ends_the_stream_cleanly(
+        self, number: signal.Signals, weights: Path, tmp_path: Path, detect: Run
+    ) -> None:
         folder = filled(tmp_path / "coil", 3)
         (folder / "STOP").unlink()
         path, before = tmp_path / "out" / "coil.jsonl", signal.getsignal(number)
@@ -469,12 +471,12 @@ class TestCommand:
             (["x.png", "--queue", "3"], "--queue has a meaning with --stream only"),
         ],
     )
-    def test_a_mistake_is_one_sentence(self, arguments: list[str], sentence: str, detect: Run) -> None:
+    def test_a_usage_error_gives_one_line(self, arguments: list[str], sentence: str, detect: Run) -> None:
         outcome = detect("infer", *arguments)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
         assert sentence in outcome.err
 
-    def test_a_camera_that_is_not_there_is_told(self, weights: Path, detect: Run) -> None:
+    def test_a_missing_camera_is_reported(self, weights: Path, detect: Run) -> None:
         outcome = detect("infer", "--stream", "97", "--weights", weights)
         assert outcome.code == 2
         assert "camera 97: there is no such camera" in outcome.err
