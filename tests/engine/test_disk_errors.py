@@ -1,4 +1,4 @@
-"""A disk that is full or can't be written: the last good file stays, and the sentence names the file."""
+"""A full or unwritable disk: the last good file is kept, and the error names the file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ resource = pytest.importorskip("resource", reason="a full disk is played by a li
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Within it the system writes no file beyond ``size`` bytes, and tells so as it tells a full disk."""
+    """Limit files to ``size`` bytes in this context; the system reports an error as for a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -97,7 +97,7 @@ class TestTraining:
         (tmp_path / "run").mkdir()
         opened = os.open
         monkeypatch.setattr(os, "open", refused)
-        missing = tiny_config(tmp_path, tmp_path / "run")  # there are no labels, which is not even looked at
+        missing = tiny_config(tmp_path, tmp_path / "run")  # the labels don't exist, and are not read either
         with pytest.raises(ConfigError, match=r"run: can't write there \(Read-only file system\); choose another"):
             train(missing)
 
@@ -125,7 +125,7 @@ class TestFiles:
         assert [path.name for path in old.parent.iterdir()] == ["old.txt"]
 
     def test_torch_fails_while_writing_a_checkpoint(self, data: Path, tmp_path: Path) -> None:
-        """Torch turns a full disk into a complaint about its own archive."""
+        """On a full disk, torch raises an error about its own archive."""
         run = train(tiny_config(data, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
         checkpoint, before = load_checkpoint(run), (run / "last.pt").read_bytes()
         for size in (0, 1000, len(before) - 1):

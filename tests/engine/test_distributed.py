@@ -1,4 +1,4 @@
-"""Several processes train as one: each sees its share, all hold the same weights, one writes, and all end together."""
+"""Distributed training: each process trains on its share, all have the same weights, one writes, all end together."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def detect_train(run: Path, *arguments: str, processes: int = 2) -> subprocess.C
 
 
 def configured(folder: Path, run: Path, **changes: dict[str, Any]) -> Path:
-    """A run folder that holds a configuration and nothing else."""
+    """A run folder that holds only a configuration."""
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(to_yaml(tiny_config(folder, run, **changes)))
     return run
@@ -104,7 +104,7 @@ def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = configured(data, tmp_path_factory.mktemp("runs") / "pair")
     done = detect_train(run)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run: ") == 1  # one of them speaks
+    assert done.stdout.count("run: ") == 1  # only one process prints
     return run
 
 
@@ -124,7 +124,7 @@ def test_two_processes_write_one_run(pair: Path) -> None:
 
 
 def is_free(run: Path) -> bool:
-    """Whether no training writes there any more."""
+    """Whether no training writes there any longer."""
     try:
         with RunLock(run) as lock:
             return lock.acquire()
@@ -141,10 +141,10 @@ def test_a_group_with_a_killed_process_ends_and_its_run_resumes_exactly(data: Pa
     deadline = time.monotonic() + 240
     while not (run / "last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(starter.pid, signal.SIGSTOP)  # else a fast machine is through before they look for their starter
-    starter.kill()  # its processes aren't told
+    os.killpg(starter.pid, signal.SIGSTOP)  # else a fast machine finishes before they check for the launcher
+    starter.kill()  # its processes get no signal
     starter.wait()
-    time.sleep(1)  # longer than they wait between two looks
+    time.sleep(1)  # longer than their interval between two checks
     os.killpg(starter.pid, signal.SIGCONT)
     while not is_free(run) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -208,7 +208,9 @@ def test_an_error_of_one_process_is_reported(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     write_tiny(tmp_path, "val", images=4, seed=1)
     (tmp_path / "val" / "val_01.bmp").write_bytes((tmp_path / "val" / "val_01.bmp").read_bytes()[:2000])
-    refused = detect_train(configured(tmp_path, tmp_path / "run"))  # the second judges this image, the first doesn't
+    refused = detect_train(
+        configured(tmp_path, tmp_path / "run")
+    )  # the second process evaluates this image, the first doesn't
     assert refused.returncode == 2
     assert "val_01.bmp" in refused.stderr
     assert "Traceback" not in refused.stderr

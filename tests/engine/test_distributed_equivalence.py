@@ -1,4 +1,4 @@
-"""Two processes with half of each batch follow one with the whole: norms, losses, choices, and judgement."""
+"""Two processes with half of each batch equal one with the whole batch: norms, losses, sampling, validation."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from team import in_team, needs_fork, together, train_together
 from tiny import TINY_MODEL, tiny_config, write_tiny
 from tiny_detector import tiny_detector, train_one_step
 
-# Of the weights, relative to their size, after 12 steps by AdamW: what the order of sums may do.
+# Maximum relative difference of the weights after 12 steps of AdamW, caused by the order of sums.
 TOLERANCE = 1e-4
 
 
 @pytest.fixture
 def lone() -> Iterator[None]:
-    """Fails where a forked process has left a process group in this one."""
+    """Fail if a forked process has left a process group in this one."""
     assert not dist.is_initialized()
     yield
     assert not dist.is_initialized()
@@ -40,7 +40,7 @@ def lone() -> Iterator[None]:
 @needs_fork
 def test_two_processes_train_like_one(tmp_path: Path, lone: None) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
-    write_tiny(tmp_path, "val", images=5, seed=1)  # an odd number: uneven shares
+    write_tiny(tmp_path, "val", images=5, seed=1)  # odd number: unequal shares
     data, runs = tmp_path, (tmp_path / "one", tmp_path / "two")
     model = {**TINY_MODEL, "norm": "group", "roi": {**TINY_MODEL["roi"], "dropout": 0.0, "iou_score_weight": 0.3}}
     for size, run in enumerate(runs, start=1):
@@ -122,7 +122,7 @@ def test_every_norm_of_a_detector_is_the_configured_one(norm: str) -> None:
         assert name == other
         assert torch.equal(mine, theirs)
     if norm == "sync":
-        assert list(model.state_dict()) == list(ordinary.state_dict())  # a checkpoint of the one is one of the other
+        assert list(model.state_dict()) == list(ordinary.state_dict())  # checkpoints of both are interchangeable
     train_one_step(tiny_detector(norm=norm))
 
 

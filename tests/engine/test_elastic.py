@@ -1,4 +1,4 @@
-"""torchrun starts a group again when one of its processes is killed, and the run ends as if nothing had happened."""
+"""torchrun restarts a group when one of its processes is killed, and the run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.slow
 
-# As ``detect`` on its command line, but that the second process dies in its tenth step, the second of epoch 3.
+# Like ``detect`` on the command line, but the second process dies in its tenth step, the second of epoch 3.
 _DYING = """
 import faulthandler, os, signal, sys
-faulthandler.dump_traceback_later(150, exit=True)  # a group that hangs ends, and says where
+faulthandler.dump_traceback_later(150, exit=True)  # ends a hanging group with a traceback
 from detect.cli import main
 from detect.engine.steps import Stepper
 step, calls = Stepper.step, []
@@ -40,7 +40,7 @@ ONE_MACHINE = [["--standalone", "--nproc-per-node=2"]]
 
 
 def two_machines() -> list[list[str]]:
-    """Two agents that meet over the loopback, each with a process of its own."""
+    """Two agents that connect over the loopback interface, each with its own process."""
     meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=test"]
     return [["--nnodes=2", "--nproc-per-node=1", *meeting]] * 2
 

@@ -1,4 +1,4 @@
-"""Starting from another detector's weights: what fits is taken, classes by name, and what doesn't is said."""
+"""Initial weights from another detector: matching weights are loaded, classes by name; other networks raise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def detector(*categories: str, **changes: Any) -> DetectorSpec:
 
 
 def trained(made: DetectorSpec, seed: int = 0) -> Checkpoint:
-    """Weights that nothing else has."""
+    """Weights that differ from all others."""
     generator = torch.Generator().manual_seed(seed)
     weights = {
         name: torch.rand(value.shape, generator=generator) if value.is_floating_point() else value + 7

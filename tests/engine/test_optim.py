@@ -1,4 +1,4 @@
-"""The pieces of training against numbers worked out by hand: optimiser groups, schedule, precision, moving average."""
+"""Parts of training compared with values computed by hand: optimizer groups, schedule, precision, EMA."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TestOptimizer:
         optimizer = build_optimizer(network(), TrainConfig(optimizer="sgd", lr=0.1, weight_decay=0.5, momentum=0.8))
         assert isinstance(optimizer, torch.optim.SGD)
         assert [group["momentum"] for group in optimizer.param_groups] == [0.8, 0.8]
-        build_optimizer(network(), TrainConfig(optimizer="sgd", momentum=0.0))  # nesterov needs some
+        build_optimizer(network(), TrainConfig(optimizer="sgd", momentum=0.0))  # nesterov needs momentum
 
 
 class TestSchedule:
@@ -89,7 +89,7 @@ class TestEma:
             with torch.no_grad():
                 for p in model.parameters():
                     p.add_(torch.randn_like(p))
-                model(torch.randn(3, 1, 3, 3))  # moves the statistics of the normalisation
+                model(torch.randn(3, 1, 3, 3))  # changes the normalisation statistics
             ema.update(model)
             decay = min(0.25, (1 + n) / (10 + n))  # 2/11, 3/12, then 0.25
             for key, value in model.state_dict().items():
@@ -108,7 +108,7 @@ class TestEma:
         ema = ModelEma(model, decay=0.9999, reach=reach)
         for n in range(1, steps + 1):
             with torch.no_grad():
-                model.weight.fill_(n)  # a weight that tells when it was taken in
+                model.weight.fill_(n)  # the weight encodes the update
             ema.update(model)
         age = 1 - float(ema.weights["weight"]) / steps
         assert age == pytest.approx(reach, abs=2e-3)

@@ -1,4 +1,4 @@
-"""How the processes of a group find each other, and what is told when they don't, or when one is lost."""
+"""How the processes of a group connect, and the errors if they don't, or if one is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def names(store: Any, size: int) -> list[str]:
-    """The name that each process finds, the leader last to come."""
+    """The name that each process finds; the main process starts last."""
     found: dict[int, str] = {}
 
     def meet(rank: int) -> None:
@@ -96,7 +96,7 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
             if rank == dead:
                 os.kill(os.getpid(), signal.SIGKILL)
             world.all_gather("one is not")
-    except BaseException as error:  # whatever it is, the test shows it
+    except BaseException as error:  # the test shows any error
         said.put(f"{type(error).__name__}: {error}")
     else:
         said.put("nothing was noticed")
@@ -105,7 +105,7 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
 @needs_fork
 @pytest.mark.parametrize("dead", [0, 1])
 def test_a_killed_process_is_recognised_by_torchs_error_text(dead: int) -> None:
-    """Fails when torch words the loss in another way: then ``joined`` has to learn it. The first keeps the store."""
+    """Fails if torch changes its error text: then ``joined`` must be updated. The first process keeps the store."""
     context = multiprocessing.get_context("fork")
     said, port = context.SimpleQueue(), free_port()
     world = [context.Process(target=_hear_of_the_dead, args=(rank, dead, port, said)) for rank in range(2)]
@@ -144,7 +144,7 @@ def _read(rank: int, data: DataConfig) -> list[str]:
 def test_images_that_are_not_kept_are_read_by_one_process_each(tmp_path: Path, cache: bool) -> None:
     train, val = write_tiny(tmp_path, "train", images=7, seed=0), write_tiny(tmp_path, "val", images=3, seed=1)
     first, second = (
-        {name for name in share if name != "train_00.bmp"}  # looked at for its depth
+        {name for name in share if name != "train_00.bmp"}  # read for its bit depth
         for share in together(2, in_team, _read, DataConfig(train=train, val=val, cache=cache))
     )
     of_train = {path.name for path in (each.path for each in read_dataset(train, role="data.train").images)}

@@ -1,4 +1,4 @@
-"""No two trainings write into one folder: the lock names who holds it, and vanishes with its process."""
+"""Two trainings can't write into one folder: the lock names its holder and ends with its process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tiny import tiny_config, write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Takes the lock, has a child as a training has its loader processes, and waits to be killed.
+# Takes the lock, starts a child like a loader process, and waits to be killed.
 _HOLDER = """
 import os, pathlib, sys, time
 from detect.engine.run_folder import RunLock
-lock = RunLock(pathlib.Path(sys.argv[1]))  # lost with its last reference, as files are
+lock = RunLock(pathlib.Path(sys.argv[1]))  # released with its last reference, like a file
 lock.acquire()
 child = os.fork() if hasattr(os, "fork") else None
 if child != 0:
@@ -50,7 +50,7 @@ def test_a_killed_process_and_its_children_release_the_lock(tmp_path: Path) -> N
         assert [path.name for path in run.iterdir()] == [".lock"]
         holder.kill()
         holder.wait()
-        assert train(config, resume=True) == run  # at once, though the child lives
+        assert train(config, resume=True) == run  # at once, although the child is running
     finally:
         os.kill(child, 9)
         holder.kill()
@@ -61,7 +61,7 @@ def test_a_killed_process_and_its_children_release_the_lock(tmp_path: Path) -> N
 def test_a_second_training_in_the_same_process_raises(tmp_path: Path) -> None:
     with RunLock(tmp_path) as first:
         assert first.acquire()
-        assert first.acquire()  # its own
+        assert first.acquire()  # already held by this object
         holder = json.loads((tmp_path / ".lock").read_text())
         assert holder["process"] == os.getpid()
         assert set(holder) == {"process", "host", "since"}
@@ -92,7 +92,7 @@ def test_a_leftover_lock_file_does_not_lock(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="replaces fcntl.flock")
 def test_a_lock_on_a_removed_file_is_not_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its holder may remove it between the opening and the locking, and another make it anew."""
+    """The holder may remove the file between opening and locking, and another process may create it again."""
     fcntl = pytest.importorskip("fcntl")
     locking, calls = fcntl.flock, []
 
@@ -120,7 +120,7 @@ def test_a_file_system_without_locks_is_reported(
 
     monkeypatch.setattr(fcntl, "flock", none)
     write_tiny(tmp_path, "train", images=4, seed=0)
-    for resume in (False, True):  # a new folder, then one that is there
+    for resume in (False, True):  # a new folder, then an existing one
         train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, train={"epochs": 1}), resume=resume)
         assert "run: this file system has no locks; make sure that no other training" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Steps that can't be learned from: found, named, saved, and either the end of a training or none of its business."""
+"""Bad steps: they are detected, named and saved, and either stop the training or are skipped without effect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Losses = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 images, four steps an epoch."""
+    """16 images, four steps per epoch."""
     folder = tmp_path_factory.mktemp("data")
     write_tiny(folder, "train", images=16, seed=0)
     return folder
@@ -71,7 +71,7 @@ class TestLossMonitor:
         assert fault == "loss_b, loss_c is not finite"
 
     def test_a_loss_is_compared_with_the_median(self) -> None:
-        watch = self.watch([4.0] * 50 + [70.0] * 40)  # loud ones among them don't move it
+        watch = self.watch([4.0] * 50 + [70.0] * 40)  # large values don't change the median
         assert watch.fault({"a": 70.0, "b": 9.0}) is None
         assert watch.fault({"a": 71.0, "b": 10.0}) == "the loss is 81, 20 times the recent median (largest part: a)"
 
@@ -133,7 +133,7 @@ class TestStop:
         message = r"the loss is 1e\+06, \d+ times the recent median \(largest part: loss_c"
         with pytest.raises(DivergenceError, match=message):
             train(config_of(data, tmp_path / "run"))
-        train(config_of(data, tmp_path / "other", max_loss_ratio=None))  # an eleventh step comes no more
+        train(config_of(data, tmp_path / "other", max_loss_ratio=None))  # the call counter is past step 11
 
     def test_a_full_disk_does_not_hide_the_reason(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -163,7 +163,7 @@ class TestSkip:
     def test_a_skipped_step_does_not_change_the_network(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Not even in the statistics that a forward pass with broken features moves."""
+        """This includes the normalisation statistics, which a forward pass with NaN features changes."""
         forward, broken_before = nn.BatchNorm2d.forward, []
 
         def broken(self: nn.BatchNorm2d, x: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class TestSkip:
             with pytest.raises(DivergenceError):
                 train(config_of(data, tmp_path / "run"))
         with monkeypatch.context() as patch:
-            spoil(patch, no_number, lambda step: step in (2, 5))  # the same, counted from the second epoch on
+            spoil(patch, no_number, lambda step: step in (2, 5))  # the same steps, counted from the second epoch
             interrupt_at_step(patch, 10)
             with pytest.raises(KeyboardInterrupt):
                 train(config_of(data, tmp_path / "run", on_bad_step="skip"), resume=True)

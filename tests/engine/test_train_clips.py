@@ -1,4 +1,4 @@
-"""Training on clips: a memory learns from consecutive frames, resumes exactly, and refuses what has no order."""
+"""Training on clips: memory trains on consecutive frames, resumes exactly, and raises for images that are no frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEMORY = {**TINY_MODEL, "memory": {"kind": "gru", "light": LIGHT, "predicted_sha
 
 
 class Stopped(Exception):
-    """Stands for a crash."""
+    """Simulates a crash."""
 
 
 @pytest.fixture(scope="module")

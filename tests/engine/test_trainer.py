@@ -1,4 +1,4 @@
-"""Training as a whole: it learns, its folder is complete, and an interrupted run ends exactly as an unbroken one."""
+"""Training end to end: it learns, its folder is complete, and a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train.json (16 images, 4 steps an epoch) and val.json (6 images)."""
+    """A folder with train.json (16 images, 4 steps per epoch) and val.json (6 images)."""
     return write_parts(tmp_path_factory.mktemp("data"), train=16, val=6)
 
 
 @pytest.fixture(scope="session")
 def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of four epochs from beginning to end."""
+    """A run of four epochs without an interruption."""
     return train(tiny_config(data, tmp_path_factory.mktemp("runs") / "unbroken"))
 
 
@@ -136,7 +136,7 @@ class TestResume:
         logged: int,
         left: int,
     ) -> None:
-        """The log is ahead of last.pt then, whose epoch isn't judged, or last.pt is ahead of best.pt."""
+        """Then the log is ahead of last.pt, whose epoch isn't validated, or last.pt is ahead of best.pt."""
         save = trainer.save_checkpoint
 
         def interrupted(path: Path, checkpoint: Any) -> None:
@@ -162,7 +162,7 @@ class TestResume:
         config, lasts = tiny_config(data, tmp_path / "run"), []
         with monkeypatch.context() as patch:
             patch.setattr(Validator, "__call__", fails)
-            for _ in range(2):  # resumed, it begins with the judgement
+            for _ in range(2):  # a resumed run starts with the validation
                 with pytest.raises(DataError):
                     train(config, resume=True)
                 last = load_checkpoint(tmp_path / "run" / "last.pt")
@@ -175,7 +175,7 @@ class TestResume:
     def test_the_best_epoch_is_kept_even_if_the_run_ends_with_it(
         self, unbroken: Path, tmp_path: Path, data: Path
     ) -> None:
-        """Killed between the last two writes, there is no epoch left to train and best.pt is still to be written."""
+        """If killed between the last two writes, no epoch remains to be trained, but best.pt must still be written."""
         shutil.copytree(unbroken, tmp_path / "run")
         (tmp_path / "run" / "best.pt").unlink()
         last = load_checkpoint(tmp_path / "run" / "last.pt")
@@ -234,7 +234,7 @@ class TestResume:
 
     @pytest.fixture
     def half(self, unbroken: Path, tmp_path: Path) -> Path:
-        """A copy of the run, which may be spoilt."""
+        """A copy of the run, which a test may change."""
         shutil.copytree(unbroken, tmp_path / "run")
         return tmp_path / "run"
 
@@ -271,7 +271,7 @@ class TestResume:
 def test_the_same_seed_gives_the_same_weights_in_another_process(unbroken: Path, tmp_path: Path, workers: int) -> None:
     changes = [f"run.dir={tmp_path / 'run'}", f"data.workers={workers}"]
     command = [sys.executable, "-m", "detect", "train", str(unbroken / "config.yaml"), *changes]
-    hashes = {"PYTHONHASHSEED": str(workers + 1)}  # sets and dicts have another order
+    hashes = {"PYTHONHASHSEED": str(workers + 1)}  # changes the order of sets
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **hashes}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -294,7 +294,7 @@ def test_training_reduces_the_loss_and_detects(data: Path, tmp_path: Path) -> No
     train(tiny_config(data, tmp_path / "run", model=model, augment=plain, train=schedule))
     log = read_log(tmp_path / "run")
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
-    assert log[-1]["val"]["AP50"] > 0.2  # chance gives 0.00
+    assert log[-1]["val"]["AP50"] > 0.2  # a random detector has 0.00
 
 
 def test_the_last_epochs_use_no_mosaic(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +389,7 @@ class TestRefusals:
 
         def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
             found: dict[str, torch.Tensor] = losses(self, *arguments)
-            nothing = (found["loss_box_reg"] * 0).sqrt()  # 0, with an infinite slope
+            nothing = (found["loss_box_reg"] * 0).sqrt()  # 0, with an infinite gradient
             return {**found, "loss_box_reg": found["loss_box_reg"] + nothing}
 
         monkeypatch.setattr(CascadeRoIHeads, "losses", broken)
@@ -401,7 +401,7 @@ class TestRefusals:
 class TestEarlyStop:
     @pytest.fixture
     def config(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-        """Ten epochs, each judged, which get worse after the second."""
+        """Ten epochs, each validated, whose scores decrease after the second."""
         scores = iter([0.1, 0.3, 0.2, 0.25, 0.9, 0.9])
         judged = lambda self, model, side: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
         monkeypatch.setattr(Validator, "__call__", judged)
@@ -414,7 +414,7 @@ class TestEarlyStop:
         assert [line["epoch"] for line in read_log(run)] == [1, 2, 3, 4]
         assert load_checkpoint(run / "best.pt").epoch == 2
         assert "stopped early: no better AP50 in 2 validations" in capsys.readouterr().out
-        train(config, resume=True)  # stays stopped
+        train(config, resume=True)  # does not train further
         assert len(read_log(run)) == 4
 
     def test_a_resumed_run_keeps_the_best_score(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Trouble that only shows in the middle of a training is told in words too."""
+"""Errors in the middle of a training also give a clear message."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_image_damaged_during_training_is_named(
 class TestMemory:
     @pytest.fixture
     def data(self, tmp_path: Path) -> Path:
-        """Eight images, two steps an epoch."""
+        """Eight images, two steps per epoch."""
         write_tiny(tmp_path, "train", images=8, seed=0)
         write_tiny(tmp_path, "val", images=4, seed=1)
         return tmp_path
@@ -144,7 +144,7 @@ class TestMemory:
         self, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def ended(self: Any, key: Any) -> None:
-            os.kill(os.getpid(), signal.SIGBUS)  # as the system does when a page of shared memory can't be had
+            os.kill(os.getpid(), signal.SIGBUS)  # as the system does when shared memory is full
 
         monkeypatch.setattr(loading._AugmentedDataset, "__getitem__", ended)
         with pytest.raises(OutOfMemoryError, match=r"shared memory ran out, in .*; set data\.workers=0"):
@@ -161,7 +161,7 @@ class TestMemory:
         import resource
 
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        torch.UntypedStorage._new_shared(16)  # what it imports is imported now
+        torch.UntypedStorage._new_shared(16)  # so that its imports happen now
         expected = pytest.raises(OutOfMemoryError, match=r"more open files than the system allows; set data\.workers")
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
         try:
@@ -171,7 +171,7 @@ class TestMemory:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
     def test_out_of_memory_is_recognised_by_torchs_error_text(self) -> None:
-        """Fails when torch words it another way: then ``is_out_of_memory`` has to learn it."""
+        """Fails if torch changes its error text: then ``is_out_of_memory`` must be updated."""
         with pytest.raises(RuntimeError) as caught:
             torch.empty(1 << 50)
         assert is_out_of_memory(caught.value)
@@ -193,7 +193,7 @@ class TestMemory:
 
 
 def spoilt(folder: Path, part: str, bbox: list[float]) -> None:
-    """Another box for the first label of a part."""
+    """Replace the box of the first label of a part."""
     path = folder / f"{part}.json"
     data = json.loads(path.read_text())
     data["annotations"][0]["bbox"] = bbox

@@ -1,4 +1,4 @@
-"""Exported detectors: the graph gives the detector's numbers, the file too, and what doesn't is not written."""
+"""Export: graph and file give the detector's detections, and an export with other detections is not written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
-    """A detector whose random weights score all classes alike but for noise, so that much is found."""
+    """A detector with random weights and nearly equal scores for all classes, so that it has many detections."""
     torch.manual_seed(3)
     shapes = default_anchors(levels, 2)
     return DetectorSpec(
@@ -176,7 +176,7 @@ def test_parity_counts_detections_of_only_one_detector() -> None:
     assert compare_detections([same], [found((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
     assert compare_detections([same], [found((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
     assert compare_detections([found()], [found()]).holds
-    assert compare_detections([found((0, 1, 0.04))], [found()]).holds  # too unsure to count
+    assert compare_detections([found((0, 1, 0.04))], [found()]).holds  # below the compared scores
 
 
 def test_a_run_uses_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_a_runner_raises_for_images_of_another_size(steel: Path, tmp_path: Path)
 
 
 def test_anchors_in_the_padding_do_not_count_as_proposals() -> None:
-    """Of 12 x 12 pixels padded to 32, most small anchors lie outside; clipped, they have no area."""
+    """In 12 x 12 pixels padded to 32, most small anchors are in the padding; clipped, they have no area."""
     torch.manual_seed(3)
     shapes = [[(2.0, 2.0), (3.0, 3.0)]] * 4
     made = DetectorSpec(model_config(), CATEGORIES, 1, (0.4,), (0.2,), shapes)

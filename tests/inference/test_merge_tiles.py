@@ -1,4 +1,4 @@
-"""Detections of tiles brought together: what seams cut is whole again, nothing counts twice and nothing is lost."""
+"""Merging detections of tiles: boxes cut by tile borders are complete again, none is duplicated or lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tiles_of(tiling: Tiling, width: int, height: int) -> list[tuple[int, int, in
 
 
 def in_view(rows: Sequence[Row], tile: tuple[int, int, int, int], least: float = 3) -> list[Row]:
-    """What an exact detector tells of a tile: the parts of all boxes in it, slivers left out."""
+    """Detections of an exact detector in a tile: the parts of all boxes inside it, without very thin parts."""
     parts = [(np.clip(box, (*tile[:2], *tile[:2]), (*tile[2:], *tile[2:])), score, label) for box, score, label in rows]
     return [row for row in parts if min(row[0][2] - row[0][0], row[0][3] - row[0][1]) >= least]
 
@@ -79,10 +79,10 @@ def test_a_box_in_several_tiles_gives_one_complete_detection(box: list[float]) -
 def test_neighbouring_boxes_are_not_merged() -> None:
     rows = [
         ([60, 20, 140, 30], 0.9, 1),
-        ([60, 33, 140, 43], 0.8, 1),  # parallel, across the same seam
+        ([60, 33, 140, 43], 0.8, 1),  # parallel, across the same tile border
         ([70, 50, 98, 60], 0.7, 1),
-        ([102, 50, 140, 60], 0.6, 1),  # one ends and one begins at the seam
-        ([60, 20, 140, 30.5], 0.5, 2),  # another category on the same place
+        ([102, 50, 140, 60], 0.6, 1),  # one ends and one starts at the tile border
+        ([60, 20, 140, 30.5], 0.5, 2),  # another category at the same position
     ]
     assert through_tiles(rows, TILING, 400, 400) == whole(rows)
 
@@ -117,7 +117,7 @@ def test_a_complete_box_is_preferred_over_a_cut_box_with_a_higher_score() -> Non
 
 
 def test_a_box_that_only_seems_complete_does_not_remove_other_parts() -> None:
-    """The right tile's box of a long scratch begins 6 pixels inside it, as if the scratch did."""
+    """The right tile's box of a long scratch starts 6 pixels inside the tile, as if the scratch started there."""
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([5, 10, 100, 20], 0.9, 1)]), detections([([82, 10, 150, 20], 0.7, 1)])]
     ((box, _, _),) = listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES))
@@ -127,7 +127,7 @@ def test_a_box_that_only_seems_complete_does_not_remove_other_parts() -> None:
 def test_a_low_score_box_neither_extends_a_high_score_box_nor_joins_two() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100), (152, 0, 252, 100)]
     sure = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
-    doubtful: Row = ([76, 10, 176, 60], 0.1, 1)  # meets both in the overlaps
+    doubtful: Row = ([76, 10, 176, 60], 0.1, 1)  # matches both inside the overlaps
     parts = [detections(rows) for rows in ([sure[0]], [doubtful], [sure[1]])]
     assert listed(merge_tiles(tiles, parts, (252, 100), CATEGORIES)) == [*sure, doubtful]
 
@@ -145,7 +145,7 @@ def test_no_detections_give_no_detections() -> None:
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[Tiling, int, int, list[Row]]:
-    """An image under tiles with boxes of all sizes; those of one category don't cover each other for the most part."""
+    """An image under tiles with boxes of all sizes; boxes of one category overlap little."""
     side = draw(st.integers(64, 160))
     tiling = Tiling(side, draw(st.integers(16, side // 2)))
     width, height = draw(st.integers(20, 500)), draw(st.integers(20, 700))

@@ -1,4 +1,4 @@
-"""Frames seen by their incoming surface alone: a perfect look through the window keeps all boxes right."""
+"""Frames processed by their new surface only: with an exact detector in the window, all boxes stay correct."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_a_larger_frame_gets_a_window_with_more_known_surface() -> None:
 
 @pytest.mark.parametrize("motion_xy", [(0, 0), (0, -120), (130, 10)])
 def test_no_window_if_the_whole_frame_is_needed(motion_xy: tuple[float, float]) -> None:
-    """Where nothing is known to move, and where next to all of the frame is new."""
+    """No motion, or nearly the whole frame is new."""
     assert new_region_window(motion_xy, SIZE) is None
 
 
 class TestGrown:
-    """The surface moves up by 40 pixels; rows 160 to 200 are new, rows from 96 on are looked at."""
+    """The surface moves up by 40 pixels; rows 160 to 200 are new, rows from 96 on are processed."""
 
     WINDOW = RegionWindow(axis=1, start=96, stop=200, enters_high=True)
 
@@ -113,7 +113,7 @@ class TestGrown:
 
 @pytest.mark.parametrize("direction", [(0, -1), (0, 1), (-1, 0), (1, 0)])
 def test_an_exact_detector_keeps_every_box_of_a_long_strip(direction: tuple[int, int]) -> None:
-    """Boxes of all sizes pass the camera; each frame holds what of them is in view, exactly."""
+    """Boxes of all sizes pass the camera; each frame contains exactly their visible parts."""
     rng = np.random.default_rng(0)
     along = 1 if direction[1] else 0
     place = np.sort(rng.uniform(0, 2000, 24))
@@ -121,7 +121,7 @@ def test_an_exact_detector_keeps_every_box_of_a_long_strip(direction: tuple[int,
     boxes = np.concatenate([low, low + rng.uniform(20, 120, (24, 2))], axis=1)
     motion = (direction[0] * 33.0, direction[1] * 33.0)
     at = 200.0
-    if direction[along] > 0:  # the other way round: the strip lies above the camera and comes down
+    if direction[along] > 0:  # reversed: the strip is above the camera and moves down
         boxes[:, [along, along + 2]] = -boxes[:, [along + 2, along]]
     last: Detections | None = None
     compared = 0
@@ -148,7 +148,7 @@ def sides(detections: Detections) -> NDArray[np.float32]:
 
 
 def in_view(boxes: NDArray[np.float64], start: int, stop: int, along: int) -> Detections:
-    """What of boxes lies in a window, each with a label of its own so that none hides another."""
+    """The parts of boxes inside a window, each with its own label so that NMS removes none."""
     parts = boxes.copy()
     parts[:, [along, along + 2]] = np.clip(parts[:, [along, along + 2]], start, stop)
     there = parts[:, along + 2] - parts[:, along] > 2

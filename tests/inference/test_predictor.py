@@ -1,4 +1,4 @@
-"""The predictor: any image in, the same boxes alone or in a batch, and the very score that training reported."""
+"""The predictor: any image, the same boxes alone and in a batch, and the AP that the training log reports."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a few epochs, whose detector finds a little."""
+    """A run of a few epochs, whose detector has a few detections."""
     return train(tiny_config(data, tmp_path_factory.mktemp("runs") / "run", train={"epochs": 5, "lr": 1e-2}))
 
 
 @pytest.fixture(scope="module")
 def predictor(run: Path) -> Predictor:
-    """Its best detector."""
+    """The best detector of ``run``."""
     return Predictor.load(run, device="cpu")
 
 
@@ -164,7 +164,9 @@ class TestDataSet:
 
     def test_image_ids_are_positions_and_categories_match_by_name(self, predictor: Predictor, data: Path) -> None:
         dataset = coco.read(data / "val.json")
-        other = Dataset(dataset.images[::-1], ("scratch", "dark", "bright"))  # another order, and one more
+        other = Dataset(
+            dataset.images[::-1], ("scratch", "dark", "bright")
+        )  # another order, and an additional category
         results = predictor.detect_dataset(other)
         for position, image in enumerate(other.images, start=1):
             expected = list(predictor(image.path))
@@ -191,7 +193,7 @@ class TestDataSet:
             images.append(Image(tmp_path / f"{i}.png", pixels.shape[1], pixels.shape[0]))
         dataset = DetectionDataset(Dataset(tuple(images), CATEGORIES), channels=1)
         batches = list(detect_dataset(predictor._model, dataset, CATEGORIES, batch_size=2))
-        assert [len(batch) for batch in batches] == [2, 1, 2, 1, 1]  # neighbours of one size
+        assert [len(batch) for batch in batches] == [2, 1, 2, 1, 1]  # consecutive images of one size
         for together, pixels in zip([each for batch in batches for each in batch], pictures):
             alone = detect_images(predictor._model, [pixels], CATEGORIES)[0]
             assert len(alone) > 5

@@ -1,4 +1,4 @@
-"""Streams over moving strips: state goes on within a strip and never leaks into the next, with or without memory."""
+"""Streams over moving strips, with and without memory: state is kept within a strip and reset for the next one."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ SIDE = 96
 def built(**memory: Any) -> FasterRCNN:
     torch.manual_seed(0)
     tree = dict(TINY_MODEL) | ({"memory": memory} if memory else {})
-    tree["roi"] = {**tree["roi"], "score_threshold": 0.0}  # an untrained network is sure of nothing
+    tree["roi"] = {**tree["roi"], "score_threshold": 0.0}  # an untrained network has low scores
     model = ModelConfig.model_validate(tree)
     detector = build_detector(model, classes=2, channels=1, mean=[0.5], std=[0.2], shapes=SHAPES)
     if memory:
         generator = torch.Generator().manual_seed(4)
         with torch.no_grad():
-            for parameter in detector.memory.parameters():  # untrained, it would hardly remember anything
+            for parameter in detector.memory.parameters():  # an untrained memory has almost no effect
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     return detector.eval()
 
 
 def steel(seed: int = 0) -> NDArray[np.uint8]:
-    """A strip twelve frames long, seen through frames of SIDE x SIDE."""
+    """A strip twelve frames long, for frames of SIDE x SIDE pixels."""
     rng = np.random.default_rng(seed)
     coarse = rng.normal(128, 30, (SIDE // 4, 12 * SIDE // 4))
     fine = np.kron(coarse, np.ones((4, 4))) + rng.normal(0, 8, (SIDE, 12 * SIDE))
@@ -55,7 +55,7 @@ def steel(seed: int = 0) -> NDArray[np.uint8]:
 
 
 def frames(seed: int, count: int, step: int = 20) -> list[NDArray[np.uint8]]:
-    """The surface moves left by ``step`` pixels a frame."""
+    """The surface moves left by ``step`` pixels per frame."""
     strip = steel(seed)
     return [np.ascontiguousarray(strip[:, i * step : i * step + SIDE]) for i in range(count)]
 
@@ -72,7 +72,7 @@ def test_motion_is_estimated_from_the_frames(step: int) -> None:
 
 @pytest.mark.parametrize("condition", ["blurred", "noisy", "overexposed", "dropped"])
 def test_motion_of_degraded_frames_is_estimated_or_none(condition: str) -> None:
-    """Never wrong and sure of it; a memory that is moved wrongly sees worse than one that keeps its speed."""
+    """An exact detector with score 1; memory moved by a wrong distance changes its detections."""
     told = 0
     for number in (0, 1, 2, 6, 7, 8):
         (first, _, place), (second, _, next_place) = film("scratches", number, frames=2, seed=0, degraded=0)
@@ -369,7 +369,7 @@ def filmed(folder: Path, step: int = 20) -> DetectionDataset:
     images = []
     for name, seed, numbers in (("left", 1, (0, 1, 2)), ("right", 2, (0, 2, 3))):
         strip = frames(seed, 4, step)
-        for number in reversed(numbers):  # files need not lie in the order of time
+        for number in reversed(numbers):  # files need not be in time order
             path = folder / f"{name}_{number}.png"
             write_image(path, strip[number])
             place = Frame(name, number, (float(number * step), 0.0))
@@ -390,7 +390,7 @@ def test_frames_of_strips_are_processed_in_time_order(tmp_path: Path) -> None:
     first, third = (torch.from_numpy(frames(2, 4)[number])[None] / 255 for number in (0, 2))
     with torch.no_grad():
         _, state = detector.step(first, None, motion)
-        _, state = detector.predict_next(state, motion, (SIDE, SIDE))  # its second frame never came
+        _, state = detector.predict_next(state, motion, (SIDE, SIDE))  # its second frame is missing
         expected, _ = detector.step(third, state, motion)
     assert same(found[4], to_detections(expected, ("a", "b")))
 

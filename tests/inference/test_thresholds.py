@@ -1,4 +1,4 @@
-"""thresholds.json: read, applied and refused; infer obeys it and says so, and the Predictor knows it."""
+"""thresholds.json: reading, applying and errors; detect infer applies and reports it, and so does the Predictor."""
 
 from __future__ import annotations
 
@@ -108,16 +108,16 @@ class TestValue:
 
 
 class FakePredictor:
-    """Finds a scratch and, less surely, patches."""
+    """Detects a scratch and, with a lower score, patches."""
 
     categories = CATEGORIES
-    brightest = None  # it was given no 16-bit image
+    brightest = None  # no 16-bit image so far
 
     def __init__(self, weights: Path) -> None:
         self.weights_path = weights
 
     def tiling_for(self, width: int, height: int, **asked: Any) -> None:
-        """All images are seen whole."""
+        """No image is processed in tiles."""
 
     def __call__(self, pixels: Any, **tiles: Any) -> Detections:
         return found((0.45, 1), (0.35, 2))
@@ -126,7 +126,7 @@ class FakePredictor:
 class TestInfer:
     @pytest.fixture
     def weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A run of a detector that always finds the same, and an image beside it."""
+        """A run of a detector with constant detections, and an image in the same folder."""
         path = tmp_path / "run" / "best.pt"
         path.parent.mkdir()
         path.write_bytes(b"weights")
@@ -185,7 +185,7 @@ class TestInfer:
 
 
 def test_thresholds_from_costs_to_infer_end_to_end(detect: Run, tmp_path: Path) -> None:
-    """A detector with random weights is enough: its thresholds and temperatures are its own."""
+    """A detector with random weights is sufficient: it gets its own thresholds and temperatures."""
     labels = write_tiny(tmp_path / "data", "val", images=8, seed=1)
     run = tmp_path / "run"
     run.mkdir()
@@ -204,7 +204,7 @@ def test_thresholds_from_costs_to_infer_end_to_end(detect: Run, tmp_path: Path) 
     assert stored["made"]["weights"]["file"] == "random.pt"
     assert stored["made"]["weights"]["sha256"] == sha256_of(run / "random.pt")
 
-    # some calibration, whatever so few matches gave
+    # any calibration; there are few matches
     stored["calibration"]["per_class"]["dark"] |= {"temperature": 0.5, "shift": -1.0}
     (run / "thresholds.json").write_text(json.dumps(stored))
     predictor = Predictor.load(run / "random.pt", device="cpu")
@@ -225,7 +225,7 @@ def test_thresholds_from_costs_to_infer_end_to_end(detect: Run, tmp_path: Path) 
     (entry,) = json.loads(asked.out)["images"]
     assert [each["score"] for each in entry["detections"]] == pytest.approx(after.scores.tolist(), abs=1e-4)
 
-    # judging anew sees the network's own scores, with or without corruptions
+    # a new evaluation uses uncalibrated scores, with and without corruptions
     first = json.loads((run / "report" / "detections.json").read_text())
     grouped = ("--group-pattern", r"val_0(\d)", "--corruptions", "blur", "--severities", "1")
     assert detect("evaluate", run / "random.pt", "--data", labels, *grouped).code == 0
@@ -234,7 +234,7 @@ def test_thresholds_from_costs_to_infer_end_to_end(detect: Run, tmp_path: Path) 
     ends = json.loads((run / "report" / "report.json").read_text())["intervals"]["overall"]["AP50"]
     assert [clean["AP50_low"], clean["AP50_high"]] == pytest.approx([ends["low"], ends["high"]], abs=1e-6)
 
-    # pre-annotations of what was judged are those of infer, whatever threshold is asked for
+    # pre-annotations of an evaluated run equal those of infer, for any threshold
     pre_annotated = detect(
         "pre-annotate", run, "--to", "coco", "--out", tmp_path / "pre_annotations", "--threshold", "0"
     )
@@ -277,7 +277,7 @@ def test_all_predictor_methods_calibrate_alike(calibrated: bool, tmp_path: Path)
     same(ours(pixels), network(pixels))
     same(ours.predict_next((-3, 0)), network.predict_next((-3, 0)))
     same(ours.skip((-3, 0)), network.skip((-3, 0)))
-    same(ours.skip((-3, 0)), network.skip((-3, 0)))  # what is carried on is calibrated once
+    same(ours.skip((-3, 0)), network.skip((-3, 0)))  # detections kept by the stream are calibrated once
     results = predictor.detect_dataset(dataset)
     scores = [each["score"] for each in results if each["image_id"] == 1]
     assert scores == pytest.approx(predictor(path).scores.tolist(), abs=1e-5)

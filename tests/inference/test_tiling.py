@@ -1,4 +1,4 @@
-"""Large images and long strips in tiles: the same as in one look, wherever the strip is cut, in bounded memory."""
+"""Large images and long strips in tiles: same detections as without tiles, for any cut, in bounded memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Run = Callable[..., Any]
 
 
 def painted(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
-    """Black steel on which each box has a gray value of its own."""
+    """A black image on which each box has its own gray value."""
     pixels = np.zeros((height, width), np.uint8)
     for value, (x1, y1, x2, y2) in enumerate(boxes, start=1):
         pixels[y1:y2, x1:x2] = value
@@ -38,7 +38,7 @@ def painted(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]])
 
 
 def exact(pictures: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-    """A detector that sees every painted box; its gray value tells category and score."""
+    """A detector that finds every painted box; the gray value encodes category and score."""
     return [_seen(pixels) for pixels in pictures]
 
 
@@ -52,7 +52,7 @@ def _seen(pixels: NDArray[np.uint8]) -> Detections:
 
 
 BOXES = [
-    *((10, 10, 30, 50), (90, 40, 110, 60), (40, 90, 60, 120), (90, 90, 105, 105)),  # whole, and cut in x, y and both
+    *((10, 10, 30, 50), (90, 40, 110, 60), (40, 90, 60, 120), (90, 90, 105, 105)),  # complete, and cut in x, y and both
     *((130, 5, 136, 690), (5, 640, 195, 652), (150, 300, 199, 480)),  # long scratches, a large patch
     *((20, 660, 40, 700), (0, 500, 12, 520), (60, 300, 100, 340), (60, 341, 100, 380)),
 ]
@@ -105,7 +105,7 @@ class TestTiles:
             assert read <= top + 150
 
     def test_which_images_are_processed_in_tiles(self) -> None:
-        assert tiling_for(800, 400, trained=400) is None  # twice as large is as well seen whole
+        assert tiling_for(800, 400, trained=400) is None  # up to twice the training side there are no tiles
         assert tiling_for(801, 400, trained=400) == Tiling(400, 100)
         assert tiling_for(16384, 1024, trained=None) is None
         assert tiling_for(16384, 1024, trained=400, tile=0) is None
@@ -136,7 +136,7 @@ CUTS = ([], [400], [100, 101, 333, 690])
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector with random weights that reports something everywhere, as if trained on 64 pixels."""
+    """A detector with random weights and detections everywhere, with a training side of 64 pixels."""
     return random_weights(tmp_path_factory.mktemp("run"), side=64)
 
 
@@ -168,7 +168,7 @@ class TestStrips:
             for number, cuts in enumerate(([], [150], [7, 64, 65, 280]))
         )
         assert len(one) > 20
-        for other in (two, many, predictor(pixels)):  # large enough to be seen in tiles without being told
+        for other in (two, many, predictor(pixels)):  # large enough for tiles by default
             assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
             assert np.array_equal(one.scores, other.scores)
 

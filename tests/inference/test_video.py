@@ -1,4 +1,4 @@
-"""Frames while they come: whole files only, bounded queues, what is dropped or bad is counted, and a clean stop."""
+"""Frame sources: complete files only, bounded queues, counts of dropped and bad frames, and a clean stop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Gray = NDArray[np.uint8]
 
 
 def steel(number: int, side: int = 64) -> Gray:
-    """The surface under a camera, which moves by 8 pixels a frame."""
+    """The surface under a camera, which moves by 8 pixels per frame."""
     strip = np.random.default_rng(0).integers(0, 256, (8, 400)).repeat(8, axis=0).repeat(4, axis=1).astype(np.uint8)
     return np.ascontiguousarray(strip[:side, 8 * number : 8 * number + side])
 
@@ -129,7 +129,7 @@ class TestFolder:
         path.unlink()
         later = threading.Timer(0.1, lambda: write_image(path, steel(5)))
         later.start()
-        again = next(frames)  # a ring of names: the same name with another picture
+        again = next(frames)  # names are reused: the same name with another image
         assert again.pixels is not None
         assert np.array_equal(again.pixels, steel(5))
         assert again.number == 4
@@ -225,7 +225,7 @@ class TestQueue:
         seen = list(process_stream(source_of(frames), look, max_frames=4, stop=Event()))
         assert [each.frame.number for each in seen] == list(range(40))
         assert sum(each.dropped for each in seen) == 0
-        assert max(ahead) <= 5  # those that wait, and the one in the reader's hand
+        assert max(ahead) <= 5  # the waiting frames, and the one that the reader holds
 
 
 class TestWatch:
@@ -246,7 +246,7 @@ class TestWatch:
         assert [each.dropped for each in seen] == [0, 2, 0, 0, 0]
         assert [each.error for each in seen] == [None, None, "torn", "frame 5: too bright", None]
         assert seen[0].size_wh == (64, 64)
-        assert all(each.frame.pixels is None for each in seen)  # nothing keeps them alive
+        assert all(each.frame.pixels is None for each in seen)  # no reference is kept
 
     def test_a_slow_detector_drops_camera_frames_and_counts_them(self) -> None:
         given = Event()
@@ -260,7 +260,7 @@ class TestWatch:
             return nothing(each, missed)
 
         seen = list(process_stream(source_of(frames, drops=True), look, max_frames=2, stop=Event()))
-        assert len(seen) in (2, 3)  # the one in work, and those that wait
+        assert len(seen) in (2, 3)  # the current frame, and the waiting ones
         assert seen[-1].frame.number == 49
         assert sum(each.dropped for each in seen) == 50 - len(seen)
 
@@ -283,7 +283,7 @@ class TestWatch:
                 for number in range(10**9):
                     yield frame(number)
             finally:
-                ended.set()  # where a camera is let go
+                ended.set()  # the camera is released here
 
         count = 0
         for _ in process_stream(source_of(frames), nothing, max_frames=3, stop=stop):
@@ -303,7 +303,7 @@ def weights_in(folder: Path, **model: Any) -> Path:
     if "memory" in model:
         generator = torch.Generator().manual_seed(4)
         with torch.no_grad():
-            for parameter in network.memory.parameters():  # untrained, it would hardly remember anything
+            for parameter in network.memory.parameters():  # an untrained memory has almost no effect
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     save_checkpoint(folder / "best.pt", Checkpoint(detector, network.state_dict(), epoch=1))
     return folder / "best.pt"
@@ -349,7 +349,7 @@ class TestDetector:
         stream(steel(0))
         stream(steel(1))
         assert stream.speed_xy == pytest.approx((-8, 0), abs=0.5)
-        stream(steel(4), missed=2)  # 24 pixels further on
+        stream(steel(4), missed=2)  # 24 pixels further
         assert stream.speed_xy == pytest.approx((-8, 0), abs=0.5)
 
 
