@@ -46,7 +46,7 @@ class TestTraining:
     def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole = train(tiny_config(data, tmp_path / "whole", train={"epochs": 3, "val_every": 1}))
+        uninterrupted = train(tiny_config(data, tmp_path / "whole", train={"epochs": 3, "val_every": 1}))
         config = tiny_config(data, tmp_path / "run", train={"epochs": 3, "val_every": 1})
         with monkeypatch.context() as patch:
             interrupt_at_step(patch, 3)  # after the first epoch
@@ -62,7 +62,7 @@ class TestTraining:
         assert len(read_log(run)) == 1  # the second epoch is trained again
         assert not list(run.glob(".*"))
         train(config, resume=True)
-        assert_same_run(run, whole)
+        assert_same_run(run, uninterrupted)
 
     def test_a_log_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
         if not Path("/dev/full").exists():
@@ -174,12 +174,12 @@ def test_any_command_reports_a_full_disk_in_one_line(tmp_path: Path, detect: Cal
 
 
 def test_a_full_disk_keeps_the_earlier_image(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    write_image(picture, np.full((40, 60), 7, np.uint8))
+    image = tmp_path / "a.png"
+    write_image(image, np.full((40, 60), 7, np.uint8))
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     with largest_file(1000), pytest.raises(OSError, match=r"File too large: '.*a\.png'"):
-        write_image(picture, noise)
-    assert (read_image(picture) == 7).all()
+        write_image(image, noise)
+    assert (read_image(image) == 7).all()
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    write_image(picture, noise)
-    assert (read_image(picture) == noise).all()
+    write_image(image, noise)
+    assert (read_image(image) == noise).all()

@@ -184,9 +184,9 @@ def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path)
         )
         for rank in (0, 1)
     ]
-    told = [process.communicate(timeout=240)[0] for process in world]
-    assert [process.returncode for process in world] == [0, 0], told
-    assert told[0].count("skipped a step: loss_box_reg is not finite in epoch 1, step") == 2
+    outputs = [process.communicate(timeout=240)[0] for process in world]
+    assert [process.returncode for process in world] == [0, 0], outputs
+    assert outputs[0].count("skipped a step: loss_box_reg is not finite in epoch 1, step") == 2
     (line,) = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert line["skipped"] == 2
     saved = torch.load(run / "bad_steps" / "epoch1_step2.pt")

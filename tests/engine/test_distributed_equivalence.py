@@ -53,8 +53,10 @@ def test_two_processes_train_like_one(tmp_path: Path, lone: None) -> None:
         assert (alone["val"] is None) == (shared["val"] is None)
         if alone["val"] is not None:
             assert shared["val"]["AP50"] == pytest.approx(alone["val"]["AP50"], abs=1e-3)
-    whole, halves = (load_checkpoint(run / "last.pt").weights for run in runs)
-    apart = {name: float((halves[name] - value).norm() / value.norm().clamp(min=1e-6)) for name, value in whole.items()}
+    expected, halves = (load_checkpoint(run / "last.pt").weights for run in runs)
+    apart = {
+        name: float((halves[name] - value).norm() / value.norm().clamp(min=1e-6)) for name, value in expected.items()
+    }
     assert max(apart.values()) < TOLERANCE, max(apart, key=lambda name: apart[name])
 
 
@@ -62,10 +64,10 @@ def _normalised(x: Tensor, slope: Tensor, norm: nn.Module) -> list[Tensor]:
     torch.manual_seed(5)
     nn.init.uniform_(norm.weight)  # type: ignore[arg-type]
     x = x.clone().requires_grad_()
-    found = norm(x)
-    found.backward(slope)
+    output = norm(x)
+    output.backward(slope)
     state = norm.state_dict()
-    return [found.detach(), x.grad, norm.weight.grad, norm.bias.grad, state["running_mean"], state["running_var"]]  # type: ignore[list-item, union-attr]
+    return [output.detach(), x.grad, norm.weight.grad, norm.bias.grad, state["running_mean"], state["running_var"]]  # type: ignore[list-item, union-attr]
 
 
 def _of_share(rank: int, x: Tensor, slope: Tensor) -> list[Any]:
@@ -81,20 +83,20 @@ def test_sync_norm_equals_the_norm_of_the_whole_batch(shape: tuple[int, ...], lo
     ordinary = nn.BatchNorm2d(5) if len(shape) == 4 else nn.BatchNorm1d(5)
     y, of_x, of_weight, of_bias, *running = _normalised(x, slope, ordinary)
     first, second = ([torch.from_numpy(each) for each in share] for share in together(2, in_team, _of_share, x, slope))
-    for k, whole in enumerate((y, of_x)):
-        torch.testing.assert_close(torch.cat([first[k], second[k]]), whole, rtol=1e-4, atol=1e-5)
-    for k, whole in enumerate((of_weight, of_bias), start=2):
-        torch.testing.assert_close(first[k] + second[k], whole, rtol=1e-4, atol=1e-5)
-    for k, whole in enumerate(running, start=4):
-        torch.testing.assert_close(first[k], whole)
-        torch.testing.assert_close(second[k], whole)
+    for k, expected in enumerate((y, of_x)):
+        torch.testing.assert_close(torch.cat([first[k], second[k]]), expected, rtol=1e-4, atol=1e-5)
+    for k, expected in enumerate((of_weight, of_bias), start=2):
+        torch.testing.assert_close(first[k] + second[k], expected, rtol=1e-4, atol=1e-5)
+    for k, expected in enumerate(running, start=4):
+        torch.testing.assert_close(first[k], expected)
+        torch.testing.assert_close(second[k], expected)
 
 
 def test_sync_norm_of_one_process_is_batch_norm() -> None:
     torch.manual_seed(0)
     x, slope = torch.randn(6, 5, 7, 3), torch.randn(6, 5, 7, 3)
-    for mine, ordinary in zip(_normalised(x, slope, AllReduceBatchNorm(5)), _normalised(x, slope, nn.BatchNorm2d(5))):
-        assert torch.equal(mine, ordinary)
+    for own, ordinary in zip(_normalised(x, slope, AllReduceBatchNorm(5)), _normalised(x, slope, nn.BatchNorm2d(5))):
+        assert torch.equal(own, ordinary)
 
 
 def _divisor(rank: int, counts: list[int]) -> float:
@@ -118,9 +120,9 @@ def test_every_norm_of_a_detector_is_the_configured_one(norm: str) -> None:
     assert not any(isinstance(part, kinds) for part in model.modules())
     replaced = sum(isinstance(part, asked_for) for part in model.modules())
     assert replaced == sum(isinstance(part, kinds) for part in ordinary.modules()) > 0
-    for (name, mine), (other, theirs) in zip(model.named_parameters(), ordinary.named_parameters()):
+    for (name, own), (other, expected) in zip(model.named_parameters(), ordinary.named_parameters()):
         assert name == other
-        assert torch.equal(mine, theirs)
+        assert torch.equal(own, expected)
     if norm == "sync":
         assert list(model.state_dict()) == list(ordinary.state_dict())  # checkpoints of both are interchangeable
     train_one_step(tiny_detector(norm=norm))
@@ -133,14 +135,14 @@ def test_group_norm_groups_have_enough_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         ({"norm": "sync", "memory": {"light": {}}}, "memory.light rests in some"),
         ({"norm": "group", "backbone": {"name": "torchvision", "weights": "hub"}}, "learned with batch norm"),
     ],
 )
-def test_a_norm_that_does_not_fit_raises(model: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_norm_that_does_not_fit_raises(model: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         parse_config({"model": model})
 
 

@@ -84,13 +84,13 @@ def test_a_killed_worker_is_replaced_and_no_epoch_is_lost(
         for launch in machines()
     ]
     try:
-        told = "".join(agent.communicate(timeout=200)[0] for agent in agents)
+        output = "".join(agent.communicate(timeout=200)[0] for agent in agents)
     finally:
         for agent in agents:
             agent.kill()
-    assert [agent.returncode for agent in agents] == [0] * len(agents), told
-    assert f"resuming {run} after epoch 2 of 4" in told
-    assert "Signal 9 (SIGKILL)" in told or "exitcode: -9" in told
+    assert [agent.returncode for agent in agents] == [0] * len(agents), output
+    assert f"resuming {run} after epoch 2 of 4" in output
+    assert "Signal 9 (SIGKILL)" in output or "exitcode: -9" in output
     assert load_checkpoint(run / "last.pt").epoch == 4
     assert not (run / ".lock").exists()
     assert_same_run(run, undisturbed)

@@ -44,11 +44,11 @@ def test_all_weights_of_the_same_network_are_loaded() -> None:
 
 
 def test_score_weights_are_loaded_per_class() -> None:
-    source, mine = trained(detector("a", "b", "c")), detector("new", "c", "a")
+    source, own = trained(detector("a", "b", "c")), detector("new", "c", "a")
     torch.manual_seed(0)
-    model = mine.build()
+    model = own.build()
     before = model.roi_heads.box_predictor.score.weight.clone()
-    taken = load_matching_weights(model, mine.categories, source, where=HERE)
+    taken = load_matching_weights(model, own.categories, source, where=HERE)
     theirs, after = source.weights["roi_heads.box_predictor.score.weight"], model.roi_heads.box_predictor.score.weight
     assert torch.equal(after[[0, 2, 3]], theirs[[0, 3, 1]])
     assert torch.equal(after[1], before[1])
@@ -59,8 +59,8 @@ def test_score_weights_are_loaded_per_class() -> None:
 
 def test_a_part_of_another_shape_is_not_changed() -> None:
     source = trained(detector("a"))
-    mine = detector("a", roi={**TINY_MODEL["roi"], "stages": 2})
-    model = mine.build()
+    own = detector("a", roi={**TINY_MODEL["roi"], "stages": 2})
+    model = own.build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert 0.5 < load_matching_weights(model, ("a",), source, where=HERE).share < 1
     for name, value in model.state_dict().items():
@@ -68,8 +68,8 @@ def test_a_part_of_another_shape_is_not_changed() -> None:
 
 
 def test_another_network_raises_and_no_weight_is_loaded() -> None:
-    source, mine = trained(detector("a", fpn={"channels": 8})), detector("a")
-    model = mine.build()
+    source, own = trained(detector("a", fpn={"channels": 8})), detector("a")
+    model = own.build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ConfigError, match=r"theirs\.pt: only \d+% of the network's parameters .* model section"):
         load_matching_weights(model, ("a",), source, where=HERE)
@@ -90,8 +90,8 @@ def test_training_starts_from_the_loaded_weights(
     line = f"weights: 100.0% of the parameters are from {first}; common categories: bright, dark"
     assert line in capsys.readouterr().out
     name = "roi_heads.box_head.2.weight"
-    theirs, mine = (load_checkpoint(run).weights[name] for run in (first, second))
-    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+    theirs, own = (load_checkpoint(run).weights[name] for run in (first, second))
+    torch.testing.assert_close(own, theirs, rtol=0, atol=1e-6)
     assert load_config(second / "config.yaml").train.init == first
 
 

@@ -149,14 +149,14 @@ class TestDesign:
         return DetectionDataset(records, channels=1)
 
     def test_categories_normalisation_and_anchors_come_from_the_data(self, images: DetectionDataset) -> None:
-        said: list[str] = []
-        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(per_level=3)), images, seed=0, say=said.append)
+        lines: list[str] = []
+        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(per_level=3)), images, seed=0, say=lines.append)
         assert detector.categories == CATEGORIES
         assert detector.channels == 1
         assert detector.mean == tuple(images.normalisation()[0])
         assert [len(level) for level in detector.shapes] == [3, 3, 3, 3]
         assert all(9 < side < 27 for level in detector.shapes for shape in level for side in shape)
-        assert "anchors fitted: best possible recall at IoU 0.5 is 1.000, with torchvision's default 0." in said[0]
+        assert "anchors fitted: best possible recall at IoU 0.5 is 1.000, with torchvision's default 0." in lines[0]
 
     def test_anchors_are_fitted_at_input_size(self, images: DetectionDataset) -> None:
         model = ModelConfig(input_size=128, backbone=CspConfig(widths=(8, 8), depths=(0, 0)))
@@ -170,11 +170,11 @@ class TestDesign:
         assert detector.build().rpn.anchor_generator.strides == [8]
 
     def test_given_anchors_are_used(self, images: DetectionDataset) -> None:
-        said: list[str] = []
+        lines: list[str] = []
         shapes = (((10.0, 10.0),), ((20.0, 20.0),))
-        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=said.append)
+        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=lines.append)
         assert detector.shapes == [[(10, 10)], [(20, 20)]]
-        assert "anchors given" in said[0]
+        assert "anchors given" in lines[0]
 
     @pytest.mark.parametrize(("factor", "origin"), [(1.1, "kept"), (4.0, "fitted")])
     def test_anchors_of_the_weights_are_kept_if_their_recall_suffices(
@@ -182,10 +182,10 @@ class TestDesign:
     ) -> None:
         fitted = fit_detector_spec(ModelConfig(), images, seed=0, say=lambda _: None).shapes
         known = [[(factor * w, factor * h) for w, h in level] for level in fitted]
-        said: list[str] = []
-        detector = fit_detector_spec(ModelConfig(), images, seed=0, say=said.append, known=known)
+        lines: list[str] = []
+        detector = fit_detector_spec(ModelConfig(), images, seed=0, say=lines.append, known=known)
         assert detector.shapes == (known if origin == "kept" else fitted)
-        assert f"anchors {origin}" in said[0]
+        assert f"anchors {origin}" in lines[0]
 
     def test_anchors_of_another_layout_are_not_kept(self, images: DetectionDataset) -> None:
         known = fit_detector_spec(ModelConfig(), images, seed=0, say=lambda _: None).shapes

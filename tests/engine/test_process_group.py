@@ -29,18 +29,18 @@ CPU = torch.device("cpu")
 
 def names(store: Any, size: int) -> list[str]:
     """The name that each process finds; the main process starts last."""
-    found: dict[int, str] = {}
+    group_names: dict[int, str] = {}
 
-    def meet(rank: int) -> None:
-        found[rank] = distributed._unique_group_name(store, rank, size)
+    def find_name(rank: int) -> None:
+        group_names[rank] = distributed._unique_group_name(store, rank, size)
 
-    world = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in reversed(range(size))]
+    world = [threading.Thread(target=find_name, args=(rank,), daemon=True) for rank in reversed(range(size))]
     for process in world:
         process.start()
         process.join(timeout=0.1)
     for process in world:
         process.join(timeout=20)
-    return [found[rank] for rank in range(size)]
+    return [group_names[rank] for rank in range(size)]
 
 
 def test_a_new_group_ignores_the_store_entries_of_the_previous_group() -> None:
@@ -81,13 +81,15 @@ def lose(words: str) -> str:
 @needs_fork
 def test_a_lost_process_is_reported_and_own_errors_are_not_hidden() -> None:
     gloo = "[/src/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711. This is typical\nand more"
-    for told in together(2, lose, gloo):
-        assert told.startswith("another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)")
-        assert told.endswith("torchrun --max-restarts does by itself")
+    for message in together(2, lose, gloo):
+        assert message.startswith(
+            "another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)"
+        )
+        assert message.endswith("torchrun --max-restarts does by itself")
     assert together(2, lose, "shapes differ") == ["as it was: shapes differ"] * 2
 
 
-def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -> None:
+def _report_lost_process(rank: int, dead: int, port: int, messages: SimpleQueue[str]) -> None:
     """Two processes of which one is killed while the other waits for it."""
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
@@ -97,9 +99,9 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
                 os.kill(os.getpid(), signal.SIGKILL)
             world.all_gather("one is not")
     except BaseException as error:  # the test shows any error
-        said.put(f"{type(error).__name__}: {error}")
+        messages.put(f"{type(error).__name__}: {error}")
     else:
-        said.put("nothing was noticed")
+        messages.put("nothing was noticed")
 
 
 @needs_fork
@@ -107,16 +109,16 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
 def test_a_killed_process_is_recognised_by_torchs_error_text(dead: int) -> None:
     """Fails if torch changes its error text: then ``joined`` must be updated. The first process keeps the store."""
     context = multiprocessing.get_context("fork")
-    said, port = context.SimpleQueue(), free_port()
-    world = [context.Process(target=_hear_of_the_dead, args=(rank, dead, port, said)) for rank in range(2)]
+    messages, port = context.SimpleQueue(), free_port()
+    world = [context.Process(target=_report_lost_process, args=(rank, dead, port, messages)) for rank in range(2)]
     for process in world:
         process.start()
     for process in world:
         process.join(timeout=60)
     assert world[dead].exitcode == -signal.SIGKILL
     assert world[1 - dead].exitcode == 0
-    assert not said.empty()
-    assert said.get().startswith("DistributedError: another process of this training was lost (")
+    assert not messages.empty()
+    assert messages.get().startswith("DistributedError: another process of this training was lost (")
 
 
 def test_only_torchrun_restarts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,8 +45,8 @@ def test_a_killed_process_and_its_children_release_the_lock(tmp_path: Path) -> N
         for resume in (False, True):
             with pytest.raises(ConfigError) as caught:
                 train(config, resume=resume)
-            found = rf"run: another training writes there \(process {holder.pid} on \S+, since 20\S+\); wait for it"
-            assert caught.match(found)
+            message = rf"run: another training writes there \(process {holder.pid} on \S+, since 20\S+\); wait for it"
+            assert caught.match(message)
         assert [path.name for path in run.iterdir()] == [".lock"]
         holder.kill()
         holder.wait()
@@ -85,8 +85,8 @@ def test_the_lock_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
 
 def test_a_leftover_lock_file_does_not_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text('{"process": 1, "host": "elsewhere", "since": "long ago", "and": "more"}')
-    with RunLock(tmp_path) as found:
-        assert found.acquire()
+    with RunLock(tmp_path) as lock:
+        assert lock.acquire()
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
 
@@ -103,8 +103,8 @@ def test_a_lock_on_a_removed_file_is_not_a_lock(tmp_path: Path, monkeypatch: pyt
         locking(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", slow)
-    with RunLock(tmp_path) as found:
-        assert found.acquire()
+    with RunLock(tmp_path) as lock:
+        assert lock.acquire()
         assert calls == [fcntl.LOCK_EX | fcntl.LOCK_NB] * 2
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 

@@ -34,24 +34,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[Losses], Losses], when: Callable[[int], bool]) -> None:
+def change_losses(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Losses], Losses], when: Callable[[int], bool]
+) -> None:
     """Change the box head's losses in the steps, counted from 1, for which ``when`` holds."""
     losses, calls = CascadeRoIHeads.losses, []
 
-    def spoilt(self: Any, *arguments: Any) -> Losses:
+    def changed_losses(self: Any, *arguments: Any) -> Losses:
         calls.append(1)
-        found: Losses = losses(self, *arguments)
-        return change(found) if when(len(calls)) else found
+        original: Losses = losses(self, *arguments)
+        return change(original) if when(len(calls)) else original
 
-    monkeypatch.setattr(CascadeRoIHeads, "losses", spoilt)
-
-
-def no_number(found: Losses) -> Losses:
-    return {**found, "loss_box_reg": found["loss_box_reg"] * math.nan}
+    monkeypatch.setattr(CascadeRoIHeads, "losses", changed_losses)
 
 
-def huge(found: Losses) -> Losses:
-    return {**found, "loss_classifier": found["loss_classifier"] + 1e6}
+def nan_loss(original: Losses) -> Losses:
+    return {**original, "loss_box_reg": original["loss_box_reg"] * math.nan}
+
+
+def exploding_loss(original: Losses) -> Losses:
+    return {**original, "loss_classifier": original["loss_classifier"] + 1e6}
 
 
 def config_of(data: Path, run: Path, **train_section: Any) -> Any:
@@ -59,11 +61,11 @@ def config_of(data: Path, run: Path, **train_section: Any) -> Any:
 
 
 class TestLossMonitor:
-    def watch(self, losses: list[float], max_ratio: float | None = 20) -> LossMonitor:
-        watch = LossMonitor(max_ratio)
+    def monitor(self, losses: list[float], max_ratio: float | None = 20) -> LossMonitor:
+        monitor = LossMonitor(max_ratio)
         for loss in losses:
-            watch.record({"loss": loss})
-        return watch
+            monitor.record({"loss": loss})
+        return monitor
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_a_non_finite_loss_is_a_fault_from_the_first_step(self, value: float) -> None:
@@ -71,35 +73,35 @@ class TestLossMonitor:
         assert fault == "loss_b, loss_c is not finite"
 
     def test_a_loss_is_compared_with_the_median(self) -> None:
-        watch = self.watch([4.0] * 50 + [70.0] * 40)  # large values don't change the median
-        assert watch.fault({"a": 70.0, "b": 9.0}) is None
-        assert watch.fault({"a": 71.0, "b": 10.0}) == "the loss is 81, 20 times the recent median (largest part: a)"
+        monitor = self.monitor([4.0] * 50 + [70.0] * 40)  # large values don't change the median
+        assert monitor.fault({"a": 70.0, "b": 9.0}) is None
+        assert monitor.fault({"a": 71.0, "b": 10.0}) == "the loss is 81, 20 times the recent median (largest part: a)"
 
     def test_the_median_follows_a_falling_loss(self) -> None:
-        watch = self.watch([50.0] * 300 + [2.0] * 100)
-        assert watch.fault({"a": 39.0}) is None
-        assert watch.fault({"a": 41.0}) is not None
+        monitor = self.monitor([50.0] * 300 + [2.0] * 100)
+        assert monitor.fault({"a": 39.0}) is None
+        assert monitor.fault({"a": 41.0}) is not None
 
     def test_a_median_below_one_counts_as_one(self) -> None:
-        watch = self.watch([0.001] * 100)
-        assert watch.fault({"a": 19.0}) is None
-        assert watch.fault({"a": 21.0}) is not None
+        monitor = self.monitor([0.001] * 100)
+        assert monitor.fault({"a": 19.0}) is None
+        assert monitor.fault({"a": 21.0}) is not None
 
     def test_the_first_steps_and_no_ratio_accept_all_finite_losses(self) -> None:
-        assert self.watch([1.0] * 9).fault({"a": 1e9}) is None
-        assert self.watch([1.0] * 10).fault({"a": 1e9}) is not None
-        assert self.watch([1.0] * 10, max_ratio=None).fault({"a": 1e9}) is None
+        assert self.monitor([1.0] * 9).fault({"a": 1e9}) is None
+        assert self.monitor([1.0] * 10).fault({"a": 1e9}) is not None
+        assert self.monitor([1.0] * 10, max_ratio=None).fault({"a": 1e9}) is None
 
     def test_it_resumes_from_its_state(self) -> None:
-        watch = self.watch([3.0] * 200)
-        assert LossMonitor(20, watch.state()).fault({"a": 61.0}) == watch.fault({"a": 61.0}) is not None
+        monitor = self.monitor([3.0] * 200)
+        assert LossMonitor(20, monitor.state()).fault({"a": 61.0}) == monitor.fault({"a": 61.0}) is not None
 
 
 class TestStop:
     def test_the_images_are_named_and_the_batch_is_saved(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        spoil(monkeypatch, no_number, lambda step: step == 6)
+        change_losses(monkeypatch, nan_loss, lambda step: step == 6)
         with pytest.raises(DivergenceError) as caught:
             train(config_of(data, tmp_path / "run"))
         saved = tmp_path / "run" / "bad_steps" / "epoch2_step2.pt"
@@ -129,7 +131,7 @@ class TestStop:
     def test_an_exploding_loss_stops_the_training(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        spoil(monkeypatch, huge, lambda step: step == 11)
+        change_losses(monkeypatch, exploding_loss, lambda step: step == 11)
         message = r"the loss is 1e\+06, \d+ times the recent median \(largest part: loss_c"
         with pytest.raises(DivergenceError, match=message):
             train(config_of(data, tmp_path / "run"))
@@ -142,7 +144,7 @@ class TestStop:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(bad_steps, "write_image", full)
-        spoil(monkeypatch, no_number, lambda step: True)
+        change_losses(monkeypatch, nan_loss, lambda step: True)
         with pytest.raises(DivergenceError, match=r"loss_box_reg is .*; the batch is not saved \(No space left on dev"):
             train(config_of(data, tmp_path / "run"))
 
@@ -151,7 +153,7 @@ class TestSkip:
     def test_the_run_continues_and_counts_skipped_steps(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        spoil(monkeypatch, no_number, lambda step: step in (5, 6, 11))
+        change_losses(monkeypatch, nan_loss, lambda step: step in (5, 6, 11))
         run = train(config_of(data, tmp_path / "run", on_bad_step="skip"))
         log = read_log(run)
         assert [line["skipped"] for line in log] == [0, 2, 1, 0]
@@ -183,14 +185,14 @@ class TestSkip:
     def test_too_many_consecutive_bad_steps_stop_the_training(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        spoil(monkeypatch, no_number, lambda step: step > 3)
+        change_losses(monkeypatch, nan_loss, lambda step: step > 3)
         with pytest.raises(DivergenceError, match=r"4 steps in a row are bad, the last: loss_box_reg"):
             train(config_of(data, tmp_path / "run", on_bad_step="skip", max_consecutive_skips=3))
 
     def test_an_epoch_of_bad_steps_stops_the_training(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        spoil(monkeypatch, no_number, lambda step: True)
+        change_losses(monkeypatch, nan_loss, lambda step: True)
         with pytest.raises(DivergenceError, match="all steps of epoch 1 were bad"):
             train(config_of(data, tmp_path / "run", on_bad_step="skip", max_consecutive_skips=99))
 
@@ -198,37 +200,37 @@ class TestSkip:
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            spoil(patch, no_number, lambda step: step in (6, 9))
-            whole = train(config_of(data, tmp_path / "whole", on_bad_step="skip"))
+            change_losses(patch, nan_loss, lambda step: step in (6, 9))
+            uninterrupted = train(config_of(data, tmp_path / "whole", on_bad_step="skip"))
         with monkeypatch.context() as patch:
-            spoil(patch, no_number, lambda step: step == 6)
+            change_losses(patch, nan_loss, lambda step: step == 6)
             with pytest.raises(DivergenceError):
                 train(config_of(data, tmp_path / "run"))
         with monkeypatch.context() as patch:
-            spoil(patch, no_number, lambda step: step in (2, 5))  # the same steps, counted from the second epoch
+            change_losses(patch, nan_loss, lambda step: step in (2, 5))  # the same steps, counted from the second epoch
             interrupt_at_step(patch, 10)
             with pytest.raises(KeyboardInterrupt):
                 train(config_of(data, tmp_path / "run", on_bad_step="skip"), resume=True)
         run = train(config_of(data, tmp_path / "run", on_bad_step="skip"), resume=True)
         assert [line["skipped"] for line in read_log(run)] == [0, 1, 1, 0]
-        assert read_log(run) == read_log(whole)
-        a, b = (load_checkpoint(folder / "last.pt") for folder in (run, whole))
+        assert read_log(run) == read_log(uninterrupted)
+        a, b = (load_checkpoint(folder / "last.pt") for folder in (run, uninterrupted))
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
 
     def test_the_disk_is_not_filled(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bad_steps, "_MAX_SAVED_BATCHES", 2)
-        spoil(monkeypatch, no_number, lambda step: step % 2 == 0)
-        said: list[str] = []
+        change_losses(monkeypatch, nan_loss, lambda step: step % 2 == 0)
+        lines: list[str] = []
         meet = BadStepHandler.handle
 
-        def heard(self: BadStepHandler, reason: str, batch: Any, moment: StepIndex) -> None:
-            self._say = said.append
+        def recording_handle(self: BadStepHandler, reason: str, batch: Any, moment: StepIndex) -> None:
+            self._say = lines.append
             meet(self, reason, batch, moment)
 
-        monkeypatch.setattr(BadStepHandler, "handle", heard)
+        monkeypatch.setattr(BadStepHandler, "handle", recording_handle)
         run = train(config_of(data, tmp_path / "run", on_bad_step="skip", epochs=2))
         assert len(list((run / "bad_steps").glob("*.pt"))) == 2
-        assert "bad_steps already holds 2" in said[-1]
+        assert "bad_steps already holds 2" in lines[-1]
 
 
 def test_all_shares_of_a_batch_are_named_and_saved(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

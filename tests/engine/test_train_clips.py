@@ -37,8 +37,8 @@ def config_of(data: Path, run: Path, **changes: dict[str, Any]) -> Any:
 
 
 def test_memory_trains_on_clips_and_resumes_exactly(data: Path, tmp_path: Path) -> None:
-    whole = train(config_of(data, tmp_path / "whole"))
-    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    uninterrupted = train(config_of(data, tmp_path / "whole"))
+    lines = [json.loads(line) for line in (uninterrupted / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [6, 12]  # 12 clips of 2 frames in batches of 4 images
     assert lines[-1]["val"]["AP"] is not None
 
@@ -55,17 +55,17 @@ def test_memory_trains_on_clips_and_resumes_exactly(data: Path, tmp_path: Path) 
         with pytest.raises(Stopped):
             train(config_of(data, part))
     train(config_of(data, part), resume=True)
-    one, other = (load_checkpoint(run / "last.pt").weights for run in (whole, part))
+    one, other = (load_checkpoint(run / "last.pt").weights for run in (uninterrupted, part))
     assert one.keys() == other.keys()
     assert any(name.startswith("memory") for name in one)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
-    predictor = Predictor.load(whole)
+    predictor = Predictor.load(uninterrupted)
     stream = predictor.stream(key_frame_interval=2)
-    pictures = [read_image(path) for path in sorted((data / "val").glob("*.bmp"))]
-    found = [stream(pixels, strip="one") for pixels in pictures]
+    frames = [read_image(path) for path in sorted((data / "val").glob("*.bmp"))]
+    detections = [stream(pixels, strip="one") for pixels in frames]
     again = predictor.stream(key_frame_interval=2)
-    assert [len(each) for each in found] == [len(again(pixels, strip="another")) for pixels in pictures]
+    assert [len(each) for each in detections] == [len(again(pixels, strip="another")) for pixels in frames]
     with pytest.raises(DataError, match="the interval is 0 frames"):
         predictor.stream(key_frame_interval=0)
 

@@ -35,29 +35,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four epochs without an interruption."""
     return train(tiny_config(data, tmp_path_factory.mktemp("runs") / "unbroken"))
 
 
 def environment_of(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "environment.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((run / "environment.json").read_text())
+    return content
 
 
 class TestRunFolder:
-    def test_the_run_folder_is_complete(self, unbroken: Path, data: Path) -> None:
+    def test_the_run_folder_is_complete(self, uninterrupted: Path, data: Path) -> None:
         names = {"config.yaml", "environment.json", "log.jsonl", "last.pt", "best.pt"}
-        assert {path.name for path in unbroken.iterdir()} == names
-        assert load_config(unbroken / "config.yaml") == tiny_config(data, unbroken)
-        environment = json.loads((unbroken / "environment.json").read_text())
+        assert {path.name for path in uninterrupted.iterdir()} == names
+        assert load_config(uninterrupted / "config.yaml") == tiny_config(data, uninterrupted)
+        environment = json.loads((uninterrupted / "environment.json").read_text())
         assert set(environment) >= {"started", "versions", "machine", "precision", "commit", "data_sha256"}
         assert torch.__version__.startswith(environment["versions"]["torch"])
         assert set(environment["data_sha256"]) == {str(data / "train.json"), str(data / "val.json")}
         assert environment["resumed"] == []
 
-    def test_one_log_line_per_epoch(self, unbroken: Path) -> None:
-        lines = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
+    def test_one_log_line_per_epoch(self, uninterrupted: Path) -> None:
+        lines = [json.loads(line) for line in (uninterrupted / "log.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
         assert [line["step"] for line in lines] == [4, 8, 12, 16]
         assert [line["val"] is not None for line in lines] == [False, True, False, True]
@@ -74,24 +74,24 @@ class TestRunFolder:
             assert line["images_per_s"] > 0
         assert set(lines[1]["val"]) >= {"AP", "AP50", "AP75", "per_class"}
 
-    def test_the_checkpoints_belong_to_their_epochs(self, unbroken: Path) -> None:
-        scores = {line["epoch"]: line["val"]["AP50"] for line in read_log(unbroken) if line["val"]}
-        best, last = load_checkpoint(unbroken / "best.pt"), load_checkpoint(unbroken / "last.pt")
+    def test_the_checkpoints_belong_to_their_epochs(self, uninterrupted: Path) -> None:
+        scores = {line["epoch"]: line["val"]["AP50"] for line in read_log(uninterrupted) if line["val"]}
+        best, last = load_checkpoint(uninterrupted / "best.pt"), load_checkpoint(uninterrupted / "last.pt")
         assert scores[best.epoch] == max(scores.values())
         assert best.metrics["AP50"] == scores[best.epoch]
         assert best.training is None
         assert last.epoch == 4
         assert last.training is not None
 
-    def test_a_second_start_raises_and_changes_nothing(self, unbroken: Path, data: Path) -> None:
-        before = {path.name: path.read_bytes() for path in unbroken.iterdir()}
+    def test_a_second_start_raises_and_changes_nothing(self, uninterrupted: Path, data: Path) -> None:
+        before = {path.name: path.read_bytes() for path in uninterrupted.iterdir()}
         with pytest.raises(ConfigError, match="the folder already holds a run; add --resume to continue it"):
-            train(tiny_config(data, unbroken))
-        assert {path.name: path.read_bytes() for path in unbroken.iterdir()} == before
+            train(tiny_config(data, uninterrupted))
+        assert {path.name: path.read_bytes() for path in uninterrupted.iterdir()} == before
 
-    def test_existing_weights_are_not_overwritten(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
+    def test_existing_weights_are_not_overwritten(self, uninterrupted: Path, data: Path, tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
-        shutil.copy(unbroken / "best.pt", tmp_path / "run")
+        shutil.copy(uninterrupted / "best.pt", tmp_path / "run")
         for resume in (False, True):
             with pytest.raises(
                 ConfigError, match=r"run: the folder holds a best\.pt, but no last\.pt to resume from; move"
@@ -108,7 +108,7 @@ class TestRunFolder:
 class TestResume:
     @pytest.mark.parametrize(("workers", "step"), [(0, 11), (2, 9)], ids=["in an epoch", "between epochs, 2 workers"])
     def test_a_resumed_run_equals_an_uninterrupted_one(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, step: int
+        self, uninterrupted: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, step: int
     ) -> None:
         config = tiny_config(data, tmp_path / "run", data={"workers": workers})
         with monkeypatch.context() as patch:
@@ -118,21 +118,21 @@ class TestResume:
         assert len(read_log(tmp_path / "run")) == 2
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 2
         assert train(config, resume=True) == tmp_path / "run"
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
         assert len(json.loads((tmp_path / "run" / "environment.json").read_text())["resumed"]) == 1
 
     @pytest.mark.parametrize(
-        ("name", "judged", "logged", "left"),
+        ("name", "validated", "logged", "left"),
         [("last.pt", False, 1, 1), ("last.pt", True, 2, 2), ("best.pt", True, 2, 2)],
     )
     def test_interrupted_before_a_checkpoint(
         self,
-        unbroken: Path,
+        uninterrupted: Path,
         data: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         name: str,
-        judged: bool,
+        validated: bool,
         logged: int,
         left: int,
     ) -> None:
@@ -140,7 +140,7 @@ class TestResume:
         save = trainer.save_checkpoint
 
         def interrupted(path: Path, checkpoint: Any) -> None:
-            if path.name == name and checkpoint.epoch == 2 and bool(checkpoint.metrics) == judged:
+            if path.name == name and checkpoint.epoch == 2 and bool(checkpoint.metrics) == validated:
                 raise KeyboardInterrupt
             save(path, checkpoint)
 
@@ -151,10 +151,10 @@ class TestResume:
         assert len(read_log(tmp_path / "run")) == logged
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == left
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
     def test_a_failed_validation_loses_no_epoch(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, uninterrupted: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fails(*arguments: Any, **named: Any) -> None:
             raise DataError("not to be judged")
@@ -170,13 +170,13 @@ class TestResume:
                 lasts.append(last)
         assert_same(lasts[0].weights, lasts[1].weights)
         train(config, resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
     def test_the_best_epoch_is_kept_even_if_the_run_ends_with_it(
-        self, unbroken: Path, tmp_path: Path, data: Path
+        self, uninterrupted: Path, tmp_path: Path, data: Path
     ) -> None:
         """If killed between the last two writes, no epoch remains to be trained, but best.pt must still be written."""
-        shutil.copytree(unbroken, tmp_path / "run")
+        shutil.copytree(uninterrupted, tmp_path / "run")
         (tmp_path / "run" / "best.pt").unlink()
         last = load_checkpoint(tmp_path / "run" / "last.pt")
         assert last.training is not None
@@ -188,12 +188,14 @@ class TestResume:
         assert best.metrics == last.metrics
         assert_same(best.weights, last.weights)
 
-    def test_unfinished_files_of_a_killed_process_are_removed(self, unbroken: Path, tmp_path: Path, data: Path) -> None:
-        shutil.copytree(unbroken, tmp_path / "run")
+    def test_unfinished_files_of_a_killed_process_are_removed(
+        self, uninterrupted: Path, tmp_path: Path, data: Path
+    ) -> None:
+        shutil.copytree(uninterrupted, tmp_path / "run")
         for name in (".last.pt.77.part", ".log.jsonl.77.part"):
             (tmp_path / "run" / name).write_bytes(b"half")
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in unbroken.iterdir()}
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in uninterrupted.iterdir()}
 
     def test_a_checkpoint_of_an_older_version_resumes(self, half: Path, data: Path) -> None:
         last = load_checkpoint(half / "last.pt")
@@ -218,24 +220,24 @@ class TestResume:
         assert "note:" not in capsys.readouterr().out
 
     def test_interrupted_before_the_first_checkpoint(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, uninterrupted: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
             interrupt_at_step(patch, 2)
             with pytest.raises(KeyboardInterrupt):
                 train(tiny_config(data, tmp_path / "run"))
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
-    def test_a_finished_run_is_not_changed(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
-        shutil.copytree(unbroken, tmp_path / "run")
+    def test_a_finished_run_is_not_changed(self, uninterrupted: Path, data: Path, tmp_path: Path) -> None:
+        shutil.copytree(uninterrupted, tmp_path / "run")
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
     @pytest.fixture
-    def half(self, unbroken: Path, tmp_path: Path) -> Path:
+    def half(self, uninterrupted: Path, tmp_path: Path) -> Path:
         """A copy of the run, which a test may change."""
-        shutil.copytree(unbroken, tmp_path / "run")
+        shutil.copytree(uninterrupted, tmp_path / "run")
         return tmp_path / "run"
 
     def test_a_changed_key_is_named(self, half: Path, data: Path) -> None:
@@ -243,11 +245,11 @@ class TestResume:
         with pytest.raises(ConfigError, match=r"run: train\.epochs, train\.lr differ from what the run was started wi"):
             train(changed, resume=True)
 
-    def test_an_incomplete_log_line_is_skipped(self, half: Path, unbroken: Path, data: Path) -> None:
+    def test_an_incomplete_log_line_is_skipped(self, half: Path, uninterrupted: Path, data: Path) -> None:
         with (half / "log.jsonl").open("a") as file:
             file.write('{"epoch": 5, "epo')
         train(tiny_config(data, half), resume=True)
-        assert read_log(half) == read_log(unbroken)
+        assert read_log(half) == read_log(uninterrupted)
 
     def test_labels_that_changed_are_named(self, half: Path, data: Path) -> None:
         environment = json.loads((half / "environment.json").read_text())
@@ -268,19 +270,21 @@ class TestResume:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_same_seed_gives_the_same_weights_in_another_process(unbroken: Path, tmp_path: Path, workers: int) -> None:
+def test_the_same_seed_gives_the_same_weights_in_another_process(
+    uninterrupted: Path, tmp_path: Path, workers: int
+) -> None:
     changes = [f"run.dir={tmp_path / 'run'}", f"data.workers={workers}"]
-    command = [sys.executable, "-m", "detect", "train", str(unbroken / "config.yaml"), *changes]
+    command = [sys.executable, "-m", "detect", "train", str(uninterrupted / "config.yaml"), *changes]
     hashes = {"PYTHONHASHSEED": str(workers + 1)}  # changes the order of sets
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **hashes}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert_same_run(tmp_path / "run", unbroken)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_another_seed_gives_other_weights(unbroken: Path, data: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_weights(uninterrupted: Path, data: Path, tmp_path: Path) -> None:
     train(tiny_config(data, tmp_path / "run", train={"seed": 4, "epochs": 1}))
-    assert read_log(tmp_path / "run")[0]["loss"] != read_log(unbroken)[0]["loss"]
+    assert read_log(tmp_path / "run")[0]["loss"] != read_log(uninterrupted)[0]["loss"]
 
 
 def test_training_reduces_the_loss_and_detects(data: Path, tmp_path: Path) -> None:
@@ -313,11 +317,11 @@ def test_the_last_epochs_use_no_mosaic(data: Path, tmp_path: Path, monkeypatch: 
 def test_cpu_training_is_deterministic_and_restores_the_setting(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, seen = steps.Stepper.step, set()
+    step, settings = steps.Stepper.step, set()
 
     def watched(self: Any, *arguments: Any) -> Any:
         enabled = torch.are_deterministic_algorithms_enabled()
-        seen.add((enabled, torch.is_deterministic_algorithms_warn_only_enabled()))
+        settings.add((enabled, torch.is_deterministic_algorithms_warn_only_enabled()))
         return step(self, *arguments)
 
     monkeypatch.setattr(steps.Stepper, "step", watched)
@@ -327,8 +331,8 @@ def test_cpu_training_is_deterministic_and_restores_the_setting(
             data, tmp_path / f"run{deterministic}", train={"epochs": 1, "deterministic": deterministic}
         )
         train(config)
-        assert seen == {expected}
-        seen.clear()
+        assert settings == {expected}
+        settings.clear()
         assert not torch.are_deterministic_algorithms_enabled()
 
 
@@ -371,8 +375,8 @@ class TestRefusals:
 
         def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
             calls.append(1)
-            found: dict[str, torch.Tensor] = losses(self, *arguments)
-            return {**found, "loss_box_reg": found["loss_box_reg"] * float("nan")} if len(calls) == 6 else found
+            content: dict[str, torch.Tensor] = losses(self, *arguments)
+            return {**content, "loss_box_reg": content["loss_box_reg"] * float("nan")} if len(calls) == 6 else content
 
         monkeypatch.setattr(CascadeRoIHeads, "losses", broken)
         named = r"loss_box_reg is not finite in epoch 2, step 2 on (train_\d\d\.bmp(, )?){4}; the batch is in"
@@ -388,9 +392,9 @@ class TestRefusals:
         losses = CascadeRoIHeads.losses
 
         def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
-            found: dict[str, torch.Tensor] = losses(self, *arguments)
-            nothing = (found["loss_box_reg"] * 0).sqrt()  # 0, with an infinite gradient
-            return {**found, "loss_box_reg": found["loss_box_reg"] + nothing}
+            content: dict[str, torch.Tensor] = losses(self, *arguments)
+            nothing = (content["loss_box_reg"] * 0).sqrt()  # 0, with an infinite gradient
+            return {**content, "loss_box_reg": content["loss_box_reg"] + nothing}
 
         monkeypatch.setattr(CascadeRoIHeads, "losses", broken)
         for clip_norm in (5.0, None):
@@ -403,8 +407,8 @@ class TestEarlyStop:
     def config(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         """Ten epochs, each validated, whose scores decrease after the second."""
         scores = iter([0.1, 0.3, 0.2, 0.25, 0.9, 0.9])
-        judged = lambda self, model, side: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
-        monkeypatch.setattr(Validator, "__call__", judged)
+        validated = lambda self, model, side: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
+        monkeypatch.setattr(Validator, "__call__", validated)
         return tiny_config(data, tmp_path / "run", train={"epochs": 10, "val_every": 1, "early_stop": 2})
 
     def test_training_stops_after_two_validations_without_improvement(

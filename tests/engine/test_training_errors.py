@@ -192,7 +192,7 @@ class TestMemory:
             assert caught.value is error
 
 
-def spoilt(folder: Path, part: str, bbox: list[float]) -> None:
+def replace_first_box(folder: Path, part: str, bbox: list[float]) -> None:
     """Replace the box of the first label of a part."""
     path = folder / f"{part}.json"
     data = json.loads(path.read_text())
@@ -204,7 +204,7 @@ def spoilt(folder: Path, part: str, bbox: list[float]) -> None:
 def test_labels_with_errors_raise(tmp_path: Path, part: str) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     write_tiny(tmp_path, "val", images=4, seed=1)
-    spoilt(tmp_path, part, [50, 50, 30, 30])
+    replace_first_box(tmp_path, part, [50, 50, 30, 30])
     with pytest.raises(DataError, match=r"1 error in the labels, the first is: box 1 .* outside its 64 x 64") as caught:
         train(tiny_config(tmp_path, tmp_path / "run"))
     assert str(caught.value).startswith(f"{tmp_path / part}.json: ")
@@ -220,11 +220,11 @@ def test_audit_warnings_take_two_lines(tmp_path: Path) -> None:
     labels = json.loads(data[0].read_text())
     again = {**labels["annotations"][0], "id": 99}
     data[0].write_text(json.dumps({**labels, "annotations": [*labels["annotations"], again]}))
-    told = audit_warnings(*data, images=12)
-    assert len(told) == 2
-    assert "duplicate box: 1" in told[0]
-    assert "duplicate across parts: 1" in told[0]
-    assert f"see 'detect audit {data[0]} --against {data[1]}'" in told[0]
-    assert told[1] == "check this: 1 scene is in both training and validation data: scores will be too high"
+    lines = audit_warnings(*data, images=12)
+    assert len(lines) == 2
+    assert "duplicate box: 1" in lines[0]
+    assert "duplicate across parts: 1" in lines[0]
+    assert f"see 'detect audit {data[0]} --against {data[1]}'" in lines[0]
+    assert lines[1] == "check this: 1 scene is in both training and validation data: scores will be too high"
     (line,) = audit_warnings(*data, images=1_000_000)
     assert line.startswith("1,000,000 images are too many to compare at every start")

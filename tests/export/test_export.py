@@ -69,15 +69,15 @@ def test_the_graph_gives_the_detections_of_the_detector(
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     with torch.inference_mode():
         planes = image[None] if channels == 1 else image.permute(2, 0, 1)
-        (wanted,) = detector([planes.float() / 255])
+        (expected,) = detector([planes.float() / 255])
         boxes, scores, labels = graph(image)
-    assert len(boxes) == len(wanted["boxes"]) > 3
-    assert torch.allclose(scores, wanted["scores"], atol=1e-5)
-    ours, theirs = (
+    assert len(boxes) == len(expected["boxes"]) > 3
+    assert torch.allclose(scores, expected["scores"], atol=1e-5)
+    exported, original = (
         Detections(b.numpy(), s.numpy(), n.numpy(), CATEGORIES)
-        for b, s, n in ((boxes, scores, labels), (wanted["boxes"], wanted["scores"], wanted["labels"]))
+        for b, s, n in ((boxes, scores, labels), (expected["boxes"], expected["scores"], expected["labels"]))
     )
-    assert compare_detections(ours=[ours], theirs=[theirs]).holds
+    assert compare_detections(ours=[exported], theirs=[original]).holds
 
 
 def test_a_detector_with_memory_raises() -> None:
@@ -99,9 +99,9 @@ def test_the_exported_model_gives_the_same_detections_and_its_example_runs(
     done = subprocess.run([sys.executable, "example.py"], cwd=out, capture_output=True, text=True)
     assert done.stdout.count("as expected") == len(contract["golden"]) > 0, done.stderr
     assert "NOT" not in done.stdout
-    told = (out / "example.py").read_text()
-    assert "import torch" not in told
-    assert "import detect" not in told
+    example = (out / "example.py").read_text()
+    assert "import torch" not in example
+    assert "import detect" not in example
     assert sorted(path.name for path in tmp_path.iterdir()) == ["line"]
 
 
@@ -130,8 +130,8 @@ def test_16_bit_images_keep_their_precision(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
     _, scores, _ = session.run(None, {"image": image})
     with torch.inference_mode():
-        (wanted,) = detector([torch.from_numpy(image.astype(np.float32) / 4095)[None]])
-    assert np.allclose(scores, wanted["scores"].numpy(), atol=1e-5)
+        (expected,) = detector([torch.from_numpy(image.astype(np.float32) / 4095)[None]])
+    assert np.allclose(scores, expected["scores"].numpy(), atol=1e-5)
 
 
 def test_a_failed_export_gives_one_line_and_leaves_no_files(
@@ -164,19 +164,19 @@ def test_an_export_with_other_detections_is_not_written(
 
 
 def test_parity_counts_detections_of_only_one_detector() -> None:
-    def found(*rows: tuple[float, int, float]) -> Detections:
+    def detections_of(*rows: tuple[float, int, float]) -> Detections:
         boxes = np.array([[x, 0, x + 10, 10] for x, _, _ in rows], np.float32).reshape(-1, 4)
         scores, labels = (np.array([row[i] for row in rows]) for i in (2, 1))
         return Detections(boxes, scores.astype(np.float32), labels.astype(np.int64), CATEGORIES)
 
-    same = found((0, 1, 0.9), (30, 2, 0.5))
-    assert compare_detections([same], [found((0.01, 1, 0.9), (30, 2, 0.5003))]).holds
-    assert compare_detections([same], [found((0, 1, 0.9))]).unmatched == 1
-    assert compare_detections([found((0, 1, 0.9))], [same]).unmatched == 1
-    assert compare_detections([same], [found((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
-    assert compare_detections([same], [found((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
-    assert compare_detections([found()], [found()]).holds
-    assert compare_detections([found((0, 1, 0.04))], [found()]).holds  # below the compared scores
+    same = detections_of((0, 1, 0.9), (30, 2, 0.5))
+    assert compare_detections([same], [detections_of((0.01, 1, 0.9), (30, 2, 0.5003))]).holds
+    assert compare_detections([same], [detections_of((0, 1, 0.9))]).unmatched == 1
+    assert compare_detections([detections_of((0, 1, 0.9))], [same]).unmatched == 1
+    assert compare_detections([same], [detections_of((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
+    assert compare_detections([same], [detections_of((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
+    assert compare_detections([detections_of()], [detections_of()]).holds
+    assert compare_detections([detections_of((0, 1, 0.04))], [detections_of()]).holds  # below the compared scores
 
 
 def test_a_run_uses_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,7 @@ def test_anchors_in_the_padding_do_not_count_as_proposals() -> None:
     graph = FixedSizeDetector(detector, size_hw=(12, 12), channels=1, white=255).eval()
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 12), np.uint8))
     with torch.inference_mode():
-        (wanted,) = detector([image[None].float() / 255])
+        (expected,) = detector([image[None].float() / 255])
         boxes, scores, _ = graph(image)
-    assert len(boxes) == len(wanted["boxes"]) > 3
-    torch.testing.assert_close(scores, wanted["scores"])
+    assert len(boxes) == len(expected["boxes"]) > 3
+    torch.testing.assert_close(scores, expected["scores"])

@@ -32,10 +32,10 @@ def tiles_of(tiling: Tiling, width: int, height: int) -> list[tuple[int, int, in
     ]
 
 
-def in_view(rows: Sequence[Row], tile: tuple[int, int, int, int], least: float = 3) -> list[Row]:
+def in_view(rows: Sequence[Row], tile: tuple[int, int, int, int], min_side: float = 3) -> list[Row]:
     """Detections of an exact detector in a tile: the parts of all boxes inside it, without very thin parts."""
     parts = [(np.clip(box, (*tile[:2], *tile[:2]), (*tile[2:], *tile[2:])), score, label) for box, score, label in rows]
-    return [row for row in parts if min(row[0][2] - row[0][0], row[0][3] - row[0][1]) >= least]
+    return [row for row in parts if min(row[0][2] - row[0][0], row[0][3] - row[0][1]) >= min_side]
 
 
 def through_tiles(rows: Sequence[Row], tiling: Tiling, width: int, height: int) -> list[Row]:
@@ -43,8 +43,8 @@ def through_tiles(rows: Sequence[Row], tiling: Tiling, width: int, height: int) 
     return listed(merge_tiles(tiles, [detections(in_view(rows, tile)) for tile in tiles], (width, height), CATEGORIES))
 
 
-def listed(found: Detections) -> list[Row]:
-    each = zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
+def listed(merged: Detections) -> list[Row]:
+    each = zip(merged.boxes_xyxy.tolist(), merged.scores.tolist(), merged.labels.tolist())
     return [(box, round(score, 3), label) for box, score, label in each]
 
 
@@ -59,8 +59,8 @@ TILING = Tiling(100, 24)  # tiles at 0-100, 76-176, 152-252, 228-328, and the la
     "box",
     [
         pytest.param([80, 10, 96, 30], id="whole in two tiles"),
-        pytest.param([90, 10, 110, 30], id="cut by a seam in x, whole in one tile"),
-        pytest.param([10, 90, 30, 110], id="cut by a seam in y"),
+        pytest.param([90, 10, 110, 30], id="cut by a tile border in x, complete in one tile"),
+        pytest.param([10, 90, 30, 110], id="cut by a tile border in y"),
         pytest.param([85, 85, 115, 115], id="cut at a corner"),
         pytest.param([60, 20, 130, 40], id="too large for the overlap"),
         pytest.param([60, 60, 130, 130], id="too large for the overlap, at a corner"),
@@ -126,10 +126,10 @@ def test_a_box_that_only_seems_complete_does_not_remove_other_parts() -> None:
 
 def test_a_low_score_box_neither_extends_a_high_score_box_nor_joins_two() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100), (152, 0, 252, 100)]
-    sure = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
-    doubtful: Row = ([76, 10, 176, 60], 0.1, 1)  # matches both inside the overlaps
-    parts = [detections(rows) for rows in ([sure[0]], [doubtful], [sure[1]])]
-    assert listed(merge_tiles(tiles, parts, (252, 100), CATEGORIES)) == [*sure, doubtful]
+    high = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
+    low: Row = ([76, 10, 176, 60], 0.1, 1)  # matches both inside the overlaps
+    parts = [detections(rows) for rows in ([high[0]], [low], [high[1]])]
+    assert listed(merge_tiles(tiles, parts, (252, 100), CATEGORIES)) == [*high, low]
 
 
 def test_a_low_score_box_covered_by_a_high_score_box_is_removed() -> None:
@@ -157,8 +157,8 @@ def scenes(draw: st.DrawFn) -> tuple[Tiling, int, int, list[Row]]:
         low = rng.uniform(0, 1, 2) * ([width, height] - wh)
         box = np.concatenate([low, low + wh]).round(2)
         label = int(rng.integers(1, 3))
-        alike = boxes[[row[2] == label for row in rows]] if rows else boxes
-        if len(alike) and iou(box[None], alike).max() > 0.2:
+        same_label = boxes[[row[2] == label for row in rows]] if rows else boxes
+        if len(same_label) and iou(box[None], same_label).max() > 0.2:
             continue
         boxes = np.concatenate([boxes, box[None]])
         rows.append((box.astype(np.float32).tolist(), round(float(rng.uniform(0.1, 1)), 3), label))

@@ -17,7 +17,7 @@ UP = (0.0, -40.0)
 Row = tuple[Sequence[float], float, int]
 
 
-def found(*rows: Row) -> Detections:
+def detections_of(*rows: Row) -> Detections:
     """Rows of (box, score, label)."""
     boxes, scores, labels = ([row[i] for row in rows] for i in range(3))
     as_arrays = np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64)
@@ -68,47 +68,49 @@ class TestGrown:
 
     WINDOW = RegionWindow(axis=1, start=96, stop=200, enters_high=True)
 
-    def after(self, before: Detections, seen: Detections) -> list[Row]:
-        return rows(merge_new_region(before, seen, self.WINDOW, UP, SIZE))
+    def after(self, before: Detections, in_window: Detections) -> list[Row]:
+        return rows(merge_new_region(before, in_window, self.WINDOW, UP, SIZE))
 
     def test_a_complete_box_moves_and_keeps_its_score(self) -> None:
-        before = found(([10, 100, 60, 180], 0.6, 1))
-        again = found(([12, 96, 58, 141], 0.9, 1))
+        before = detections_of(([10, 100, 60, 180], 0.6, 1))
+        again = detections_of(([12, 96, 58, 141], 0.9, 1))
         assert self.after(before, again) == [([10, 60, 60, 140], 0.6, 1)]
-        assert self.after(before, found()) == [([10, 60, 60, 140], 0.6, 1)]
+        assert self.after(before, detections_of()) == [([10, 60, 60, 140], 0.6, 1)]
 
     def test_a_box_cut_by_the_border_grows_into_the_frame(self) -> None:
-        before = found(([10, 100, 60, 200], 0.6, 1))
-        reaching_on = found(([14, 96, 66, 200], 0.8, 1))
+        before = detections_of(([10, 100, 60, 200], 0.6, 1))
+        reaching_on = detections_of(([14, 96, 66, 200], 0.8, 1))
         assert self.after(before, reaching_on) == [([10, 60, 66, 200], 0.8, 1)]
-        ending = found(([14, 96, 58, 172], 0.5, 1))
+        ending = detections_of(([14, 96, 58, 172], 0.5, 1))
         assert self.after(before, ending) == [([10, 60, 60, 172], 0.6, 1)]
 
     def test_a_small_cut_part_is_replaced_by_the_complete_box(self) -> None:
-        before = found(([10, 184, 60, 200], 0.3, 1))
-        whole = found(([11, 146, 62, 175], 0.7, 1))
-        assert self.after(before, whole) == [([11, 146, 62, 175], 0.7, 1)]
+        before = detections_of(([10, 184, 60, 200], 0.3, 1))
+        complete = detections_of(([11, 146, 62, 175], 0.7, 1))
+        assert self.after(before, complete) == [([11, 146, 62, 175], 0.7, 1)]
 
     def test_an_unmatched_cut_box_keeps_its_known_extent(self) -> None:
-        assert self.after(found(([10, 170, 60, 200], 0.6, 1)), found()) == [([10, 130, 60, 160], 0.6, 1)]
+        assert self.after(detections_of(([10, 170, 60, 200], 0.6, 1)), detections_of()) == [
+            ([10, 130, 60, 160], 0.6, 1)
+        ]
 
     def test_new_boxes_are_added_on_new_surface_only(self) -> None:
         new, old = ([10, 150, 60, 190], 0.7, 1), ([100, 100, 140, 140], 0.9, 1)
-        assert self.after(found(), found(new, old)) == [(*new,)]
+        assert self.after(detections_of(), detections_of(new, old)) == [(*new,)]
 
     def test_boxes_of_different_categories_are_not_merged(self) -> None:
-        seen = found(([10, 150, 60, 200], 0.7, 2))
-        assert self.after(found(([10, 190, 60, 200], 0.6, 1)), seen) == [
+        in_window = detections_of(([10, 150, 60, 200], 0.7, 2))
+        assert self.after(detections_of(([10, 190, 60, 200], 0.6, 1)), in_window) == [
             ([10, 150, 60, 200], 0.7, 2),
             ([10, 150, 60, 160], 0.6, 1),
         ]
 
     def test_a_box_that_leaves_the_frame_is_removed(self) -> None:
-        assert self.after(found(([10, 0, 60, 40], 0.6, 1)), found()) == []
+        assert self.after(detections_of(([10, 0, 60, 40], 0.6, 1)), detections_of()) == []
 
     def test_of_two_overlapping_boxes_the_higher_score_is_kept(self) -> None:
-        before = found(([10, 100, 60, 200], 0.6, 1), ([10, 110, 60, 200], 0.5, 1))
-        assert self.after(before, found()) == [([10, 60, 60, 160], 0.6, 1)]
+        before = detections_of(([10, 100, 60, 200], 0.6, 1), ([10, 110, 60, 200], 0.5, 1))
+        assert self.after(before, detections_of()) == [([10, 60, 60, 160], 0.6, 1)]
 
 
 @pytest.mark.parametrize("direction", [(0, -1), (0, 1), (-1, 0), (1, 0)])
@@ -128,18 +130,18 @@ def test_an_exact_detector_keeps_every_box_of_a_long_strip(direction: tuple[int,
     for number in range(50):
         origin = np.zeros(4)
         origin[[along, along + 2]] = (at + 33 * number) * -direction[along] - (0 if direction[along] < 0 else 200)
-        whole = in_view(boxes - origin, 0, 200, along)
+        complete = in_view(boxes - origin, 0, 200, along)
         window = new_region_window(motion, SIZE)
         assert window is not None
         if last is None:
-            last = whole
+            last = complete
             continue
         last = merge_new_region(last, in_view(boxes - origin, window.start, window.stop, along), window, motion, SIZE)
-        clear = sides(whole).min(axis=1) > 16
+        clear = sides(complete).min(axis=1) > 16
         if clear.any():
-            assert iou(whole.boxes_xyxy[clear], last.boxes_xyxy).max(axis=1).min() > 0.99
+            assert iou(complete.boxes_xyxy[clear], last.boxes_xyxy).max(axis=1).min() > 0.99
             compared += int(clear.sum())
-        assert (sides(last).min(axis=1) > 4).sum() <= len(whole)
+        assert (sides(last).min(axis=1) > 4).sum() <= len(complete)
     assert compared > 100
 
 
@@ -153,4 +155,4 @@ def in_view(boxes: NDArray[np.float64], start: int, stop: int, along: int) -> De
     parts[:, [along, along + 2]] = np.clip(parts[:, [along, along + 2]], start, stop)
     there = parts[:, along + 2] - parts[:, along] > 2
     rows = [(box.tolist(), 0.9, label) for label, box in enumerate(parts) if there[label]]
-    return found(*rows)
+    return detections_of(*rows)

@@ -52,15 +52,19 @@ class TestOneImage:
     def test_detections_are_sorted_inside_the_image_and_have_category_names(
         self, predictor: Predictor, data: Path
     ) -> None:
-        found = predictor(data / "val" / "val_00.bmp")
-        assert len(found) > 0
-        assert (np.diff(found.scores) <= 0).all()
-        assert (found.scores > 0).all()
-        assert (found.boxes_xyxy >= 0).all()
-        assert (found.boxes_xyxy <= SIDE).all()
-        assert (found.boxes_xyxy.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
-        assert {each.label for each in found} <= set(CATEGORIES)
-        assert predictor.categories == found.categories == CATEGORIES
+        detections = predictor(data / "val" / "val_00.bmp")
+        assert len(detections) > 0
+        assert (np.diff(detections.scores) <= 0).all()
+        assert (detections.scores > 0).all()
+        assert (detections.boxes_xyxy >= 0).all()
+        assert (detections.boxes_xyxy <= SIDE).all()
+        assert (detections.boxes_xyxy.dtype, detections.scores.dtype, detections.labels.dtype) == (
+            np.float32,
+            np.float32,
+            np.int64,
+        )
+        assert {each.label for each in detections} <= set(CATEGORIES)
+        assert predictor.categories == detections.categories == CATEGORIES
 
     def test_a_path_and_its_array_give_the_same_detections(self, predictor: Predictor, data: Path) -> None:
         path = data / "val" / "val_01.bmp"
@@ -95,9 +99,9 @@ class TestOneImage:
 
     @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (201, 65)])
     def test_any_size(self, tmp_path: Path, shape: tuple[int, int]) -> None:
-        found = untrained(tmp_path)(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
-        assert (found.boxes_xyxy >= 0).all()
-        assert (found.boxes_xyxy <= [shape[1], shape[0], shape[1], shape[0]]).all()
+        detections = untrained(tmp_path)(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
+        assert (detections.boxes_xyxy >= 0).all()
+        assert (detections.boxes_xyxy <= [shape[1], shape[0], shape[1], shape[0]]).all()
 
     def test_the_threshold_removes_lower_scores(self, predictor: Predictor, data: Path) -> None:
         everything = predictor(data / "val" / "val_00.bmp")
@@ -170,12 +174,12 @@ class TestDataSet:
         results = predictor.detect_dataset(other)
         for position, image in enumerate(other.images, start=1):
             expected = list(predictor(image.path))
-            mine = [each for each in results if each["image_id"] == position]
-            assert [other.categories[each["category_id"] - 1] for each in mine] == [each.label for each in expected]
-            for found, each in zip(mine, expected):
-                x, y, width, height = found["bbox"]
+            of_image = [each for each in results if each["image_id"] == position]
+            assert [other.categories[each["category_id"] - 1] for each in of_image] == [each.label for each in expected]
+            for detections, each in zip(of_image, expected):
+                x, y, width, height = detections["bbox"]
                 np.testing.assert_allclose((x, y, x + width, y + height), each.xyxy, atol=1e-2)
-                assert found["score"] == pytest.approx(each.score, abs=1e-4)
+                assert detections["score"] == pytest.approx(each.score, abs=1e-4)
         json.dumps(results)
 
     def test_a_category_that_the_data_lacks_is_named(self, predictor: Predictor, data: Path) -> None:
@@ -186,15 +190,15 @@ class TestDataSet:
     def test_single_images_and_batches_give_the_same_detections(self, tmp_path: Path) -> None:
         predictor, rng = untrained(tmp_path), np.random.default_rng(0)
         sizes = [(64, 64)] * 3 + [(50, 80)] * 2 + [(64, 64)] + [(33, 41)]
-        pictures = [rng.integers(0, 256, size).astype(np.uint8) for size in sizes]
+        arrays = [rng.integers(0, 256, size).astype(np.uint8) for size in sizes]
         images = []
-        for i, pixels in enumerate(pictures):
+        for i, pixels in enumerate(arrays):
             write_image(tmp_path / f"{i}.png", pixels)
             images.append(Image(tmp_path / f"{i}.png", pixels.shape[1], pixels.shape[0]))
         dataset = DetectionDataset(Dataset(tuple(images), CATEGORIES), channels=1)
         batches = list(detect_dataset(predictor._model, dataset, CATEGORIES, batch_size=2))
         assert [len(batch) for batch in batches] == [2, 1, 2, 1, 1]  # consecutive images of one size
-        for together, pixels in zip([each for batch in batches for each in batch], pictures):
+        for together, pixels in zip([each for batch in batches for each in batch], arrays):
             alone = detect_images(predictor._model, [pixels], CATEGORIES)[0]
             assert len(alone) > 5
             assert_close(together, alone)

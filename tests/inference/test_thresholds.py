@@ -24,7 +24,7 @@ Run = Callable[..., Any]
 CATEGORIES = ("patches", "scratches")
 
 
-def found(*scores_and_labels: tuple[float, int]) -> Detections:
+def detections_of(*scores_and_labels: tuple[float, int]) -> Detections:
     scores = np.array([score for score, _ in scores_and_labels], np.float32)
     labels = np.array([label for _, label in scores_and_labels], np.int64)
     return Detections(np.arange(4 * len(scores), dtype=np.float32).reshape(-1, 4), scores, labels, CATEGORIES)
@@ -41,16 +41,16 @@ def chosen(folder: Path, weights: Path | None = None, **content: Any) -> Path:
 class TestValue:
     def test_each_category_has_its_own_threshold(self, tmp_path: Path) -> None:
         thresholds = read_thresholds(chosen(tmp_path))
-        kept = thresholds.apply(found((0.9, 1), (0.49, 1), (0.31, 2), (0.3, 2), (0.29, 2)))
+        kept = thresholds.apply(detections_of((0.9, 1), (0.49, 1), (0.31, 2), (0.3, 2), (0.29, 2)))
         assert kept.scores.tolist() == pytest.approx([0.9, 0.31, 0.3])
         assert kept.labels.tolist() == [1, 2, 2]
         assert thresholds.in_words() == "patches 0.5, scratches 0.3"
-        assert len(thresholds.apply(found())) == 0
+        assert len(thresholds.apply(detections_of())) == 0
 
     def test_calibration_is_applied_first_and_sorts_again(self, tmp_path: Path) -> None:
         fitted = {"patches": {"temperature": 1.0, "shift": -2.0}, "scratches": {"temperature": 2.0, "shift": 0.0}}
         thresholds = read_thresholds(chosen(tmp_path, calibration={"method": "any", "per_class": fitted}))
-        given = found((0.9, 1), (0.8, 2), (0.6, 1))
+        given = detections_of((0.9, 1), (0.8, 2), (0.6, 1))
         new = thresholds.calibrated(given)
         odds = np.array([np.log(4) / 2, np.log(9) - 2, np.log(1.5) - 2])
         assert new.scores.tolist() == pytest.approx((1 / (1 + np.exp(-odds))).tolist())
@@ -59,12 +59,12 @@ class TestValue:
         assert new.scores.dtype == np.float32
         assert given.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
         assert thresholds.apply(new).labels.tolist() == [2, 1]
-        assert len(thresholds.calibrated(found())) == 0
+        assert len(thresholds.calibrated(detections_of())) == 0
 
     def test_a_category_that_the_file_lacks_is_named(self, tmp_path: Path) -> None:
         thresholds = read_thresholds(chosen(tmp_path, thresholds={"patches": 0.5}))
         with pytest.raises(DataError, match=r"thresholds\.json: there is no threshold for 'scratches'; choose them"):
-            thresholds.apply(found((0.9, 1)))
+            thresholds.apply(detections_of((0.9, 1)))
 
     def test_thresholds_match_the_evaluated_weights(self, tmp_path: Path) -> None:
         weights, others = tmp_path / "best.pt", tmp_path / "last.pt"
@@ -120,7 +120,7 @@ class FakePredictor:
         """No image is processed in tiles."""
 
     def __call__(self, pixels: Any, **tiles: Any) -> Detections:
-        return found((0.45, 1), (0.35, 2))
+        return detections_of((0.45, 1), (0.35, 2))
 
 
 class TestInfer:
@@ -216,12 +216,12 @@ def test_thresholds_from_costs_to_infer_end_to_end(detect: Run, tmp_path: Path) 
     np.testing.assert_allclose(after.scores, predictor.thresholds.calibrated(before).scores)
     inferred = detect("infer", image, "--weights", run / "random.pt", "--json")
     assert "thresholds of" in inferred.err
-    said = f"detect: scores are calibrated by {run / 'thresholds.json'}\n"
-    assert inferred.err.count(said) == inferred.err.count("calibrated") == 1
+    note = f"detect: scores are calibrated by {run / 'thresholds.json'}\n"
+    assert inferred.err.count(note) == inferred.err.count("calibrated") == 1
     (entry,) = json.loads(inferred.out)["images"]
     assert len(entry["detections"]) == len(predictor.thresholds.apply(after))
     asked = detect("infer", image, "--weights", run / "random.pt", "--json", "--threshold", "0")
-    assert asked.err.count(said) == 1
+    assert asked.err.count(note) == 1
     (entry,) = json.loads(asked.out)["images"]
     assert [each["score"] for each in entry["detections"]] == pytest.approx(after.scores.tolist(), abs=1e-4)
 
@@ -238,7 +238,7 @@ def test_thresholds_from_costs_to_infer_end_to_end(detect: Run, tmp_path: Path) 
     pre_annotated = detect(
         "pre-annotate", run, "--to", "coco", "--out", tmp_path / "pre_annotations", "--threshold", "0"
     )
-    assert pre_annotated.err.count(said) == 1
+    assert pre_annotated.err.count(note) == 1
     (written,) = (tmp_path / "pre_annotations").rglob("*.json")
     written_labels = json.loads(written.read_text())
     scores = sorted((each["score"] for each in written_labels["annotations"] if each["image_id"] == 1), reverse=True)

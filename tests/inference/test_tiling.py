@@ -39,10 +39,10 @@ def painted(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]])
 
 def exact(pictures: Sequence[NDArray[np.uint8]]) -> list[Detections]:
     """A detector that finds every painted box; the gray value encodes category and score."""
-    return [_seen(pixels) for pixels in pictures]
+    return [_detect_painted(pixels) for pixels in pictures]
 
 
-def _seen(pixels: NDArray[np.uint8]) -> Detections:
+def _detect_painted(pixels: NDArray[np.uint8]) -> Detections:
     rows = []
     for value in np.unique(pixels[pixels > 0]).tolist():
         y, x = np.nonzero(pixels == value)
@@ -58,17 +58,17 @@ BOXES = [
 ]
 
 
-def as_rows(found: Detections) -> list[tuple[Any, ...]]:
-    return sorted(zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist()))
+def as_rows(detections: Detections) -> list[tuple[Any, ...]]:
+    return sorted(zip(detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.labels.tolist()))
 
 
 class TestTiles:
     @pytest.mark.parametrize(("side", "overlap"), [(100, 16), (100, 50), (64, 20), (200, 50), (333, 100)])
     def test_tiles_give_the_same_result_as_the_whole_image(self, side: int, overlap: int) -> None:
         pixels = painted(700, 200, BOXES)
-        found = detect_tiled(exact, [pixels], (200, 700), Tiling(side, overlap), CATEGORIES)
-        assert as_rows(found) == as_rows(_seen(pixels))
-        assert (np.diff(found.scores) <= 0).all()
+        detections = detect_tiled(exact, [pixels], (200, 700), Tiling(side, overlap), CATEGORIES)
+        assert as_rows(detections) == as_rows(_detect_painted(pixels))
+        assert (np.diff(detections.scores) <= 0).all()
 
     @pytest.mark.parametrize("length", [1, 99, 100, 101, 176, 177, 1000])
     def test_tiles_cover_the_image_and_stay_inside(self, length: int) -> None:
@@ -158,8 +158,8 @@ class TestStrips:
         for number, cuts in enumerate(CUTS):
             strip = StripFiles.of(written(tmp_path / str(number), pixels, cuts))
             size_wh = (strip.width, strip.height)
-            found = detect_tiled(exact, strip.blocks(1, None), size_wh, Tiling(100, 24), CATEGORIES)
-            assert as_rows(found) == as_rows(_seen(pixels))
+            detections = detect_tiled(exact, strip.blocks(1, None), size_wh, Tiling(100, 24), CATEGORIES)
+            assert as_rows(detections) == as_rows(_detect_painted(pixels))
 
     def test_network_detections_on_a_cut_strip_are_bitwise_equal(self, weights: Path, tmp_path: Path) -> None:
         predictor, pixels = Predictor.load(weights, device="cpu"), steel(300, 100)
@@ -237,15 +237,15 @@ class TestCommands:
         judged = detect("evaluate", weights, "--data", data, "--out", tmp_path / "report")
         assert judged.code == 0
         assert "1 of 2 images in tiles" in judged.err
-        found = json.loads((tmp_path / "report" / "detections.json").read_text())
-        mine = sorted(each["score"] for each in found if each["image_id"] == 1)
+        detections = json.loads((tmp_path / "report" / "detections.json").read_text())
+        mine = sorted(each["score"] for each in detections if each["image_id"] == 1)
         assert mine == pytest.approx(sorted(each["score"] for each in expected), abs=1e-5)
         whole = detect("infer", tmp_path / "large.png", "--weights", weights, "--json", "--threshold", 0, "--tile", 0)
         assert "tiles" not in whole.err
         assert len(json.loads(whole.out)["images"][0]["detections"]) < len(expected)
 
     def test_infer_strip_joins_several_files(self, weights: Path, tmp_path: Path, detect: Run) -> None:
-        told = []
+        strips = []
         for number, cuts in enumerate(([], [90], [150, 200])):
             written(tmp_path / str(number), steel(300, 100), cuts)
             arguments = ["infer", "--strip", tmp_path / str(number), "--weights", weights, "--threshold", 0.3]
@@ -253,10 +253,10 @@ class TestCommands:
             assert (outcome.code, "seen in 2 x 5 tiles of 96 px that overlap by 32" in outcome.err) == (0, True)
             strip = json.loads(outcome.out)["strip"]
             assert [each["top"] for each in strip["files"]] == [0, *cuts]
-            told.append((strip["width"], strip["height"], strip["detections"]))
-        assert told[0] == told[1] == told[2]
-        assert told[0][:2] == (100, 300)
-        assert told[0][2]
+            strips.append((strip["width"], strip["height"], strip["detections"]))
+        assert strips[0] == strips[1] == strips[2]
+        assert strips[0][:2] == (100, 300)
+        assert strips[0][2]
 
     def test_a_strip_writes_one_image_and_label_per_file(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         paths = written(tmp_path / "a", steel(200, 100), [100])

@@ -73,15 +73,15 @@ class TestFolder:
         (tmp_path / "notes.txt").write_text("no image")
         (tmp_path / "f_11.HEIC").write_text("of a phone")
         (tmp_path / "STOP").touch()
-        seen = list(self.frames(tmp_path, timeout_s=60))
-        assert [each.name for each in seen] == ["f_1.png", "f_2.png", "f_10.png", "f_11.HEIC"]
-        assert [each.number for each in seen] == [0, 1, 2, 3]
-        assert "f_11.HEIC: this image format isn't read; save it as BMP, " in str(seen.pop().error)
-        assert {each.strip for each in seen} == {tmp_path.name}
+        outputs = list(self.frames(tmp_path, timeout_s=60))
+        assert [each.name for each in outputs] == ["f_1.png", "f_2.png", "f_10.png", "f_11.HEIC"]
+        assert [each.number for each in outputs] == [0, 1, 2, 3]
+        assert "f_11.HEIC: this image format isn't read; save it as BMP, " in str(outputs.pop().error)
+        assert {each.strip for each in outputs} == {tmp_path.name}
         assert all(
-            each.pixels is not None and np.array_equal(each.pixels, steel(n)) for each, n in zip(seen, (1, 2, 10))
+            each.pixels is not None and np.array_equal(each.pixels, steel(n)) for each, n in zip(outputs, (1, 2, 10))
         )
-        assert abs(seen[0].captured - time.time()) < 60
+        assert abs(outputs[0].captured - time.time()) < 60
 
     def test_an_incomplete_file_is_waited_for(self, tmp_path: Path) -> None:
         write_image(tmp_path / "whole.png", steel(3))
@@ -100,9 +100,9 @@ class TestFolder:
 
         writer = threading.Thread(target=write)
         writer.start()
-        seen = list(frames)
+        outputs = list(frames)
         writer.join()
-        assert [(each.name, each.error) for each in seen] == [("a_1.png", None), ("a_2.png", None)]
+        assert [(each.name, each.error) for each in outputs] == [("a_1.png", None), ("a_2.png", None)]
 
     def test_a_damaged_file_is_a_bad_frame_and_the_stream_continues(self, tmp_path: Path) -> None:
         for number in range(3):
@@ -121,8 +121,8 @@ class TestFolder:
                 write_image(tmp_path / strip / f"{number}.png", steel(number))
         (tmp_path / "coil_9" / ".hidden.png").write_bytes(b"")
         frames = self.frames(tmp_path)
-        seen = [next(frames) for _ in range(4)]
-        assert [(each.strip, Path(each.name).name) for each in seen] == [
+        outputs = [next(frames) for _ in range(4)]
+        assert [(each.strip, Path(each.name).name) for each in outputs] == [
             *(("coil_9", "0.png"), ("coil_9", "1.png"), ("coil_10", "0.png"), ("coil_10", "1.png"))
         ]
         path = tmp_path / "coil_9" / "0.png"
@@ -145,20 +145,20 @@ class TestPipe:
         reading, writing = os.pipe()
         writer = threading.Thread(target=lambda: (os.write(writing, content), os.close(writing)))
         writer.start()
-        seen = list(pipe_frames(reading, shape, depth, Event()))
+        outputs = list(pipe_frames(reading, shape, depth, Event()))
         writer.join()
         os.close(reading)
-        return seen
+        return outputs
 
     @pytest.mark.parametrize(("shape", "dtype"), [((5, 7), "u1"), ((5, 7, 3), "u1"), ((5, 7), "u2"), ((5, 7, 3), "u2")])
     def test_frames_pass_through_the_pipe_unchanged(self, shape: tuple[int, ...], dtype: str) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (4, *shape)).astype(dtype)
         content = pixels.astype("<u2").tobytes() if dtype == "u2" else pixels.tobytes()
-        seen = self.frames(content, shape, 8 if dtype == "u1" else 12)
-        assert [each.error for each in seen] == [None] * 4
-        assert all(np.array_equal(each.pixels, want) for each, want in zip(seen, pixels) if each.pixels is not None)
-        assert seen[0].pixels is not None
-        assert seen[0].pixels.dtype == pixels.dtype
+        outputs = self.frames(content, shape, 8 if dtype == "u1" else 12)
+        assert [each.error for each in outputs] == [None] * 4
+        assert all(np.array_equal(each.pixels, want) for each, want in zip(outputs, pixels) if each.pixels is not None)
+        assert outputs[0].pixels is not None
+        assert outputs[0].pixels.dtype == pixels.dtype
 
     def test_an_incomplete_frame_is_reported(self) -> None:
         good, bad = self.frames(bytes(35 + 20), (5, 7))
@@ -179,17 +179,17 @@ class TestVideo:
         return path
 
     def test_all_frames_of_a_video_are_read(self, video: Path) -> None:
-        seen = list(video_frames(video, Event()))
-        assert [(each.number, each.strip, each.error) for each in seen] == [(i, "line", None) for i in range(6)]
-        assert all(each.pixels is not None and each.pixels.shape == (64, 64, 3) for each in seen)
+        outputs = list(video_frames(video, Event()))
+        assert [(each.number, each.strip, each.error) for each in outputs] == [(i, "line", None) for i in range(6)]
+        assert all(each.pixels is not None and each.pixels.shape == (64, 64, 3) for each in outputs)
         assert open_source(str(video)).kind == "video"
 
     def test_a_video_that_ends_early_is_reported(self, video: Path) -> None:
         content = video.read_bytes()
         video.write_bytes(content[: len(content) * 3 // 4])
-        seen = list(video_frames(video, Event()))
-        assert 0 < len([each for each in seen if each.error is None]) < 6
-        assert re.search(r"line\.avi: the video ends after \d of 6 frames", seen[-1].error or "")
+        outputs = list(video_frames(video, Event()))
+        assert 0 < len([each for each in outputs if each.error is None]) < 6
+        assert re.search(r"line\.avi: the video ends after \d of 6 frames", outputs[-1].error or "")
 
     def test_a_file_that_is_no_video_raises(self, tmp_path: Path) -> None:
         (tmp_path / "x.avi").write_bytes(b"no video")
@@ -207,7 +207,7 @@ class TestQueue:
         assert [each.number if each else None for each in got] == [7, 8, 9, None]
 
     def test_other_sources_wait_for_space(self) -> None:
-        ahead, made, looked = [], 0, 0
+        ahead, made, detected = [], 0, 0
 
         def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             nonlocal made
@@ -215,25 +215,25 @@ class TestQueue:
                 made += 1
                 yield frame(number)
 
-        def look(each: CapturedFrame, missed: int) -> Detections:
-            nonlocal looked
+        def detect_frame(each: CapturedFrame, missed: int) -> Detections:
+            nonlocal detected
             time.sleep(0.002)
-            looked += 1
-            ahead.append(made - looked)
+            detected += 1
+            ahead.append(made - detected)
             return nothing(each, missed)
 
-        seen = list(process_stream(source_of(frames), look, max_frames=4, stop=Event()))
-        assert [each.frame.number for each in seen] == list(range(40))
-        assert sum(each.dropped for each in seen) == 0
+        outputs = list(process_stream(source_of(frames), detect_frame, max_frames=4, stop=Event()))
+        assert [each.frame.number for each in outputs] == list(range(40))
+        assert sum(each.dropped for each in outputs) == 0
         assert max(ahead) <= 5  # the waiting frames, and the one that the reader holds
 
 
 class TestWatch:
     def test_dropped_and_bad_frames_are_counted_and_passed_to_the_detector(self) -> None:
-        told = []
+        calls = []
 
-        def look(each: CapturedFrame, missed: int) -> Detections:
-            told.append((each.number, missed))
+        def detect_frame(each: CapturedFrame, missed: int) -> Detections:
+            calls.append((each.number, missed))
             if each.number == 5:
                 raise DataError("too bright")
             return nothing(each, missed)
@@ -241,12 +241,12 @@ class TestWatch:
         def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             yield from (frame(0), frame(3), frame(4, pixels=None, error="torn"), frame(5), frame(6))
 
-        seen = list(process_stream(source_of(frames), look, max_frames=10, stop=Event()))
-        assert told == [(0, 0), (3, 2), (5, 1), (6, 2)]
-        assert [each.dropped for each in seen] == [0, 2, 0, 0, 0]
-        assert [each.error for each in seen] == [None, None, "torn", "frame 5: too bright", None]
-        assert seen[0].size_wh == (64, 64)
-        assert all(each.frame.pixels is None for each in seen)  # no reference is kept
+        outputs = list(process_stream(source_of(frames), detect_frame, max_frames=10, stop=Event()))
+        assert calls == [(0, 0), (3, 2), (5, 1), (6, 2)]
+        assert [each.dropped for each in outputs] == [0, 2, 0, 0, 0]
+        assert [each.error for each in outputs] == [None, None, "torn", "frame 5: too bright", None]
+        assert outputs[0].size_wh == (64, 64)
+        assert all(each.frame.pixels is None for each in outputs)  # no reference is kept
 
     def test_a_slow_detector_drops_camera_frames_and_counts_them(self) -> None:
         given = Event()
@@ -255,23 +255,23 @@ class TestWatch:
             yield from (frame(number) for number in range(50))
             given.set()
 
-        def look(each: CapturedFrame, missed: int) -> Detections:
+        def detect_frame(each: CapturedFrame, missed: int) -> Detections:
             assert given.wait(30)
             return nothing(each, missed)
 
-        seen = list(process_stream(source_of(frames, drops=True), look, max_frames=2, stop=Event()))
-        assert len(seen) in (2, 3)  # the current frame, and the waiting ones
-        assert seen[-1].frame.number == 49
-        assert sum(each.dropped for each in seen) == 50 - len(seen)
+        outputs = list(process_stream(source_of(frames, drops=True), detect_frame, max_frames=2, stop=Event()))
+        assert len(outputs) in (2, 3)  # the current frame, and the waiting ones
+        assert outputs[-1].frame.number == 49
+        assert sum(each.dropped for each in outputs) == 50 - len(outputs)
 
     def test_a_source_error_is_raised_after_the_earlier_frames(self) -> None:
         def frames(stop: Event) -> Generator[CapturedFrame, None, None]:
             yield frame(0)
             raise DataError("no frame came", where="camera 0")
 
-        seen: list[FrameOutput] = []
+        outputs: list[FrameOutput] = []
         with pytest.raises(DataError, match="camera 0: no frame came"):
-            seen.extend(process_stream(source_of(frames), nothing, max_frames=2, stop=Event()))
+            outputs.extend(process_stream(source_of(frames), nothing, max_frames=2, stop=Event()))
         threads = [thread.name for thread in threading.enumerate()]
         assert "frames" not in threads or not any(t.is_alive() for t in threading.enumerate() if t.name == "frames")
 
@@ -334,10 +334,10 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 class TestDetector:
     def test_memory_is_kept_from_frame_to_frame(self, remembering: Path) -> None:
         predictor = Predictor.load(remembering, device="cpu")
-        look, stream = FrameDetector(predictor), predictor.stream()
+        detect_frame, stream = FrameDetector(predictor), predictor.stream()
         last = None
         for number, missed in ((0, 0), (1, 0), (3, 1)):
-            last = look(frame(number, pixels=steel(number)), missed)
+            last = detect_frame(frame(number, pixels=steel(number)), missed)
             want = stream(steel(number), strip="s", missed=missed)
             assert np.array_equal(last.scores, want.scores)
         alone = FrameDetector(predictor)(frame(3, pixels=steel(3)), 0)
@@ -452,8 +452,8 @@ class TestCommand:
         *lines, last = lines_of(outcome.out)
         assert [line["name"] for line in lines] == ["frame 0", "frame 1", "frame 2"]
         assert last["summary"]["frames"] == 3
-        found = Predictor.load(weights, device="cpu")(steel(2), threshold=0.3)
-        assert [each["score"] for each in lines[2]["detections"]] == pytest.approx(found.scores.tolist(), abs=1e-5)
+        detections = Predictor.load(weights, device="cpu")(steel(2), threshold=0.3)
+        assert [each["score"] for each in lines[2]["detections"]] == pytest.approx(detections.scores.tolist(), abs=1e-5)
 
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
