@@ -103,7 +103,7 @@ def test_training_goes_on_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[
         "train: {epochs: 1, batch_size: 2}\n"
     )
     assert main(["train", "mine.yaml", "--init", WORD]) == 0
-    assert "of the parameters are those of released" in capsys.readouterr().out
+    assert "of the parameters are from released" in capsys.readouterr().out
 
 
 def test_from_python_it_is_found_by_its_name() -> None:

@@ -1,1 +1,1 @@
-"""Training: the loop, its schedule, and the run folder that it fills."""
+"""Training: the training loop, its schedule, and the run folder."""

@@ -1,4 +1,4 @@
-"""The data of a run: read, checked and cached before anything is built, then drawn in batches."""
+"""The data of a training run: read, check and cache it; build the training loader and the validator."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from ..fileio import free_bytes
 from ..inference.detection import coco_results
 from ..inference.predictor import detect_labelled
 from ..models.distributed import World
-from ..structures import Dataset, Image
+from ..structures import Dataset, Detections, Image
 
-_MEMORY_SHARE = 0.5  # of the free memory, where the configuration gives no limit
+_MEMORY_SHARE = 0.5  # share of the free memory used for images if the configuration gives no limit
 _GB = 1e9
 
 
 def cache_budget(cache_gb: float | None, processes: int) -> float | None:
-    """Bytes for the images of one process; None where nobody knows how much is free.
+    """Return the memory for the images of one process, bytes; None if the free memory is unknown.
 
     Args:
-        cache_gb: the limit for all processes; None: half of what is free.
-        processes: that keep images each.
+        cache_gb: limit for all processes, GB; None: half of the free memory.
+        processes: number of processes that keep images.
     """
     if cache_gb is not None:
         return cache_gb * _GB / processes
@@ -54,68 +54,69 @@ def fill_caches(
     say: Callable[[str], None],
     shard: tuple[int, int] = (0, 1),
 ) -> None:
-    """Read all images once and keep those that there is room for.
+    """Read all images once and keep as many as fit into memory.
 
     Args:
-        datasets: each with its own cache; the first ones are kept first.
-        max_bytes: bytes for all; 0: none is kept, None: no limit.
-        say: gets a line before anything is read, and one if not all are kept.
+        datasets: each with its own cache; earlier ones have priority.
+        max_bytes: bytes for all; 0: keep none, None: no limit.
+        say: called with a line before reading, and with one per data set if not all of its images are kept.
         shard: (rank, size) of this process among those that read the first of ``datasets``.
     """
     needed = sum(each.decoded_bytes() for each in datasets)
     if max_bytes == 0:
-        say(f"decoded images take {_format_bytes(needed)}; they are read anew each time (data.cache)")
+        say(f"decoded images take {_format_bytes(needed)}; they are read again for each use (data.cache)")
     elif max_bytes is None or needed <= max_bytes:
-        limit = "" if max_bytes is None else f", of {_format_bytes(max_bytes)} for them"
+        limit = "" if max_bytes is None else f", the limit is {_format_bytes(max_bytes)}"
         say(f"decoded images take {_format_bytes(needed)} of memory{limit}")
     else:
         limit = _format_bytes(max_bytes)
-        say(f"decoded images take {_format_bytes(needed)}, more than the {limit} for them (data.cache_gb)")
-    wanted = max_bytes != 0
+        say(f"decoded images take {_format_bytes(needed)}, more than the limit of {limit} (data.cache_gb)")
+    use_cache = max_bytes != 0
     for number, each in enumerate(datasets):
         kept = each.preload(max_bytes, shard=shard if number == 0 else (0, 1))
         max_bytes = None if max_bytes is None else max_bytes - each.cached_bytes
-        if wanted and kept < len(each):
-            say(f"{kept:,} of {len(each):,} images are kept in memory, the others are read anew each time")
+        if use_cache and kept < len(each):
+            say(f"{kept:,} of {len(each):,} images are kept in memory, the others are read again for each use")
 
 
 def _format_bytes(size: float) -> str:
     return f"{size / _GB:.2f} GB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
-_MAX_AUDITED_IMAGES = 20_000  # images; looking for copies among more takes minutes, and so each start would
+_MAX_AUDITED_IMAGES = 20_000  # the search for duplicates among more images would delay each start by minutes
 
 
 def check_labels(dataset: Dataset, path: Path) -> None:
-    """Refuse labels that nothing right can be learned from: boxes outside their image, empty or inverted ones.
+    """Check that no box is outside its image, empty or inverted.
 
     Raises:
-        DataError: the first of them, and how many there are.
+        DataError: names the first error and the number of errors.
     """
-    wrong = [
+    errors = [
         finding
         for image in dataset.images
         if image.boxes
         for _, finding in check_boxes(image, path, None)
         if finding.severity == "error"
     ]
-    if wrong:
-        found = f"{len(wrong):,} error{'s' if len(wrong) > 1 else ''} in the labels, the first is: {wrong[0].message}"
-        raise DataError(found, where=path, fix=f"'{_audit_command(path)}' lists all of them")
+    if errors:
+        number = f"{len(errors):,} error{'s' if len(errors) > 1 else ''}"
+        message = f"{number} in the labels, the first is: {errors[0].message}"
+        raise DataError(message, where=path, fix=f"'{_audit_command(path)}' lists all of them")
 
 
 def audit_warnings(train: Path, val: Path | None, images: int, *, offset_known: bool = False) -> list[str]:
-    """What an audit warns of, counted by kind, in at most two lines; none where it has nothing to say.
+    """Return the warnings of an audit, counted by kind, in at most two lines; an empty list without warnings.
 
     Args:
-        train, val: COCO JSON files, held against each other.
-        images: of both.
-        offset_known: the training knows that labels lie beside what they mark, so that needs no word.
+        train, val: COCO JSON files, compared with each other.
+        images: number of images in both.
+        offset_known: the configuration corrects a label offset, so that warnings about it are left out.
     """
     others: list[str | Path] = [] if val is None else ["--against", val]
-    again = _audit_command(train, *others)
+    command = _audit_command(train, *others)
     if images > _MAX_AUDITED_IMAGES:
-        return [f"{images:,} images are too many to compare at every start: '{again}' looks for copies and more"]
+        return [f"{images:,} images are too many to compare at every start: '{command}' finds duplicates and more"]
     report = audit_sources([train], source="coco", against=[] if val is None else [val])
     kinds = Counter(finding.kind for finding in report.findings if finding.severity == "warning")
     if offset_known:
@@ -123,12 +124,12 @@ def audit_warnings(train: Path, val: Path | None, images: int, *, offset_known: 
     if not kinds:
         return []
     lines = [
-        f"check this: {kinds.total():,} warnings in the data ({_format_counts(kinds.most_common())}); see '{again}'"
+        f"check this: {kinds.total():,} warnings in the data ({_format_counts(kinds.most_common())}); see '{command}'"
     ]
     leaks = kinds["duplicate across parts"]
     if leaks:
-        scenes = "1 scene stands" if leaks == 1 else f"{leaks:,} scenes stand"
-        lines.append(f"check this: {scenes} in training and validation: scores will look better than they are")
+        scenes = "1 scene is" if leaks == 1 else f"{leaks:,} scenes are"
+        lines.append(f"check this: {scenes} in both training and validation data: scores will be too high")
     return lines
 
 
@@ -141,18 +142,18 @@ def _format_counts(kinds: Sequence[tuple[str, int]]) -> str:
 
 
 class Validator:
-    """COCO average precision over one data set.
+    """Computes COCO average precision on one data set.
 
     Args:
-        dataset: records with the categories of the training.
+        dataset: records with the categories of the training data.
         channels: of the detector.
         cache: keep decoded images in memory.
-        max_value: white of 16-bit images; None: 65535.
-        world: the processes that judge together.
+        max_value: gray value of white in 16-bit images; None: 65535.
+        world: the processes that share the validation.
 
     Attributes:
-        images: those that this process looks at.
-        total: how many images all of them look at.
+        images: those of this process.
+        total: number of images of all processes.
     """
 
     def __init__(
@@ -163,119 +164,126 @@ class Validator:
         self._ids = dataset.category_ids()
         self._positions = split_by_process(dataset.images, world.size)[world.rank]
         own = [dataset.images[i] for i in self._positions]
-        if any(image.frame is None for image in dataset.images):  # then every image is seen alone, strip or not
+        if any(image.frame is None for image in dataset.images):  # then no image is processed as a frame of a strip
             own = [replace(image, frame=None) for image in own]
         self.images = DetectionDataset(
             replace(dataset, images=tuple(own)), channels=channels, cache=cache, max_value=max_value
         )
 
     def __call__(self, model: FasterRCNN, *, side: int | None = None) -> dict[str, Any]:
-        """AP, AP50, AP75 and AP50 a class, as fractions, on every process; the model's mode is put back afterwards.
+        """Return AP, AP50, AP75 and AP50 per class, 0 to 1, on every process; restores the model's mode.
 
         Args:
-            model: of any mode.
-            side: in pixels of what it was trained on; much larger images are seen in tiles, as by ``detect infer``.
+            model: in training or evaluation mode.
+            side: side in pixels of the training images; much larger images are processed in tiles, as by
+                ``detect infer``.
         """
         training = model.training
         model.eval()
-        seen = detect_labelled(model, self.images, self.images.categories, trained=side)
-        own = {self._positions[i]: found for i, found in seen}
+        results = detect_labelled(model, self.images, self.images.categories, trained=side)
+        own = {self._positions[i]: detections for i, detections in results}
         model.train(training)
-        found = {position: each for shares in self.world.all_gather(own) for position, each in shares.items()}
-        judged: dict[str, Any] = self.world.broadcast(
-            average_precision(self._truth, coco_results([found[i] for i in range(self.total)], self._ids))
-            if self.world.is_main_process
-            else None
-        )
-        return judged
+        by_position: dict[int, Detections] = {}
+        for share in self.world.all_gather(own):
+            by_position |= share
+        metrics: dict[str, Any] | None = None
+        if self.world.is_main_process:
+            detections_per_image = [by_position[i] for i in range(self.total)]
+            metrics = average_precision(self._truth, coco_results(detections_per_image, self._ids))
+        broadcast: dict[str, Any] = self.world.broadcast(metrics)
+        return broadcast
 
 
 def split_by_process(images: Sequence[Image], size: int) -> list[list[int]]:
-    """Positions that each of ``size`` processes judges: every image once, strips whole, as evenly as may be."""
-    together: dict[object, list[int]] = defaultdict(list)
-    in_time = all(image.frame is not None for image in images)
+    """Split image positions over ``size`` processes: every image once, strips undivided, as evenly as possible."""
+    groups: dict[object, list[int]] = defaultdict(list)
+    all_frames = all(image.frame is not None for image in images)
     for i, image in enumerate(images):
-        together[image.frame.strip if in_time and image.frame is not None else i].append(i)
-    dealt: list[list[int]] = [[] for _ in range(size)]
-    for positions in sorted(together.values(), key=len, reverse=True):
-        min(dealt, key=len).extend(positions)
-    return [sorted(positions) for positions in dealt]
+        groups[image.frame.strip if all_frames and image.frame is not None else i].append(i)
+    shares: list[list[int]] = [[] for _ in range(size)]
+    for positions in sorted(groups.values(), key=len, reverse=True):
+        min(shares, key=len).extend(positions)
+    return [sorted(positions) for positions in shares]
 
 
 def read_data(
     data: DataConfig, *, world: World, say: Callable[[str], None]
 ) -> tuple[DetectionDataset, Validator | None]:
-    """The training images and, if there are any to judge on, what judges.
+    """Read the training images and, if there are validation images, build the validator.
 
     Args:
-        data: its files, channels and cache.
+        data: files, channels and cache settings.
         world: the processes that share the training, each with its own images in memory.
-        say: gets a line on what the images take in memory, before they are read.
+        say: called with a line on the memory use of the images before they are read.
 
     Raises:
-        DataError: labels or images that can't be used; every image is read once, so that none fails in mid-epoch;
-            one that isn't kept in memory by one process of the group.
-        OutOfMemoryError: the images don't fit.
+        DataError: labels or images can't be used. Every image is read once at the start, so that none fails during an
+            epoch; an image that isn't kept in memory is read by one process of the group.
+        OutOfMemoryError: the images don't fit into memory.
     """
     records = read_dataset(data.train, role="data.train", only=data.train_images)
     check_labels(records, data.train)
     if not data.allow_empty and not any(image.boxes for image in records.images):
-        found = f"none of the {len(records.images):,} images of data.train has a box, so there is no object to learn"
-        fix = "check that the labels were found when they were converted, or set data.allow_empty=true"
-        raise DataError(found, where=data.train, fix=fix)
+        message = f"none of the {len(records.images):,} images of data.train has a box, so there is nothing to learn"
+        fix = "check that the conversion found the labels, or set data.allow_empty=true"
+        raise DataError(message, where=data.train, fix=fix)
     images = DetectionDataset(records, channels=data.channels, cache=data.cache, max_value=data.max_value)
     validator = None
     if data.val is not None:
         held_out = read_dataset(data.val, role="data.val", categories=records.categories)
         check_labels(held_out, data.val)
         validator = Validator(held_out, channels=data.channels, cache=data.cache, max_value=data.max_value, world=world)
-    room = cache_budget(data.cache_gb, world.size) if data.cache else 0.0
-    with explain_out_of_memory("reading the images", "set data.cache=false, which reads them anew in every epoch"):
-        fill_caches([images, *([validator.images] if validator else [])], room, say=say, shard=(world.rank, world.size))
+    datasets = [images, *([validator.images] if validator else [])]
+    max_bytes = cache_budget(data.cache_gb, world.size) if data.cache else 0.0
+    with explain_out_of_memory("reading the images", "set data.cache=false, which reads them again in every epoch"):
+        fill_caches(datasets, max_bytes, say=say, shard=(world.rank, world.size))
     images.brightest = max((each for each in world.all_gather(images.brightest) if each is not None), default=None)
     return images, validator
 
 
 def check_batch_config(config: Config, world: World) -> None:
-    """Refuse a memory that has nothing to learn from, batches of broken clips or uneven shares, windows of clips.
+    """Check that the settings of memory, clips, windows, batch size and processes fit together.
 
     Raises:
-        ConfigError: any of these.
+        ConfigError: a detector with memory trains on single images, a batch can't hold complete clips or equal shares
+            per process, or windows are combined with clips or with ``model.input_size``.
     """
     length, batch_size = config.clips.length, config.train.batch_size
     if config.model.memory is not None and length == 1:
-        found = "memory learns from clips of frames, and single images are asked for"
-        raise ConfigError(found, where="clips.length", fix="set it to 4 or so, or leave model.memory out")
+        message = "memory is trained on clips of frames, and clips have a single frame"
+        raise ConfigError(message, where="clips.length", fix="set it to 4 or so, or leave model.memory out")
     if batch_size % length:
-        found = f"batches of {batch_size} images can't hold whole clips of {length} frames"
-        raise ConfigError(found, where="train.batch_size", fix=f"make it a multiple of {length}")
+        message = f"batches of {batch_size} images can't hold whole clips of {length} frames"
+        raise ConfigError(message, where="train.batch_size", fix=f"make it a multiple of {length}")
     if config.data.window is not None and length > 1:
-        found = "clips are whole frames, and windows of images are asked for"
-        raise ConfigError(found, where="data.window", fix="leave it out, or set clips.length=1")
+        message = "clips need whole frames and can't be combined with windows of images"
+        raise ConfigError(message, where="data.window", fix="leave it out, or set clips.length=1")
     if config.data.window is not None and config.model.input_size is not None:
-        found = "windows and whole images would be resized by different factors"
-        raise ConfigError(found, where="model.input_size", fix="leave it out where data.window is set")
+        message = "windows and whole images would be resized by different factors"
+        raise ConfigError(message, where="model.input_size", fix="leave it out where data.window is set")
     world.check_batch_size(batch_size // length)
 
 
 def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.device, world: World) -> SeededLoader:
-    """Batches of this process.
+    """Build the loader of this process's share of the training batches.
 
     Args:
-        config: its sections data, clips, augment and train are looked at.
+        config: the sections data, clips, augment and train are used.
         dataset: the training images.
-        device: what the batches go to.
+        device: destination of the batches.
         world: the processes that share each batch.
 
     Raises:
-        DataError: clips are asked for, and the images are in no order; or fewer images or clips than processes.
-        ConfigError: a mosaic of clips, or a turn of clips, of images that aren't square or of classes not in the data.
+        DataError: clips are requested and the images are not frames of strips, or there are fewer images or clips than
+            processes.
+        ConfigError: mosaic or transpose is requested for clips; transpose for images that are not square, or for
+            classes that the data lacks.
     """
     spare = min(8, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
     workers = spare if config.data.workers == "auto" else config.data.workers
     seed, shard, pin = config.train.seed, (world.rank, world.size), device.type == "cuda"
     clips, augment = config.clips, _augment(config, dataset)
-    at_once = config.train.batch_size // clips.length
+    items_per_batch = config.train.batch_size // clips.length  # clips, or images
     if clips.length > 1:
         return ClipLoader(
             dataset,
@@ -283,14 +291,14 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
             pan=clips.pan,
             degraded=clips.degraded,
             augment=augment,
-            batch_size=at_once,
+            batch_size=items_per_batch,
             seed=seed,
             shard=shard,
             workers=workers,
             pin=pin,
         )
     images: DetectionDataset | RandomWindows = dataset
-    if config.data.window is not None:  # crops are drawn with the windows, which keep defects whole
+    if config.data.window is not None:  # the windows apply the crops, and keep defects complete
         images = RandomWindows(dataset, config.data.window, crop=config.augment.crop, crop_min=config.augment.crop_min)
         augment = replace(augment, crop=0.0)
     return TrainingLoader(
@@ -298,7 +306,7 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
         augment=augment,
         plain=replace(augment, mosaic=0.0),
         plain_from=config.train.epochs - config.augment.mosaic_off_epochs + 1,
-        batch_size=at_once,
+        batch_size=items_per_batch,
         seed=seed,
         shard=shard,
         workers=workers,
@@ -307,13 +315,13 @@ def training_loader(config: Config, dataset: DetectionDataset, *, device: torch.
 
 
 def memory_hint(config: Config) -> str:
-    """The settings that decide how much memory a training step takes, with their values, the strongest first."""
+    """Name the settings that decide the memory use of a training step, with their values, in the order of effect."""
     model = config.model
-    size = "the images' own" if model.input_size is None else str(model.input_size)
+    size = "image size" if model.input_size is None else str(model.input_size)
     return (
         f"lower train.batch_size (it is {config.train.batch_size}), model.input_size ({size}), "
         f"model.roi.batch_per_image ({model.roi.batch_per_image}) or model.rpn.proposals_train "
-        f"({model.rpn.proposals_train}), and start anew"
+        f"({model.rpn.proposals_train}), and start again"
     )
 
 
@@ -325,24 +333,26 @@ def _augment(config: Config, dataset: DetectionDataset) -> Augment:
 
 
 def _transpose_labels(config: Config, dataset: DetectionDataset) -> frozenset[int] | None:
-    """Ids of the classes that may be turned, None for all, where these images can be turned at all."""
+    """Check that transpose is possible; returns the ids of the classes that may be transposed, None for all."""
     names = config.augment.transpose_classes
     unknown = [name for name in names if name not in dataset.categories]
     if unknown:
-        found = f"there is no class {unknown[0]!r} in the data"
-        fix = f"choose among {', '.join(dataset.categories)}"
-        raise ConfigError(found, where="augment.transpose_classes", fix=fix)
+        message = f"the data has no class {unknown[0]!r}"
+        fix = f"choose from {', '.join(dataset.categories)}"
+        raise ConfigError(message, where="augment.transpose_classes", fix=fix)
     if config.clips.length > 1:
-        found = "a strip moves in one direction, and its frames can't be turned"
-        raise ConfigError(found, where="augment.transpose", fix="set it to 0")
+        message = "a strip moves in one direction, so its frames can't be transposed"
+        raise ConfigError(message, where="augment.transpose", fix="set it to 0")
     sizes_wh = dataset.images.sizes_wh
     if config.data.window is not None:
         sizes_wh = np.minimum(sizes_wh, config.data.window)
     oblong = np.flatnonzero(sizes_wh[:, 0] != sizes_wh[:, 1])
     if len(oblong):
         width, height = dataset.images.sizes_wh[oblong[0]].tolist()
-        found = f"only square images can be turned, and {dataset.path(int(oblong[0]))} has {width} x {height} pixels"
+        message = (
+            f"only square images can be transposed, and {dataset.path(int(oblong[0]))} has {width} x {height} pixels"
+        )
         raise ConfigError(
-            found, where="augment.transpose", fix="set it to 0, or learn from smaller, square data.window"
+            message, where="augment.transpose", fix="set it to 0, or train on a smaller, square data.window"
         )
     return frozenset(dataset.categories.index(name) + 1 for name in names) or None

@@ -1,4 +1,4 @@
-"""What a training starts from: weights, and what the data decides about a detector."""
+"""The start of a training run: the detector's description, fitted to the data, and its initial weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..models.backbones import load_pretrained
 from ..models.checkpoint import Checkpoint, DetectorSpec, load_checkpoint
 from ..models.faster_rcnn import proposal_strides
 
-_MAX_RECALL_LOSS = 0.03  # anchors that weights know may reach this share of boxes less than anchors fitted to these
+_MAX_RECALL_LOSS = 0.03  # anchors of the initial weights are kept if their recall is at most this much lower
 
 
 def fit_detector_spec(
@@ -36,13 +36,12 @@ def fit_detector_spec(
     """Fit a detector's description to the training data.
 
     Args:
-        model: widths and settings; its anchors are taken if given, else fitted to the boxes at input size.
+        model: widths and settings; its anchor shapes are used if given, else fitted to the boxes at input size.
         dataset: the training images.
         seed: of the fit.
-        say: gets one line on how well the anchors cover the boxes, beside torchvision's.
-        window: side in pixels of the parts that the images are seen in; None: they are seen whole.
-        known: anchors that the weights to start from have learned to move; kept if they serve these boxes nearly as
-            well as fitted ones.
+        say: called with one line on how well the anchors, and torchvision's default anchors, cover the boxes.
+        window: side in pixels of the training windows; None: whole images.
+        known: anchors of the initial weights; kept if their recall is nearly as high as that of fitted anchors.
     """
     levels = len(proposal_strides(model, dataset.channels))
     boxes_wh = dataset.boxes_wh() * dataset.resize_factors(model.input_size)[:, None]
@@ -57,7 +56,7 @@ def fit_detector_spec(
         ours, default = (best_possible_recall(boxes_wh, each) for each in (shapes, default_anchors(levels)))
         text = f"best possible recall at IoU 0.5 is {ours:.3f}, with torchvision's default {default:.3f}"
     else:
-        text = "there are no boxes to fit them to"
+        text = "the data has no boxes to fit them to"
     say(f"anchors {origin}: {text}")
     mean, std = dataset.normalisation()
     white = None if dataset.brightest is None else dataset.max_value or MAX_UINT16
@@ -70,15 +69,15 @@ def _covers_boxes(known: AnchorShapes, fitted: AnchorShapes, boxes_wh: NDArray[n
         return False
     if not len(boxes_wh):
         return True
-    reached, possible = (best_possible_recall(boxes_wh, each) for each in (known, fitted))
-    return reached >= possible - _MAX_RECALL_LOSS
+    known_recall, fitted_recall = (best_possible_recall(boxes_wh, each) for each in (known, fitted))
+    return known_recall >= fitted_recall - _MAX_RECALL_LOSS
 
 
 def training_size(dataset: DetectionDataset, window: int | None, input_size: int | None) -> int:
-    """Side in pixels of the squares in which larger images look like what was trained on.
+    """Return the tile side, pixels, at which tiles of larger images resemble the training images.
 
-    That is the longer side of the largest image, or a window if that is less. Images whose shorter side is brought to
-    ``input_size`` are most like a square of their shorter side.
+    Without ``input_size``, this is the longer side of the largest image, or the window if that is smaller. With
+    ``input_size``, images are resized by their shorter side, so it is the median of the shorter sides.
     """
     sizes_wh = dataset.images.sizes_wh
     if input_size is not None:
@@ -86,37 +85,37 @@ def training_size(dataset: DetectionDataset, window: int | None, input_size: int
     return int(min(sizes_wh.max(), window or sizes_wh.max()))
 
 
-_MIN_MATCHED_SHARE = 0.5  # share of the parameters that have to fit: less is another network, and most likely a mistake
-_CLASS_PARAMETERS = ("predictor.score.weight", "predictor.score.bias")  # a row for background, then one a class
+_MIN_MATCHED_SHARE = 0.5  # minimum share of matching parameters; below it the weights are of another network
+_CLASS_PARAMETERS = ("predictor.score.weight", "predictor.score.bias")  # one row for background, then one per class
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedWeights:
-    """What a detector has from another one.
+    """The parameters loaded from another detector.
 
     Attributes:
-        share: of its parameters, 0 to 1.
-        categories: those that the other one knew too, whose scores go on from what it had learned.
+        share: share of the model's parameters that were loaded, 0 to 1.
+        categories: names that both detectors have; the score parameters of these classes were loaded.
     """
 
     share: float
     categories: tuple[str, ...]
 
     def in_words(self, where: Path) -> str:
-        """One line; ``where`` is the other one's path."""
-        known = ", ".join(self.categories) or "none of its categories"
-        return f"weights: {self.share:.1%} of the parameters are those of {where}, which knew {known}"
+        """Return one line of text; ``where`` is the path of the other detector."""
+        common = ", ".join(self.categories) or "none"
+        return f"weights: {self.share:.1%} of the parameters are from {where}; common categories: {common}"
 
 
 def init_detector(
     config: Config, dataset: DetectionDataset, *, say: Callable[[str], None]
 ) -> tuple[DetectorSpec, FasterRCNN]:
-    """The detector that fits the data, and its network with the weights that ``config.train.init`` or chance gives it.
+    """Build the detector for the data; its weights come from ``config.train.init``, or are random.
 
     Args:
         config: the resolved configuration.
         dataset: the training images.
-        say: gets a line on the anchors, and one on the weights that were taken over.
+        say: called with a line on the anchors, and one on loaded weights.
 
     Raises:
         ConfigError: see ``load_matching_weights``.
@@ -142,46 +141,46 @@ def init_detector(
 def load_matching_weights(
     model: FasterRCNN, categories: tuple[str, ...], source: Checkpoint, *, where: Path
 ) -> LoadedWeights:
-    """Replace weights by those of a trained detector wherever name and shape agree, running statistics included.
+    """Load the weights of a trained detector where name and shape match, including running statistics.
 
-    The outputs for classes are taken over class by class, by name, that for background always.
+    The parameters of the class scores are loaded per class, by category name; those of the background always.
 
     Args:
         model: changed in place.
-        categories: that it is to find, id 1 first.
+        categories: of ``model``, id 1 first.
         source: the trained detector.
         where: its path, for messages.
 
     Raises:
-        ConfigError: less than half of the parameters fit; the model is as it was.
+        ConfigError: less than half of the parameters match; the model is unchanged.
     """
     known = source.detector.categories
     rows = [(0, 0), *((i + 1, known.index(name) + 1) for i, name in enumerate(categories) if name in known)]
-    fitting, taken = {}, 0
+    matching, loaded = {}, 0
     parameters = {name for name, _ in model.named_parameters()}
-    for name, mine in model.state_dict().items():
-        theirs = source.weights.get(name)
-        if theirs is None:
+    for name, own in model.state_dict().items():
+        other = source.weights.get(name)
+        if other is None:
             continue
-        if name.endswith(_CLASS_PARAMETERS) and theirs.shape == (len(known) + 1, *mine.shape[1:]):
-            fitting[name], share = _copy_class_rows(mine, theirs, rows), len(rows) / len(mine)
-        elif theirs.shape == mine.shape:
-            fitting[name], share = theirs, 1.0
+        if name.endswith(_CLASS_PARAMETERS) and other.shape == (len(known) + 1, *own.shape[1:]):
+            matching[name], share = _copy_class_rows(own, other, rows), len(rows) / len(own)
+        elif other.shape == own.shape:
+            matching[name], share = other, 1.0
         else:
             continue
         if name in parameters:
-            taken += round(mine.numel() * share)
-    share = taken / sum(parameter.numel() for parameter in model.parameters())
+            loaded += round(own.numel() * share)
+    share = loaded / sum(parameter.numel() for parameter in model.parameters())
     if share < _MIN_MATCHED_SHARE:
-        found = f"only {share:.0%} of this network's parameters have a counterpart of the same shape there"
-        fix = "leave out keys of the model section, which then come from there, or start without train.init"
-        raise ConfigError(found, where=where, fix=fix)
-    model.load_state_dict(fitting, strict=False)
+        message = f"only {share:.0%} of the network's parameters match the checkpoint in name and shape"
+        fix = "remove keys of the model section, whose values then come from the checkpoint, or leave out train.init"
+        raise ConfigError(message, where=where, fix=fix)
+    model.load_state_dict(matching, strict=False)
     return LoadedWeights(share, tuple(name for name in categories if name in known))
 
 
-def _copy_class_rows(mine: Tensor, theirs: Tensor, rows: list[tuple[int, int]]) -> Tensor:
-    mixed = mine.clone()
-    for own, other in rows:
-        mixed[own] = theirs[other]
-    return mixed
+def _copy_class_rows(own: Tensor, other: Tensor, rows: list[tuple[int, int]]) -> Tensor:
+    merged = own.clone()
+    for own_row, other_row in rows:
+        merged[own_row] = other[other_row]
+    return merged

@@ -1,4 +1,4 @@
-"""The optimiser, its learning-rate schedule, the averaged weights, seeds and exact arithmetic."""
+"""Optimizer, learning-rate schedule, EMA of the weights, seeds, deterministic algorithms and precision."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..config.schema import TrainConfig
 
 
 class ModelEma:
-    """Average of parameters and of normalisation statistics.
+    """Exponential moving average of parameters and of normalisation statistics.
 
-    The decay starts low and rises to ``decay`` as min(decay, (1 + n) / (1 / reach + n)) at update n, so that a short
-    training isn't held back by its random start. While it rises, this is the polynomial-decay averaging of Shamir and
-    Zhang (2013, https://arxiv.org/abs/1212.1824). Decay 0 keeps a plain copy.
+    The decay starts low and rises to ``decay`` as min(decay, (1 + n) / (1 / reach + n)) at update n, so that the random
+    initial weights don't dominate a short training. While it rises, this is the polynomial-decay averaging of Shamir
+    and Zhang (2013, https://arxiv.org/abs/1212.1824). Decay 0 keeps a plain copy.
 
     Args:
-        model: what is averaged.
-        decay: the largest decay, in 0 to 1, 1 excluded.
-        reach: mean age of the averaged weights as a share of the updates so far, in 0 to 0.5, while the decay rises.
+        model: the model to average.
+        decay: maximum decay, 0 to 1, excluding 1.
+        reach: mean age of the averaged weights as a share of the updates so far, 0 to 0.5, while the decay rises.
     """
 
     def __init__(self, model: nn.Module, decay: float, reach: float) -> None:
@@ -34,7 +34,7 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the weights after a step."""
+        """Add the weights after a step to the average."""
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (1 / self.reach + self.updates))
         averaged: list[Tensor] = []
@@ -52,12 +52,12 @@ _WEIGHTS_STREAM, _EPOCH_STREAM = 0, 1
 
 
 def weights_seed(seed: int) -> int:
-    """For the random weights that a run starts from."""
+    """Seed of a run's random initial weights."""
     return _derive_seed(seed, _WEIGHTS_STREAM)
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """For what an epoch draws, so that it is the same in a resumed run and another on each process of a group."""
+    """Seed of an epoch's random numbers: the same in a resumed run, different on each process of a group."""
     return _derive_seed(seed, _EPOCH_STREAM, epoch, *([rank] if rank else []))
 
 
@@ -65,22 +65,22 @@ def _derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
-_DETERMINISTIC: Any = torch.utils.deterministic  # a module whose setting has no type
+_DETERMINISTIC: Any = torch.utils.deterministic  # untyped: torch declares no type for the module's setting
 
 
 @contextmanager
-def deterministic_algorithms(device: torch.device, *, wanted: bool) -> Iterator[None]:
-    """Torch's deterministic algorithms while a training lasts; afterwards all is as before.
+def deterministic_algorithms(device: torch.device, *, required: bool) -> Iterator[None]:
+    """Use torch's deterministic algorithms in a context; restores the earlier settings afterwards.
 
-    On a CPU they are always taken, as they cost nothing there; an operation that has none warns. Where they are
-    ``wanted`` it is an error, as torch words it.
+    On a CPU they are always used, because they cost no time there; an operation without one raises a warning. With
+    ``required`` they are used on every device, and such an operation raises torch's RuntimeError.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     filling = _DETERMINISTIC.fill_uninitialized_memory
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses to multiply on a GPU
-    _DETERMINISTIC.fill_uninitialized_memory = wanted and filling  # finds mistakes of torch's users, at a price
-    torch.use_deterministic_algorithms(wanted or device.type == "cpu", warn_only=not wanted)
+    if required:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch requires it for matrix products on a GPU
+    _DETERMINISTIC.fill_uninitialized_memory = required and filling  # a debugging aid that costs time
+    torch.use_deterministic_algorithms(required or device.type == "cpu", warn_only=not required)
     try:
         yield
     finally:
@@ -89,22 +89,22 @@ def deterministic_algorithms(device: torch.device, *, wanted: bool) -> Iterator[
 
 
 def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum; weights are decayed, biases and normalisation parameters are not."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    """Build AdamW or SGD with Nesterov momentum; biases and normalisation parameters have no weight decay."""
+    decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    no_decay = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
 def learning_rate(step: int, settings: TrainConfig, *, total_steps: int) -> float:
-    """Linear warm-up to the peak ``settings.lr``, then a cosine down to ``settings.lr_floor`` times it.
+    """Linear warm-up to the peak ``settings.lr``, then cosine decay to ``settings.lr_floor`` times the peak.
 
     Args:
-        step: 0-based step about to be taken.
-        settings: peak, last rate, and the steps of the rise, of which at most a third of the training are taken.
-        total_steps: length of the training.
+        step: 0-based index of the step to take.
+        settings: peak, final rate, and warm-up steps, which are limited to a third of the training.
+        total_steps: length of the training in steps.
     """
     peak, floor = settings.lr, settings.lr_floor
     warmup = min(settings.warmup_steps, total_steps // 3)
@@ -115,10 +115,10 @@ def learning_rate(step: int, settings: TrainConfig, *, total_steps: int) -> floa
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """The type that convolutions run in: "auto" is bfloat16 where the hardware multiplies it natively."""
+    """Return the dtype of convolutions: "auto" gives bfloat16 if the hardware supports it natively, else float32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it yet
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public function for it
     return "bfloat16" if device.type == "cpu" and native is not None and native() else "float32"

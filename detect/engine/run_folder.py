@@ -1,4 +1,4 @@
-"""The run folder: who may write there, how it is begun, resumed and read, and what it says of its machine."""
+"""The run folder: its lock, start, resume, log and checkpoints, and the record of the environment."""
 
 from __future__ import annotations
 
@@ -28,34 +28,29 @@ from ..fileio import PART_SUFFIX, fsync_file, name_os_errors, read_json, read_js
 from ..models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
-_NUMERIC_PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "opencv-python-headless",
-)  # those whose sums a training consists of
+_NUMERIC_PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless")  # those that compute in a training
 
 
 def read_environment(path: Path) -> dict[str, Any]:
-    """What the file tells; nothing if there is none or it is damaged."""
+    """Read environment.json; an empty dict if the file is missing or damaged."""
     try:
         content = read_json(path)
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):
         return {}
-    kinds = {"resumed": list, "versions": dict, "machine": dict, "data_sha256": dict}
-    return {key: value for key, value in content.items() if isinstance(value, kinds.get(key, object))}
+    types = {"resumed": list, "versions": dict, "machine": dict, "data_sha256": dict}
+    return {key: value for key, value in content.items() if isinstance(value, types.get(key, object))}
 
 
 def collect_environment(
     before: Mapping[str, Any], *, device: torch.device, precision: str, processes: int, data: Sequence[Path]
 ) -> dict[str, Any]:
-    """What to write now.
+    """Collect the content of environment.json.
 
     Args:
-        before: what a run that goes on has written already; it adds when it went on.
-        device, precision, processes: that train.
+        before: the content so far of a resumed run, to which the time of resuming is added; empty for a new run.
+        device, precision, processes: of the training.
         data: the label files.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -78,16 +73,16 @@ def collect_environment(
 
 
 def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has changed between two environments and may move the last bits of sums, as "torch 2.14.0 -> 2.15.0"."""
-    kept = [("versions", key) for key in _NUMERIC_PACKAGES]
-    kept += [("machine", key) for key in ("processor", "device", "threads", "processes")]
-    pairs = [(key, before.get(section, {}).get(key), now[section][key]) for section, key in kept]
+    """List the changes between two environments that may change rounding, such as "torch 2.14.0 -> 2.15.0"."""
+    compared = [("versions", key) for key in _NUMERIC_PACKAGES]
+    compared += [("machine", key) for key in ("processor", "device", "threads", "processes")]
+    pairs = [(key, before.get(section, {}).get(key), now[section][key]) for section, key in compared]
     pairs.append(("precision", before.get("precision"), now["precision"]))
     return [f"{key} {old} -> {new}" for key, old, new in pairs if old is not None and old != new]
 
 
 def changed_labels(before: Mapping[str, Any]) -> Iterator[str]:
-    """Label files that are no longer what they were."""
+    """Yield the label files that have changed since the environment was written."""
     for path, digest in before.get("data_sha256", {}).items():
         if Path(path).is_file() and _sha256(Path(path)) != digest:
             yield path
@@ -105,7 +100,7 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code lies in, "+changes" if files differ from it."""
+    """Return the git commit of this code's checkout, with "+changes" if files differ from it; None if unknown."""
     here = Path(__file__).parent
     try:
         git = ["git", "-C", str(here)]
@@ -122,35 +117,35 @@ def _commit() -> str | None:
 
 
 LOCK_NAME = ".lock"
-_RETRY_S = 0.1  # its holder may remove the file between opening and locking it: the next attempt makes it anew
+_RETRY_S = 0.1  # seconds; if the holder removes the file between opening and locking, a retry creates it again
 _UNSUPPORTED_ERRNOS = {
     getattr(errno, name) for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL") if hasattr(errno, name)
 }
 
 
 class RunLock:
-    """The right to write into a run folder, as a context that releases it.
+    """Exclusive lock on a run folder; as a context manager it releases the lock at the end.
 
-    The system releases the lock of a process that is killed, at once, even while its loader processes live on. The file
-    names the holder and is removed in the end; a file left behind by a killed process locks nothing.
+    If the process is killed, the operating system releases the lock at once, even while its loader processes still
+    run. The file names the holder and is removed on release; a file left by a killed process locks nothing.
 
     Args:
-        folder: the run folder; it is locked by ``acquire``, not yet here.
+        folder: the run folder; ``acquire`` locks it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
-        # A soft lock would outlive a killed process.
+        # A soft lock would remain after a killed process.
         self._lock = FileLock(self.path, thread_local=False, fallback_to_soft=False)
 
     def acquire(self) -> bool:
-        """Lock the folder, which exists; again does nothing.
+        """Lock the folder, which must exist; does nothing if it is already locked by this object.
 
         Returns:
-            False where the file system has no locks, so that nothing guards the folder.
+            False if the file system has no locks; then the folder is not protected.
 
         Raises:
-            ConfigError: another training holds it, or the folder can't be written to.
+            ConfigError: another training holds the lock, or the folder can't be written to.
         """
         if self._lock.is_locked:
             return True
@@ -163,11 +158,11 @@ class RunLock:
         except OSError as error:
             if error.errno in _UNSUPPORTED_ERRNOS:
                 return False
-            found = f"can't write there ({error.strerror})"
-            raise ConfigError(found, where=self.path.parent, fix="choose another run.dir") from None
+            message = f"can't write there ({error.strerror})"
+            raise ConfigError(message, where=self.path.parent, fix="choose another run.dir") from None
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
-        with suppress(OSError):  # a full disk; the folder is locked without the holder's name
+        with suppress(OSError):  # full disk: the folder is locked without the holder's name
             self.path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
         return True
 
@@ -189,7 +184,7 @@ class RunLock:
     def _held_error(self) -> ConfigError:
         try:
             holder = read_json(self.path)
-        except (OSError, ValueError):  # it is being written
+        except (OSError, ValueError):  # the holder is still writing it
             holder = None
         if not isinstance(holder, dict):
             holder = {}
@@ -202,7 +197,11 @@ class RunLock:
 
 _MUTABLE_KEYS = (
     *("run.", "data.workers", "data.cache", "train.device", "train.tensorboard"),
-    *("train.on_bad_step", "train.max_loss_ratio", "train.max_consecutive_skips"),  # what a stopped run is resumed with
+    *(
+        "train.on_bad_step",
+        "train.max_loss_ratio",
+        "train.max_consecutive_skips",
+    ),  # may change on resuming after bad steps
 )
 
 
@@ -212,9 +211,9 @@ class RunFolder:
     Attributes:
         dir: the folder.
         last, best: checkpoint files.
-        log: log.jsonl, one line an epoch.
-        config, environment: what the run was started with.
-        lock: to be held by who writes here.
+        log: log.jsonl, one line per epoch.
+        config, environment: config.yaml and environment.json of the run.
+        lock: must be held by the process that writes here.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -224,54 +223,54 @@ class RunFolder:
         self.lock = RunLock(folder)
 
     def check_free(self) -> None:
-        """Refuse a folder that holds a run.
+        """Check that the folder holds no run.
 
         Raises:
             ConfigError: there is a run already.
         """
         if self.last.exists():
-            fix = "add --resume to go on with it, or choose another folder with run.dir="
+            fix = "add --resume to continue it, or choose another folder with run.dir="
             raise ConfigError("the folder already holds a run", where=self.dir, fix=fix)
         if self.best.exists():
             fix = "move it away, or choose another folder with run.dir="
-            raise ConfigError("the folder holds a best.pt, and no last.pt to go on from", where=self.dir, fix=fix)
+            raise ConfigError("the folder holds a best.pt, but no last.pt to resume from", where=self.dir, fix=fix)
 
     def acquire_lock(self) -> str | None:
-        """Lock the folder, which exists; gives a sentence if the file system can't.
+        """Lock the folder, which must exist; returns a warning if the file system has no locks, else None.
 
         Raises:
-            ConfigError: another training writes there, or nobody can.
+            ConfigError: another training writes to the folder, or it is not writable.
         """
         if self.lock.acquire():
             return None
         return f"{self.dir}: this file system has no locks; make sure that no other training writes there"
 
     def start(self, config: Config) -> str | None:
-        """Make and lock the folder and write the configuration into it; gives what ``acquire_lock`` does.
+        """Create and lock the folder and write the configuration; returns the warning of ``acquire_lock``.
 
         Raises:
-            ConfigError: there is a run already, another training writes there, or the folder can't be made.
+            ConfigError: there is a run already, another training writes there, or the folder can't be created.
         """
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            unguarded = self.acquire_lock()
+            warning = self.acquire_lock()
             self.check_free()
             self._tidy()
             self.environment.unlink(missing_ok=True)
             write_text(self.log, "", lasting=True)
             write_text(self.config, to_yaml(config), lasting=True)
         except OSError as error:
-            found = f"can't write there ({error.strerror})"
-            raise ConfigError(found, where=self.dir, fix="choose another run.dir") from None
-        return unguarded
+            message = f"can't write there ({error.strerror})"
+            raise ConfigError(message, where=self.dir, fix="choose another run.dir") from None
+        return warning
 
     def resume(self, config: Config) -> Checkpoint:
-        """The last checkpoint.
+        """Load the last checkpoint and check that the run can be resumed from it.
 
         Raises:
-            ConfigError: the configuration differs from the one that the run was started with.
-            DataError: the labels do.
-            CheckpointError: no checkpoint, or one made for inference only.
+            ConfigError: the configuration differs from that of the run's start.
+            DataError: the labels have changed since the run's start.
+            CheckpointError: there is no checkpoint, or it is made for inference only.
         """
         checkpoint = load_checkpoint(self.last)
         checkpoint.check_size()
@@ -279,18 +278,18 @@ class RunFolder:
             raise CheckpointError("the checkpoint is made for inference only", where=self.last, fix="start a new run")
         changed = [key for key in differing_keys(config, load_config(self.config)) if not key.startswith(_MUTABLE_KEYS)]
         if changed:
-            found = f"{', '.join(changed)} differ from what the run was started with"
-            raise ConfigError(found, where=self.dir, fix="resume with the same values, or start a new run")
+            message = f"{', '.join(changed)} differ from what the run was started with"
+            raise ConfigError(message, where=self.dir, fix="resume with the same values, or start a new run")
         for path in changed_labels(read_environment(self.environment)):
             raise DataError("the labels have changed since the run was started", where=path, fix="start a new run")
         return checkpoint
 
     def rewind(self, checkpoint: Checkpoint) -> None:
-        """Bring the folder to where its last checkpoint stands, whatever a killed process had begun beyond it.
+        """Reset the folder to the state of its last checkpoint, after a killed process may have written further files.
 
-        The log ends with the checkpoint's epoch, or the one before if that is still to be judged, as what comes after
-        will be done again; best.pt is written anew if that epoch was the best and the end came before it was kept;
-        unfinished files go.
+        Log lines after the checkpoint's epoch are removed, and that epoch's own line too if it is not yet validated,
+        because these epochs run again. best.pt is written if that epoch was the best and the process was killed before
+        writing it. Unfinished files are removed.
 
         Raises:
             CheckpointError: the folder can't be written to.
@@ -306,23 +305,23 @@ class RunFolder:
             save_checkpoint(self.best, replace(checkpoint, training=None))
 
     def append_log(self, line: dict[str, Any]) -> None:
-        """Add one epoch.
+        """Append the line of one epoch.
 
         Raises:
             CheckpointError: the disk is full or can't be written.
         """
         with _explain_os_errors(self.log), name_os_errors(self.log), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-            fsync_file(file)  # before the checkpoint, which is nothing without its log
+            fsync_file(file)  # the log must be on disk before the checkpoint is written
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All epochs so far; a line cut short by a crash is passed over, its epoch is trained again."""
+        """Read the lines of all epochs; a line cut short by a crash is skipped, and its epoch is trained again."""
         return read_json_lines(self.log)
 
     def write_environment(
         self, *, device: torch.device, precision: str, processes: int, data: Sequence[Path]
     ) -> list[str]:
-        """Write environment.json; gives what differs from where the run was before and may move the last bits of sums.
+        """Write environment.json; returns the changes since the run last wrote it that may change rounding.
 
         Raises:
             CheckpointError: the disk is full or can't be written.
@@ -340,7 +339,7 @@ class RunFolder:
             return None
 
     def _tidy(self) -> None:
-        """Remove what a killed process was writing; only for who holds the lock."""
+        """Remove the unfinished files of a killed process; requires the lock."""
         for path in self.dir.glob(f".*{PART_SUFFIX}"):
             path.unlink(missing_ok=True)
 
@@ -350,5 +349,5 @@ def _explain_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fix = "free some space or fix the permissions; --resume goes on after the last checkpoint"
+        fix = "free some space or fix the permissions; --resume continues after the last checkpoint"
         raise CheckpointError(f"can't write it ({error.strerror})", where=path, fix=fix) from None

@@ -1,4 +1,4 @@
-"""One step of training: a batch in, its losses out, the weights updated; and steps with unusable losses."""
+"""One training step: forward, backward and weight update; detection and handling of steps with bad losses."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from ..models.faster_rcnn import StripDetector
 from ..visualize import StyledBox, class_colours, contact_sheet, draw_styled_boxes
 from .optim import ModelEma
 
-_WINDOW_STEPS = 100  # steps
-_MIN_STEPS = 10  # of them, before a median says anything
-_MIN_MEDIAN = 1.0  # a guess costs as much: where losses are tiny, one that is wrong for once is still no explosion
+_WINDOW_STEPS = 100  # steps whose losses give the median
+_MIN_STEPS = 10  # steps before the median is used
+_MIN_MEDIAN = 1.0  # the loss of a random guess: where losses are tiny, a single wrong prediction is no explosion
 
 
 class LossMonitor:
-    """Holds each step's loss against the median of the steps before it.
+    """Compares each step's loss with the median loss of the last 100 steps.
 
-    The median doesn't move when a single loss explodes, and follows the slow fall of a training. The gradient's norm
-    is no such measure: it is clipped, and differs tenfold between steps that are all right.
+    The median is robust to a single exploding loss and follows the slow decrease of the loss. The gradient norm is not
+    used: it is clipped, and differs by a factor of ten between good steps.
 
     Args:
-        max_ratio: a loss of so many medians is a fault, with a median under 1 counted as 1; None: only what is no
-            finite number.
-        before: losses of the steps before, where a training goes on.
+        max_ratio: a loss above ``max_ratio`` times the median is a fault, where a median below 1 counts as 1; None:
+            only a loss that is not finite is a fault.
+        before: losses of the last steps, for a resumed training.
     """
 
     def __init__(self, max_ratio: float | None, before: Iterable[float] = ()) -> None:
@@ -50,35 +50,35 @@ class LossMonitor:
         self._recent: deque[float] = deque(before, maxlen=_WINDOW_STEPS)
 
     def fault(self, losses: Mapping[str, float]) -> str | None:
-        """What is wrong with a step's losses, in words; None if nothing is."""
-        broken = [name for name, value in losses.items() if not math.isfinite(value)]
-        if broken:
-            return f"{', '.join(broken)} is no finite number"
+        """Describe what is wrong with a step's losses; None if they are good."""
+        not_finite = [name for name, value in losses.items() if not math.isfinite(value)]
+        if not_finite:
+            return f"{', '.join(not_finite)} is not finite"
         total = sum(losses.values())
         if self.max_ratio is None or len(self._recent) < _MIN_STEPS:
             return None
-        usual = max(median(self._recent), _MIN_MEDIAN)
-        if total <= self.max_ratio * usual:
+        reference = max(median(self._recent), _MIN_MEDIAN)
+        if total <= self.max_ratio * reference:
             return None
         largest = max(losses, key=lambda name: losses[name])
-        return f"the loss is {total:.4g}, {total / usual:.0f} times what is usual (most of it {largest})"
+        return f"the loss is {total:.4g}, {total / reference:.0f} times the recent median (largest part: {largest})"
 
     def record(self, losses: Mapping[str, float]) -> None:
-        """Remember a step that was taken."""
+        """Add the loss of a good step."""
         self._recent.append(sum(losses.values()))
 
     def state(self) -> list[float]:
-        """The losses remembered, for a training that goes on."""
+        """The losses of the last steps, for the checkpoint."""
         return list(self._recent)
 
 
-_MAX_SAVED_BATCHES = 20  # batches a run, so that skipping doesn't fill the disk
-_SHEET_SIDE = 400  # pixels that an image's longer side has on the sheet, at least
+_MAX_SAVED_BATCHES = 20  # batches per run, so that skipped steps don't fill the disk
+_MIN_SHEET_SIDE = 400  # pixels, minimum length of an image's longer side on the contact sheet
 
 
 @dataclass(frozen=True, slots=True)
 class StepIndex:
-    """Where in a training a step stands: both count from 1."""
+    """Position of a step in the training; epoch and step count from 1."""
 
     epoch: int
     step: int
@@ -88,26 +88,26 @@ class StepIndex:
 
 
 class BadStepHandler:
-    """Decides what follows a bad step, and keeps its batch in the folder ``bad_steps`` of the run.
+    """Stops the training or skips the step after bad losses, and saves the batch in the run's folder ``bad_steps``.
 
-    A saved batch is read by ``torch.load("runs/mine/bad_steps/epoch3_step17.pt")``, a dict of
+    ``torch.load("runs/mine/bad_steps/epoch3_step17.pt")`` reads a saved batch, a dict of
 
         reason, epoch, step: as in the message.
-        images: FloatTensor[channels, height, width] each, 0 to 1, as the network got them.
-        targets: a dict each of boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
+        images: per image a FloatTensor[channels, height, width], 0 to 1, the network's input.
+        targets: per image a dict of boxes FloatTensor[N, 4] (xyxy, pixels) and labels Int64Tensor[N] (1-based).
         files: the path of each image.
-        others: the paths of what was mixed into each image by a mosaic.
-        categories: the labels' names, the first of label 1.
+        others: per image the paths of the images that a mosaic mixed into it.
+        categories: names of the labels, starting with label 1.
 
-    The picture beside it shows the same images with their boxes.
+    A PNG of the same name shows the images with their boxes.
 
     Args:
         folder: the run folder.
         dataset: the training images.
-        world: the processes whose shares make up a batch; all of them meet a bad step together.
+        world: the processes that share each batch; all of them handle a bad step together.
         action: "stop" or "skip".
-        max_consecutive: so many steps are skipped one after another, the next stops the training.
-        say: gets a line for each skipped step.
+        max_consecutive: number of consecutive steps that may be skipped; one more stops the training.
+        say: called with a line for each skipped step.
     """
 
     def __init__(
@@ -124,50 +124,50 @@ class BadStepHandler:
         self.action, self.max_consecutive, self._say = action, max_consecutive, say
         self.consecutive = 0  # bad steps since the last good one
 
-    def handle(self, reason: str, batch: Batch, moment: StepIndex) -> None:
-        """Save the batch and go on without it, if that was asked for.
+    def handle(self, reason: str, batch: Batch, index: StepIndex) -> None:
+        """Save the batch, and skip it if ``action`` is "skip".
 
         Raises:
-            DivergenceError: the training has to stop.
+            DivergenceError: ``action`` is "stop", or more than ``max_consecutive`` steps in a row are bad.
         """
         shares = self.world.all_gather((batch.images, batch.targets, *self._files(batch)))
         images, targets, files, others = (list(chain.from_iterable(parts)) for parts in zip(*shares))
         content = {
             "reason": reason,
-            "epoch": moment.epoch,
-            "step": moment.step,
+            "epoch": index.epoch,
+            "step": index.step,
             "images": images,
             "targets": targets,
             "files": files,
             "others": others,
             "categories": self.dataset.categories,
         }
-        place = self._save(content, moment) if self.world.is_main_process else ""
+        location = self._save(content, index) if self.world.is_main_process else ""
         names = ", ".join(_image_names(file, mixed) for file, mixed in zip(files, others))
-        found = f"{reason} in {moment} on {names}; the batch is {place}"
+        message = f"{reason} in {index} on {names}; the batch is {location}"
         self.consecutive += 1
         if self.action == "skip" and self.consecutive <= self.max_consecutive:
-            self._say(f"skipped a step: {found}")
+            self._say(f"skipped a step: {message}")
             return
         if self.action == "skip":
-            found = f"{self.consecutive} steps in a row can't be learned from, the last: {found}"
-        cure = "look at these images and their boxes, run 'detect audit' over the labels, or lower train.lr"
-        skip = "" if self.action == "skip" else "; train.on_bad_step=skip goes on without such a batch"
-        raise DivergenceError(found, fix=cure + skip)
+            message = f"{self.consecutive} steps in a row are bad, the last: {message}"
+        fix = "check these images and their boxes, run 'detect audit' on the labels, or lower train.lr"
+        skip = "" if self.action == "skip" else "; train.on_bad_step=skip leaves out such a batch"
+        raise DivergenceError(message, fix=fix + skip)
 
     def reset(self) -> None:
-        """A step that was taken ends the row of bad ones."""
+        """Reset the count of consecutive bad steps after a good one."""
         self.consecutive = 0
 
     def _files(self, batch: Batch) -> tuple[list[str], list[list[str]]]:
         path = self.dataset.path
         return [str(path(i)) for i in batch.indices], [[str(path(i)) for i in mixed] for mixed in batch.mixed_in]
 
-    def _save(self, content: dict[str, Any], moment: StepIndex) -> str:
-        """Where the batch is now, in words."""
-        path = self.folder / f"epoch{moment.epoch}_step{moment.step}.pt"
+    def _save(self, content: dict[str, Any], index: StepIndex) -> str:
+        """Save the batch; returns where it is, for the message."""
+        path = self.folder / f"epoch{index.epoch}_step{index.step}.pt"
         if not path.exists() and len(list(self.folder.glob("*.pt"))) >= _MAX_SAVED_BATCHES:
-            return f"not saved, as {self.folder} holds {_MAX_SAVED_BATCHES} already"
+            return f"not saved: {self.folder} already holds {_MAX_SAVED_BATCHES}"
         try:
             with atomic_write(path) as file:
                 save_tensors(content, file)
@@ -183,19 +183,19 @@ def _image_names(file: str, mixed: list[str]) -> str:
 
 
 def _batch_sheet(content: dict[str, Any]) -> Pixels:
-    """All images of a batch with their boxes and names."""
+    """Draw all images of a batch with their boxes and names."""
     categories = content["categories"]
     colours = class_colours(categories)
-    pictures = []
+    drawings = []
     for image, target, file in zip(content["images"], content["targets"], content["files"]):
         height, width = image.shape[-2:]
         marks = [StyledBox((0, 0, width, height), Path(file).name, (160, 160, 160))]
         for xyxy, label in zip(target["boxes"].tolist(), target["labels"].tolist()):
             name = categories[label - 1]
             marks.append(StyledBox(tuple(xyxy), name, colours[name]))
-        scale = -(-_SHEET_SIDE // max(width, height))
-        pictures.append(draw_styled_boxes(_to_uint8(image), marks, scale=scale))
-    return contact_sheet(pictures, columns=4)
+        scale = math.ceil(_MIN_SHEET_SIDE / max(width, height))
+        drawings.append(draw_styled_boxes(_to_uint8(image), marks, scale=scale))
+    return contact_sheet(drawings, columns=4)
 
 
 def _to_uint8(image: Tensor) -> Pixels:
@@ -204,20 +204,20 @@ def _to_uint8(image: Tensor) -> Pixels:
 
 
 class BadStepError(Exception):
-    """A loss or the gradient that can't be learned from; the message says which and why."""
+    """A loss or the gradient is not usable; the message says which and why."""
 
 
 class Stepper:
-    """A model in training with its optimizer and its averaged twin.
+    """A model in training with its optimizer and the exponential moving average (EMA) of its weights.
 
     Args:
-        model: the detector that learns, on its device.
-        eval_model: a detector of the same parts, which ``averaged_model`` fills and returns.
-        optimizer: of ``model``'s parameters.
-        settings: of the weight average, of the largest gradient, and of when a loss is absurd.
+        model: the detector to train, on its device.
+        eval_model: a detector of the same structure; ``averaged_model`` loads the EMA weights into it.
+        optimizer: for the parameters of ``model``.
+        settings: EMA decay and reach, maximum gradient norm, and maximum loss ratio.
         precision: "float32", or "bfloat16" for autocast.
-        device: where ``model`` is.
-        world: the processes that learn together, each from its share of every batch.
+        device: of ``model``.
+        world: the processes that train together, each on its share of every batch.
     """
 
     def __init__(
@@ -234,86 +234,86 @@ class Stepper:
         self.model, self.eval_model, self.optimizer = model.train(), eval_model.eval(), optimizer
         self.ema = ModelEma(model, settings.ema_decay, settings.ema_reach)
         self.clip_norm, self.precision, self.device = settings.clip_norm, precision, device
-        self.watch = LossMonitor(settings.max_loss_ratio)
+        self.loss_monitor = LossMonitor(settings.max_loss_ratio)
         self.world = world
-        self._learner = world.wrap_ddp(self.model, find_unused_parameters=isinstance(model, StripDetector))
+        self._ddp_model = world.wrap_ddp(self.model, find_unused_parameters=isinstance(model, StripDetector))
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
-        """Learn from one batch at a learning rate; returns each loss, averaged over the group.
+        """Train on one batch at a learning rate; returns each loss, averaged over the processes.
 
         Raises:
-            BadStepError: a loss or the gradient is no finite number, or the loss is absurd; weights and statistics are
-                as before the step.
-            ConfigError: the batch is too small to be normalised.
+            BadStepError: a loss or the gradient is not finite, or the loss is too large; weights and normalisation
+                statistics are as before the step.
+            ConfigError: the batch is too small for batch normalisation.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         losses = self._losses(batch.to(self.device))
         values = self.world.reduce_mean({name: float(value.detach()) for name, value in losses.items()})
-        fault = self.watch.fault(values) or self._backward(losses)
+        fault = self.loss_monitor.fault(values) or self._backward(losses)
         if fault is not None:
             self.optimizer.zero_grad(set_to_none=True)
             for buffer, before in zip(self.model.buffers(), statistics):
                 buffer.copy_(before)
             raise BadStepError(fault)
         self.ema.update(self.model)
-        self.watch.record(values)
+        self.loss_monitor.record(values)
         return values
 
     def _backward(self, losses: dict[str, Tensor]) -> str | None:
-        """Move the weights down the gradient, unless something is wrong with it: what, in words."""
+        """Update the weights, or describe what is wrong with the gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or float("inf"))
-        if not torch.isfinite(norm):  # one such step would spoil every weight
-            return "the gradient is no finite number"
+        if not torch.isfinite(norm):  # the step would make every weight NaN
+            return "the gradient is not finite"
         self.optimizer.step()
         return None
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         try:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-                losses: dict[str, Tensor] = self._learner(
+                losses: dict[str, Tensor] = self._ddp_model(
                     batch.images, _targets_with_seeds(batch), **self._clip_inputs(batch)
                 )
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
-            found = "a batch is too small to be normalised: some layer gets a single value a channel"
-            fix = "raise it, or model.roi.batch_per_image, or give the backbone fewer stages for images this small"
-            raise ConfigError(found, where="train.batch_size", fix=fix) from None
+            message = "a batch is too small for batch normalisation: a layer has a single value per channel"
+            fix = "increase it or model.roi.batch_per_image, or give the backbone fewer stages for images this small"
+            raise ConfigError(message, where="train.batch_size", fix=fix) from None
         return losses
 
     def _clip_inputs(self, batch: Batch) -> dict[str, Any]:
-        """What a detector with memory has to know of a batch besides its images; others see clips as stills."""
+        """Extra inputs for a detector with memory; other detectors process the frames of clips as single images."""
         if batch.clip_length == 1 or not isinstance(self.model, StripDetector):
             return {}
         return {"clip_length": batch.clip_length, "motion_xy": batch.motion_xy}
 
     def averaged_model(self) -> FasterRCNN:
-        """The detector with averaged weights, ready to be judged."""
+        """The detector with the EMA weights, in evaluation mode."""
         self.eval_model.load_state_dict(self.ema.weights)
         return self.eval_model
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs besides the averaged weights to go on from here."""
+        """What a checkpoint needs, besides the EMA weights, to resume the training."""
         return {
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema_updates": self.ema.updates,
-            "losses_before": self.watch.state(),
+            "losses_before": self.loss_monitor.state(),
         }
 
     def restore(self, state: dict[str, Any], averaged: dict[str, Tensor]) -> None:
-        """Go on from a checkpoint's ``state`` and averaged weights."""
+        """Restore a checkpoint's ``state`` and EMA weights."""
         self.model.load_state_dict(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.weights = {name: value.to(self.device) for name, value in averaged.items()}
         self.ema.updates = state["ema_updates"]
-        self.watch = LossMonitor(self.watch.max_ratio, state.get("losses_before", ()))
+        self.loss_monitor = LossMonitor(self.loss_monitor.max_ratio, state.get("losses_before", ()))
 
 
 def _targets_with_seeds(batch: Batch) -> list[dict[str, Tensor]]:
-    """The targets with the seed of what is drawn for each image, which stays on the CPU."""
+    """Add to each image's targets the seed of its random sampling, which stays on the CPU."""
     return [{**target, "seed": torch.tensor(seed)} for target, seed in zip(batch.targets, batch.seeds)]

@@ -1,1 +1,1 @@
-"""A trained detector as a file for another runtime, with a check that it finds the same."""
+"""Export of a trained detector to ONNX or OpenVINO, with a parity check."""

@@ -1,4 +1,4 @@
-"""The whole export: graph, file, parity check, golden images and an example, in a folder written atomically."""
+"""``export``: writes model file, contract, golden images and an example atomically, after a parity check."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from ..structures import Dataset, Detections
 from .onnx import FixedSizeDetector, quantize, write_onnx
 from .runtimes import FILE_NAME, Contract, Runner, load_exported, require_package, write_contract
 
-MIN_COMPARED_SCORE = 0.05  # score from which on a detection has to have its like
-TOLERANCE_PX = 0.1  # of each edge
-TOLERANCE_SCORE = 0.001
-MAX_RECALL_LOSS = 0.02  # share of a class's defects that int8 may lose
+MIN_COMPARED_SCORE = 0.05  # minimum score of the detections that must have a match
+TOLERANCE_PX = 0.1  # maximum difference of each box edge, pixels
+TOLERANCE_SCORE = 0.001  # maximum difference of scores
+MAX_RECALL_LOSS = 0.02  # maximum share of a class's defects that int8 may lose
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far two lists of detections agree.
+    """Agreement of the detections of two detectors.
 
     Attributes:
-        compared: detections with a score of at least ``SURE``, of both.
-        unmatched: of them, those without their like of the same class within the tolerances.
-        largest_px: largest difference of an edge among those that have one.
-        largest_score: likewise of a score.
+        compared: number of detections of both with a score of at least ``MIN_COMPARED_SCORE``.
+        unmatched: number of those without a match of the same class within the tolerances.
+        largest_px: largest difference of an edge among matched detections, pixels.
+        largest_score: largest difference of a score among matched detections.
     """
 
     compared: int
@@ -49,11 +49,11 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether every detection has its like."""
+        """Whether every compared detection has a match."""
         return self.unmatched == 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, the tolerances with them."""
+        """Return the values and the tolerances as plain JSON values."""
         return {
             "compared": self.compared,
             "unmatched": self.unmatched,
@@ -66,61 +66,62 @@ class Parity:
 
 
 def compare_detections(ours: Sequence[Detections], theirs: Sequence[Detections]) -> Parity:
-    """Compare two detectors image by image; each detection looks for its like in all that the other found.
+    """Compare two detectors image by image; each detection is matched with all detections of the other.
 
     Args:
-        ours, theirs: one entry an image, in the same order.
+        ours, theirs: one entry per image, in the same order.
     """
-    compared, unmatched, px, score = 0, 0, 0.0, 0.0
+    compared, unmatched, largest_px, largest_score = 0, 0, 0.0, 0.0
     for one, other in zip(ours, theirs):
-        for asking, asked in ((one, other), (other, one)):
-            sure = asking.scores >= MIN_COMPARED_SCORE
-            apart_px, apart_score = _nearest_distance(asking, asked)
-            alike = (apart_px <= TOLERANCE_PX) & (apart_score <= TOLERANCE_SCORE)
-            compared += int(sure.sum())
-            unmatched += int((sure & ~alike).sum())
-            px = max(px, float(apart_px[sure & alike].max(initial=0)))
-            score = max(score, float(apart_score[sure & alike].max(initial=0)))
-    return Parity(compared, unmatched, px, score)
+        for queries, references in ((one, other), (other, one)):
+            is_compared = queries.scores >= MIN_COMPARED_SCORE
+            difference_px, difference_score = _nearest_distance(queries, references)
+            is_match = (difference_px <= TOLERANCE_PX) & (difference_score <= TOLERANCE_SCORE)
+            matched = is_compared & is_match
+            compared += int(is_compared.sum())
+            unmatched += int((is_compared & ~is_match).sum())
+            largest_px = max(largest_px, float(difference_px[matched].max(initial=0)))
+            largest_score = max(largest_score, float(difference_score[matched].max(initial=0)))
+    return Parity(compared, unmatched, largest_px, largest_score)
 
 
-def _nearest_distance(asking: Detections, asked: Detections) -> tuple[Any, Any]:
-    """For each detection the distance, of edges and of score, to the one of its class that lies nearest."""
-    if not len(asked) or not len(asking):
-        return np.full(len(asking), np.inf), np.full(len(asking), np.inf)
-    px = np.abs(asking.boxes_xyxy[:, None] - asked.boxes_xyxy[None]).max(axis=2).astype(np.float64)
-    px[asking.labels[:, None] != asked.labels[None]] = np.inf
+def _nearest_distance(queries: Detections, references: Detections) -> tuple[Any, Any]:
+    """Largest edge difference, pixels, and score difference of each query to the nearest reference of its class."""
+    if not len(references) or not len(queries):
+        return np.full(len(queries), np.inf), np.full(len(queries), np.inf)
+    px = np.abs(queries.boxes_xyxy[:, None] - references.boxes_xyxy[None]).max(axis=2).astype(np.float64)
+    px[queries.labels[:, None] != references.labels[None]] = np.inf
     nearest = px.argmin(axis=1)
-    return px.min(axis=1), np.abs(asking.scores - asked.scores[nearest])
+    return px.min(axis=1), np.abs(queries.scores - references.scores[nearest])
 
 
 def recall_loss(
     before: CocoEvaluation, after: CocoEvaluation, thresholds: Mapping[str, float]
 ) -> dict[str, float | None]:
-    """By class, the share of its defects found before and not after; below 0 where more are found, None if it has none.
+    """Return the decrease of recall per class, 0 to 1, negative if recall increased; None for a class without defects.
 
     Args:
-        before, after: two judgements by the same labels.
-        thresholds: class -> score from which on a detection counts.
+        before, after: two evaluations with the same labels.
+        thresholds: class -> minimum score of a detection.
     """
     lost: dict[str, float | None] = {}
     for number, name in enumerate(before.truth.categories):
-        mine = (before.truth.category == number) & ~before.truth.crowd
-        found = [int(_is_detected(each, thresholds[name])[mine].sum()) for each in (before, after)]
-        lost[name] = (found[0] - found[1]) / int(mine.sum()) if mine.any() else None
+        of_class = (before.truth.category == number) & ~before.truth.crowd
+        detected = [int(_is_detected(each, thresholds[name])[of_class].sum()) for each in (before, after)]
+        lost[name] = (detected[0] - detected[1]) / int(of_class.sum()) if of_class.any() else None
     return lost
 
 
 def _is_detected(evaluated: CocoEvaluation, threshold: float) -> NDArray[np.bool_]:
-    """Of each label, whether a detection with that score covers it with an IoU of at least 0.5."""
-    by = evaluated.matches.matched_detection[0]
-    scores = np.append(evaluated.found.scores, -1.0)  # the last one stands for no detection
-    return np.asarray(scores[by] >= max(threshold, 0.0))
+    """bool[labels]: whether a detection with at least this score matches the label with an IoU of at least 0.5."""
+    detection = evaluated.matches.matched_detection[0]  # -1: none
+    scores = np.append(evaluated.found.scores, -1.0)  # index -1 gives the score of no detection
+    return np.asarray(scores[detection] >= max(threshold, 0.0))
 
 
 _PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
 _GOLDEN_IMAGES = 3
-_CALIBRATION_IMAGES = 200  # images, evenly chosen
+_CALIBRATION_IMAGES = 200  # maximum, evenly spaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,9 @@ class ExportResult:
     """A finished export.
 
     Attributes:
-        folder: where it lies.
-        proof: what was compared, and how far it agrees.
-        scores: AP and AP50 of the detector, then of the exported model, on the images it was proved on.
+        folder: of the export.
+        proof: result of the parity check.
+        scores: AP and AP50 of the detector, then of the exported model, on the images of the check.
     """
 
     folder: Path
@@ -151,7 +152,7 @@ def export(
     max_recall_loss: float = MAX_RECALL_LOSS,
     say: Callable[[str], None] = print,
 ) -> ExportResult:
-    """Write a detector for another runtime, run the same evaluation on it, and keep it only if it finds the same.
+    """Export a detector to another runtime, evaluate both, and keep the export only if the detections agree.
 
     Args:
         checkpoint: the detector.
@@ -159,15 +160,15 @@ def export(
         runtime: "onnx" or "openvino".
         int8: convolutions and matrix products in 8 bits.
         size_hw: height and width in pixels of every image.
-        data: COCO labels; those of its images that have this size are looked at by both.
-        calibration: COCO labels whose images give int8 its ranges: training data.
-        thresholds: class -> score from which on a detection counts, for what int8 may lose and for the golden images.
-        max_recall_loss: share of a class's defects that int8 may lose, 0 to 1.
-        say: gets a line now and then.
+        data: COCO labels; both models are evaluated on its images of this size.
+        calibration: COCO labels of training images that give int8 its ranges.
+        thresholds: class -> minimum score of a detection, for the recall loss of int8 and for the golden images.
+        max_recall_loss: maximum share of a class's defects that int8 may lose, 0 to 1.
+        say: called with progress messages.
 
     Raises:
-        DataError: no image of this size; or the exported model doesn't find the same, and nothing was written.
-        ConfigError: a detector that can't be exported, or a package that isn't installed.
+        DataError: there is no image of this size, or the detections differ, in which case nothing is written.
+        ConfigError: the detector can't be exported, or a package isn't installed.
     """
     _check_free(out)
     detector = checkpoint.detector
@@ -181,23 +182,23 @@ def export(
         write_model(checkpoint, contract, part, ranges)
         write_contract(part, contract, {})
         runner = load_exported(part)
-        say(f"looking at {len(images):,} images with both")
+        say(f"running both models on {len(images):,} images")
         model = checkpoint.load_model()
         ours = [detect_images(model, [image], detector.categories, max_value=detector.max_value)[0] for image in images]
         theirs = [runner(image) for image in images]
-        judged = [_evaluate(found, dataset, truth) for found in (ours, theirs)]
-        proof = _check_parity(ours, theirs, judged, thresholds, int8=int8, max_recall_loss=max_recall_loss)
+        evaluations = [_evaluate(detections, dataset, truth) for detections in (ours, theirs)]
+        proof = _check_parity(ours, theirs, evaluations, thresholds, int8=int8, max_recall_loss=max_recall_loss)
         scores = {
             name: {key: each.summary[key] for key in ("AP", "AP50")}
-            for name, each in zip(("detector", "exported"), judged)
+            for name, each in zip(("detector", "exported"), evaluations)
         }
-        told = {
+        content = {
             "thresholds": dict(thresholds),
             "proof": {"images": len(images), **proof, **scores},
             "golden": _write_golden(part, runner, images, thresholds),
             "versions": {"detect": __version__, **{name: version(name) for name in _PACKAGES[runtime]}},
         }
-        write_contract(part, contract, told)
+        write_contract(part, contract, content)
         shutil.copy(Path(__file__).parent / "examples" / f"{runtime}.txt", part / "example.py")
         if out.exists():
             shutil.rmtree(out)
@@ -209,19 +210,19 @@ def export(
 
 def _check_free(out: Path) -> None:
     if out.exists() and not (out / FILE_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError("there is something else than an export here", where=out, fix="choose another --out")
+        raise DataError("the folder holds something other than an export", where=out, fix="choose another --out")
 
 
 def _images_of_size(
     data: Path, size_hw: tuple[int, int], channels: int
 ) -> tuple[Dataset, dict[str, Any], list[Pixels]]:
-    """The data set, its labels and its pixels as the graph takes them, cut down to the images of one size."""
+    """Read the images of one size: the data set, its labels, and its pixels in the graph's channels."""
     dataset, truth = coco.read(data), coco.load(data)
     keep = [i for i, image in enumerate(dataset.images) if (image.height, image.width) == size_hw]
     if not keep:
         sizes = sorted({f"{image.width}x{image.height}" for image in dataset.images})
-        found = f"no image here has {size_hw[1]}x{size_hw[0]} px; there are {', '.join(sizes[:5])}"
-        raise DataError(found, where=data, fix="give --size as the images have it, HEIGHTxWIDTH")
+        message = f"no image has {size_hw[1]}x{size_hw[0]} px; the sizes are {', '.join(sizes[:5])}"
+        raise DataError(message, where=data, fix="give --size of the images, HEIGHTxWIDTH")
     ids = {truth["images"][i]["id"] for i in keep}
     kept = Dataset(tuple(dataset.images[i] for i in keep), dataset.categories)
     labels = {
@@ -235,77 +236,77 @@ def _images_of_size(
 
 def _calibration(data: Path | None, size_hw: tuple[int, int], channels: int) -> list[Pixels]:
     if data is None:
-        found = "int8 needs training images to find the ranges of its numbers"
-        raise DataError(found, fix="name their COCO labels with --calibration")
+        message = "int8 needs training images for the ranges of its values"
+        raise DataError(message, fix="name their COCO labels with --calibration")
     _, _, images = _images_of_size(data, size_hw, channels)
     return images[:: max(len(images) // _CALIBRATION_IMAGES, 1)][:_CALIBRATION_IMAGES]
 
 
 def write_model(checkpoint: Checkpoint, contract: Contract, folder: Path, calibration: Sequence[Pixels]) -> None:
-    """Write the model's file of a contract, unproved.
+    """Write the model file of a contract, without a parity check.
 
     Args:
         checkpoint: the detector.
-        contract: what it is to promise.
-        folder: where the file goes.
-        calibration: images that give int8 its ranges; none for float32.
+        contract: of the export.
+        folder: of the file.
+        calibration: images that give int8 its ranges; empty for float32.
     """
     model = checkpoint.load_model()
     graph = FixedSizeDetector(model, size_hw=contract.size_hw, channels=contract.channels, white=contract.white).eval()
-    whole, small = folder / "whole.onnx", folder / "small.onnx"
-    write_onnx(graph, contract, whole)
+    fp32, int8 = folder / "fp32.onnx", folder / "int8.onnx"
+    write_onnx(graph, contract, fp32)
     if calibration:
-        quantize(whole, small, calibration)
-    made = small if calibration else whole
+        quantize(fp32, int8, calibration)
+    source = int8 if calibration else fp32
     if contract.runtime == "onnx":
-        made.rename(folder / contract.model)
+        source.rename(folder / contract.model)
     else:
         openvino = require_package("openvino")
-        openvino.save_model(openvino.convert_model(str(made)), str(folder / contract.model), compress_to_fp16=False)
-    for each in (whole, small):
-        each.unlink(missing_ok=True)
+        openvino.save_model(openvino.convert_model(str(source)), str(folder / contract.model), compress_to_fp16=False)
+    for path in (fp32, int8):
+        path.unlink(missing_ok=True)
 
 
-def _evaluate(found: Sequence[Detections], dataset: Dataset, truth: dict[str, Any]) -> Judgement:
-    results = coco_results(found, dataset.category_ids())
+def _evaluate(detections: Sequence[Detections], dataset: Dataset, truth: dict[str, Any]) -> Judgement:
+    results = coco_results(detections, dataset.category_ids())
     return judge(truth, coco.in_ids_of(truth, results, dataset))
 
 
 def _check_parity(
     ours: Sequence[Detections],
     theirs: Sequence[Detections],
-    judged: Sequence[Judgement],
+    evaluations: Sequence[Judgement],
     thresholds: Mapping[str, float],
     *,
     int8: bool,
     max_recall_loss: float,
 ) -> dict[str, Any]:
     if not int8:
-        agreement = compare_detections(ours, theirs)
-        if not agreement.holds:
-            found = f"{agreement.unmatched} of {agreement.compared} detections have no like in the other's"
-            raise DataError(f"the exported model finds something else: {found}", fix="nothing was written; report this")
-        return agreement.as_dict()
-    lost = recall_loss(judged[0].evaluated, judged[1].evaluated, thresholds)
+        parity = compare_detections(ours, theirs)
+        if not parity.holds:
+            message = f"{parity.unmatched} of {parity.compared} detections have no match in the other model's"
+            raise DataError(f"the exported model differs: {message}", fix="nothing was written; report this")
+        return parity.as_dict()
+    lost = recall_loss(evaluations[0].evaluated, evaluations[1].evaluated, thresholds)
     over = [f"{name} {share:.1%}" for name, share in lost.items() if share is not None and share > max_recall_loss]
     if over:
-        before, after = (each.summary["AP"] for each in judged)
-        found = f"in int8, more than {max_recall_loss:.1%} of the defects found before are lost: {', '.join(over)}"
-        found += "" if None in (before, after) else f"; AP is {after:.3f} after {before:.3f}"
-        raise DataError(found, fix="nothing was written; keep fp32, or allow more with --max-recall-loss")
+        before, after = (each.summary["AP"] for each in evaluations)
+        message = f"int8 loses more than {max_recall_loss:.1%} of a class's defects: {', '.join(over)}"
+        message += "" if None in (before, after) else f"; AP is {after:.3f} instead of {before:.3f}"
+        raise DataError(message, fix="nothing was written; keep fp32, or allow more with --max-recall-loss")
     return {"recall_loss": lost, "max_recall_loss": max_recall_loss}
 
 
 def _write_golden(
     folder: Path, runner: Runner, images: Sequence[Pixels], thresholds: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """A few images with what the exported model finds in them, so that any program can be tested."""
+    """Write a few images and the exported model's detections in them, as a test for programs that use the model."""
     golden: list[dict[str, Any]] = []
     for image in images:
-        found = [each for each in runner(image) if each.score >= thresholds[each.label]]
-        if found and len(golden) < _GOLDEN_IMAGES:
+        detections = [each for each in runner(image) if each.score >= thresholds[each.label]]
+        if detections and len(golden) < _GOLDEN_IMAGES:
             name = f"golden_{len(golden) + 1}.png"
             write_image(folder / name, image)
-            listed = [[each.label, round(each.score, 4), [round(value, 2) for value in each.xyxy]] for each in found]
-            golden.append({"file": name, "detections": listed})
+            rows = [[each.label, round(each.score, 4), [round(value, 2) for value in each.xyxy]] for each in detections]
+            golden.append({"file": name, "detections": rows})
     return golden

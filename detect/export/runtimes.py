@@ -1,4 +1,4 @@
-"""Exported models at work: their contract, and ONNX Runtime and OpenVINO behind one call."""
+"""Inference with exported models: their contract, and one ``Runner`` for ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ..structures import Detections
 
 
 def require_package(name: str) -> ModuleType:
-    """A package of the extra ``export``.
+    """Import a package of the extra ``export``.
 
     Raises:
-        ConfigError: it isn't installed.
+        ConfigError: the package isn't installed.
     """
     try:
         return importlib.import_module(name)
     except ImportError:
-        found = f"exporting needs the package {name.partition('.')[0]}, which isn't installed"
-        raise ConfigError(found, fix="install it with: pip install 'surface-detect[export]'") from None
+        message = f"exporting needs the package {name.partition('.')[0]}, which isn't installed"
+        raise ConfigError(message, fix="install it with: pip install 'surface-detect[export]'") from None
 
 
 FILE_NAME = "contract.json"
@@ -38,17 +38,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What an exported model promises.
+    """Input and output format of an exported model.
 
     Attributes:
-        model: name of the model's file, beside this one.
+        model: name of the model file, in the same folder as the contract.
         runtime: "onnx" or "openvino".
         precision: "fp32" or "int8".
-        size_hw: height and width in pixels of the image, one a call.
+        size_hw: height and width in pixels of the image, one image per call.
         channels: 1: the array is [height, width], gray; 3: [height, width, 3], RGB.
         dtype: of the array, "uint8" or "uint16".
         white: the gray value of white.
-        categories: label 1 is the first.
+        categories: names, starting with label 1.
     """
 
     model: str
@@ -62,8 +62,8 @@ class Contract:
 
     @classmethod
     def of(cls, detector: DetectorSpec, *, runtime: str, precision: str, like: Pixels) -> Contract:
-        """The contract of a detector for images like one, which is given as the graph takes it, gray or RGB."""
-        deep = like.dtype == np.uint16
+        """Return a detector's contract for images of the size and dtype of ``like``, in the detector's channels."""
+        is_16_bit = like.dtype == np.uint16
         return cls(
             "model.onnx" if runtime == "onnx" else "model.xml",
             runtime,
@@ -71,18 +71,18 @@ class Contract:
             (like.shape[0], like.shape[1]),
             detector.channels,
             str(like.dtype),
-            (detector.max_value or MAX_UINT16) if deep else 255,
+            (detector.max_value or MAX_UINT16) if is_16_bit else 255,
             detector.categories,
         )
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """Shape of the array."""
         return self.size_hw if self.channels == 1 else (*self.size_hw, 3)
 
 
 def write_contract(folder: Path, contract: Contract, more: dict[str, Any]) -> None:
-    """Write it with what else there is to tell: of outputs, thresholds, the proof, the versions."""
+    """Write contract.json: the contract, the output format, and ``more``: thresholds, parity check and versions."""
     outputs = {
         "boxes": "float32[N, 4]: x1, y1, x2, y2 in pixels of the image, 0-based, x2 and y2 exclusive; best score first",
         "scores": "float32[N]: 0 to 1",
@@ -96,10 +96,10 @@ def write_contract(folder: Path, contract: Contract, more: dict[str, Any]) -> No
 
 
 def read_contract(folder: Path) -> tuple[Contract, dict[str, Any]]:
-    """The contract of an exported model, and all that its file tells.
+    """Read the contract of an exported model; returns it and the whole content of its file.
 
     Raises:
-        DataError: no export of this library.
+        DataError: the folder holds no export of this library.
     """
     path = folder / FILE_NAME
     fix = "give a folder that 'detect export' wrote"
@@ -114,9 +114,9 @@ def read_contract(folder: Path) -> tuple[Contract, dict[str, Any]]:
     except OSError as error:
         raise DataError(f"can't read the contract ({error.strerror})", where=path, fix=fix) from None
     except (KeyError, TypeError, ValueError):
-        raise DataError("the file is no contract of an exported model", where=path, fix=fix) from None
+        raise DataError("the file is not the contract of an exported model", where=path, fix=fix) from None
     if Path(contract.model).name != contract.model:
-        raise DataError(f"the model's name {contract.model!r:.60} leads elsewhere", where=path, fix=fix)
+        raise DataError(f"the model's name {contract.model!r:.60} is not a plain file name", where=path, fix=fix)
     return contract, content
 
 
@@ -126,74 +126,76 @@ InferFn = Callable[[Pixels], Sequence[Any]]  # array -> boxes, scores, labels
 
 
 class Runner:
-    """An exported model.
+    """Runs an exported model.
 
     Attributes:
-        contract: what it takes and gives.
+        contract: its input and output format.
         categories: names of its labels.
     """
 
-    def __init__(self, contract: Contract, raw: InferFn) -> None:
+    def __init__(self, contract: Contract, infer: InferFn) -> None:
         self.contract, self.categories = contract, contract.categories
-        self._raw = raw
+        self._infer = infer
 
     def __call__(self, image: Pixels) -> Detections:
-        """Detections of one image, best first.
+        """Return the detections of one image, best score first.
 
         Args:
-            image: of the contract's size and depth; gray or RGB as it may be.
+            image: of the contract's size and dtype; gray or RGB, converted if needed.
 
         Raises:
-            DataError: another size or depth.
+            DataError: the size or dtype differs from the contract.
         """
         contract = self.contract
         if image.shape[:2] != contract.size_hw or image.dtype != np.dtype(contract.dtype):
             height, width = contract.size_hw
-            found = f"an image of {image.shape[1]}x{image.shape[0]} px in {image.dtype} doesn't fit the exported model"
-            raise DataError(found, fix=f"give {width}x{height} px in {contract.dtype}, or export with another --size")
-        boxes, scores, labels = self._raw(np.ascontiguousarray(as_channels(image, contract.channels)))
+            message = (
+                f"an image of {image.shape[1]}x{image.shape[0]} px in {image.dtype} doesn't fit the exported model"
+            )
+            raise DataError(message, fix=f"give {width}x{height} px in {contract.dtype}, or export with another --size")
+        boxes, scores, labels = self._infer(np.ascontiguousarray(as_channels(image, contract.channels)))
         arrays = np.asarray(boxes, np.float32), np.asarray(scores, np.float32), np.asarray(labels, np.int64)
         return Detections(*arrays, self.categories)
 
 
 def load_exported(folder: Path, *, threads: int = 0) -> Runner:
-    """The model that ``detect export`` wrote into a folder.
+    """Load the model that ``detect export`` wrote into a folder.
 
     Args:
-        folder: with contract.json in it.
-        threads: that it may use; 0: as many as the runtime likes.
+        folder: contains contract.json.
+        threads: maximum number of threads; 0: the runtime decides.
 
     Raises:
-        DataError: no export, or a model that its runtime refuses.
+        DataError: the folder holds no export, or the runtime can't load the model.
         ConfigError: the runtime isn't installed.
     """
     contract, _ = read_contract(folder)
     path = folder / contract.model
     if contract.runtime not in RUNTIMES or not path.is_file():
-        found = f"there is no {contract.runtime} model {contract.model}"
-        raise DataError(found, where=folder, fix="give a folder that 'detect export' wrote")
-    opened = _onnx if contract.runtime == "onnx" else _openvino
+        message = f"the folder has no {contract.runtime} model {contract.model}"
+        raise DataError(message, where=folder, fix="give a folder that 'detect export' wrote")
+    load = _load_onnx if contract.runtime == "onnx" else _load_openvino
     try:
-        raw = opened(path, threads)
+        infer = load(path, threads)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"the runtime can't load the model ({reason})", where=path, fix="export it again") from None
-    return Runner(contract, raw)
+    return Runner(contract, infer)
 
 
-def _onnx(path: Path, threads: int) -> InferFn:
+def _load_onnx(path: Path, threads: int) -> InferFn:
     runtime = require_package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common parent but this one
+    except Exception as error:  # the only common base class of ONNX Runtime's exceptions
         raise RuntimeError(str(error)) from None
     return lambda image: list(session.run(["boxes", "scores", "labels"], {"image": image}))
 
 
-def _openvino(path: Path, threads: int) -> InferFn:
+def _load_openvino(path: Path, threads: int) -> InferFn:
     core = require_package("openvino").Core()
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads:
@@ -203,7 +205,7 @@ def _openvino(path: Path, threads: int) -> InferFn:
     outputs = [model.output(name) for name in ("boxes", "scores", "labels")]
 
     def run(image: Pixels) -> list[Any]:
-        found = request.infer({"image": image})
-        return [found[output].copy() for output in outputs]
+        results = request.infer({"image": image})
+        return [results[output].copy() for output in outputs]
 
     return run

@@ -1,1 +1,1 @@
-"""Using a trained detector on images that nobody labelled."""
+"""Inference with a trained detector on unlabelled images."""

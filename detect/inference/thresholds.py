@@ -1,4 +1,4 @@
-"""thresholds.json: the score from which on a category counts, chosen for the weights beside it, and its calibration."""
+"""thresholds.json: score threshold and calibration per category, chosen for the weights in the same folder."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a thresholds.json says to those who detect.
+    """Score thresholds and calibration per category, as read from a thresholds.json.
 
     Attributes:
         path: the file.
-        per_class: category -> lowest score that counts, after calibration where there is one.
-        calibration: category -> (temperature, shift) of its log-odds; empty where scores stay as they are.
-        weights_sha256: of the checkpoint that they were chosen for; None where it was anyone's detections.
+        per_class: category -> minimum score of a reported detection, after calibration if there is one.
+        calibration: category -> (temperature, shift) of its log-odds; empty if scores are not calibrated.
+        weights_sha256: of the checkpoint that they were chosen for; None if they were chosen for a detections file.
     """
 
     path: Path
@@ -38,39 +38,42 @@ class Thresholds:
     weights_sha256: str | None
 
     def match_weights(self, weights: Path) -> bool:
-        """Whether they were chosen for this checkpoint."""
+        """Return whether they were chosen for this checkpoint."""
         return self.weights_sha256 is not None and self.weights_sha256 == sha256_of(weights)
 
-    def calibrated(self, found: Detections) -> Detections:
-        """The detections with calibrated scores, best first; unchanged where there is no calibration.
+    def calibrated(self, detections: Detections) -> Detections:
+        """Return the detections with calibrated scores, best first; unchanged if there is no calibration.
 
         Raises:
-            DataError: a category that the file doesn't know.
+            DataError: the file lacks a category.
         """
         if not self.calibration:
-            return found
-        from ..evaluation.calibration import apply_calibration  # the judge's libraries are loaded only where needed
+            return detections
+        from ..evaluation.calibration import apply_calibration  # it imports the libraries of the evaluation
 
-        scores = found.scores.astype(np.float64)
-        for label in np.unique(found.labels):
-            mine = found.labels == label
-            scores[mine] = apply_calibration(scores[mine], *self._of(self.calibration, found.categories[label - 1]))
+        scores = detections.scores.astype(np.float64)
+        for label in np.unique(detections.labels):
+            of_class = detections.labels == label
+            parameters = self._of(self.calibration, detections.categories[label - 1])
+            scores[of_class] = apply_calibration(scores[of_class], *parameters)
         order = np.argsort(-scores, kind="stable")
-        new = scores[order].astype(np.float32)
-        return Detections(found.boxes_xyxy[order], new, found.labels[order], found.categories)
+        calibrated = scores[order].astype(np.float32)
+        return Detections(detections.boxes_xyxy[order], calibrated, detections.labels[order], detections.categories)
 
-    def apply(self, found: Detections) -> Detections:
-        """Those of the detections, calibrated before if there is a calibration, that reach their threshold.
+    def apply(self, detections: Detections) -> Detections:
+        """Return the detections that reach their threshold; pass calibrated scores if there is a calibration.
 
         Raises:
-            DataError: a category that the file doesn't know.
+            DataError: the file lacks a category.
         """
-        lowest = np.array([self._of(self.per_class, name) for name in found.categories], dtype=np.float32)
-        keep = found.scores >= lowest[found.labels - 1]
-        return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep], found.categories)
+        min_scores = np.array([self._of(self.per_class, name) for name in detections.categories], dtype=np.float32)
+        keep = detections.scores >= min_scores[detections.labels - 1]
+        return Detections(
+            detections.boxes_xyxy[keep], detections.scores[keep], detections.labels[keep], detections.categories
+        )
 
     def in_words(self) -> str:
-        """ "scratches 0.31, patches 0.2"."""
+        """Return text such as "scratches 0.31, patches 0.2"."""
         return ", ".join(f"{name} {threshold:.2g}" for name, threshold in self.per_class.items())
 
     def _of(self, values: Mapping[str, _Value], name: str) -> _Value:
@@ -80,10 +83,10 @@ class Thresholds:
 
 
 def thresholds_for_weights(weights: Path) -> Thresholds | None:
-    """The thresholds in the folder of a checkpoint; None where there are none.
+    """Read thresholds.json in the folder of a checkpoint; None if there is no such file.
 
     Raises:
-        DataError: a file that this version didn't write.
+        DataError: the file was not written by this version.
     """
     path = weights.parent / FILE_NAME
     return read_thresholds(path) if path.is_file() else None
@@ -93,7 +96,7 @@ def read_thresholds(path: Path) -> Thresholds:
     """Read a file that ``write_thresholds`` wrote.
 
     Raises:
-        DataError: it can't be read, has another schema, or holds what is no threshold.
+        DataError: the file can't be read, has another schema version, or holds an invalid value.
     """
     try:
         content = read_json(path)
@@ -102,9 +105,9 @@ def read_thresholds(path: Path) -> Thresholds:
     except ValueError as error:
         raise DataError(f"the file is not valid JSON ({error})", where=path, fix=_REFIT_HINT) from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        there = content.get("schema") if isinstance(content, dict) else None
+        schema = content.get("schema") if isinstance(content, dict) else None
         raise DataError(
-            f"the thresholds have schema {there!r:.40}, this version reads {SCHEMA}", where=path, fix=_REFIT_HINT
+            f"the thresholds have schema {schema!r:.40}, this version reads {SCHEMA}", where=path, fix=_REFIT_HINT
         )
     try:
         per_class = {str(name): float(value) for name, value in content["thresholds"].items()}
@@ -119,19 +122,19 @@ def read_thresholds(path: Path) -> Thresholds:
             raise DataError(f"the threshold of '{name}' is {value}", where=path, fix="give a score from 0 to 1")
     for name, (temperature, shift) in calibration.items():
         if not (0 < temperature < math.inf and math.isfinite(shift)):
-            found = f"the calibration of '{name}' is no temperature above 0 and shift"
-            raise DataError(found, where=path, fix=_REFIT_HINT)
+            message = f"the calibration of '{name}' is not a temperature above 0 and a finite shift"
+            raise DataError(message, where=path, fix=_REFIT_HINT)
     return Thresholds(path, per_class, calibration, sha256)
 
 
 def write_thresholds(path: Path, content: Mapping[str, Any]) -> None:
-    """Write thresholds with all that is known of them, whole or not at all.
+    """Write thresholds and the information about their origin, atomically.
 
     Args:
         path: the file.
         content: plain JSON values: ``thresholds``, category -> score; ``calibration``, None or ``per_class``:
-            category -> ``temperature`` and ``shift``; ``made``: where they come from, ``weights`` with ``sha256``
-            where a detector ran; and whatever else there is to tell.
+            category -> ``temperature`` and ``shift``; ``made``: their origin, with ``weights`` and its ``sha256`` if
+            they were chosen for a detector; further keys are written unchanged.
 
     Raises:
         DataError: the folder can't be written to.
@@ -139,8 +142,8 @@ def write_thresholds(path: Path, content: Mapping[str, Any]) -> None:
     try:
         write_json(path, {"schema": SCHEMA, **content}, indent=1)
     except OSError as error:
-        found = f"the thresholds can't be written ({error.strerror})"
-        raise DataError(found, where=path, fix="choose a folder that can be written to") from None
+        message = f"the thresholds can't be written ({error.strerror})"
+        raise DataError(message, where=path, fix="choose a folder that can be written to") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Frames as they come, from a video, a camera, a growing folder or a pipe, read ahead while others are detected on."""
+"""Frame sources (video, camera, growing folder, pipe) and detection on their frames, with a reader thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 from typing import TYPE_CHECKING
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     import cv2
 
 STOP_FILE = "STOP"
-_POLL_S = 0.2  # between two looks into a folder; a file that is the same in both is taken for whole
-_FOLDER_TIMEOUT_S = 5.0  # that a file which can't be read is waited for
+_POLL_S = 0.2  # seconds between two checks of a folder; a file unchanged in between counts as complete
+_FOLDER_TIMEOUT_S = 5.0  # seconds to wait for a file that can't be read
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedFrame:
-    """One frame as it came.
+    """One frame from a source.
 
     Attributes:
-        number: place in the source, from 0 on; a number that is missing is a frame that was dropped.
+        number: position in the source, from 0; a missing number is a dropped frame.
         strip: name of the strip that it shows.
         name: the file, or "frame 17".
-        captured: seconds since 1970 when it was complete: a file's time of change, else when it was read.
-        pixels: uint8 or uint16, [height, width] or [height, width, 3] RGB; None where it can't be read.
-        error: why not, in words.
+        captured: seconds since 1970 when it was complete: a file's modification time, else the time of reading.
+        pixels: uint8 or uint16, [height, width] or [height, width, 3] RGB; None if it can't be read.
+        error: why it can't be read.
     """
 
     number: int
@@ -53,47 +53,44 @@ class CapturedFrame:
 def folder_frames(
     root: Path, stop: Event, *, poll_s: float = _POLL_S, timeout_s: float = _FOLDER_TIMEOUT_S
 ) -> Generator[CapturedFrame, None, None]:
-    """Image files in the order of the numbers in their names, those of a folder below ``root`` as a strip of their own.
+    """Yield image files in the order of the numbers in their names; each folder below ``root`` is a strip of its own.
 
-    A file is whole once two looks find it the same and it can be read; what still can't after ``timeout_s`` is a bad
-    frame, and those after it wait as long. An image of a format that isn't read is a bad frame at once. A file named
-    STOP ends the stream once all that lay there is read. Files may be removed when they have been read: only the names
-    of those still there are remembered.
+    A file is complete once two checks find it unchanged and it can be read. One that still can't be read after
+    ``timeout_s`` is a bad frame; the files after it wait until then. A file of an unsupported image format is a bad
+    frame at once. A file named STOP ends the stream once all files that were there with it are read. Files may be
+    removed once they have been read: only the names of existing files are remembered.
     """
     number, done = 0, set[str]()
-    met: dict[
-        str, tuple[tuple[int, int], float]
-    ] = {}  # file -> its size and time of change, and since when they are so
+    pending: dict[str, tuple[tuple[int, int], float]] = {}  # file -> its size and modification time, unchanged since
     while not stop.is_set():
         ends = (root / STOP_FILE).exists()
         names = _images_below(root)
         done.intersection_update(names)
         new = [name for name in names if name not in done]
         now = time.monotonic()
-        before, met = met, {}
+        before, pending = pending, {}
         for name in new:
             state = _file_state(root / name)
             if state is not None:
-                met[name] = before[name] if name in before and before[name][0] == state else (state, now)
+                pending[name] = before[name] if name in before and before[name][0] == state else (state, now)
         waits = False
         for name in new:
             if stop.is_set():
                 return
-            if name not in met:  # removed since
+            if name not in pending:  # removed since
                 continue
-            (_, changed_ns), since = met[name]
+            (_, changed_ns), since = pending[name]
             waits, error, pixels = time.monotonic() - since < poll_s, None, None
             if not waits and Path(name).suffix.lower() in UNREAD_SUFFIXES:
-                error = str(
-                    DataError("this image format isn't read", where=root / name, fix=f"save it as {FORMATS_READ}")
-                )
+                fix = f"save it as {FORMATS_READ}"
+                error = str(DataError("this image format isn't read", where=root / name, fix=fix))
             elif not waits:
                 try:
                     pixels = read_image(root / name)
                 except DataError as problem:
                     error, waits = str(problem), time.monotonic() - since < timeout_s
             if waits:
-                break  # those that come later wait, too: the order is that of time
+                break  # later files wait too, to keep the frames in time order
             strip = str(Path(name).parent) if Path(name).parent != Path() else root.resolve().name
             yield CapturedFrame(number, strip, name, changed_ns / 1e9, pixels, error)
             done.add(name)
@@ -104,13 +101,13 @@ def folder_frames(
 
 
 def _images_below(root: Path) -> list[str]:
-    """Paths from ``root``, folder by folder, by the numbers in their names; hidden ones left out."""
-    found, suffixes = [], (*SUFFIXES, *UNREAD_SUFFIXES)
+    """Paths relative to ``root``, folder by folder, in natural order of their names, without hidden ones."""
+    names, suffixes = [], (*SUFFIXES, *UNREAD_SUFFIXES)
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]
-        place = Path(folder).relative_to(root)
-        found += [str(place / name) for name in files if name[0] != "." and name.lower().endswith(suffixes)]
-    return sorted(found, key=lambda name: (natural_key(str(Path(name).parent)), natural_key(name)))
+        parent = Path(folder).relative_to(root)
+        names += [str(parent / name) for name in files if name[0] != "." and name.lower().endswith(suffixes)]
+    return sorted(names, key=lambda name: (natural_key(str(Path(name).parent)), natural_key(name)))
 
 
 def _file_state(path: Path) -> tuple[int, int] | None:
@@ -124,7 +121,7 @@ def _file_state(path: Path) -> tuple[int, int] | None:
 def pipe_frames(
     descriptor: int, shape: tuple[int, ...], depth: int, stop: Event
 ) -> Generator[CapturedFrame, None, None]:
-    """Raw frames of one shape, row by row from the top, RGB side by side."""
+    """Yield raw frames of one shape: rows from the top, interleaved RGB."""
     dtype = np.dtype("u1" if depth == 8 else "<u2")
     size = int(np.prod(shape)) * dtype.itemsize
     number = 0
@@ -134,8 +131,8 @@ def pipe_frames(
             read = _read_full(pipe, memoryview(buffer))
             name = f"frame {number}"
             if 0 < read < size:
-                found = f"the pipe ended after {read:,} of its {size:,} bytes"
-                error = f"{name}: {found}; check --frame-size and --depth"
+                message = f"the pipe ended after {read:,} of its {size:,} bytes"
+                error = f"{name}: {message}; check --frame-size and --depth"
                 yield CapturedFrame(number, "pipe", name, time.time(), None, error)
             if read < size:
                 return
@@ -154,21 +151,21 @@ def _read_full(pipe: io.FileIO, view: memoryview) -> int:
     return read
 
 
-_CAMERA_TIMEOUT_S = 5.0  # that a camera which gives nothing is waited for
-_MAX_FAILURES = 30  # frames in a row that a video can't give
+_CAMERA_TIMEOUT_S = 5.0  # seconds to wait for a frame of a camera
+_MAX_FAILURES = 30  # consecutive undecodable frames after which a video ends
 
 
 def video_frames(path: Path, stop: Event) -> Generator[CapturedFrame, None, None]:
-    """Frames of a video file, as fast as they are taken; those that can't be decoded are bad frames."""
+    """Yield the frames of a video file without delay; a frame that can't be decoded is a bad frame."""
     import cv2
 
-    capture = _open_capture(str(path), path, "the file is no video that can be read", "give an AVI, MP4 or MKV file")
+    capture = _open_capture(str(path), path, "the file is not a readable video", "give an AVI, MP4 or MKV file")
     try:
-        told = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        frame_count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))  # as the header says
         number, failed = 0, 0
         while not stop.is_set() and failed <= _MAX_FAILURES:
-            there, pixels = capture.read()
-            if not there:
+            success, pixels = capture.read()
+            if not success:
                 failed += 1
                 continue
             for _ in range(failed):
@@ -178,8 +175,9 @@ def video_frames(path: Path, stop: Event) -> Generator[CapturedFrame, None, None
             failed = 0
             yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), _bgr_to_rgb(pixels))
             number += 1
-        if failed and number < told:
-            error = f"{path}: the video ends after {number:,} of {told:,} frames; copy it again if it should be longer"
+        if failed and number < frame_count:
+            message = f"the video ends after {number:,} of {frame_count:,} frames"
+            error = f"{path}: {message}; copy it again if it should be longer"
             yield CapturedFrame(number, path.stem, f"frame {number}", time.time(), None, error)
     finally:
         capture.release()
@@ -188,14 +186,14 @@ def video_frames(path: Path, stop: Event) -> Generator[CapturedFrame, None, None
 def camera_frames(
     index: int, stop: Event, *, timeout_s: float = _CAMERA_TIMEOUT_S
 ) -> Generator[CapturedFrame, None, None]:
-    """Frames of a camera that the system knows by a number, as they come."""
+    """Yield the frames of a camera, given by its index in the system, as they arrive."""
     where = f"camera {index}"
     capture = _open_capture(index, where, "there is no such camera", "give the number of one that is plugged in")
     try:
         number, last = 0, time.monotonic()
         while not stop.is_set():
-            there, pixels = capture.read()
-            if there:
+            success, pixels = capture.read()
+            if success:
                 yield CapturedFrame(number, f"camera{index}", f"frame {number}", time.time(), _bgr_to_rgb(pixels))
                 number, last = number + 1, time.monotonic()
             elif time.monotonic() - last > timeout_s:
@@ -206,13 +204,13 @@ def camera_frames(
         capture.release()
 
 
-def _open_capture(what: str | int, where: str | Path, found: str, fix: str) -> cv2.VideoCapture:
+def _open_capture(source: str | int, where: str | Path, message: str, fix: str) -> cv2.VideoCapture:
     import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would say is said here, in a sentence
-    capture = cv2.VideoCapture(what)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below replaces OpenCV's own lines
+    capture = cv2.VideoCapture(source)
     if not capture.isOpened():
-        raise DataError(found, where=where, fix=fix)
+        raise DataError(message, where=where, fix=fix)
     return capture
 
 
@@ -222,13 +220,13 @@ def _bgr_to_rgb(pixels: Pixels) -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class FrameSource:
-    """What frames can be read from.
+    """A source of frames.
 
     Attributes:
         kind: "folder", "video", "camera" or "pipe".
-        frames: the frames in order, until there are no more or the event is set; raises DataError where the source
-            itself fails.
-        drops: the source doesn't wait: what isn't taken in time is lost.
+        frames: yields the frames in order until the source ends or the event is set; raises DataError if the source
+            fails.
+        drops: whether frames that are not taken in time are lost, because the source can't wait.
     """
 
     kind: str
@@ -237,19 +235,19 @@ class FrameSource:
 
 
 def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth: int = 8) -> FrameSource:
-    """The source that a word means: "-" a pipe, a whole number a camera, else a folder or a video file.
+    """Open the source that an argument names: "-" a pipe, a whole number a camera, else a folder or a video file.
 
     Args:
-        given: the word.
+        given: the argument.
         frame_shape: of the frames in a pipe, (height, width) or (height, width, 3), pixels.
-        depth: bits of their gray values, 8, or 9 to 16 in two bytes, the lower one first.
+        depth: bits per gray value in a pipe: 8, or 9 to 16 in two bytes, little-endian.
 
     Raises:
-        DataError: nothing of the kind, or a pipe without the shape of its frames.
+        DataError: there is no such folder or video, or the shape of a pipe's frames is missing.
     """
     if given == "-":
         if frame_shape is None:
-            raise DataError("a pipe doesn't tell the size of its frames", where="--stream -", fix="give --frame-size")
+            raise DataError("the size of the frames in a pipe is unknown", where="--stream -", fix="give --frame-size")
         shape = frame_shape
         return FrameSource("pipe", lambda stop: pipe_frames(0, shape, depth, stop), drops=False)
     if given.isdecimal():
@@ -259,26 +257,26 @@ def open_source(given: str, *, frame_shape: tuple[int, ...] | None = None, depth
         return FrameSource("folder", lambda stop: folder_frames(path, stop), drops=False)
     if path.is_file() and (path.suffix.lower() not in SUFFIXES or path.suffix.lower() == ".gif"):  # an animation
         return FrameSource("video", lambda stop: video_frames(path, stop), drops=False)
-    found = "one image is no stream" if path.is_file() else "no such folder or video"
-    raise DataError(found, where=given, fix="give a folder that is being filled, a video, a camera's number, or -")
+    message = "a single image is not a stream" if path.is_file() else "no such folder or video"
+    raise DataError(message, where=given, fix="give a folder that is being filled, a video, a camera's number, or -")
 
 
-_STOP_POLL_S = 0.1  # at most, until a wish to stop is heard
+_STOP_POLL_S = 0.1  # maximum seconds until a stop event is noticed
 
-FrameDetectFn = Callable[[CapturedFrame, int], Detections]  # a frame, and how many are missing since the one before
+FrameDetectFn = Callable[[CapturedFrame, int], Detections]  # a frame, and the number of frames missed before it
 
 
 @dataclass(frozen=True, slots=True)
 class FrameOutput:
-    """What became of one frame.
+    """The result for one frame.
 
     Attributes:
-        frame: as it came, without its pixels.
-        size_wh: width and height in pixels; None of a bad frame.
-        found: its detections; None of a bad frame.
-        error: what was wrong with it; None of a good one.
-        dropped: frames that were dropped between the one before and this one.
-        done: seconds since 1970 when all this was known.
+        frame: the frame, without its pixels.
+        size_wh: width and height in pixels; None for a bad frame.
+        found: its detections; None for a bad frame.
+        error: what is wrong with a bad frame; None for a good one.
+        dropped: number of frames dropped between the previous frame and this one.
+        done: seconds since 1970 when processing finished.
     """
 
     frame: CapturedFrame
@@ -290,11 +288,11 @@ class FrameOutput:
 
 
 class FrameQueue:
-    """At most so many frames between a thread that reads and one that looks.
+    """Bounded queue of frames between the reader thread and the detector.
 
     Args:
-        max_frames: frames.
-        drops: a full queue loses its oldest frame to a new one; else the reader waits.
+        max_frames: maximum length.
+        drops: whether a full queue drops its oldest frame for a new one; else the reader waits.
     """
 
     def __init__(self, max_frames: int, *, drops: bool) -> None:
@@ -308,7 +306,7 @@ class FrameQueue:
         return len(self._frames)
 
     def put(self, frame: CapturedFrame, stop: Event) -> None:
-        """Add a frame; waits for room, until ``stop`` is set, where frames aren't dropped."""
+        """Add a frame; unless frames are dropped, wait for space or until ``stop`` is set."""
         with self._changed:
             while len(self._frames) >= self.max_frames and not stop.is_set():
                 if self.drops:
@@ -319,16 +317,16 @@ class FrameQueue:
             self._changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
-        """No more frames will come, because of ``error`` if there is one."""
+        """Mark the end of the frames, caused by ``error`` if there is one."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def get(self, stop: Event) -> CapturedFrame | None:
-        """The oldest frame; None when there are no more or ``stop`` is set.
+        """Remove and return the oldest frame; None when there are no more or ``stop`` is set.
 
         Raises:
-            BaseException: what ended the reading, once all frames before it are taken.
+            BaseException: the error that ended the reading, once all frames before it are taken.
         """
         with self._changed:
             while not self._frames and not self._ended and not stop.is_set():
@@ -344,11 +342,11 @@ class FrameQueue:
 
 
 class FrameDetector:
-    """A detector over frames: one with memory keeps its state from frame to frame, another sees each alone.
+    """Detects on frames; a detector with memory keeps its state, any other processes each frame alone.
 
     Args:
         predictor: the detector.
-        tile, overlap: how large frames are seen in tiles, by a detector without memory.
+        tile, overlap: tiles for large frames, for a detector without memory.
     """
 
     def __init__(self, predictor: Predictor, *, tile: int | None = None, overlap: int | None = None) -> None:
@@ -356,14 +354,14 @@ class FrameDetector:
         self._stream = predictor.stream() if predictor.stateful else None
 
     def __call__(self, frame: CapturedFrame, missed: int) -> Detections:
-        """Detections of a frame, best score first.
+        """Return the detections of a frame, best score first.
 
         Args:
-            frame: a good one.
-            missed: frames that were dropped or bad since the last good one.
+            frame: a good frame.
+            missed: number of dropped or bad frames since the last good one.
 
         Raises:
-            DataError: pixels that the detector can't take.
+            DataError: the detector can't process the pixels.
         """
         assert frame.pixels is not None
         if self._stream is None:
@@ -374,47 +372,47 @@ class FrameDetector:
 def process_stream(
     source: FrameSource, detect: FrameDetectFn, *, max_frames: int, stop: Event
 ) -> Iterator[FrameOutput]:
-    """What becomes of each frame, until the source ends or ``stop`` is set; the frame in work is finished then.
+    """Yield the result for each frame until the source ends or ``stop`` is set; the current frame is finished first.
 
     Args:
-        source: read by a thread of its own.
+        source: read by a separate thread.
         detect: the detector.
-        max_frames: frames that wait for the detector. A source that can't wait loses the oldest beyond that; any other
-            is read no further.
-        stop: set it to end; what waits then is not looked at.
+        max_frames: maximum number of waiting frames. Beyond it, a source that can't wait loses its oldest waiting
+            frame, and reading from any other source pauses.
+        stop: set it to end; waiting frames are not processed.
 
     Raises:
-        DataError: the source itself failed.
+        DataError: the source failed.
     """
-    waiting = FrameQueue(max_frames, drops=source.drops)
+    queue = FrameQueue(max_frames, drops=source.drops)
 
     def read() -> None:
         error: BaseException | None = None
         try:
             with closing(source.frames(stop)) as frames:
                 for frame in frames:
-                    waiting.put(frame, stop)
+                    queue.put(frame, stop)
                     if stop.is_set():
                         break
-        except BaseException as problem:  # it is raised where it is waited for
+        except BaseException as problem:  # ``queue.get`` raises it
             error = problem
-        waiting.end(error)
+        queue.end(error)
 
-    Thread(target=read, name="frames", daemon=True).start()  # a read that never returns doesn't hold up the end
+    Thread(target=read, name="frames", daemon=True).start()  # daemon: a read that never returns doesn't block exit
     last, missed = -1, 0
     try:
-        while (frame := waiting.get(stop)) is not None:
+        while (frame := queue.get(stop)) is not None:
             dropped = frame.number - last - 1
             last, missed = frame.number, missed + dropped
-            found, error, size_wh = None, frame.error, None
+            detections, error, size_wh = None, frame.error, None
             if frame.pixels is not None:
                 try:
-                    found = detect(frame, missed)
+                    detections = detect(frame, missed)
                     size_wh, missed = (int(frame.pixels.shape[1]), int(frame.pixels.shape[0])), 0
                 except DataError as problem:
                     error = f"{frame.name}: {problem}"
-            missed += found is None
-            bare = CapturedFrame(frame.number, frame.strip, frame.name, frame.captured, None, error)
-            yield FrameOutput(bare, size_wh, found, error, dropped, time.time())
+            missed += detections is None
+            without_pixels = replace(frame, pixels=None, error=error)
+            yield FrameOutput(without_pixels, size_wh, detections, error, dropped, time.time())
     finally:
         stop.set()

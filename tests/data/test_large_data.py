@@ -145,8 +145,8 @@ def test_the_cache_reports_its_size_and_keeps_images_up_to_its_limit(tmp_path: P
     fill_caches([images], 700, say=lines.append)
     assert images.cached_bytes == 600
     assert lines == [
-        "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)",
-        "3 of 6 images are kept in memory, the others are read anew each time",
+        "decoded images take 0.0 MB, more than the limit of 0.0 MB (data.cache_gb)",
+        "3 of 6 images are kept in memory, the others are read again for each use",
     ]
     (tmp_path / "0.png").unlink()
     assert images[0].pixels[0, 0] == 0
@@ -169,7 +169,7 @@ def test_the_cache_limit_is_shared_and_optional(tmp_path: Path) -> None:
     none = DetectionDataset(records, channels=1, cache=False)
     fill_caches([none], 0, say=lines.append)
     assert none.cached_bytes == 0
-    assert lines[-1] == "decoded images take 0.0 MB; they are read anew each time (data.cache)"
+    assert lines[-1] == "decoded images take 0.0 MB; they are read again for each use (data.cache)"
     assert cache_budget(3.0, 2) == 1.5e9
     free = free_bytes()
     assert free is not None
@@ -289,8 +289,8 @@ def test_a_detector_trains_on_windows(tmp_path: Path, capsys: pytest.CaptureFixt
     changes = {"train": {"epochs": 1}, "data": {"window": 40, "cache_gb": 1e-5}}
     train(tiny_config(tmp_path, tmp_path / "run", **changes))
     lines = capsys.readouterr().out
-    assert "an epoch is 24 windows of 40 x 40 pixels or less" in lines
-    assert "decoded images take 0.0 MB, more than the 0.0 MB for them (data.cache_gb)" in lines
+    assert "24 windows per epoch, of 40 x 40 pixels or less" in lines
+    assert "decoded images take 0.0 MB, more than the limit of 0.0 MB (data.cache_gb)" in lines
     assert "2 of 6 images are kept in memory" in lines
 
 
@@ -300,5 +300,5 @@ def test_windows_with_resizing_or_clips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.input_size: windows and whole images would be resized"):
         train(resized)
     clips = tiny_config(tmp_path, tmp_path / "b", data={"window": 40}, clips={"length": 2, "pan": True})
-    with pytest.raises(ConfigError, match=r"data\.window: clips are whole frames"):
+    with pytest.raises(ConfigError, match=r"data\.window: clips need whole frames"):
         train(clips)

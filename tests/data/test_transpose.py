@@ -98,7 +98,7 @@ def test_training_transposes_only_if_configured(tmp_path: Path) -> None:
     [
         (
             {"augment": {"transpose": 0.5, "transpose_classes": ["rust"]}},
-            r"transpose_classes: there is no class 'rust'.*bright, dark",
+            r"transpose_classes: the data has no class 'rust'.*bright, dark",
         ),
         ({"augment": {"transpose": 1.5}}, r"augment\.transpose"),
         (

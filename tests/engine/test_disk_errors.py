@@ -1,4 +1,4 @@
-"""A disk that is full or can't be written: the last good file stays, and the sentence names the file."""
+"""A full or unwritable disk: the last good file is kept, and the error names the file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ resource = pytest.importorskip("resource", reason="a full disk is played by a li
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Within it the system writes no file beyond ``size`` bytes, and tells so as it tells a full disk."""
+    """Limit files to ``size`` bytes in this context; the system reports an error as for a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -43,10 +43,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestTraining:
-    def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_from_it(
+    def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole = train(tiny_config(data, tmp_path / "whole", train={"epochs": 3, "val_every": 1}))
+        uninterrupted = train(tiny_config(data, tmp_path / "whole", train={"epochs": 3, "val_every": 1}))
         config = tiny_config(data, tmp_path / "run", train={"epochs": 3, "val_every": 1})
         with monkeypatch.context() as patch:
             interrupt_at_step(patch, 3)  # after the first epoch
@@ -62,7 +62,7 @@ class TestTraining:
         assert len(read_log(run)) == 1  # the second epoch is trained again
         assert not list(run.glob(".*"))
         train(config, resume=True)
-        assert_same_run(run, whole)
+        assert_same_run(run, uninterrupted)
 
     def test_a_log_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
         if not Path("/dev/full").exists():
@@ -73,7 +73,7 @@ class TestTraining:
             folder.append_log({"epoch": 1})
 
     @pytest.mark.parametrize("name", ["config.yaml", "environment.json"])
-    def test_so_is_any_other_file_of_the_run(
+    def test_any_other_unwritable_file_of_the_run_is_named(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         def refused(self: Path, *arguments: Any, **options: Any) -> Any:
@@ -86,7 +86,7 @@ class TestTraining:
         with pytest.raises((ConfigError, CheckpointError), match=r"run.*: can't write .*\(Read-only file system\); "):
             train(tiny_config(data, tmp_path / "run"))
 
-    def test_a_read_only_folder_is_told_before_the_images_are_read(
+    def test_a_read_only_folder_is_reported_before_the_images_are_read(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refused(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
@@ -97,7 +97,7 @@ class TestTraining:
         (tmp_path / "run").mkdir()
         opened = os.open
         monkeypatch.setattr(os, "open", refused)
-        missing = tiny_config(tmp_path, tmp_path / "run")  # there are no labels, which is not even looked at
+        missing = tiny_config(tmp_path, tmp_path / "run")  # the labels don't exist, and are not read either
         with pytest.raises(ConfigError, match=r"run: can't write there \(Read-only file system\); choose another"):
             train(missing)
 
@@ -118,14 +118,14 @@ class TestFiles:
         ],
         ids=["text", "JSON", "copy"],
     )
-    def test_the_old_one_stays_and_the_error_names_it(self, old: Path, write: Callable[[Path], None]) -> None:
+    def test_the_old_file_is_kept_and_the_error_names_it(self, old: Path, write: Callable[[Path], None]) -> None:
         with largest_file(1000), pytest.raises(OSError, match=r"File too large: '.*old\.txt'"):
             write(old)
         assert old.read_text() == "old\n"
         assert [path.name for path in old.parent.iterdir()] == ["old.txt"]
 
-    def test_a_checkpoint_that_torch_cannot_finish(self, data: Path, tmp_path: Path) -> None:
-        """Torch turns a full disk into a complaint about its own archive."""
+    def test_torch_fails_while_writing_a_checkpoint(self, data: Path, tmp_path: Path) -> None:
+        """On a full disk, torch raises an error about its own archive."""
         run = train(tiny_config(data, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
         checkpoint, before = load_checkpoint(run), (run / "last.pt").read_bytes()
         for size in (0, 1000, len(before) - 1):
@@ -137,9 +137,7 @@ class TestFiles:
         assert (run / "last.pt").read_bytes() == before
         assert not list(run.glob(".*"))
 
-    def test_what_lasts_is_on_the_disk_before_it_has_its_name(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_file_is_synced_before_it_is_renamed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         order: list[str] = []
         flush, rename = os.fsync, Path.replace
         monkeypatch.setattr(os, "fsync", lambda handle: (order.append("flush"), flush(handle)))
@@ -148,7 +146,7 @@ class TestFiles:
             file.write(b"a")
         assert order == ["flush", "rename", "flush"] if os.name == "posix" else ["flush", "rename"]
 
-    def test_ctrl_c_within_it_is_ctrl_c(self) -> None:
+    def test_ctrl_c_while_writing_stays_keyboard_interrupt(self) -> None:
         class Pressed(io.BytesIO):
             def write(self, data: Any) -> int:
                 if self.tell() > 5000:
@@ -158,7 +156,7 @@ class TestFiles:
         with pytest.raises(KeyboardInterrupt):
             save_tensors({str(i): torch.ones(1000) for i in range(20)}, Pressed())
 
-    def test_other_mistakes_of_torch_stay_as_they_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_other_torch_errors_are_not_changed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(content: Any, file: Any) -> None:
             raise RuntimeError("a mistake")
 
@@ -167,7 +165,7 @@ class TestFiles:
             save_tensors({}, file)
 
 
-def test_any_verb_tells_a_full_disk_in_a_sentence(tmp_path: Path, detect: Callable[..., Any]) -> None:
+def test_any_command_reports_a_full_disk_in_one_line(tmp_path: Path, detect: Callable[..., Any]) -> None:
     assert detect("sample", "--out", tmp_path / "steel", "--images", 6).code == 0
     with largest_file(1000):
         outcome = detect("convert", tmp_path / "steel", "--out", tmp_path / "coco", "--split", "train=1")
@@ -175,13 +173,13 @@ def test_any_verb_tells_a_full_disk_in_a_sentence(tmp_path: Path, detect: Callab
     assert "train.json: File too large; check the path, its permissions and the disk" in outcome.err
 
 
-def test_a_full_disk_leaves_the_picture_before(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    write_image(picture, np.full((40, 60), 7, np.uint8))
+def test_a_full_disk_keeps_the_earlier_image(tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    write_image(image, np.full((40, 60), 7, np.uint8))
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     with largest_file(1000), pytest.raises(OSError, match=r"File too large: '.*a\.png'"):
-        write_image(picture, noise)
-    assert (read_image(picture) == 7).all()
+        write_image(image, noise)
+    assert (read_image(image) == 7).all()
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    write_image(picture, noise)
-    assert (read_image(picture) == noise).all()
+    write_image(image, noise)
+    assert (read_image(image) == noise).all()

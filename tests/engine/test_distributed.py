@@ -1,4 +1,4 @@
-"""Several processes train as one: each sees its share, all hold the same weights, one writes, and all end together."""
+"""Distributed training: each process trains on its share, all have the same weights, one writes, all end together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
+def test_shares_of_a_batch_equal_the_batch_of_one_process() -> None:
     alone = EpochBatchSampler(22, 8, seed=5)
     world = [EpochBatchSampler(22, 8, seed=5, shard=(rank, 4)) for rank in range(4)]
     for sampler in (alone, *world):
@@ -41,7 +41,7 @@ def test_shares_of_a_batch_make_up_the_batch_of_one_process() -> None:
 
 
 @pytest.mark.parametrize(("images", "batch", "shares"), [(4, 4, [1]), (5, 8, [1]), (9, 4, [1, 1]), (11, 100, [2])])
-def test_few_images_give_each_process_as_many(images: int, batch: int, shares: list[int]) -> None:
+def test_few_images_are_split_equally(images: int, batch: int, shares: list[int]) -> None:
     for rank in range(4):
         assert [len(share) for share in EpochBatchSampler(images, batch, seed=0, shard=(rank, 4))] == shares
 
@@ -59,7 +59,7 @@ def test_fewer_images_than_processes_are_refused_before_the_run_folder_is_made(d
     assert not (tmp_path / "run").exists()
 
 
-def test_a_validation_set_smaller_than_the_team_is_judged(data: Path, tmp_path: Path) -> None:
+def test_a_validation_set_smaller_than_the_world_is_evaluated(data: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=3, seed=0)
     write_tiny(tmp_path, "val", images=1, seed=1, empty=0)
     run = configured(tmp_path, tmp_path / "run")
@@ -73,7 +73,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
         World(0, 4).check_batch_size(6)
 
 
-def test_a_team_of_one_needs_no_network() -> None:
+def test_a_world_of_one_needs_no_network() -> None:
     world, model = World(), torch.nn.Linear(1, 1)
     assert world.is_main_process
     assert world.wrap_ddp(model) is model
@@ -87,7 +87,7 @@ def detect_train(run: Path, *arguments: str, processes: int = 2) -> subprocess.C
 
 
 def configured(folder: Path, run: Path, **changes: dict[str, Any]) -> Path:
-    """A run folder that holds a configuration and nothing else."""
+    """A run folder that holds only a configuration."""
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(to_yaml(tiny_config(folder, run, **changes)))
     return run
@@ -104,11 +104,11 @@ def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = configured(data, tmp_path_factory.mktemp("runs") / "pair")
     done = detect_train(run)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run: ") == 1  # one of them speaks
+    assert done.stdout.count("run: ") == 1  # only one process prints
     return run
 
 
-def test_two_processes_leave_one_run(pair: Path) -> None:
+def test_two_processes_write_one_run(pair: Path) -> None:
     lines = [json.loads(line) for line in (pair / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [4, 8, 12, 16]  # 16 images in batches of 4, two each
     assert lines[-1]["val"]["AP"] is not None
@@ -124,7 +124,7 @@ def test_two_processes_leave_one_run(pair: Path) -> None:
 
 
 def is_free(run: Path) -> bool:
-    """Whether no training writes there any more."""
+    """Whether no training writes there any longer."""
     try:
         with RunLock(run) as lock:
             return lock.acquire()
@@ -133,7 +133,7 @@ def is_free(run: Path) -> bool:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills the POSIX way")
-def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path: Path, pair: Path) -> None:
+def test_a_group_with_a_killed_process_ends_and_its_run_resumes_exactly(data: Path, tmp_path: Path, pair: Path) -> None:
     run = configured(data, tmp_path / "killed")
     command = [sys.executable, "-m", "detect", "train", str(run), "train.processes=2"]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -141,10 +141,10 @@ def test_a_killed_team_ends_and_its_run_is_resumed_exactly(data: Path, tmp_path:
     deadline = time.monotonic() + 240
     while not (run / "last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(starter.pid, signal.SIGSTOP)  # else a fast machine is through before they look for their starter
-    starter.kill()  # its processes aren't told
+    os.killpg(starter.pid, signal.SIGSTOP)  # else a fast machine finishes before they check for the launcher
+    starter.kill()  # its processes get no signal
     starter.wait()
-    time.sleep(1)  # longer than they wait between two looks
+    time.sleep(1)  # longer than their interval between two checks
     os.killpg(starter.pid, signal.SIGCONT)
     while not is_free(run) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -184,16 +184,16 @@ def test_a_bad_step_of_one_process_is_skipped_by_all(data: Path, tmp_path: Path)
         )
         for rank in (0, 1)
     ]
-    told = [process.communicate(timeout=240)[0] for process in world]
-    assert [process.returncode for process in world] == [0, 0], told
-    assert told[0].count("skipped a step: loss_box_reg is no finite number in epoch 1, step") == 2
+    outputs = [process.communicate(timeout=240)[0] for process in world]
+    assert [process.returncode for process in world] == [0, 0], outputs
+    assert outputs[0].count("skipped a step: loss_box_reg is not finite in epoch 1, step") == 2
     (line,) = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert line["skipped"] == 2
     saved = torch.load(run / "bad_steps" / "epoch1_step2.pt")
     assert len(set(saved["files"])) == 4  # both shares of the batch
 
 
-def test_who_caused_a_loss_may_end_after_those_who_noticed_it(
+def test_the_failing_process_may_end_after_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "python"
@@ -204,17 +204,19 @@ def test_who_caused_a_loss_may_end_after_those_who_noticed_it(
     assert "the cause" in capsys.readouterr().err
 
 
-def test_what_only_one_process_finds_is_told(tmp_path: Path) -> None:
+def test_an_error_of_one_process_is_reported(tmp_path: Path) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0)
     write_tiny(tmp_path, "val", images=4, seed=1)
     (tmp_path / "val" / "val_01.bmp").write_bytes((tmp_path / "val" / "val_01.bmp").read_bytes()[:2000])
-    refused = detect_train(configured(tmp_path, tmp_path / "run"))  # the second judges this image, the first doesn't
+    refused = detect_train(
+        configured(tmp_path, tmp_path / "run")
+    )  # the second process evaluates this image, the first doesn't
     assert refused.returncode == 2
     assert "val_01.bmp" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_a_batch_too_small_for_the_team_is_told_once(data: Path, tmp_path: Path) -> None:
+def test_a_batch_too_small_for_the_world_is_reported_once(data: Path, tmp_path: Path) -> None:
     refused = detect_train(configured(data, tmp_path / "odd", train={"batch_size": 3}))
     assert refused.returncode == 2
     assert refused.stderr.count("3 images or clips per step can't be shared evenly by 2 processes") == 1

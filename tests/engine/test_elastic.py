@@ -1,4 +1,4 @@
-"""torchrun starts a group again when one of its processes is killed, and the run ends as if nothing had happened."""
+"""torchrun restarts a group when one of its processes is killed, and the run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.slow
 
-# As ``detect`` on its command line, but that the second process dies in its tenth step, the second of epoch 3.
+# Like ``detect`` on the command line, but the second process dies in its tenth step, the second of epoch 3.
 _DYING = """
 import faulthandler, os, signal, sys
-faulthandler.dump_traceback_later(150, exit=True)  # a group that hangs ends, and says where
+faulthandler.dump_traceback_later(150, exit=True)  # ends a hanging group with a traceback
 from detect.cli import main
 from detect.engine.steps import Stepper
 step, calls = Stepper.step, []
@@ -40,7 +40,7 @@ ONE_MACHINE = [["--standalone", "--nproc-per-node=2"]]
 
 
 def two_machines() -> list[list[str]]:
-    """Two agents that meet over the loopback, each with a process of its own."""
+    """Two agents that connect over the loopback interface, each with its own process."""
     meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=test"]
     return [["--nnodes=2", "--nproc-per-node=1", *meeting]] * 2
 
@@ -63,7 +63,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_fork
 @pytest.mark.parametrize("machines", [lambda: ONE_MACHINE, two_machines], ids=["one machine", "two machines"])
-def test_a_killed_worker_is_replaced_and_nothing_is_lost(
+def test_a_killed_worker_is_replaced_and_no_epoch_is_lost(
     machines: object, data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     script, run = tmp_path / "dying.py", tmp_path / "run"
@@ -84,13 +84,13 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(
         for launch in machines()
     ]
     try:
-        told = "".join(agent.communicate(timeout=200)[0] for agent in agents)
+        output = "".join(agent.communicate(timeout=200)[0] for agent in agents)
     finally:
         for agent in agents:
             agent.kill()
-    assert [agent.returncode for agent in agents] == [0] * len(agents), told
-    assert f"resuming {run} after epoch 2 of 4" in told
-    assert "Signal 9 (SIGKILL)" in told or "exitcode: -9" in told
+    assert [agent.returncode for agent in agents] == [0] * len(agents), output
+    assert f"resuming {run} after epoch 2 of 4" in output
+    assert "Signal 9 (SIGKILL)" in output or "exitcode: -9" in output
     assert load_checkpoint(run / "last.pt").epoch == 4
     assert not (run / ".lock").exists()
     assert_same_run(run, undisturbed)

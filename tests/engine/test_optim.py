@@ -1,4 +1,4 @@
-"""The pieces of training against numbers worked out by hand: optimiser groups, schedule, precision, moving average."""
+"""Parts of training compared with values computed by hand: optimizer groups, schedule, precision, EMA."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class TestOptimizer:
         optimizer = build_optimizer(model, TrainConfig(optimizer="adamw", lr=0.1, weight_decay=0.5, momentum=0.9))
         assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
-    def test_momentum_is_sgds(self) -> None:
+    def test_momentum_is_passed_to_sgd(self) -> None:
         optimizer = build_optimizer(network(), TrainConfig(optimizer="sgd", lr=0.1, weight_decay=0.5, momentum=0.8))
         assert isinstance(optimizer, torch.optim.SGD)
         assert [group["momentum"] for group in optimizer.param_groups] == [0.8, 0.8]
-        build_optimizer(network(), TrainConfig(optimizer="sgd", momentum=0.0))  # nesterov needs some
+        build_optimizer(network(), TrainConfig(optimizer="sgd", momentum=0.0))  # nesterov needs momentum
 
 
 class TestSchedule:
@@ -82,14 +82,14 @@ class TestSchedule:
 
 
 class TestEma:
-    def test_against_an_average_by_hand(self) -> None:
+    def test_ema_equals_a_manual_average(self) -> None:
         model = network().train()
         ema, expected = ModelEma(model, decay=0.25, reach=0.1), {k: v.clone() for k, v in model.state_dict().items()}
         for n in range(1, 5):
             with torch.no_grad():
                 for p in model.parameters():
                     p.add_(torch.randn_like(p))
-                model(torch.randn(3, 1, 3, 3))  # moves the statistics of the normalisation
+                model(torch.randn(3, 1, 3, 3))  # changes the normalisation statistics
             ema.update(model)
             decay = min(0.25, (1 + n) / (10 + n))  # 2/11, 3/12, then 0.25
             for key, value in model.state_dict().items():
@@ -101,14 +101,14 @@ class TestEma:
         assert ema.weights["0.1.num_batches_tracked"] == 4
 
     @pytest.mark.parametrize("reach", [0.5, 1 / 3, 0.1])
-    def test_the_reach_is_the_mean_age_of_what_is_averaged(self, reach: float) -> None:
+    def test_reach_is_the_mean_age_of_the_averaged_weights(self, reach: float) -> None:
         model, steps = nn.Linear(1, 1, bias=False), 3000
         with torch.no_grad():
             model.weight.zero_()
         ema = ModelEma(model, decay=0.9999, reach=reach)
         for n in range(1, steps + 1):
             with torch.no_grad():
-                model.weight.fill_(n)  # a weight that tells when it was taken in
+                model.weight.fill_(n)  # the weight encodes the update
             ema.update(model)
         age = 1 - float(ema.weights["weight"]) / steps
         assert age == pytest.approx(reach, abs=2e-3)
@@ -124,7 +124,7 @@ class TestEma:
 
 
 class TestPrecisionAndDevice:
-    def test_what_is_asked_for_is_taken(self) -> None:
+    def test_an_explicit_precision_is_used(self) -> None:
         for name in ("float32", "bfloat16"):
             assert resolve_precision(name, torch.device("cpu")) == name
         assert resolve_precision("auto", torch.device("cpu")) in ("float32", "bfloat16")
@@ -149,14 +149,14 @@ class TestDesign:
         return DetectionDataset(records, channels=1)
 
     def test_categories_normalisation_and_anchors_come_from_the_data(self, images: DetectionDataset) -> None:
-        said: list[str] = []
-        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(per_level=3)), images, seed=0, say=said.append)
+        lines: list[str] = []
+        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(per_level=3)), images, seed=0, say=lines.append)
         assert detector.categories == CATEGORIES
         assert detector.channels == 1
         assert detector.mean == tuple(images.normalisation()[0])
         assert [len(level) for level in detector.shapes] == [3, 3, 3, 3]
         assert all(9 < side < 27 for level in detector.shapes for shape in level for side in shape)
-        assert "anchors fitted: best possible recall at IoU 0.5 is 1.000, with torchvision's default 0." in said[0]
+        assert "anchors fitted: best possible recall at IoU 0.5 is 1.000, with torchvision's default 0." in lines[0]
 
     def test_anchors_are_fitted_at_input_size(self, images: DetectionDataset) -> None:
         model = ModelConfig(input_size=128, backbone=CspConfig(widths=(8, 8), depths=(0, 0)))
@@ -169,23 +169,23 @@ class TestDesign:
         assert [len(level) for level in detector.shapes] == [6]
         assert detector.build().rpn.anchor_generator.strides == [8]
 
-    def test_given_anchors_are_taken(self, images: DetectionDataset) -> None:
-        said: list[str] = []
+    def test_given_anchors_are_used(self, images: DetectionDataset) -> None:
+        lines: list[str] = []
         shapes = (((10.0, 10.0),), ((20.0, 20.0),))
-        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=said.append)
+        detector = fit_detector_spec(ModelConfig(anchors=AnchorConfig(shapes=shapes)), images, seed=0, say=lines.append)
         assert detector.shapes == [[(10, 10)], [(20, 20)]]
-        assert "anchors given" in said[0]
+        assert "anchors given" in lines[0]
 
     @pytest.mark.parametrize(("factor", "origin"), [(1.1, "kept"), (4.0, "fitted")])
-    def test_anchors_that_weights_know_are_kept_where_they_serve(
+    def test_anchors_of_the_weights_are_kept_if_their_recall_suffices(
         self, images: DetectionDataset, factor: float, origin: str
     ) -> None:
         fitted = fit_detector_spec(ModelConfig(), images, seed=0, say=lambda _: None).shapes
         known = [[(factor * w, factor * h) for w, h in level] for level in fitted]
-        said: list[str] = []
-        detector = fit_detector_spec(ModelConfig(), images, seed=0, say=said.append, known=known)
+        lines: list[str] = []
+        detector = fit_detector_spec(ModelConfig(), images, seed=0, say=lines.append, known=known)
         assert detector.shapes == (known if origin == "kept" else fitted)
-        assert f"anchors {origin}" in said[0]
+        assert f"anchors {origin}" in lines[0]
 
     def test_anchors_of_another_layout_are_not_kept(self, images: DetectionDataset) -> None:
         known = fit_detector_spec(ModelConfig(), images, seed=0, say=lambda _: None).shapes
@@ -194,7 +194,7 @@ class TestDesign:
         assert [len(level) for level in detector.shapes] == [3, 3, 3, 3]
 
 
-def test_tensorboard_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"train\.tensorboard: .*not installed; pip install 'surface-detect\[tensor"):
         TensorBoardLogger(tmp_path, first_epoch=1)

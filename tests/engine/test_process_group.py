@@ -1,4 +1,4 @@
-"""How the processes of a group find each other, and what is told when they don't, or when one is lost."""
+"""How the processes of a group connect, and the errors if they don't, or if one is lost."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ CPU = torch.device("cpu")
 
 
 def names(store: Any, size: int) -> list[str]:
-    """The name that each process finds, the leader last to come."""
-    found: dict[int, str] = {}
+    """The name that each process finds; the main process starts last."""
+    group_names: dict[int, str] = {}
 
-    def meet(rank: int) -> None:
-        found[rank] = distributed._unique_group_name(store, rank, size)
+    def find_name(rank: int) -> None:
+        group_names[rank] = distributed._unique_group_name(store, rank, size)
 
-    world = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in reversed(range(size))]
+    world = [threading.Thread(target=find_name, args=(rank,), daemon=True) for rank in reversed(range(size))]
     for process in world:
         process.start()
         process.join(timeout=0.1)
     for process in world:
         process.join(timeout=20)
-    return [found[rank] for rank in range(size)]
+    return [group_names[rank] for rank in range(size)]
 
 
-def test_a_team_is_not_misled_by_what_the_one_before_it_left_in_the_store() -> None:
+def test_a_new_group_ignores_the_store_entries_of_the_previous_group() -> None:
     store = dist.HashStore()
     teams = [names(store, 3), names(store, 3), names(store, 2), names(store, 4)]
     assert [len(set(world)) for world in teams] == [1] * 4
     assert len({world[0] for world in teams}) == 4
 
 
-def test_processes_that_do_not_meet_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rendezvous_gives_one_error_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "_TIMEOUT", timedelta(seconds=1))
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
@@ -79,15 +79,17 @@ def lose(words: str) -> str:
 
 
 @needs_fork
-def test_a_lost_process_is_told_and_a_mistake_of_ours_is_not_hidden() -> None:
+def test_a_lost_process_is_reported_and_own_errors_are_not_hidden() -> None:
     gloo = "[/src/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711. This is typical\nand more"
-    for told in together(2, lose, gloo):
-        assert told.startswith("another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)")
-        assert told.endswith("torchrun --max-restarts does so automatically")
+    for message in together(2, lose, gloo):
+        assert message.startswith(
+            "another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)"
+        )
+        assert message.endswith("torchrun --max-restarts does so automatically")
     assert together(2, lose, "shapes differ") == ["as it was: shapes differ"] * 2
 
 
-def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -> None:
+def _report_lost_process(rank: int, dead: int, port: int, messages: SimpleQueue[str]) -> None:
     """Two processes of which one is killed while the other waits for it."""
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
@@ -96,27 +98,27 @@ def _hear_of_the_dead(rank: int, dead: int, port: int, said: SimpleQueue[str]) -
             if rank == dead:
                 os.kill(os.getpid(), signal.SIGKILL)
             world.all_gather("one is not")
-    except BaseException as error:  # whatever it is, the test shows it
-        said.put(f"{type(error).__name__}: {error}")
+    except BaseException as error:  # the test shows any error
+        messages.put(f"{type(error).__name__}: {error}")
     else:
-        said.put("nothing was noticed")
+        messages.put("nothing was noticed")
 
 
 @needs_fork
 @pytest.mark.parametrize("dead", [0, 1])
-def test_a_process_that_is_really_killed_is_known_by_torchs_words(dead: int) -> None:
-    """Fails when torch words the loss in another way: then ``joined`` has to learn it. The first keeps the store."""
+def test_a_killed_process_is_recognised_by_torchs_error_text(dead: int) -> None:
+    """Fails if torch changes its error text: then ``joined`` must be updated. The first process keeps the store."""
     context = multiprocessing.get_context("fork")
-    said, port = context.SimpleQueue(), free_port()
-    world = [context.Process(target=_hear_of_the_dead, args=(rank, dead, port, said)) for rank in range(2)]
+    messages, port = context.SimpleQueue(), free_port()
+    world = [context.Process(target=_report_lost_process, args=(rank, dead, port, messages)) for rank in range(2)]
     for process in world:
         process.start()
     for process in world:
         process.join(timeout=60)
     assert world[dead].exitcode == -signal.SIGKILL
     assert world[1 - dead].exitcode == 0
-    assert not said.empty()
-    assert said.get().startswith("DistributedError: another process of this training was lost (")
+    assert not messages.empty()
+    assert messages.get().startswith("DistributedError: another process of this training was lost (")
 
 
 def test_only_torchrun_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +146,7 @@ def _read(rank: int, data: DataConfig) -> list[str]:
 def test_images_that_are_not_kept_are_read_by_one_process_each(tmp_path: Path, cache: bool) -> None:
     train, val = write_tiny(tmp_path, "train", images=7, seed=0), write_tiny(tmp_path, "val", images=3, seed=1)
     first, second = (
-        {name for name in share if name != "train_00.bmp"}  # looked at for its depth
+        {name for name in share if name != "train_00.bmp"}  # read for its bit depth
         for share in together(2, in_team, _read, DataConfig(train=train, val=val, cache=cache))
     )
     of_train = {path.name for path in (each.path for each in read_dataset(train, role="data.train").images)}

@@ -1,4 +1,4 @@
-"""No two trainings write into one folder: the lock names who holds it, and vanishes with its process."""
+"""Two trainings can't write into one folder: the lock names its holder and ends with its process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tiny import tiny_config, write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Takes the lock, has a child as a training has its loader processes, and waits to be killed.
+# Takes the lock, starts a child like a loader process, and waits to be killed.
 _HOLDER = """
 import os, pathlib, sys, time
 from detect.engine.run_folder import RunLock
-lock = RunLock(pathlib.Path(sys.argv[1]))  # lost with its last reference, as files are
+lock = RunLock(pathlib.Path(sys.argv[1]))  # released with its last reference, like a file
 lock.acquire()
 child = os.fork() if hasattr(os, "fork") else None
 if child != 0:
@@ -32,7 +32,7 @@ time.sleep(100)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills and forks the POSIX way")
-def test_a_killed_process_leaves_no_lock_and_its_children_keep_none(tmp_path: Path) -> None:
+def test_a_killed_process_and_its_children_release_the_lock(tmp_path: Path) -> None:
     data, run = write_tiny(tmp_path, "train", images=4, seed=0), tmp_path / "run"
     run.mkdir()
     holder = subprocess.Popen(
@@ -45,12 +45,12 @@ def test_a_killed_process_leaves_no_lock_and_its_children_keep_none(tmp_path: Pa
         for resume in (False, True):
             with pytest.raises(ConfigError) as caught:
                 train(config, resume=resume)
-            found = rf"run: another training writes there \(process {holder.pid} on \S+, since 20\S+\); wait for it"
-            assert caught.match(found)
+            message = rf"run: another training writes there \(process {holder.pid} on \S+, since 20\S+\); wait for it"
+            assert caught.match(message)
         assert [path.name for path in run.iterdir()] == [".lock"]
         holder.kill()
         holder.wait()
-        assert train(config, resume=True) == run  # at once, though the child lives
+        assert train(config, resume=True) == run  # at once, although the child is running
     finally:
         os.kill(child, 9)
         holder.kill()
@@ -58,10 +58,10 @@ def test_a_killed_process_leaves_no_lock_and_its_children_keep_none(tmp_path: Pa
     assert not (run / ".lock").exists()
 
 
-def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) -> None:
+def test_a_second_training_in_the_same_process_raises(tmp_path: Path) -> None:
     with RunLock(tmp_path) as first:
         assert first.acquire()
-        assert first.acquire()  # its own
+        assert first.acquire()  # already held by this object
         holder = json.loads((tmp_path / ".lock").read_text())
         assert holder["process"] == os.getpid()
         assert set(holder) == {"process", "host", "since"}
@@ -73,7 +73,7 @@ def test_a_second_training_of_the_same_process_is_refused_too(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no umask for files")
-def test_the_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+def test_the_lock_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with RunLock(tmp_path) as lock:
@@ -83,16 +83,16 @@ def test_the_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> N
         os.umask(before)
 
 
-def test_a_file_that_was_left_behind_is_of_no_consequence(tmp_path: Path) -> None:
+def test_a_leftover_lock_file_does_not_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text('{"process": 1, "host": "elsewhere", "since": "long ago", "and": "more"}')
-    with RunLock(tmp_path) as found:
-        assert found.acquire()
+    with RunLock(tmp_path) as lock:
+        assert lock.acquire()
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="replaces fcntl.flock")
-def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its holder may remove it between the opening and the locking, and another make it anew."""
+def test_a_lock_on_a_removed_file_is_not_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder may remove the file between opening and locking, and another process may create it again."""
     fcntl = pytest.importorskip("fcntl")
     locking, calls = fcntl.flock, []
 
@@ -103,8 +103,8 @@ def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path: Path, monkeypa
         locking(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", slow)
-    with RunLock(tmp_path) as found:
-        assert found.acquire()
+    with RunLock(tmp_path) as lock:
+        assert lock.acquire()
         assert calls == [fcntl.LOCK_EX | fcntl.LOCK_NB] * 2
         assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
@@ -120,12 +120,12 @@ def test_a_file_system_without_locks_is_reported(
 
     monkeypatch.setattr(fcntl, "flock", none)
     write_tiny(tmp_path, "train", images=4, seed=0)
-    for resume in (False, True):  # a new folder, then one that is there
+    for resume in (False, True):  # a new folder, then an existing one
         train(tiny_config(tmp_path, tmp_path / "run", data={"val": None}, train={"epochs": 1}), resume=resume)
         assert "run: this file system has no locks; make sure that no other training" in capsys.readouterr().out
 
 
-def test_a_training_that_fails_gives_its_folder_back(tmp_path: Path) -> None:
+def test_a_failed_training_releases_its_folder(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(DataError, match="names no file"):
         train(tiny_config(tmp_path, tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""Training on clips: a memory learns from consecutive frames, resumes exactly, and refuses what has no order."""
+"""Training on clips: memory trains on consecutive frames, resumes exactly, and raises for images that are no frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEMORY = {**TINY_MODEL, "memory": {"kind": "gru", "light": LIGHT, "predicted_sha
 
 
 class Stopped(Exception):
-    """Stands for a crash."""
+    """Simulates a crash."""
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def config_of(data: Path, run: Path, **changes: dict[str, Any]) -> Any:
     return tiny_config(data, run, **{**sections, "train": {"epochs": 2}, **changes})
 
 
-def test_memory_learns_from_clips_and_resumes_exactly(data: Path, tmp_path: Path) -> None:
-    whole = train(config_of(data, tmp_path / "whole"))
-    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+def test_memory_trains_on_clips_and_resumes_exactly(data: Path, tmp_path: Path) -> None:
+    uninterrupted = train(config_of(data, tmp_path / "whole"))
+    lines = [json.loads(line) for line in (uninterrupted / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [6, 12]  # 12 clips of 2 frames in batches of 4 images
     assert lines[-1]["val"]["AP"] is not None
 
@@ -55,18 +55,18 @@ def test_memory_learns_from_clips_and_resumes_exactly(data: Path, tmp_path: Path
         with pytest.raises(Stopped):
             train(config_of(data, part))
     train(config_of(data, part), resume=True)
-    one, other = (load_checkpoint(run / "last.pt").weights for run in (whole, part))
+    one, other = (load_checkpoint(run / "last.pt").weights for run in (uninterrupted, part))
     assert one.keys() == other.keys()
     assert any(name.startswith("memory") for name in one)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
-    predictor = Predictor.load(whole)
+    predictor = Predictor.load(uninterrupted)
     stream = predictor.stream(key_frame_interval=2)
-    pictures = [read_image(path) for path in sorted((data / "val").glob("*.bmp"))]
-    found = [stream(pixels, strip="one") for pixels in pictures]
+    frames = [read_image(path) for path in sorted((data / "val").glob("*.bmp"))]
+    detections = [stream(pixels, strip="one") for pixels in frames]
     again = predictor.stream(key_frame_interval=2)
-    assert [len(each) for each in found] == [len(again(pixels, strip="another")) for pixels in pictures]
-    with pytest.raises(DataError, match="a key frame every 0 frames"):
+    assert [len(each) for each in detections] == [len(again(pixels, strip="another")) for pixels in frames]
+    with pytest.raises(DataError, match="the interval is 0 frames"):
         predictor.stream(key_frame_interval=0)
 
 
@@ -78,18 +78,18 @@ def test_a_detector_without_memory_trains_on_the_same_clips(data: Path, tmp_path
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"clips": {}}, r"clips\.length: memory learns from clips of frames, and single images are asked for; set it"),
+        ({"clips": {}}, r"clips\.length: memory is trained on clips of frames, and clips have a single frame; set"),
         ({"clips": {"length": 3, "pan": True}}, r"train\.batch_size: batches of 4 images can't hold whole clips of 3"),
         ({"augment": {"mosaic": 0.5}}, "a mosaic has no motion"),
     ],
 )
-def test_settings_that_do_not_fit_clips_are_refused(
+def test_settings_that_do_not_fit_clips_raise(
     data: Path, tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         train(config_of(data, tmp_path / "refused", **changes))
 
 
-def test_images_in_no_order_are_refused(data: Path, tmp_path: Path) -> None:
+def test_images_that_are_no_frames_raise(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="12 of 12 images are frames of no strip, and memory needs their order"):
         train(config_of(data, tmp_path / "unordered", clips={"length": 2}))

@@ -1,4 +1,4 @@
-"""Training as a whole: it learns, its folder is complete, and an interrupted run ends exactly as an unbroken one."""
+"""Training end to end: it learns, its folder is complete, and a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train.json (16 images, 4 steps an epoch) and val.json (6 images)."""
+    """A folder with train.json (16 images, 4 steps per epoch) and val.json (6 images)."""
     return write_parts(tmp_path_factory.mktemp("data"), train=16, val=6)
 
 
 @pytest.fixture(scope="session")
-def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of four epochs from beginning to end."""
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four epochs without an interruption."""
     return train(tiny_config(data, tmp_path_factory.mktemp("runs") / "unbroken"))
 
 
 def environment_of(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "environment.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((run / "environment.json").read_text())
+    return content
 
 
 class TestRunFolder:
-    def test_it_is_complete(self, unbroken: Path, data: Path) -> None:
+    def test_the_run_folder_is_complete(self, uninterrupted: Path, data: Path) -> None:
         names = {"config.yaml", "environment.json", "log.jsonl", "last.pt", "best.pt"}
-        assert {path.name for path in unbroken.iterdir()} == names
-        assert load_config(unbroken / "config.yaml") == tiny_config(data, unbroken)
-        environment = json.loads((unbroken / "environment.json").read_text())
+        assert {path.name for path in uninterrupted.iterdir()} == names
+        assert load_config(uninterrupted / "config.yaml") == tiny_config(data, uninterrupted)
+        environment = json.loads((uninterrupted / "environment.json").read_text())
         assert set(environment) >= {"started", "versions", "machine", "precision", "commit", "data_sha256"}
         assert torch.__version__.startswith(environment["versions"]["torch"])
         assert set(environment["data_sha256"]) == {str(data / "train.json"), str(data / "val.json")}
         assert environment["resumed"] == []
 
-    def test_a_log_line_an_epoch(self, unbroken: Path) -> None:
-        lines = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
+    def test_one_log_line_per_epoch(self, uninterrupted: Path) -> None:
+        lines = [json.loads(line) for line in (uninterrupted / "log.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
         assert [line["step"] for line in lines] == [4, 8, 12, 16]
         assert [line["val"] is not None for line in lines] == [False, True, False, True]
@@ -74,32 +74,32 @@ class TestRunFolder:
             assert line["images_per_s"] > 0
         assert set(lines[1]["val"]) >= {"AP", "AP50", "AP75", "per_class"}
 
-    def test_the_checkpoints_belong_to_their_epochs(self, unbroken: Path) -> None:
-        scores = {line["epoch"]: line["val"]["AP50"] for line in read_log(unbroken) if line["val"]}
-        best, last = load_checkpoint(unbroken / "best.pt"), load_checkpoint(unbroken / "last.pt")
+    def test_the_checkpoints_belong_to_their_epochs(self, uninterrupted: Path) -> None:
+        scores = {line["epoch"]: line["val"]["AP50"] for line in read_log(uninterrupted) if line["val"]}
+        best, last = load_checkpoint(uninterrupted / "best.pt"), load_checkpoint(uninterrupted / "last.pt")
         assert scores[best.epoch] == max(scores.values())
         assert best.metrics["AP50"] == scores[best.epoch]
         assert best.training is None
         assert last.epoch == 4
         assert last.training is not None
 
-    def test_a_second_start_is_refused_and_changes_nothing(self, unbroken: Path, data: Path) -> None:
-        before = {path.name: path.read_bytes() for path in unbroken.iterdir()}
-        with pytest.raises(ConfigError, match="the folder already holds a run; add --resume to go on with it"):
-            train(tiny_config(data, unbroken))
-        assert {path.name: path.read_bytes() for path in unbroken.iterdir()} == before
+    def test_a_second_start_raises_and_changes_nothing(self, uninterrupted: Path, data: Path) -> None:
+        before = {path.name: path.read_bytes() for path in uninterrupted.iterdir()}
+        with pytest.raises(ConfigError, match="the folder already holds a run; add --resume to continue it"):
+            train(tiny_config(data, uninterrupted))
+        assert {path.name: path.read_bytes() for path in uninterrupted.iterdir()} == before
 
-    def test_weights_that_lie_there_are_not_written_over(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
+    def test_existing_weights_are_not_overwritten(self, uninterrupted: Path, data: Path, tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
-        shutil.copy(unbroken / "best.pt", tmp_path / "run")
+        shutil.copy(uninterrupted / "best.pt", tmp_path / "run")
         for resume in (False, True):
             with pytest.raises(
-                ConfigError, match=r"run: the folder holds a best\.pt, and no last\.pt to go on from; move"
+                ConfigError, match=r"run: the folder holds a best\.pt, but no last\.pt to resume from; move"
             ):
                 train(tiny_config(data, tmp_path / "run"), resume=resume)
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["best.pt"]
 
-    def test_a_place_that_cannot_be_written_is_named(self, data: Path, tmp_path: Path) -> None:
+    def test_an_unwritable_run_folder_is_named(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigError, match=r"file/run: can't write there \(Not a directory\); choose another"):
             train(tiny_config(data, tmp_path / "file" / "run"))
@@ -107,8 +107,8 @@ class TestRunFolder:
 
 class TestResume:
     @pytest.mark.parametrize(("workers", "step"), [(0, 11), (2, 9)], ids=["in an epoch", "between epochs, 2 workers"])
-    def test_a_resumed_run_ends_as_an_unbroken_one(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, step: int
+    def test_a_resumed_run_equals_an_uninterrupted_one(
+        self, uninterrupted: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, step: int
     ) -> None:
         config = tiny_config(data, tmp_path / "run", data={"workers": workers})
         with monkeypatch.context() as patch:
@@ -118,29 +118,29 @@ class TestResume:
         assert len(read_log(tmp_path / "run")) == 2
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 2
         assert train(config, resume=True) == tmp_path / "run"
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
         assert len(json.loads((tmp_path / "run" / "environment.json").read_text())["resumed"]) == 1
 
     @pytest.mark.parametrize(
-        ("name", "judged", "logged", "left"),
+        ("name", "validated", "logged", "left"),
         [("last.pt", False, 1, 1), ("last.pt", True, 2, 2), ("best.pt", True, 2, 2)],
     )
     def test_interrupted_before_a_checkpoint(
         self,
-        unbroken: Path,
+        uninterrupted: Path,
         data: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         name: str,
-        judged: bool,
+        validated: bool,
         logged: int,
         left: int,
     ) -> None:
-        """The log is ahead of last.pt then, whose epoch isn't judged, or last.pt is ahead of best.pt."""
+        """Then the log is ahead of last.pt, whose epoch isn't validated, or last.pt is ahead of best.pt."""
         save = trainer.save_checkpoint
 
         def interrupted(path: Path, checkpoint: Any) -> None:
-            if path.name == name and checkpoint.epoch == 2 and bool(checkpoint.metrics) == judged:
+            if path.name == name and checkpoint.epoch == 2 and bool(checkpoint.metrics) == validated:
                 raise KeyboardInterrupt
             save(path, checkpoint)
 
@@ -151,10 +151,10 @@ class TestResume:
         assert len(read_log(tmp_path / "run")) == logged
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == left
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
-    def test_a_judgement_that_fails_loses_no_epoch(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_failed_validation_loses_no_epoch(
+        self, uninterrupted: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fails(*arguments: Any, **named: Any) -> None:
             raise DataError("not to be judged")
@@ -162,7 +162,7 @@ class TestResume:
         config, lasts = tiny_config(data, tmp_path / "run"), []
         with monkeypatch.context() as patch:
             patch.setattr(Validator, "__call__", fails)
-            for _ in range(2):  # resumed, it begins with the judgement
+            for _ in range(2):  # a resumed run starts with the validation
                 with pytest.raises(DataError):
                     train(config, resume=True)
                 last = load_checkpoint(tmp_path / "run" / "last.pt")
@@ -170,13 +170,13 @@ class TestResume:
                 lasts.append(last)
         assert_same(lasts[0].weights, lasts[1].weights)
         train(config, resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
     def test_the_best_epoch_is_kept_even_if_the_run_ends_with_it(
-        self, unbroken: Path, tmp_path: Path, data: Path
+        self, uninterrupted: Path, tmp_path: Path, data: Path
     ) -> None:
-        """Killed between the last two writes, there is no epoch left to train and best.pt is still to be written."""
-        shutil.copytree(unbroken, tmp_path / "run")
+        """If killed between the last two writes, no epoch remains to be trained, but best.pt must still be written."""
+        shutil.copytree(uninterrupted, tmp_path / "run")
         (tmp_path / "run" / "best.pt").unlink()
         last = load_checkpoint(tmp_path / "run" / "last.pt")
         assert last.training is not None
@@ -188,14 +188,16 @@ class TestResume:
         assert best.metrics == last.metrics
         assert_same(best.weights, last.weights)
 
-    def test_what_a_killed_process_was_writing_goes(self, unbroken: Path, tmp_path: Path, data: Path) -> None:
-        shutil.copytree(unbroken, tmp_path / "run")
+    def test_unfinished_files_of_a_killed_process_are_removed(
+        self, uninterrupted: Path, tmp_path: Path, data: Path
+    ) -> None:
+        shutil.copytree(uninterrupted, tmp_path / "run")
         for name in (".last.pt.77.part", ".log.jsonl.77.part"):
             (tmp_path / "run" / name).write_bytes(b"half")
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in unbroken.iterdir()}
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in uninterrupted.iterdir()}
 
-    def test_a_checkpoint_of_an_older_version_goes_on(self, half: Path, data: Path) -> None:
+    def test_a_checkpoint_of_an_older_version_resumes(self, half: Path, data: Path) -> None:
         last = load_checkpoint(half / "last.pt")
         assert last.training is not None
         for key in ("best_epoch", "losses_before", "bad_steps_in_a_row"):
@@ -203,36 +205,39 @@ class TestResume:
         trainer.save_checkpoint(half / "last.pt", last)
         train(tiny_config(data, half), resume=True)
 
-    def test_another_machine_is_told(self, half: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_changed_environment_is_reported(
+        self, half: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         environment = json.loads((half / "environment.json").read_text())
         environment["machine"]["threads"] = 64
         environment["versions"]["torch"] = "1.0"
         (half / "environment.json").write_text(json.dumps(environment))
         train(tiny_config(data, half), resume=True)
         now = environment_of(half)["versions"]["torch"]
-        assert f"note: torch 1.0 -> {now}, threads 64 -> 1: the run goes on well, but" in capsys.readouterr().out
+        note = f"note: torch 1.0 -> {now}, threads 64 -> 1: the run continues, but its results may"
+        assert note in capsys.readouterr().out
         train(tiny_config(data, half), resume=True)
         assert "note:" not in capsys.readouterr().out
 
     def test_interrupted_before_the_first_checkpoint(
-        self, unbroken: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, uninterrupted: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
             interrupt_at_step(patch, 2)
             with pytest.raises(KeyboardInterrupt):
                 train(tiny_config(data, tmp_path / "run"))
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
-    def test_a_finished_run_is_left_as_it_is(self, unbroken: Path, data: Path, tmp_path: Path) -> None:
-        shutil.copytree(unbroken, tmp_path / "run")
+    def test_a_finished_run_is_not_changed(self, uninterrupted: Path, data: Path, tmp_path: Path) -> None:
+        shutil.copytree(uninterrupted, tmp_path / "run")
         train(tiny_config(data, tmp_path / "run"), resume=True)
-        assert_same_run(tmp_path / "run", unbroken)
+        assert_same_run(tmp_path / "run", uninterrupted)
 
     @pytest.fixture
-    def half(self, unbroken: Path, tmp_path: Path) -> Path:
-        """A copy of the run, which may be spoilt."""
-        shutil.copytree(unbroken, tmp_path / "run")
+    def half(self, uninterrupted: Path, tmp_path: Path) -> Path:
+        """A copy of the run, which a test may change."""
+        shutil.copytree(uninterrupted, tmp_path / "run")
         return tmp_path / "run"
 
     def test_a_changed_key_is_named(self, half: Path, data: Path) -> None:
@@ -240,11 +245,11 @@ class TestResume:
         with pytest.raises(ConfigError, match=r"run: train\.epochs, train\.lr differ from what the run was started wi"):
             train(changed, resume=True)
 
-    def test_a_half_written_log_line_is_passed_over(self, half: Path, unbroken: Path, data: Path) -> None:
+    def test_an_incomplete_log_line_is_skipped(self, half: Path, uninterrupted: Path, data: Path) -> None:
         with (half / "log.jsonl").open("a") as file:
             file.write('{"epoch": 5, "epo')
         train(tiny_config(data, half), resume=True)
-        assert read_log(half) == read_log(unbroken)
+        assert read_log(half) == read_log(uninterrupted)
 
     def test_labels_that_changed_are_named(self, half: Path, data: Path) -> None:
         environment = json.loads((half / "environment.json").read_text())
@@ -258,29 +263,31 @@ class TestResume:
         with pytest.raises(ConfigError, match=r"config\.yaml: can't read the configuration"):
             train(tiny_config(data, half), resume=True)
 
-    def test_weights_for_inference_alone_cannot_go_on(self, half: Path, data: Path) -> None:
+    def test_weights_for_inference_only_cannot_be_resumed(self, half: Path, data: Path) -> None:
         shutil.copy(half / "best.pt", half / "last.pt")
         with pytest.raises(CheckpointError, match=r"last\.pt: the checkpoint is made for inference only"):
             train(tiny_config(data, half), resume=True)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_same_seed_gives_the_same_weights_in_another_process(unbroken: Path, tmp_path: Path, workers: int) -> None:
+def test_the_same_seed_gives_the_same_weights_in_another_process(
+    uninterrupted: Path, tmp_path: Path, workers: int
+) -> None:
     changes = [f"run.dir={tmp_path / 'run'}", f"data.workers={workers}"]
-    command = [sys.executable, "-m", "detect", "train", str(unbroken / "config.yaml"), *changes]
-    hashes = {"PYTHONHASHSEED": str(workers + 1)}  # sets and dicts have another order
+    command = [sys.executable, "-m", "detect", "train", str(uninterrupted / "config.yaml"), *changes]
+    hashes = {"PYTHONHASHSEED": str(workers + 1)}  # changes the order of sets
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **hashes}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert_same_run(tmp_path / "run", unbroken)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_another_seed_gives_other_weights(unbroken: Path, data: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_weights(uninterrupted: Path, data: Path, tmp_path: Path) -> None:
     train(tiny_config(data, tmp_path / "run", train={"seed": 4, "epochs": 1}))
-    assert read_log(tmp_path / "run")[0]["loss"] != read_log(unbroken)[0]["loss"]
+    assert read_log(tmp_path / "run")[0]["loss"] != read_log(uninterrupted)[0]["loss"]
 
 
-def test_it_learns(data: Path, tmp_path: Path) -> None:
+def test_training_reduces_the_loss_and_detects(data: Path, tmp_path: Path) -> None:
     model = {
         **TINY_MODEL,
         "backbone": {"stem": 8, "widths": (16, 16, 16), "depths": (1, 0, 0)},
@@ -291,10 +298,10 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
     train(tiny_config(data, tmp_path / "run", model=model, augment=plain, train=schedule))
     log = read_log(tmp_path / "run")
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
-    assert log[-1]["val"]["AP50"] > 0.2  # chance gives 0.00
+    assert log[-1]["val"]["AP50"] > 0.2  # a random detector has 0.00
 
 
-def test_the_last_epochs_see_whole_images(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_epochs_use_no_mosaic(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mosaic, calls = transforms.mosaic, []
 
     def counted(*arguments: Any) -> Any:
@@ -307,14 +314,14 @@ def test_the_last_epochs_see_whole_images(data: Path, tmp_path: Path, monkeypatc
     assert len(calls) == 16  # the first epoch's images
 
 
-def test_a_cpu_sums_in_one_order_and_the_setting_ends_with_the_training(
+def test_cpu_training_is_deterministic_and_restores_the_setting(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, seen = steps.Stepper.step, set()
+    step, settings = steps.Stepper.step, set()
 
     def watched(self: Any, *arguments: Any) -> Any:
         enabled = torch.are_deterministic_algorithms_enabled()
-        seen.add((enabled, torch.is_deterministic_algorithms_warn_only_enabled()))
+        settings.add((enabled, torch.is_deterministic_algorithms_warn_only_enabled()))
         return step(self, *arguments)
 
     monkeypatch.setattr(steps.Stepper, "step", watched)
@@ -324,13 +331,13 @@ def test_a_cpu_sums_in_one_order_and_the_setting_ends_with_the_training(
             data, tmp_path / f"run{deterministic}", train={"epochs": 1, "deterministic": deterministic}
         )
         train(config)
-        assert seen == {expected}
-        seen.clear()
+        assert settings == {expected}
+        settings.clear()
         assert not torch.are_deterministic_algorithms_enabled()
 
 
 class TestWithoutValidation:
-    def test_there_is_no_best_and_the_last_is_usable(self, data: Path, tmp_path: Path) -> None:
+    def test_there_is_no_best_checkpoint_and_the_last_is_usable(self, data: Path, tmp_path: Path) -> None:
         run = train(tiny_config(data, tmp_path / "run", data={"val": None}, train={"epochs": 1}))
         assert not (run / "best.pt").exists()
         assert read_log(run)[0]["val"] is None
@@ -355,11 +362,11 @@ class TestRefusals:
             train(tiny_config(tmp_path / "data", tmp_path / "run", data={"cache": False}))
         assert not (tmp_path / "run").exists()
 
-    def test_labels_that_are_not_there_are_named(self, tmp_path: Path) -> None:
+    def test_missing_labels_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"train\.json: data\.train names no file"):
             train(tiny_config(tmp_path, tmp_path / "run"))
 
-    def test_a_loss_that_is_no_number_names_the_images(
+    def test_a_non_finite_loss_names_the_images(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from detect.models.roi_heads import CascadeRoIHeads
@@ -368,16 +375,16 @@ class TestRefusals:
 
         def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
             calls.append(1)
-            found: dict[str, torch.Tensor] = losses(self, *arguments)
-            return {**found, "loss_box_reg": found["loss_box_reg"] * float("nan")} if len(calls) == 6 else found
+            content: dict[str, torch.Tensor] = losses(self, *arguments)
+            return {**content, "loss_box_reg": content["loss_box_reg"] * float("nan")} if len(calls) == 6 else content
 
         monkeypatch.setattr(CascadeRoIHeads, "losses", broken)
-        named = r"loss_box_reg is no finite number in epoch 2, step 2 on (train_\d\d\.bmp(, )?){4}; the batch is in"
+        named = r"loss_box_reg is not finite in epoch 2, step 2 on (train_\d\d\.bmp(, )?){4}; the batch is in"
         with pytest.raises(DivergenceError, match=named):
             train(tiny_config(data, tmp_path / "run", augment={"mosaic": 0}))
         assert load_checkpoint(tmp_path / "run" / "last.pt").epoch == 1
 
-    def test_a_gradient_that_is_no_number_is_not_applied(
+    def test_a_non_finite_gradient_is_not_applied(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from detect.models.roi_heads import CascadeRoIHeads
@@ -385,36 +392,36 @@ class TestRefusals:
         losses = CascadeRoIHeads.losses
 
         def broken(self: Any, *arguments: Any) -> dict[str, torch.Tensor]:
-            found: dict[str, torch.Tensor] = losses(self, *arguments)
-            nothing = (found["loss_box_reg"] * 0).sqrt()  # 0, with an infinite slope
-            return {**found, "loss_box_reg": found["loss_box_reg"] + nothing}
+            content: dict[str, torch.Tensor] = losses(self, *arguments)
+            nothing = (content["loss_box_reg"] * 0).sqrt()  # 0, with an infinite gradient
+            return {**content, "loss_box_reg": content["loss_box_reg"] + nothing}
 
         monkeypatch.setattr(CascadeRoIHeads, "losses", broken)
         for clip_norm in (5.0, None):
-            with pytest.raises(DivergenceError, match=r"the gradient is no finite number in epoch 1, step 1 on train"):
+            with pytest.raises(DivergenceError, match=r"the gradient is not finite in epoch 1, step 1 on train"):
                 train(tiny_config(data, tmp_path / "run", train={"clip_norm": clip_norm}))
 
 
 class TestEarlyStop:
     @pytest.fixture
     def config(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-        """Ten epochs, each judged, which get worse after the second."""
+        """Ten epochs, each validated, whose scores decrease after the second."""
         scores = iter([0.1, 0.3, 0.2, 0.25, 0.9, 0.9])
-        judged = lambda self, model, side: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
-        monkeypatch.setattr(Validator, "__call__", judged)
+        validated = lambda self, model, side: dict.fromkeys(("AP", "AP50", "AP75"), next(scores))  # noqa: E731
+        monkeypatch.setattr(Validator, "__call__", validated)
         return tiny_config(data, tmp_path / "run", train={"epochs": 10, "val_every": 1, "early_stop": 2})
 
-    def test_it_stops_after_two_validations_without_a_better_one(
+    def test_training_stops_after_two_validations_without_improvement(
         self, config: Config, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run = train(config)
         assert [line["epoch"] for line in read_log(run)] == [1, 2, 3, 4]
         assert load_checkpoint(run / "best.pt").epoch == 2
         assert "stopped early: no better AP50 in 2 validations" in capsys.readouterr().out
-        train(config, resume=True)  # stays stopped
+        train(config, resume=True)  # does not train further
         assert len(read_log(run)) == 4
 
-    def test_a_resumed_run_remembers_the_best(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_resumed_run_keeps_the_best_score(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             interrupt_at_step(patch, 14)  # in the fourth epoch
             with pytest.raises(KeyboardInterrupt):
@@ -446,20 +453,20 @@ def test_images_without_any_box_can_be_trained_on(tmp_path: Path, capsys: pytest
     data = {"val": None, "allow_empty": True}
     run = train(tiny_config(tmp_path, tmp_path / "run", data=data, train={"epochs": 1}))
     assert read_log(run)[0]["losses"]["loss_box_reg"] == 0
-    assert "anchors by default: there are no boxes to fit them to" in capsys.readouterr().out
+    assert "anchors by default: the data has no boxes to fit them to" in capsys.readouterr().out
 
 
-def test_training_on_some_of_the_images(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_on_a_subset_of_the_images(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = tiny_config(data, tmp_path / "few", train={"epochs": 1}, data={"train_images": 6})
     assert len(read_log(train(few))) == 1
-    assert "training on 6 images with 10 boxes, judged on 6" in capsys.readouterr().out
+    assert "training on 6 images with 10 boxes, validating on 6" in capsys.readouterr().out
     many = tiny_config(data, tmp_path / "many", data={"train_images": 17})
     with pytest.raises(DataError, match=r"there are 16 images, data\.train_images asks for 17; ask for fewer"):
         train(many)
 
 
 @pytest.mark.parametrize("side", [8, 24])
-def test_very_small_images_are_trained_on_judged_and_looked_at(tmp_path: Path, side: int) -> None:
+def test_very_small_images_in_training_validation_and_inference(tmp_path: Path, side: int) -> None:
     write_tiny(tmp_path, "train", images=8, seed=0, side=side)
     write_tiny(tmp_path, "val", images=4, seed=1, side=side)
     run = train(tiny_config(tmp_path, tmp_path / "run", train={"epochs": 2, "val_every": 1}))

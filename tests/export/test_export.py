@@ -1,4 +1,4 @@
-"""Exported detectors: the graph gives the detector's numbers, the file too, and what doesn't is not written."""
+"""Export: graph and file give the detector's detections, and an export with other detections is not written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def steel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
-    """A detector whose random weights score all classes alike but for noise, so that much is found."""
+    """A detector with random weights and nearly equal scores for all classes, so that it has many detections."""
     torch.manual_seed(3)
     shapes = default_anchors(levels, 2)
     return DetectorSpec(
@@ -60,7 +60,7 @@ def built(channels: int = 1, levels: int = 4, **changes: Any) -> Any:
     ],
     ids=["plain", "padded", "colour", "resized", "cascade", "gaussian", "voting", "light", "one level"],
 )
-def test_the_graph_finds_what_the_detector_finds(
+def test_the_graph_gives_the_detections_of_the_detector(
     channels: int, size_hw: tuple[int, int], levels: int, changes: dict[str, Any]
 ) -> None:
     detector = built(channels, levels, **changes).eval()
@@ -69,25 +69,27 @@ def test_the_graph_finds_what_the_detector_finds(
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     with torch.inference_mode():
         planes = image[None] if channels == 1 else image.permute(2, 0, 1)
-        (wanted,) = detector([planes.float() / 255])
+        (expected,) = detector([planes.float() / 255])
         boxes, scores, labels = graph(image)
-    assert len(boxes) == len(wanted["boxes"]) > 3
-    assert torch.allclose(scores, wanted["scores"], atol=1e-5)
-    ours, theirs = (
+    assert len(boxes) == len(expected["boxes"]) > 3
+    assert torch.allclose(scores, expected["scores"], atol=1e-5)
+    exported, original = (
         Detections(b.numpy(), s.numpy(), n.numpy(), CATEGORIES)
-        for b, s, n in ((boxes, scores, labels), (wanted["boxes"], wanted["scores"], wanted["labels"]))
+        for b, s, n in ((boxes, scores, labels), (expected["boxes"], expected["scores"], expected["labels"]))
     )
-    assert compare_detections(ours=[ours], theirs=[theirs]).holds
+    assert compare_detections(ours=[exported], theirs=[original]).holds
 
 
-def test_a_detector_with_memory_is_refused() -> None:
+def test_a_detector_with_memory_raises() -> None:
     detector = built(memory={})
-    with pytest.raises(ConfigError, match="needs the frames before"):
+    with pytest.raises(ConfigError, match="needs earlier frames"):
         FixedSizeDetector(detector, size_hw=(96, 96), channels=1, white=255)
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_the_file_finds_the_same_and_says_how_to_use_it(runtime: str, steel: Path, tmp_path: Path) -> None:
+def test_the_exported_model_gives_the_same_detections_and_its_example_runs(
+    runtime: str, steel: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "line"
     assert main(["export", "released", "--to", runtime, "--data", str(steel), "--out", str(out)]) == 0
     contract = json.loads((out / "contract.json").read_text())
@@ -97,9 +99,9 @@ def test_the_file_finds_the_same_and_says_how_to_use_it(runtime: str, steel: Pat
     done = subprocess.run([sys.executable, "example.py"], cwd=out, capture_output=True, text=True)
     assert done.stdout.count("as expected") == len(contract["golden"]) > 0, done.stderr
     assert "NOT" not in done.stdout
-    told = (out / "example.py").read_text()
-    assert "import torch" not in told
-    assert "import detect" not in told
+    example = (out / "example.py").read_text()
+    assert "import torch" not in example
+    assert "import detect" not in example
     assert sorted(path.name for path in tmp_path.iterdir()) == ["line"]
 
 
@@ -115,7 +117,7 @@ def test_int8_is_kept_only_if_no_class_loses_more_than_allowed(
     assert (out / "model.onnx").stat().st_size < 0.6 * 4 * parameters
 
 
-def test_deep_images_keep_their_bits(tmp_path: Path) -> None:
+def test_16_bit_images_keep_their_precision(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from detect.export.onnx import write_onnx
     from detect.export.runtimes import Contract
@@ -128,22 +130,22 @@ def test_deep_images_keep_their_bits(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
     _, scores, _ = session.run(None, {"image": image})
     with torch.inference_mode():
-        (wanted,) = detector([torch.from_numpy(image.astype(np.float32) / 4095)[None]])
-    assert np.allclose(scores, wanted["scores"].numpy(), atol=1e-5)
+        (expected,) = detector([torch.from_numpy(image.astype(np.float32) / 4095)[None]])
+    assert np.allclose(scores, expected["scores"].numpy(), atol=1e-5)
 
 
-def test_what_cannot_be_exported_is_told_and_nothing_is_left(
+def test_a_failed_export_gives_one_line_and_leaves_no_files(
     steel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["export", "released", "--to", "onnx"]
     out = ["--out", str(tmp_path / "line")]
     for arguments, words in [
         ([*call, *out], "--data"),
-        ([*call, "--data", str(steel), "--size", "300x200", *out], "no image here has 200x300 px"),
+        ([*call, "--data", str(steel), "--size", "300x200", *out], "no image has 200x300 px"),
         ([*call, "--data", str(steel), "--size", "tall", *out], "HEIGHTxWIDTH"),
         ([*call, "--data", str(steel), "--max-recall-loss", "0.1", *out], "need --int8"),
         ([*call, "--data", str(steel), "--int8", *out], "--calibration"),
-        ([*call, "--data", str(steel), "--out", str(steel.parent)], "something else than an export"),
+        ([*call, "--data", str(steel), "--out", str(steel.parent)], "something other than an export"),
         (["export", "nowhere", "--to", "onnx", *out], "no such run"),
     ]:
         assert main(arguments) == 2
@@ -151,33 +153,33 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_that_finds_something_else_is_not_written(
+def test_an_export_with_other_detections_is_not_written(
     steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("detect.export.export.TOLERANCE_PX", 0.0)
     monkeypatch.setattr("detect.export.export.TOLERANCE_SCORE", 0.0)
     assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 2
-    assert "finds something else" in capsys.readouterr().err
+    assert "the exported model differs" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parity_sees_what_only_one_has() -> None:
-    def found(*rows: tuple[float, int, float]) -> Detections:
+def test_parity_counts_detections_of_only_one_detector() -> None:
+    def detections_of(*rows: tuple[float, int, float]) -> Detections:
         boxes = np.array([[x, 0, x + 10, 10] for x, _, _ in rows], np.float32).reshape(-1, 4)
         scores, labels = (np.array([row[i] for row in rows]) for i in (2, 1))
         return Detections(boxes, scores.astype(np.float32), labels.astype(np.int64), CATEGORIES)
 
-    same = found((0, 1, 0.9), (30, 2, 0.5))
-    assert compare_detections([same], [found((0.01, 1, 0.9), (30, 2, 0.5003))]).holds
-    assert compare_detections([same], [found((0, 1, 0.9))]).unmatched == 1
-    assert compare_detections([found((0, 1, 0.9))], [same]).unmatched == 1
-    assert compare_detections([same], [found((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
-    assert compare_detections([same], [found((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
-    assert compare_detections([found()], [found()]).holds
-    assert compare_detections([found((0, 1, 0.04))], [found()]).holds  # too unsure to count
+    same = detections_of((0, 1, 0.9), (30, 2, 0.5))
+    assert compare_detections([same], [detections_of((0.01, 1, 0.9), (30, 2, 0.5003))]).holds
+    assert compare_detections([same], [detections_of((0, 1, 0.9))]).unmatched == 1
+    assert compare_detections([detections_of((0, 1, 0.9))], [same]).unmatched == 1
+    assert compare_detections([same], [detections_of((0, 1, 0.9), (30, 1, 0.5))]).unmatched == 2
+    assert compare_detections([same], [detections_of((0, 1, 0.9), (30, 2, 0.4))]).unmatched == 2
+    assert compare_detections([detections_of()], [detections_of()]).holds
+    assert compare_detections([detections_of((0, 1, 0.04))], [detections_of()]).holds  # below the compared scores
 
 
-def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_uses_its_own_data_and_folder(steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "mine"
     run.mkdir(parents=True)
@@ -189,7 +191,7 @@ def test_a_run_takes_its_own_data_and_folder(steel: Path, tmp_path: Path, monkey
     assert main(["export", str(run), "--to", "onnx"]) == 0  # replaced
 
 
-def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) -> None:
+def test_a_runner_raises_for_images_of_another_size(steel: Path, tmp_path: Path) -> None:
     from detect.export.runtimes import load_exported
 
     assert main(["export", "released", "--to", "onnx", "--data", str(steel), "--out", str(tmp_path / "line")]) == 0
@@ -203,8 +205,8 @@ def test_a_runner_refuses_images_of_another_size(steel: Path, tmp_path: Path) ->
         load_exported(tmp_path)
 
 
-def test_anchors_of_the_padding_take_no_places() -> None:
-    """Of 12 x 12 pixels padded to 32, most small anchors lie outside; clipped, they have no area."""
+def test_anchors_in_the_padding_do_not_count_as_proposals() -> None:
+    """In 12 x 12 pixels padded to 32, most small anchors are in the padding; clipped, they have no area."""
     torch.manual_seed(3)
     shapes = [[(2.0, 2.0), (3.0, 3.0)]] * 4
     made = DetectorSpec(model_config(), CATEGORIES, 1, (0.4,), (0.2,), shapes)
@@ -212,7 +214,7 @@ def test_anchors_of_the_padding_take_no_places() -> None:
     graph = FixedSizeDetector(detector, size_hw=(12, 12), channels=1, white=255).eval()
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 12), np.uint8))
     with torch.inference_mode():
-        (wanted,) = detector([image[None].float() / 255])
+        (expected,) = detector([image[None].float() / 255])
         boxes, scores, _ = graph(image)
-    assert len(boxes) == len(wanted["boxes"]) > 3
-    torch.testing.assert_close(scores, wanted["scores"])
+    assert len(boxes) == len(expected["boxes"]) > 3
+    torch.testing.assert_close(scores, expected["scores"])

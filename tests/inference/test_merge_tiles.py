@@ -1,4 +1,4 @@
-"""Detections of tiles brought together: what seams cut is whole again, nothing counts twice and nothing is lost."""
+"""Merging detections of tiles: boxes cut by tile borders are complete again, none is duplicated or lost."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def tiles_of(tiling: Tiling, width: int, height: int) -> list[tuple[int, int, in
     ]
 
 
-def in_view(rows: Sequence[Row], tile: tuple[int, int, int, int], least: float = 3) -> list[Row]:
-    """What an exact detector tells of a tile: the parts of all boxes in it, slivers left out."""
+def in_view(rows: Sequence[Row], tile: tuple[int, int, int, int], min_side: float = 3) -> list[Row]:
+    """Detections of an exact detector in a tile: the parts of all boxes inside it, without very thin parts."""
     parts = [(np.clip(box, (*tile[:2], *tile[:2]), (*tile[2:], *tile[2:])), score, label) for box, score, label in rows]
-    return [row for row in parts if min(row[0][2] - row[0][0], row[0][3] - row[0][1]) >= least]
+    return [row for row in parts if min(row[0][2] - row[0][0], row[0][3] - row[0][1]) >= min_side]
 
 
 def through_tiles(rows: Sequence[Row], tiling: Tiling, width: int, height: int) -> list[Row]:
@@ -43,8 +43,8 @@ def through_tiles(rows: Sequence[Row], tiling: Tiling, width: int, height: int) 
     return listed(merge_tiles(tiles, [detections(in_view(rows, tile)) for tile in tiles], (width, height), CATEGORIES))
 
 
-def listed(found: Detections) -> list[Row]:
-    each = zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
+def listed(merged: Detections) -> list[Row]:
+    each = zip(merged.boxes_xyxy.tolist(), merged.scores.tolist(), merged.labels.tolist())
     return [(box, round(score, 3), label) for box, score, label in each]
 
 
@@ -59,8 +59,8 @@ TILING = Tiling(100, 24)  # tiles at 0-100, 76-176, 152-252, 228-328, and the la
     "box",
     [
         pytest.param([80, 10, 96, 30], id="whole in two tiles"),
-        pytest.param([90, 10, 110, 30], id="cut by a seam in x, whole in one tile"),
-        pytest.param([10, 90, 30, 110], id="cut by a seam in y"),
+        pytest.param([90, 10, 110, 30], id="cut by a tile border in x, complete in one tile"),
+        pytest.param([10, 90, 30, 110], id="cut by a tile border in y"),
         pytest.param([85, 85, 115, 115], id="cut at a corner"),
         pytest.param([60, 20, 130, 40], id="too large for the overlap"),
         pytest.param([60, 60, 130, 130], id="too large for the overlap, at a corner"),
@@ -72,80 +72,80 @@ TILING = Tiling(100, 24)  # tiles at 0-100, 76-176, 152-252, 228-328, and the la
         pytest.param([300, 300, 400, 400], id="exactly a tile"),
     ],
 )
-def test_a_box_is_found_once_and_whole(box: list[float]) -> None:
+def test_a_box_in_several_tiles_gives_one_complete_detection(box: list[float]) -> None:
     assert through_tiles([(box, 0.9, 1)], TILING, 400, 400) == [(box, 0.9, 1)]
 
 
-def test_neighbours_stay_apart() -> None:
+def test_neighbouring_boxes_are_not_merged() -> None:
     rows = [
         ([60, 20, 140, 30], 0.9, 1),
-        ([60, 33, 140, 43], 0.8, 1),  # parallel, across the same seam
+        ([60, 33, 140, 43], 0.8, 1),  # parallel, across the same tile border
         ([70, 50, 98, 60], 0.7, 1),
-        ([102, 50, 140, 60], 0.6, 1),  # one ends and one begins at the seam
-        ([60, 20, 140, 30.5], 0.5, 2),  # another category on the same place
+        ([102, 50, 140, 60], 0.6, 1),  # one ends and one starts at the tile border
+        ([60, 20, 140, 30.5], 0.5, 2),  # another category at the same position
     ]
     assert through_tiles(rows, TILING, 400, 400) == whole(rows)
 
 
-def test_one_inside_the_other_stay_two() -> None:
+def test_a_box_inside_another_is_not_merged() -> None:
     rows = [([60, 20, 200, 60], 0.9, 1), ([84, 25, 99, 58], 0.8, 1)]
     assert through_tiles(rows, TILING, 400, 400) == whole(rows)
 
 
-def test_a_diagonal_scratch_whose_parts_hardly_overlap_is_joined() -> None:
+def test_parts_of_a_diagonal_scratch_with_low_iou_are_merged() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([20, 10, 100, 60], 0.6, 1)]), detections([([76, 45, 150, 92], 0.8, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([20, 10, 150, 92], 0.8, 1)]
 
 
-def test_what_does_not_reach_the_seam_is_not_joined() -> None:
+def test_a_box_that_does_not_reach_the_tile_border_is_not_merged() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([20, 10, 90, 60], 0.6, 1)]), detections([([86, 45, 150, 92], 0.8, 1)])]
     assert len(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == 2
 
 
-def test_of_a_defect_seen_whole_twice_the_better_box_counts_as_it_is() -> None:
+def test_of_two_complete_boxes_the_higher_score_is_kept_unchanged() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([80, 10, 93, 60], 0.6, 1)]), detections([([81, 11, 94, 58], 0.8, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([81, 11, 94, 58], 0.8, 1)]
 
 
-def test_a_part_cut_off_never_wins_over_the_whole_even_with_a_better_score() -> None:
+def test_a_complete_box_is_preferred_over_a_cut_box_with_a_higher_score() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([88, 10, 99, 60], 0.9, 1)]), detections([([87, 11, 112, 58], 0.7, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([87, 11, 112, 58], 0.7, 1)]
 
 
-def test_a_box_that_only_seems_whole_takes_nothing_away() -> None:
-    """The right tile's box of a long scratch begins 6 pixels inside it, as if the scratch did."""
+def test_a_box_that_only_seems_complete_does_not_remove_other_parts() -> None:
+    """The right tile's box of a long scratch starts 6 pixels inside the tile, as if the scratch started there."""
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([5, 10, 100, 20], 0.9, 1)]), detections([([82, 10, 150, 20], 0.7, 1)])]
     ((box, _, _),) = listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES))
     assert box == [5, 10, 150, 20]
 
 
-def test_a_doubtful_box_neither_enlarges_a_sure_one_nor_chains_two() -> None:
+def test_a_low_score_box_neither_extends_a_high_score_box_nor_joins_two() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100), (152, 0, 252, 100)]
-    sure = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
-    doubtful: Row = ([76, 10, 176, 60], 0.1, 1)  # meets both in the overlaps
-    parts = [detections(rows) for rows in ([sure[0]], [doubtful], [sure[1]])]
-    assert listed(merge_tiles(tiles, parts, (252, 100), CATEGORIES)) == [*sure, doubtful]
+    high = [([60, 10, 96, 60], 0.9, 1), ([156, 10, 200, 60], 0.9, 1)]
+    low: Row = ([76, 10, 176, 60], 0.1, 1)  # matches both inside the overlaps
+    parts = [detections(rows) for rows in ([high[0]], [low], [high[1]])]
+    assert listed(merge_tiles(tiles, parts, (252, 100), CATEGORIES)) == [*high, low]
 
 
-def test_a_doubtful_box_that_a_sure_one_explains_goes() -> None:
+def test_a_low_score_box_covered_by_a_high_score_box_is_removed() -> None:
     tiles = [(0, 0, 100, 100), (76, 0, 176, 100)]
     parts = [detections([([60, 10, 96, 60], 0.9, 1)]), detections([([76, 12, 98, 58], 0.2, 1)])]
     assert listed(merge_tiles(tiles, parts, (176, 100), CATEGORIES)) == [([60, 10, 96, 60], 0.9, 1)]
 
 
-def test_nothing_found_is_nothing() -> None:
+def test_no_detections_give_no_detections() -> None:
     assert listed(merge_tiles([(0, 0, 100, 100)], [detections([])], (100, 100), CATEGORIES)) == []
     assert listed(merge_tiles([], [], (100, 100), CATEGORIES)) == []
 
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[Tiling, int, int, list[Row]]:
-    """An image under tiles with boxes of all sizes; those of one category don't cover each other for the most part."""
+    """An image under tiles with boxes of all sizes; boxes of one category overlap little."""
     side = draw(st.integers(64, 160))
     tiling = Tiling(side, draw(st.integers(16, side // 2)))
     width, height = draw(st.integers(20, 500)), draw(st.integers(20, 700))
@@ -157,8 +157,8 @@ def scenes(draw: st.DrawFn) -> tuple[Tiling, int, int, list[Row]]:
         low = rng.uniform(0, 1, 2) * ([width, height] - wh)
         box = np.concatenate([low, low + wh]).round(2)
         label = int(rng.integers(1, 3))
-        alike = boxes[[row[2] == label for row in rows]] if rows else boxes
-        if len(alike) and iou(box[None], alike).max() > 0.2:
+        same_label = boxes[[row[2] == label for row in rows]] if rows else boxes
+        if len(same_label) and iou(box[None], same_label).max() > 0.2:
             continue
         boxes = np.concatenate([boxes, box[None]])
         rows.append((box.astype(np.float32).tolist(), round(float(rng.uniform(0.1, 1)), 3), label))
@@ -167,6 +167,6 @@ def scenes(draw: st.DrawFn) -> tuple[Tiling, int, int, list[Row]]:
 
 @settings(max_examples=100, deadline=None)
 @given(scenes())
-def test_tiles_see_what_one_look_sees(scene: tuple[Tiling, int, int, list[Row]]) -> None:
+def test_tiles_give_the_same_boxes_as_the_whole_image(scene: tuple[Tiling, int, int, list[Row]]) -> None:
     tiling, width, height, rows = scene
     assert sorted(through_tiles(rows, tiling, width, height)) == sorted(whole(in_view(rows, (0, 0, width, height))))

@@ -1,4 +1,4 @@
-"""The predictor: any image in, the same boxes alone or in a batch, and the very score that training reported."""
+"""The predictor: any image, the same boxes alone and in a batch, and the AP that the training log reports."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a few epochs, whose detector finds a little."""
+    """A run of a few epochs, whose detector has a few detections."""
     return train(tiny_config(data, tmp_path_factory.mktemp("runs") / "run", train={"epochs": 5, "lr": 1e-2}))
 
 
 @pytest.fixture(scope="module")
 def predictor(run: Path) -> Predictor:
-    """Its best detector."""
+    """The best detector of ``run``."""
     return Predictor.load(run, device="cpu")
 
 
@@ -49,25 +49,31 @@ def assert_close(a: Detections, b: Detections) -> None:
 
 
 class TestOneImage:
-    def test_detections_are_ordered_inside_and_named(self, predictor: Predictor, data: Path) -> None:
-        found = predictor(data / "val" / "val_00.bmp")
-        assert len(found) > 0
-        assert (np.diff(found.scores) <= 0).all()
-        assert (found.scores > 0).all()
-        assert (found.boxes_xyxy >= 0).all()
-        assert (found.boxes_xyxy <= SIDE).all()
-        assert (found.boxes_xyxy.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
-        assert {each.label for each in found} <= set(CATEGORIES)
-        assert predictor.categories == found.categories == CATEGORIES
+    def test_detections_are_sorted_inside_the_image_and_have_category_names(
+        self, predictor: Predictor, data: Path
+    ) -> None:
+        detections = predictor(data / "val" / "val_00.bmp")
+        assert len(detections) > 0
+        assert (np.diff(detections.scores) <= 0).all()
+        assert (detections.scores > 0).all()
+        assert (detections.boxes_xyxy >= 0).all()
+        assert (detections.boxes_xyxy <= SIDE).all()
+        assert (detections.boxes_xyxy.dtype, detections.scores.dtype, detections.labels.dtype) == (
+            np.float32,
+            np.float32,
+            np.int64,
+        )
+        assert {each.label for each in detections} <= set(CATEGORIES)
+        assert predictor.categories == detections.categories == CATEGORIES
 
-    def test_a_path_is_the_array_that_lies_there(self, predictor: Predictor, data: Path) -> None:
+    def test_a_path_and_its_array_give_the_same_detections(self, predictor: Predictor, data: Path) -> None:
         path = data / "val" / "val_01.bmp"
         of_path = predictor(path)
         for same in (predictor(str(path)), predictor(read_image(path))):
             np.testing.assert_array_equal(same.boxes_xyxy, of_path.boxes_xyxy)
             np.testing.assert_array_equal(same.scores, of_path.scores)
 
-    def test_gray_three_equal_channels_and_sixteen_bits_are_the_same_image(
+    def test_gray_rgb_and_16_bits_of_one_image_give_the_same_detections(
         self, predictor: Predictor, data: Path, tmp_path: Path
     ) -> None:
         gray = read_image(data / "val" / "val_02.bmp")
@@ -79,7 +85,7 @@ class TestOneImage:
         write_image(tmp_path / "deep.png", deep)
         assert_close(predictor(tmp_path / "deep.png"), expected)
 
-    def test_a_view_is_as_good_as_a_copy(self, predictor: Predictor, data: Path) -> None:
+    def test_an_array_view_gives_the_same_detections_as_a_copy(self, predictor: Predictor, data: Path) -> None:
         gray = read_image(data / "val" / "val_02.bmp")
         assert_close(predictor(gray[::-1, ::-1]), predictor(gray[::-1, ::-1].copy()))
         gray.flags.writeable = False
@@ -93,11 +99,11 @@ class TestOneImage:
 
     @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (201, 65)])
     def test_any_size(self, tmp_path: Path, shape: tuple[int, int]) -> None:
-        found = untrained(tmp_path)(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
-        assert (found.boxes_xyxy >= 0).all()
-        assert (found.boxes_xyxy <= [shape[1], shape[0], shape[1], shape[0]]).all()
+        detections = untrained(tmp_path)(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
+        assert (detections.boxes_xyxy >= 0).all()
+        assert (detections.boxes_xyxy <= [shape[1], shape[0], shape[1], shape[0]]).all()
 
-    def test_the_threshold_cuts(self, predictor: Predictor, data: Path) -> None:
+    def test_the_threshold_removes_lower_scores(self, predictor: Predictor, data: Path) -> None:
         everything = predictor(data / "val" / "val_00.bmp")
         middle = float(np.median(everything.scores))
         assert len(predictor(data / "val" / "val_00.bmp", threshold=middle)) == (everything.scores >= middle).sum()
@@ -114,17 +120,17 @@ class TestOneImage:
             (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),
         ],
     )
-    def test_an_array_that_is_no_image_is_refused(self, predictor: Predictor, wrong: np.ndarray, what: str) -> None:
+    def test_an_array_that_is_no_image_raises(self, predictor: Predictor, wrong: np.ndarray, what: str) -> None:
         with pytest.raises(DataError, match=f"an array of .*{what}.* is no image; give uint8 or uint16"):
             predictor(wrong)
 
-    def test_a_file_that_is_no_image_is_named(self, predictor: Predictor, tmp_path: Path) -> None:
+    def test_a_missing_image_file_is_named(self, predictor: Predictor, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"none\.bmp: no such image"):
             predictor(tmp_path / "none.bmp")
 
 
 class TestLoading:
-    def test_a_run_folder_gives_its_best(self, run: Path, predictor: Predictor) -> None:
+    def test_a_run_folder_loads_its_best_checkpoint(self, run: Path, predictor: Predictor) -> None:
         assert predictor.weights_path == run / "best.pt"
         scores = {
             line["epoch"]: line["val"]["AP50"]
@@ -134,12 +140,14 @@ class TestLoading:
         assert scores[predictor.epoch] == max(scores.values())
         assert Predictor.load(str(run / "last.pt"), device="cpu").weights_path == run / "last.pt"
 
-    def test_nothing_but_the_file_is_needed(self, run: Path, data: Path, predictor: Predictor, tmp_path: Path) -> None:
+    def test_a_moved_checkpoint_file_is_sufficient(
+        self, run: Path, data: Path, predictor: Predictor, tmp_path: Path
+    ) -> None:
         shutil.copy(run / "best.pt", tmp_path / "moved.pt")
         image = data / "val" / "val_00.bmp"
         assert_close(Predictor.load(tmp_path / "moved.pt", device="cpu")(image), predictor(image))
 
-    def test_what_is_not_there_is_told(self, tmp_path: Path, run: Path) -> None:
+    def test_a_missing_path_or_unknown_device_raises(self, tmp_path: Path, run: Path) -> None:
         with pytest.raises(CheckpointError, match="no such run or checkpoint"):
             Predictor.load(tmp_path / "none")
         with pytest.raises(ConfigError, match="unknown device 'gpu'"):
@@ -147,7 +155,7 @@ class TestLoading:
 
 
 class TestDataSet:
-    def test_the_score_is_the_one_that_training_reported(self, run: Path, predictor: Predictor, data: Path) -> None:
+    def test_ap_equals_the_value_reported_in_training(self, run: Path, predictor: Predictor, data: Path) -> None:
         lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
         reported = next(line["val"] for line in lines if line["epoch"] == predictor.epoch)
         dataset = coco.read(data / "val.json")
@@ -158,18 +166,20 @@ class TestDataSet:
         for name in CATEGORIES:
             assert summary["per_class"][name]["AP50"] == pytest.approx(reported["per_class"][name]["AP50"], abs=1e-9)
 
-    def test_ids_are_positions_and_names(self, predictor: Predictor, data: Path) -> None:
+    def test_image_ids_are_positions_and_categories_match_by_name(self, predictor: Predictor, data: Path) -> None:
         dataset = coco.read(data / "val.json")
-        other = Dataset(dataset.images[::-1], ("scratch", "dark", "bright"))  # another order, and one more
+        other = Dataset(
+            dataset.images[::-1], ("scratch", "dark", "bright")
+        )  # another order, and an additional category
         results = predictor.detect_dataset(other)
         for position, image in enumerate(other.images, start=1):
             expected = list(predictor(image.path))
-            mine = [each for each in results if each["image_id"] == position]
-            assert [other.categories[each["category_id"] - 1] for each in mine] == [each.label for each in expected]
-            for found, each in zip(mine, expected):
-                x, y, width, height = found["bbox"]
+            of_image = [each for each in results if each["image_id"] == position]
+            assert [other.categories[each["category_id"] - 1] for each in of_image] == [each.label for each in expected]
+            for detections, each in zip(of_image, expected):
+                x, y, width, height = detections["bbox"]
                 np.testing.assert_allclose((x, y, x + width, y + height), each.xyxy, atol=1e-2)
-                assert found["score"] == pytest.approx(each.score, abs=1e-4)
+                assert detections["score"] == pytest.approx(each.score, abs=1e-4)
         json.dumps(results)
 
     def test_a_category_that_the_data_lacks_is_named(self, predictor: Predictor, data: Path) -> None:
@@ -177,23 +187,23 @@ class TestDataSet:
         with pytest.raises(DataError, match=r"best\.pt: the detector finds dark, the data set has bright, scratch"):
             predictor.detect_dataset(dataset)
 
-    def test_alone_and_in_a_batch_are_the_same(self, tmp_path: Path) -> None:
+    def test_single_images_and_batches_give_the_same_detections(self, tmp_path: Path) -> None:
         predictor, rng = untrained(tmp_path), np.random.default_rng(0)
         sizes = [(64, 64)] * 3 + [(50, 80)] * 2 + [(64, 64)] + [(33, 41)]
-        pictures = [rng.integers(0, 256, size).astype(np.uint8) for size in sizes]
+        arrays = [rng.integers(0, 256, size).astype(np.uint8) for size in sizes]
         images = []
-        for i, pixels in enumerate(pictures):
+        for i, pixels in enumerate(arrays):
             write_image(tmp_path / f"{i}.png", pixels)
             images.append(Image(tmp_path / f"{i}.png", pixels.shape[1], pixels.shape[0]))
         dataset = DetectionDataset(Dataset(tuple(images), CATEGORIES), channels=1)
         batches = list(detect_dataset(predictor._model, dataset, CATEGORIES, batch_size=2))
-        assert [len(batch) for batch in batches] == [2, 1, 2, 1, 1]  # neighbours of one size
-        for together, pixels in zip([each for batch in batches for each in batch], pictures):
+        assert [len(batch) for batch in batches] == [2, 1, 2, 1, 1]  # consecutive images of one size
+        for together, pixels in zip([each for batch in batches for each in batch], arrays):
             alone = detect_images(predictor._model, [pixels], CATEGORIES)[0]
             assert len(alone) > 5
             assert_close(together, alone)
 
-    def test_large_images_come_in_small_batches(
+    def test_large_images_use_small_batches(
         self, predictor: Predictor, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         dataset = DetectionDataset(coco.read(data / "val.json"), channels=1)
@@ -202,7 +212,7 @@ class TestDataSet:
             batches = detect_dataset(predictor._model, dataset, CATEGORIES)
             assert [len(batch) for batch in batches] == expected
 
-    def test_coco_results_of_nothing(self) -> None:
+    def test_coco_results_without_detections(self) -> None:
         none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), CATEGORIES)
         ids: dict[str, Any] = {"bright": 1, "dark": 2}
         assert coco_results([none, none], ids) == []

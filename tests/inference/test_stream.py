@@ -1,4 +1,4 @@
-"""Streams over moving strips: state goes on within a strip and never leaks into the next, with or without memory."""
+"""Streams over moving strips, with and without memory: state is kept within a strip and reset for the next one."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ SIDE = 96
 def built(**memory: Any) -> FasterRCNN:
     torch.manual_seed(0)
     tree = dict(TINY_MODEL) | ({"memory": memory} if memory else {})
-    tree["roi"] = {**tree["roi"], "score_threshold": 0.0}  # an untrained network is sure of nothing
+    tree["roi"] = {**tree["roi"], "score_threshold": 0.0}  # an untrained network has low scores
     model = ModelConfig.model_validate(tree)
     detector = build_detector(model, classes=2, channels=1, mean=[0.5], std=[0.2], shapes=SHAPES)
     if memory:
         generator = torch.Generator().manual_seed(4)
         with torch.no_grad():
-            for parameter in detector.memory.parameters():  # untrained, it would hardly remember anything
+            for parameter in detector.memory.parameters():  # an untrained memory has almost no effect
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     return detector.eval()
 
 
 def steel(seed: int = 0) -> NDArray[np.uint8]:
-    """A strip twelve frames long, seen through frames of SIDE x SIDE."""
+    """A strip twelve frames long, for frames of SIDE x SIDE pixels."""
     rng = np.random.default_rng(seed)
     coarse = rng.normal(128, 30, (SIDE // 4, 12 * SIDE // 4))
     fine = np.kron(coarse, np.ones((4, 4))) + rng.normal(0, 8, (SIDE, 12 * SIDE))
@@ -55,7 +55,7 @@ def steel(seed: int = 0) -> NDArray[np.uint8]:
 
 
 def frames(seed: int, count: int, step: int = 20) -> list[NDArray[np.uint8]]:
-    """The surface moves left by ``step`` pixels a frame."""
+    """The surface moves left by ``step`` pixels per frame."""
     strip = steel(seed)
     return [np.ascontiguousarray(strip[:, i * step : i * step + SIDE]) for i in range(count)]
 
@@ -65,42 +65,42 @@ def same(a: Detections, b: Detections) -> bool:
 
 
 @pytest.mark.parametrize("step", [3, 20, 40])
-def test_motion_is_read_from_the_frames(step: int) -> None:
+def test_motion_is_estimated_from_the_frames(step: int) -> None:
     before, after = frames(1, 2, step)
     assert estimate_motion(before, after) == pytest.approx((-step, 0), abs=0.5)
 
 
 @pytest.mark.parametrize("condition", ["blurred", "noisy", "overexposed", "dropped"])
-def test_motion_is_read_into_and_out_of_spoilt_frames_or_not_told(condition: str) -> None:
-    """Never wrong and sure of it; a memory that is moved wrongly sees worse than one that keeps its speed."""
-    told = 0
+def test_motion_of_degraded_frames_is_estimated_or_none(condition: str) -> None:
+    """No estimate is wrong: to move the memory by a wrong distance is worse than to keep the last speed."""
+    estimates = 0
     for number in (0, 1, 2, 6, 7, 8):
         (first, _, place), (second, _, next_place) = film("scratches", number, frames=2, seed=0, degraded=0)
         motion = next_place.motion_since(place)
         assert motion is not None
         rng = np.random.default_rng(number)
-        spoilt = np.rint(255 * degrade(second / 255, condition, 0.5, motion, rng)).astype(np.uint8)
-        for before, after, true in ((first, spoilt, motion), (spoilt, first, (-motion[0], -motion[1]))):
-            read = estimate_motion(before, after)
-            told += read is not None
-            assert read is None or read == pytest.approx(true, abs=4)
-    assert told == 0 if condition == "dropped" else told >= 6
+        degraded_frame = np.rint(255 * degrade(second / 255, condition, 0.5, motion, rng)).astype(np.uint8)
+        for before, after, true in ((first, degraded_frame, motion), (degraded_frame, first, (-motion[0], -motion[1]))):
+            estimate = estimate_motion(before, after)
+            estimates += estimate is not None
+            assert estimate is None or estimate == pytest.approx(true, abs=4)
+    assert estimates == 0 if condition == "dropped" else estimates >= 6
 
 
-def test_frames_that_share_nothing_tell_no_motion() -> None:
+def test_unrelated_frames_give_no_motion() -> None:
     assert estimate_motion(frames(1, 1)[0], frames(2, 1)[0]) is None
     assert estimate_motion(frames(1, 1)[0], np.zeros((SIDE, SIDE), np.uint8)) is None
 
 
-def test_the_first_frame_is_seen_as_a_still_image() -> None:
+def test_the_first_frame_is_processed_as_a_still_image() -> None:
     detector, image = built(kind="gru"), torch.rand(1, SIDE, SIDE)
     with torch.no_grad():
         still = detector([image])[0]
-        seen, _ = detector.step(image, None, torch.zeros(2))
-    assert torch.equal(still["boxes"], seen["boxes"])
+        output, _ = detector.step(image, None, torch.zeros(2))
+    assert torch.equal(still["boxes"], output["boxes"])
 
 
-def test_memory_changes_what_is_seen_later_and_a_new_strip_forgets_it() -> None:
+def test_memory_changes_later_detections_and_a_new_strip_clears_it() -> None:
     detector = built(kind="gru")
     past, now = frames(1, 3), frames(2, 1)[0]
     alone = Stream(detector, ("a", "b"))(now)
@@ -115,14 +115,14 @@ def test_memory_changes_what_is_seen_later_and_a_new_strip_forgets_it() -> None:
     assert same(stream(now, strip="third"), alone)
 
 
-def test_another_size_of_frame_starts_anew() -> None:
+def test_a_changed_frame_size_resets_the_stream() -> None:
     detector, now = built(kind="gru"), frames(2, 1)[0]
     stream = Stream(detector, ("a", "b"))
     stream(frames(1, 1)[0][:64])
     assert same(stream(now), Stream(detector, ("a", "b"))(now))
 
 
-def test_the_control_sees_every_frame_alone() -> None:
+def test_the_stateless_control_processes_each_frame_alone() -> None:
     detector = built(kind="stateless")
     past, now = frames(1, 3), frames(2, 1)[0]
     stream = Stream(detector, ("a", "b"))
@@ -131,7 +131,7 @@ def test_the_control_sees_every_frame_alone() -> None:
     assert same(stream(now, motion_xy=(-20, 0)), Stream(detector, ("a", "b"))(now))
 
 
-def test_light_network_sees_the_frames_between_key_frames() -> None:
+def test_the_light_network_processes_non_key_frames() -> None:
     detector = built(kind="gru", light=LIGHT)
     images = frames(3, 4)
 
@@ -148,24 +148,24 @@ def test_light_network_sees_the_frames_between_key_frames() -> None:
     assert not same(before[1], after[1])
 
 
-def test_between_key_frames_only_the_incoming_surface_is_looked_at() -> None:
+def test_non_key_frames_process_only_the_new_surface() -> None:
     detector, images = built(), frames(3, 2, step=3)
     stream = Stream(detector, ("a", "b"), key_frame_interval=2)
     first = stream(images[0])
     window = new_region_window((-3, 0), (SIDE, SIDE))
     assert window is not None
     left, proposals = window.start, detector.rpn.post_nms_top_n()
-    (look,) = detect_images(
+    (in_window,) = detect_images(
         detector, [images[1][:, left:]], ("a", "b"), proposals=-(-proposals * (SIDE - left) // SIDE)
     )
-    placed = replace(look, boxes_xyxy=look.boxes_xyxy + np.array([left, 0, left, 0], np.float32))
+    placed = replace(in_window, boxes_xyxy=in_window.boxes_xyxy + np.array([left, 0, left, 0], np.float32))
     want = merge_new_region(first, placed, window, (-3, 0), (SIDE, SIDE))
     assert same(stream(images[1], motion_xy=(-3, 0)), want)
     assert detector.rpn.post_nms_top_n() == proposals
 
 
 @pytest.mark.parametrize("memory", [{}, {"kind": "gru"}])
-def test_fewer_proposals_are_the_best_ones(memory: dict[str, Any]) -> None:
+def test_a_proposal_limit_keeps_the_best_ones(memory: dict[str, Any]) -> None:
     detector, image = built(**memory), frames(3, 1)[0]
     detector.rpn._post_nms_top_n["testing"] = 5
     (expected,) = detect_images(detector, [image], ("a", "b"))
@@ -185,9 +185,9 @@ def test_threads_that_share_a_detector_do_not_limit_each_other() -> None:
             other_is_through.wait(timeout=30)
 
     detector.backbone.register_forward_hook(wait_in_the_middle)
-    found: list[Detections] = []
+    detections: list[Detections] = []
     limited = Thread(
-        name="limited", target=lambda: found.extend(detect_images(detector, [image], ("a", "b"), proposals=2))
+        name="limited", target=lambda: detections.extend(detect_images(detector, [image], ("a", "b"), proposals=2))
     )
     limited.start()
     assert limited_is_in.wait(timeout=30)
@@ -195,32 +195,32 @@ def test_threads_that_share_a_detector_do_not_limit_each_other() -> None:
     other_is_through.set()
     limited.join(timeout=30)
     assert same(meanwhile, alone)
-    assert len(found[0]) < len(alone)
+    assert len(detections[0]) < len(alone)
 
 
-def test_a_memory_catches_up_with_the_frames_it_did_not_see_whole() -> None:
+def test_memory_accounts_for_the_motion_during_windowed_frames() -> None:
     detector, images = built(kind="gru"), frames(3, 3, step=3)
     stream = Stream(detector, ("a", "b"), key_frame_interval=2, non_key_frames="new_region")
     for image in images:
-        found = stream(image, motion_xy=(-3, 0))
+        detections = stream(image, motion_xy=(-3, 0))
     skipping = Stream(detector, ("a", "b"))
     skipping(images[0])
-    assert same(found, skipping(images[2], motion_xy=(-6, 0)))
+    assert same(detections, skipping(images[2], motion_xy=(-6, 0)))
 
 
-def test_a_strip_that_does_not_move_is_seen_whole() -> None:
+def test_a_strip_without_motion_is_processed_whole() -> None:
     detector, images = built(), frames(3, 2)
     stream = Stream(detector, ("a", "b"), key_frame_interval=4)
     stream(images[0])
     assert same(stream(images[1], motion_xy=(0, 0)), Stream(detector, ("a", "b"))(images[1]))
 
 
-def test_a_light_network_that_is_not_there_is_refused() -> None:
+def test_a_missing_light_network_raises() -> None:
     with pytest.raises(ConfigError, match="no light network; take 'new_region'"):
         Stream(built(), ("a", "b"), key_frame_interval=2, non_key_frames="light")
 
 
-def test_foreseeing_leaves_the_stream_as_it_was_and_skipping_moves_it_on() -> None:
+def test_predict_next_keeps_the_state_and_skip_advances_it() -> None:
     detector, images = built(kind="gru"), frames(1, 4)
     asked, plain, skipped = (Stream(detector, ("a", "b")) for _ in range(3))
     assert len(asked.predict_next()) == 0
@@ -236,7 +236,7 @@ def test_foreseeing_leaves_the_stream_as_it_was_and_skipping_moves_it_on() -> No
 
 @pytest.mark.parametrize("encoder", [True, False])
 @pytest.mark.parametrize("skipped", [1, 2])
-def test_memory_and_speed_follow_the_surface_over_skipped_frames(
+def test_memory_and_speed_follow_the_surface_during_skipped_frames(
     encoder: bool, skipped: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Key frame, skipped frames, key frame, ...: the surface moves left by 7 pixels per frame all the time."""
@@ -260,23 +260,23 @@ def test_memory_and_speed_follow_the_surface_over_skipped_frames(
             assert stream.speed_xy == pytest.approx((-7, 0), abs=1e-6 if encoder else 0.3)
 
 
-def test_a_key_frame_after_a_skipped_one_is_seen_with_the_memory_moved_twice() -> None:
+def test_a_key_frame_after_a_skipped_one_uses_memory_moved_twice() -> None:
     detector, images = built(kind="gru"), frames(1, 3, step=8)
     stream = Stream(detector, ("a", "b"))
     stream(images[0])
     stream.skip((-8, 0))
-    found = stream(images[2], motion_xy=(-8, 0))
+    detections = stream(images[2], motion_xy=(-8, 0))
     first, last = (torch.from_numpy(images[number])[None] / 255 for number in (0, 2))
     with torch.no_grad():
         _, state = detector.step(first, None, torch.zeros(2))
         _, state = detector.predict_next(state, torch.tensor([-8.0, 0.0]), (SIDE, SIDE))
         expected, _ = detector.step(last, state, torch.tensor([-8.0, 0.0]))
         misplaced, _ = detector.step(last, state, torch.zeros(2))
-    assert same(found, to_detections(expected, ("a", "b")))
-    assert not same(found, to_detections(misplaced, ("a", "b")))
+    assert same(detections, to_detections(expected, ("a", "b")))
+    assert not same(detections, to_detections(misplaced, ("a", "b")))
 
 
-def test_a_speed_is_read_across_skipped_frames() -> None:
+def test_speed_is_estimated_across_skipped_frames() -> None:
     stream, images = Stream(built(), ("a", "b")), frames(1, 6, step=7)
     stream(images[0])
     stream.skip()
@@ -287,7 +287,7 @@ def test_a_speed_is_read_across_skipped_frames() -> None:
     assert stream.speed_xy == pytest.approx((-7, 0), abs=0.3)
 
 
-def test_an_encoder_sets_the_speed_of_what_is_skipped_and_foreseen_next() -> None:
+def test_an_encoder_sets_the_speed_for_skip_and_predict_next() -> None:
     stream, images = Stream(built(), ("a", "b")), frames(1, 2)
     stream(images[0])
     stream.skip((0, -9))
@@ -297,7 +297,7 @@ def test_an_encoder_sets_the_speed_of_what_is_skipped_and_foreseen_next() -> Non
     assert stream.speed_xy == (0, -4)
 
 
-def test_surface_that_came_in_during_a_skipped_frame_is_looked_at() -> None:
+def test_surface_that_entered_during_a_skipped_frame_is_processed() -> None:
     detector, images = built(), frames(3, 3, step=3)
     stream = Stream(detector, ("a", "b"), key_frame_interval=4, non_key_frames="new_region")
     stream(images[0])
@@ -305,14 +305,14 @@ def test_surface_that_came_in_during_a_skipped_frame_is_looked_at() -> None:
     assert same(stream(images[2], motion_xy=(-3, 0)), detect_images(detector, [images[2]], ("a", "b"))[0])
 
 
-def test_a_detector_without_memory_foresees_by_moving_its_boxes() -> None:
+def test_a_detector_without_memory_predicts_by_moving_its_boxes() -> None:
     stream = Stream(built(), ("a", "b"))
     first, second = frames(1, 2)
     stream(first)
-    found = stream(second)
+    detections = stream(second)
     moved = stream.predict_next()
     assert stream.speed_xy == pytest.approx((-20, 0), abs=0.5)
-    inside = [each.xyxy for each in found if each.xyxy[0] > 21 and each.xyxy[2] < SIDE]
+    inside = [each.xyxy for each in detections if each.xyxy[0] > 21 and each.xyxy[2] < SIDE]
     ahead = {tuple(round(v) for v in each.xyxy) for each in moved}
     speed = stream.speed_xy[0]
     assert inside
@@ -327,38 +327,38 @@ def clip_batch(clips: int, length: int) -> tuple[list[Tensor], list[dict[str, Te
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.2), (0.0, 0.3), (1.0, 0.0)])
-def test_clips_train_every_part(shares: tuple[float, float]) -> None:
+def test_clips_give_gradients_to_every_part(shares: tuple[float, float]) -> None:
     detector = built(kind="gru", light=LIGHT, light_share=shares[0], predicted_share=shares[1]).train()
     images, targets, motion = clip_batch(2, 3)
     torch.manual_seed(1)
     losses = detector(images, targets, clip_length=3, motion_xy=motion)
     sum(losses.values()).backward()
     reached = {name for name, p in detector.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    wanted = {name for name, _ in detector.named_parameters() if name.startswith("memory")}
+    expected_names = {name for name, _ in detector.named_parameters() if name.startswith("memory")}
     if shares[0] == 1:
-        wanted |= {name for name, _ in detector.named_parameters() if name.startswith("light.body")}
-    assert wanted <= reached
+        expected_names |= {name for name, _ in detector.named_parameters() if name.startswith("light.body")}
+    assert expected_names <= reached
 
 
-def test_training_on_clips_sees_what_streaming_sees() -> None:
+def test_training_on_clips_matches_streaming() -> None:
     detector = built(kind="gru", predicted_share=0.0)
     images, _, motion = clip_batch(2, 3)
     with torch.no_grad():
         together = detector(images, clip_length=3, motion_xy=motion)
         state = None
         for number, image in enumerate(images[3:]):
-            found, state = detector.step(image, state, motion[3 + number])
-    torch.testing.assert_close(together[-1]["scores"], found["scores"], rtol=0, atol=1e-4)
+            detections, state = detector.step(image, state, motion[3 + number])
+    torch.testing.assert_close(together[-1]["scores"], detections["scores"], rtol=0, atol=1e-4)
 
 
-def test_the_table_of_parts_holds_all_parameters() -> None:
+def test_the_parts_table_counts_all_parameters() -> None:
     detector = built(kind="gru", light=LIGHT)
     rows = summarize_modules(detector)
     assert [row.name for row in rows][-2:] == ["memory", "light pyramid"]
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in detector.parameters())
 
 
-def test_a_light_backbone_of_other_strides_is_refused() -> None:
+def test_a_light_backbone_with_other_strides_raises() -> None:
     light = {"name": "csp", "widths": (8, 8), "depths": (0, 0)}
     with pytest.raises(ConfigError, match=r"model\.memory\.light: the light backbone has strides \[4, 8\], the full"):
         built(kind="gru", light=light)
@@ -369,7 +369,7 @@ def filmed(folder: Path, step: int = 20) -> DetectionDataset:
     images = []
     for name, seed, numbers in (("left", 1, (0, 1, 2)), ("right", 2, (0, 2, 3))):
         strip = frames(seed, 4, step)
-        for number in reversed(numbers):  # files need not lie in the order of time
+        for number in reversed(numbers):  # files need not be in time order
             path = folder / f"{name}_{number}.png"
             write_image(path, strip[number])
             place = Frame(name, number, (float(number * step), 0.0))
@@ -377,27 +377,27 @@ def filmed(folder: Path, step: int = 20) -> DetectionDataset:
     return DetectionDataset(Dataset(tuple(images), ("a", "b")), channels=1)
 
 
-def test_a_data_set_of_strips_is_seen_in_the_order_of_time(tmp_path: Path) -> None:
+def test_frames_of_strips_are_processed_in_time_order(tmp_path: Path) -> None:
     detector, dataset = built(kind="gru"), filmed(tmp_path)
-    found = dict(detect_in_frame_order(detector, dataset, ("a", "b")))
-    assert sorted(found) == list(range(6))
+    detections = dict(detect_in_frame_order(detector, dataset, ("a", "b")))
+    assert sorted(detections) == list(range(6))
 
     stream = Stream(detector, ("a", "b"))
     for number, position in ((0, 2), (1, 1), (2, 0)):
         motion = (-20.0, 0.0) if number else None
-        assert same(found[position], stream(frames(1, 4)[number], strip="left", motion_xy=motion))
+        assert same(detections[position], stream(frames(1, 4)[number], strip="left", motion_xy=motion))
     motion = torch.tensor([-20.0, 0.0])
     first, third = (torch.from_numpy(frames(2, 4)[number])[None] / 255 for number in (0, 2))
     with torch.no_grad():
         _, state = detector.step(first, None, motion)
-        _, state = detector.predict_next(state, motion, (SIDE, SIDE))  # its second frame never came
+        _, state = detector.predict_next(state, motion, (SIDE, SIDE))  # its second frame is missing
         expected, _ = detector.step(third, state, motion)
-    assert same(found[4], to_detections(expected, ("a", "b")))
+    assert same(detections[4], to_detections(expected, ("a", "b")))
 
 
-def test_still_images_are_seen_alone_even_with_memory(tmp_path: Path) -> None:
+def test_still_images_are_processed_alone_even_with_memory(tmp_path: Path) -> None:
     detector, dataset = built(kind="gru"), filmed(tmp_path)
     stills = Dataset(tuple(replace(image, frame=None) for image in dataset.images), ("a", "b"))
-    found = dict(detect_in_frame_order(detector, DetectionDataset(stills, channels=1), ("a", "b")))
+    detections = dict(detect_in_frame_order(detector, DetectionDataset(stills, channels=1), ("a", "b")))
     for position, image in enumerate(stills.images):
-        assert same(found[position], Stream(detector, ("a", "b"))(read_image(image.path)))
+        assert same(detections[position], Stream(detector, ("a", "b"))(read_image(image.path)))

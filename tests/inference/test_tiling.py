@@ -1,4 +1,4 @@
-"""Large images and long strips in tiles: the same as in one look, wherever the strip is cut, in bounded memory."""
+"""Large images and long strips in tiles: same detections as without tiles, for any cut, in bounded memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Run = Callable[..., Any]
 
 
 def painted(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
-    """Black steel on which each box has a gray value of its own."""
+    """A black image on which each box has its own gray value."""
     pixels = np.zeros((height, width), np.uint8)
     for value, (x1, y1, x2, y2) in enumerate(boxes, start=1):
         pixels[y1:y2, x1:x2] = value
@@ -38,11 +38,11 @@ def painted(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]])
 
 
 def exact(pictures: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-    """A detector that sees every painted box; its gray value tells category and score."""
-    return [_seen(pixels) for pixels in pictures]
+    """A detector that finds every painted box; the gray value encodes category and score."""
+    return [_detect_painted(pixels) for pixels in pictures]
 
 
-def _seen(pixels: NDArray[np.uint8]) -> Detections:
+def _detect_painted(pixels: NDArray[np.uint8]) -> Detections:
     rows = []
     for value in np.unique(pixels[pixels > 0]).tolist():
         y, x = np.nonzero(pixels == value)
@@ -52,32 +52,32 @@ def _seen(pixels: NDArray[np.uint8]) -> Detections:
 
 
 BOXES = [
-    *((10, 10, 30, 50), (90, 40, 110, 60), (40, 90, 60, 120), (90, 90, 105, 105)),  # whole, and cut in x, y and both
+    *((10, 10, 30, 50), (90, 40, 110, 60), (40, 90, 60, 120), (90, 90, 105, 105)),  # complete, and cut in x, y and both
     *((130, 5, 136, 690), (5, 640, 195, 652), (150, 300, 199, 480)),  # long scratches, a large patch
     *((20, 660, 40, 700), (0, 500, 12, 520), (60, 300, 100, 340), (60, 341, 100, 380)),
 ]
 
 
-def as_rows(found: Detections) -> list[tuple[Any, ...]]:
-    return sorted(zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist()))
+def as_rows(detections: Detections) -> list[tuple[Any, ...]]:
+    return sorted(zip(detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.labels.tolist()))
 
 
 class TestTiles:
     @pytest.mark.parametrize(("side", "overlap"), [(100, 16), (100, 50), (64, 20), (200, 50), (333, 100)])
-    def test_a_painted_image_is_seen_as_in_one_look(self, side: int, overlap: int) -> None:
+    def test_tiles_give_the_same_result_as_the_whole_image(self, side: int, overlap: int) -> None:
         pixels = painted(700, 200, BOXES)
-        found = detect_tiled(exact, [pixels], (200, 700), Tiling(side, overlap), CATEGORIES)
-        assert as_rows(found) == as_rows(_seen(pixels))
-        assert (np.diff(found.scores) <= 0).all()
+        detections = detect_tiled(exact, [pixels], (200, 700), Tiling(side, overlap), CATEGORIES)
+        assert as_rows(detections) == as_rows(_detect_painted(pixels))
+        assert (np.diff(detections.scores) <= 0).all()
 
     @pytest.mark.parametrize("length", [1, 99, 100, 101, 176, 177, 1000])
-    def test_they_cover_all_and_lie_inside(self, length: int) -> None:
+    def test_tiles_cover_the_image_and_stay_inside(self, length: int) -> None:
         starts = Tiling(100, 24).starts(length)
         assert starts[0] == 0
         assert starts[-1] == max(0, length - 100)
         assert all(0 < b - a <= 76 for a, b in pairwise(starts))
 
-    def test_rows_are_the_same_in_whatever_blocks_they_come(self) -> None:
+    def test_tile_rows_do_not_depend_on_the_blocks(self) -> None:
         pixels, tiling = painted(700, 200, BOXES), Tiling(100, 24)
         expected = [(top, pixels[top : top + 100]) for top in tiling.starts(700)]
         for cuts in ([], [1, 2, 3], [350], [100, 176, 177], list(range(1, 700))):
@@ -85,7 +85,7 @@ class TestTiles:
             assert [top for top, _ in rows] == [top for top, _ in expected]
             assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(rows, expected))
 
-    def test_no_more_is_read_or_held_than_a_row_of_tiles_needs(self) -> None:
+    def test_only_one_row_of_tiles_is_read_and_kept(self) -> None:
         alive, read = 0, 0
 
         class Block(np.ndarray):  # type: ignore[type-arg]
@@ -104,8 +104,8 @@ class TestTiles:
             assert alive <= 5
             assert read <= top + 150
 
-    def test_which_images_are_seen_in_tiles(self) -> None:
-        assert tiling_for(800, 400, trained=400) is None  # twice as large is as well seen whole
+    def test_which_images_are_processed_in_tiles(self) -> None:
+        assert tiling_for(800, 400, trained=400) is None  # up to twice the training side there are no tiles
         assert tiling_for(801, 400, trained=400) == Tiling(400, 100)
         assert tiling_for(16384, 1024, trained=None) is None
         assert tiling_for(16384, 1024, trained=400, tile=0) is None
@@ -115,11 +115,11 @@ class TestTiles:
         assert tiling_for(65, 9, trained=8) == Tiling(32, 16)
         assert strip_tiling(trained=12) == Tiling(32, 16)
 
-    def test_tiles_that_can_not_be_are_refused(self) -> None:
-        with pytest.raises(ConfigError, match="tile: a tile of 8 pixels is asked for; give at least 32"):
+    def test_invalid_tile_side_or_overlap_raises(self) -> None:
+        with pytest.raises(ConfigError, match="tile: the tile side is 8 pixels; give at least 32"):
             Tiling(8, 4)
         for overlap in (0, 15, 201):
-            with pytest.raises(ConfigError, match=r"overlap: tiles of 400 pixels .* give 16 to half of a tile"):
+            with pytest.raises(ConfigError, match=r"overlap: the tile side is 400 .* give 16 to half of the side"):
                 Tiling(400, overlap)
 
 
@@ -136,7 +136,7 @@ CUTS = ([], [400], [100, 101, 333, 690])
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector with random weights that reports something everywhere, as if trained on 64 pixels."""
+    """A detector with random weights and detections everywhere, with a training side of 64 pixels."""
     return random_weights(tmp_path_factory.mktemp("run"), side=64)
 
 
@@ -153,46 +153,46 @@ def steel(height: int, width: int) -> NDArray[np.uint8]:
 
 
 class TestStrips:
-    def test_a_strip_gives_the_same_wherever_it_is_cut(self, tmp_path: Path) -> None:
+    def test_detections_do_not_depend_on_where_a_strip_is_cut(self, tmp_path: Path) -> None:
         pixels = painted(700, 200, BOXES)
         for number, cuts in enumerate(CUTS):
             strip = StripFiles.of(written(tmp_path / str(number), pixels, cuts))
             size_wh = (strip.width, strip.height)
-            found = detect_tiled(exact, strip.blocks(1, None), size_wh, Tiling(100, 24), CATEGORIES)
-            assert as_rows(found) == as_rows(_seen(pixels))
+            detections = detect_tiled(exact, strip.blocks(1, None), size_wh, Tiling(100, 24), CATEGORIES)
+            assert as_rows(detections) == as_rows(_detect_painted(pixels))
 
-    def test_so_does_a_network_to_the_last_bit(self, weights: Path, tmp_path: Path) -> None:
+    def test_network_detections_on_a_cut_strip_are_bitwise_equal(self, weights: Path, tmp_path: Path) -> None:
         predictor, pixels = Predictor.load(weights, device="cpu"), steel(300, 100)
         one, two, many = (
             predictor.strip(written(tmp_path / str(number), pixels, cuts))
             for number, cuts in enumerate(([], [150], [7, 64, 65, 280]))
         )
         assert len(one) > 20
-        for other in (two, many, predictor(pixels)):  # large enough to be seen in tiles without being told
+        for other in (two, many, predictor(pixels)):  # large enough for tiles by default
             assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
             assert np.array_equal(one.scores, other.scores)
 
-    def test_files_that_do_not_belong_together_are_named(self, tmp_path: Path) -> None:
+    def test_files_of_different_width_or_depth_are_named(self, tmp_path: Path) -> None:
         first, second = written(tmp_path / "a", steel(80, 60), [40])
         write_image(second, steel(40, 61))
         with pytest.raises(DataError, match=r"part_1\.png: the file is 61 pixels wide, the strip's first one 60"):
             StripFiles.of([first, second])
         write_image(second, steel(40, 60).astype(np.uint16))
-        with pytest.raises(DataError, match=r"part_1\.png: the file holds 16 bits a pixel, the strip's first one 8"):
+        with pytest.raises(DataError, match=r"part_1\.png: the file holds 16 bits per pixel, the strip's first one 8"):
             list(StripFiles.of([first, second]).blocks(1, None))
-        with pytest.raises(DataError, match="a strip without files"):
+        with pytest.raises(DataError, match="the strip has no files"):
             StripFiles.of([])
 
-    def test_a_strip_needs_a_side_that_is_known(self, tmp_path: Path) -> None:
+    def test_a_strip_needs_a_known_tile_side(self, tmp_path: Path) -> None:
         predictor = Predictor.load(random_weights(tmp_path, side=None), device="cpu")
         paths = written(tmp_path / "a", steel(200, 60), [100])
-        with pytest.raises(ConfigError, match="doesn't tell what size it was trained on; give their side in pixels"):
+        with pytest.raises(ConfigError, match="doesn't hold the size of the training images; give their side in"):
             predictor.strip(paths)
         assert len(predictor.strip(paths, tile=64))
 
 
 class TestTraining:
-    def test_the_side_travels_from_training_to_the_detector(self, tmp_path: Path) -> None:
+    def test_the_training_side_is_stored_in_the_checkpoint(self, tmp_path: Path) -> None:
         write_tiny(tmp_path, "train", images=4, seed=0)
         for window, side in ((None, 64), (48, 48), (100, 64)):
             config = tiny_config(
@@ -202,7 +202,7 @@ class TestTraining:
             assert load_checkpoint(run / "last.pt").detector.side == side
             assert Predictor.load(run, device="cpu").side == side
 
-    def test_with_a_fixed_shorter_side_it_is_the_shorter_side(self, tmp_path: Path) -> None:
+    def test_with_an_input_size_the_side_is_the_shorter_side(self, tmp_path: Path) -> None:
         from detect.data.dataset import DetectionDataset
 
         images = tuple(Image(tmp_path / f"{i}.png", *wh) for i, wh in enumerate([(300, 100), (120, 400)]))
@@ -211,7 +211,7 @@ class TestTraining:
         assert training_size(dataset, None, None) == 400
         assert training_size(dataset, 128, None) == 128
 
-    def test_a_checkpoint_that_tells_no_side_is_read(self, tmp_path: Path) -> None:
+    def test_a_checkpoint_without_a_side_loads(self, tmp_path: Path) -> None:
         path = random_weights(tmp_path, side=64)
         content = torch.load(path, weights_only=True)
         del content["detector"]["side"]
@@ -229,7 +229,7 @@ def labelled(folder: Path) -> Path:
 
 
 class TestCommands:
-    def test_evaluation_sees_what_infer_sees(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_evaluate_and_infer_use_the_same_tiles(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         data = labelled(tmp_path)
         shown = detect("infer", tmp_path / "large.png", "--weights", weights, "--json", "--threshold", 0)
         assert "is much larger than the training images (64 px), so it is processed in 2 x 6 tiles" in shown.err
@@ -237,15 +237,15 @@ class TestCommands:
         judged = detect("evaluate", weights, "--data", data, "--out", tmp_path / "report")
         assert judged.code == 0
         assert "1 of 2 images in tiles" in judged.err
-        found = json.loads((tmp_path / "report" / "detections.json").read_text())
-        mine = sorted(each["score"] for each in found if each["image_id"] == 1)
+        detections = json.loads((tmp_path / "report" / "detections.json").read_text())
+        mine = sorted(each["score"] for each in detections if each["image_id"] == 1)
         assert mine == pytest.approx(sorted(each["score"] for each in expected), abs=1e-5)
         whole = detect("infer", tmp_path / "large.png", "--weights", weights, "--json", "--threshold", 0, "--tile", 0)
         assert "tiles" not in whole.err
         assert len(json.loads(whole.out)["images"][0]["detections"]) < len(expected)
 
-    def test_a_strip_in_files_is_one_strip(self, weights: Path, tmp_path: Path, detect: Run) -> None:
-        told = []
+    def test_infer_strip_joins_several_files(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+        strips = []
         for number, cuts in enumerate(([], [90], [150, 200])):
             written(tmp_path / str(number), steel(300, 100), cuts)
             arguments = ["infer", "--strip", tmp_path / str(number), "--weights", weights, "--threshold", 0.3]
@@ -253,12 +253,12 @@ class TestCommands:
             assert (outcome.code, "processed in 2 x 5 tiles of 96 px that overlap by 32" in outcome.err) == (0, True)
             strip = json.loads(outcome.out)["strip"]
             assert [each["top"] for each in strip["files"]] == [0, *cuts]
-            told.append((strip["width"], strip["height"], strip["detections"]))
-        assert told[0] == told[1] == told[2]
-        assert told[0][:2] == (100, 300)
-        assert told[0][2]
+            strips.append((strip["width"], strip["height"], strip["detections"]))
+        assert strips[0] == strips[1] == strips[2]
+        assert strips[0][:2] == (100, 300)
+        assert strips[0][2]
 
-    def test_pictures_and_labels_of_a_strip_are_a_file_each(self, weights: Path, tmp_path: Path, detect: Run) -> None:
+    def test_a_strip_writes_one_image_and_label_per_file(self, weights: Path, tmp_path: Path, detect: Run) -> None:
         paths = written(tmp_path / "a", steel(200, 100), [100])
         arguments = ["--weights", weights, "--threshold", 0.3, "--draw", "--to", "coco", "--out", tmp_path / "out"]
         outcome = detect("infer", "--strip", *paths, *arguments)
@@ -276,12 +276,12 @@ class TestCommands:
         [
             (["--tile", "-1"], "--tile is -1; give a side in pixels, or 0 for no tiles"),
             (["--tile", "0", "--overlap", "20"], "--overlap has no meaning with --tile 0"),
-            (["--tile", "64", "--overlap", "40"], "overlap: tiles of 64 pixels that overlap by 40 are asked for"),
-            (["--strip", "--tile", "0"], "a strip is seen in tiles; give their side in pixels"),
+            (["--tile", "64", "--overlap", "40"], "overlap: the tile side is 64 pixels and the overlap is 40"),
+            (["--strip", "--tile", "0"], "a strip needs tiles; give their side in pixels"),
             (["--strip", "none.png"], "none.png: no such image"),
         ],
     )
-    def test_a_mistake_is_one_sentence(
+    def test_a_usage_error_gives_one_line(
         self, arguments: list[str], sentence: str, weights: Path, tmp_path: Path, detect: Run
     ) -> None:
         (path,) = written(tmp_path / "a", steel(200, 100), [])
