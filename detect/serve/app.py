@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .. import __version__
-from ..report.page import text_of
+from ..report.page import read_asset
 from .requests import (
     UPLOAD,
     DetectResponse,
@@ -39,10 +39,10 @@ _HEADERS = {
 
 def add_page(app: FastAPI) -> None:
     """Serve the page at ``/``, its style, which builds on that of reports, and its scripts."""
-    style = text_of("page.css") + (_HERE / "page.css").read_text(encoding="utf-8")
+    style = read_asset("page.css") + (_HERE / "page.css").read_text(encoding="utf-8")
     _add(app, "/", (_HERE / "page.html").read_text(encoding="utf-8"), "text/html")
     _add(app, "/page.css", style, "text/css")
-    _add(app, "/script/theme.js", text_of("script/theme.js"), "text/javascript")
+    _add(app, "/script/theme.js", read_asset("script/theme.js"), "text/javascript")
     for name in _SCRIPTS:
         _add(
             app, f"/script/{name}.js", (_HERE / "script" / f"{name}.js").read_text(encoding="utf-8"), "text/javascript"

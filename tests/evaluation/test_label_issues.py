@@ -70,7 +70,7 @@ def test_a_confident_detection_where_no_label_is() -> None:
     assert (issue.reason, issue.category, issue.box_xyxy) == ("missing", "patches", HERE)
     assert issue.label is issue.label_xyxy is issue.iou is None
     assert issue.score == pytest.approx(31 / 33)  # 30 of 31 such detections are confirmed
-    assert issue_sentence(issue) == "patches is detected with 0.90, and no label is there"
+    assert issue_sentence(issue) == "patches is detected with a score of 0.90, but there is no label"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_detection_of_another_class() -> None:
     )
     assert issue.score == pytest.approx(31 / 33)
     assert issue.iou == pytest.approx(0.9)
-    assert issue_sentence(issue) == "labelled inclusion, but scratches is detected with 0.90 (IoU 0.90)"
+    assert issue_sentence(issue) == "labelled inclusion, but scratches is detected with a score of 0.90 (IoU 0.90)"
 
 
 def test_a_label_that_its_own_class_finds_is_hardly_wrong() -> None:
@@ -117,7 +117,7 @@ def test_a_badly_drawn_label_says_how_its_edges_move() -> None:
     assert (issue.reason, issue.category, issue.label) == ("badly drawn", "patches", 0)
     assert issue.iou == pytest.approx(0.49)
     assert issue.score == pytest.approx(31 / 33)
-    assert issue_sentence(issue) == "patches is detected with 0.90, IoU 0.49: bottom edge 40 px up"
+    assert issue_sentence(issue) == "patches is detected with a score of 0.90, IoU 0.49: bottom edge 40 px up"
     (wide,) = issues_of(labels, [(3, "patches", (30.0, 0.0, 70.0, 90.0), 0.9)])
     assert issue_sentence(wide).endswith("left edge 20 px right, top edge 10 px up, right edge 10 px right")
 
@@ -401,7 +401,7 @@ def test_the_verb_writes_beside_the_detections(files: tuple[Path, Path], detect:
     outcome = detect("label-issues", "--detections", detections, "--data", data)
     assert outcome.code == 0, outcome.err
     assert "4 label issues about 93 labels of 33 images" in outcome.out
-    assert "labelled inclusion, but scratches is detected with 0.90" in outcome.out
+    assert "labelled inclusion, but scratches is detected with a score of 0.90" in outcome.out
     assert "check this" in outcome.out  # nothing scores below 0.9 here
     out = detections.parent / "label_issues"
     assert sorted(path.name for path in out.iterdir()) == ["label_issues.html", "label_issues.json", "label_issues.md"]
