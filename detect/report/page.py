@@ -107,7 +107,7 @@ def pack_viewer_data(
     images = []
     for number, image in enumerate(truth.images):
         picture = album.of.get(number)
-        boxes = [*labels_of[number], *detections_of[number]]
+        boxes: list[list[Any]] = [*labels_of[number], *detections_of[number]]
         width, height = album.size(number) or _size(image.width, image.height, boxes)
         images.append([image.file_name, width, height, picture, labels_of[number], detections_of[number]])
     return {

@@ -147,7 +147,7 @@ def test_a_label_that_nothing_finds() -> None:
     assert issue.box_xyxy == issue.label_xyxy == THERE
     assert issue.detection_score is issue.iou is None
     assert issue.score == pytest.approx(31 / 33)  # 30 of the 31 scratches are found
-    assert "94\N{NO-BREAK SPACE}% are found with confidence" in issue_sentence(issue)
+    assert "94\N{NO-BREAK SPACE}% of similar labels are found" in issue_sentence(issue)
     for faint in ((1, "inclusion", THERE, 0.02), (1, "scratches", (90.0, 90.0, 199.0, 199.0), 0.02)):
         assert issues_of([(1, "scratches", THERE)], [faint]) == ()
 
@@ -354,7 +354,7 @@ def test_page_and_table(example: tuple[dict[str, Any], list[dict[str, Any]]], tm
     page, text = paths.html.read_text(), paths.markdown.read_text()
     assert page.count('<figure class="card"') == 4
     assert page.count("data:image/jpeg;base64,") == 3
-    assert "1 issue without a picture" in page
+    assert "1 issue without an image" in page
     assert "Mind &lt;this&gt;." in page
     assert evil not in page
     assert page.count("<script") == 1

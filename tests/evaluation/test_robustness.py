@@ -198,7 +198,7 @@ def test_tables_and_chart_show_the_numbers(steel: tuple[list[Path], dict[str, An
     assert "runs/a\\_b" in text
     for block in (b.splitlines() for b in text.split("\n\n") if b.startswith("|")):
         assert len({line.count("|") for line in block}) == 1
-    assert "suffers most from underexposure (75" in robustness_summary(results)
+    assert "loss is largest with underexposure (75" in robustness_summary(results)
     svg = to_svg(results)
     ElementTree.fromstring(svg)
     assert all(name in svg for name in (*CLASSES, "underexposure", "blur", "severity 1, 5: -0.5, -3 EV"))
