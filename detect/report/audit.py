@@ -17,7 +17,7 @@ from ..images import read_image
 from ..structures import Finding, Image
 from . import tables as wording
 from .charts import Line, histogram, legend, log2_bin_edges, series_style, shares
-from .page import filters_by_name, render, write_page
+from .page import filters_by_name, render, write_errors, write_page
 from .tables import plural
 from .thumbnails import Corners, Crop, crop_around
 
@@ -307,11 +307,8 @@ def write_audit_page(report: AuditReport, path: Path, *, meta: Mapping[str, str]
         DataError: the file can't be written.
     """
     text = to_html(report, meta=meta)
-    try:
+    with write_errors("the page", path, fix="choose a place that can be written to"):
         write_page(path, text)
-    except OSError as error:
-        message = f"the page can't be written ({error.strerror})"
-        raise DataError(message, where=path, fix="choose a place that can be written to") from None
 
 
 def to_html(report: AuditReport, *, meta: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from ..evaluation.coco_eval import NO_DETECTIONS_THRESHOLD, best_f1
 from ..evaluation.compare import FEW_GROUPS, METRICS, ImageDifference, image_differences
 from ..evaluation.records import CocoEvaluation, ImageOutcome
 from ..evaluation.summary import image_outcomes
-from .page import filters_by_name, render, write_page
+from .page import filters_by_name, render, write_errors, write_page
 from .tables import count, fraction, markdown_table, plain_text, plural, signed_text
 from .thumbnails import Corners, Thumbnail, embed_thumbnail, place_tags
 
@@ -467,12 +467,9 @@ def write_comparison(
         paths.markdown: to_markdown(comparison),
         paths.html: to_html(comparison, build_gallery(differences, runs, images_roots), thresholds, meta),
     }
-    try:
+    with write_errors("the comparison", out):
         for path, text in contents.items():
             write_page(path, text)
-    except OSError as error:
-        message = f"the comparison can't be written ({error.strerror})"
-        raise DataError(message, where=out, fix="choose a folder that can be written to") from None
     return paths
 
 

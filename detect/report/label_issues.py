@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..evaluation.label_issues import ISSUE_REASONS, LabelIssue
 from ..images import read_image
 from . import tables as wording
-from .page import filters_by_name, render, write_page
+from .page import filters_by_name, render, write_errors, write_page
 from .tables import markdown_table, plain_text
 from .thumbnails import Corners, Crop, crop_around
 
@@ -172,12 +172,9 @@ def write_label_issues(
         "label_issues.json": json.dumps(to_coco(issues, truth, pictures=pictures, out=out), indent=1, allow_nan=False)
         + "\n",
     }
-    try:
+    with write_errors("the label issues", out):
         for name, text in contents.items():
             write_page(out / name, text)
-    except OSError as error:
-        message = f"the label issues can't be written ({error.strerror})"
-        raise DataError(message, where=out, fix="choose a folder that can be written to") from None
     remember(pictures.values(), out)
     return LabelIssuePaths(*(out / name for name in contents))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,15 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: A
 def write_page(path: Path, text: str) -> None:
     """Write a text file atomically; undecodable bytes of file names (surrogates) are written as escapes."""
     write_text(path, text.encode(errors="backslashreplace").decode())
+
+
+@contextmanager
+def write_errors(what: str, where: Path, *, fix: str = "choose a folder that can be written to") -> Iterator[None]:
+    """Raise a DataError that ``what`` can't be written for an OSError in the ``with`` block."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{what} can't be written ({error.strerror})", where=where, fix=fix) from None
 
 
 def filters_by_name(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
@@ -236,7 +246,7 @@ def write_report(
         "report.html": to_html(judgement, images_root=images_root, log=log or [], meta=meta),
     }
     svg_files = figures(judgement.summary)
-    try:
+    with write_errors("the report", out):
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
             write_page(out / name, text)
@@ -244,8 +254,5 @@ def write_report(
             write_page(out / "figures" / name, text)
         for old in set((out / "figures").glob("*.svg")) - {out / "figures" / name for name in svg_files}:
             old.unlink()
-    except OSError as error:
-        message = f"the report can't be written ({error.strerror})"
-        raise DataError(message, where=out, fix="choose a folder that can be written to") from None
     named = ("report.json", "report.md", "report.html", "report.tex", "figures", "detections.json")
     return ReportPaths(*(out / name for name in named))
