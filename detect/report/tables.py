@@ -285,15 +285,15 @@ def to_markdown(summary: dict[str, Any], meta: dict[str, Any]) -> str:
             ],
         ),
         *([plain_text(box_bias_sentence(summary))] if summary["box_bias"]["matched"] else []),
-        f"## Found, missed and false at a score of {threshold}",
+        f"## Found objects, missed objects and false alarms at a score of {threshold}",
         markdown_table(
-            ("class", "found", "missed", "false", "precision", "recall", "F1", "score of best F1", "best F1"),
+            ("class", "found", "missed", "false alarms", "precision", "recall", "F1", "score of best F1", "best F1"),
             [_threshold_row(plain_text(n), c["at_threshold"], c["best_f1"]) for n, c in classes.items()]
             + [_threshold_row("**all**", summary["at_threshold"], summary["best_f1"])],
         ),
         "## Thresholds",
         markdown_table(
-            ("score", "found", "missed", "false", "precision", "recall", "F1"),
+            ("score", "found", "missed", "false alarms", "precision", "recall", "F1"),
             [
                 [f"{t['threshold']:.2f}", *(count(t[k]) for k in ("found", "missed", "false"))]
                 + [percent(t[k]) for k in ("precision", "recall")]

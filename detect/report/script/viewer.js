@@ -120,7 +120,7 @@
     const file = element("span", "file", images[number].file.replace(/\\/g, "/").split("/").pop());
     file.title = images[number].file;
     const counts = element("span", "counts", `${of("right")} found`);
-    for (const [kind, label] of [["missed", "missed"], ["false", "false"]]) {
+    for (const [kind, label] of [["missed", "missed"], ["false", "false alarms"]]) {
       if (of(kind)) counts.append(" · ", element("b", `n-${kind}`, `${of(kind)} ${label}`));
     }
     made.append(file, counts);
