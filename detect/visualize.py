@@ -1,4 +1,4 @@
-"""Boxes, class names and scores drawn on images that stay readable, and contact sheets of such pictures."""
+"""Draw boxes, class names and scores on images, and make contact sheets."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from .structures import Box, Detection, Detections, Xyxy
 
 Rgb = tuple[int, int, int]  # 0 to 255
 
-# Twenty colours picked greedily for the largest minimum CIELAB distance, over normal sight and simulated protan, deutan
-# and tritan sight (Machado et al. 2009), none darker than L* 47 so that they stand out from gray steel.
+# Twenty colours selected greedily for the largest minimum CIELAB distance, over normal vision and simulated protan,
+# deutan and tritan vision (Machado et al. 2009), none darker than L* 47 so that they stand out from gray steel.
 _PALETTE = bytes.fromhex(
     "E69F00 56B4E9 00FFBB 7766FF FF2255 EE0099 CCFF88 FFEE00 33DDDD CC5500 "
     "2288DD 44AA77 DDAA55 BB33BB 66DD88 448844 FF88BB FFDD55 BB77BB 55FFEE"
 )
 _COLOURS = len(_PALETTE) // 3
-# The first six, which differ most, go to the defects that steel is best known for.
+# The first six colours, which differ most, belong to the six classes of NEU-DET.
 _KNOWN = ("inclusion", "crazing", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 
 
 def class_colours(categories: Iterable[str]) -> dict[str, Rgb]:
-    """A colour for every name: always the same for a name, unless two names of one set would share theirs.
+    """A colour for every name: always the same colour for a name, unless two names of a set would have the same one.
 
-    Up to twenty names get twenty colours; after that, colours come again.
+    Up to twenty names get different colours; with more names, colours repeat.
     """
     chosen: dict[str, Rgb] = {}
     free: list[int] = []
     for name in sorted(set(categories), key=lambda n: (n not in _KNOWN, n)):
         free = free or list(range(_COLOURS))
-        wanted = _KNOWN.index(name) if name in _KNOWN else crc32(name.encode()) % _COLOURS
-        index = min(free, key=lambda i: (i - wanted) % _COLOURS)
+        preferred = _KNOWN.index(name) if name in _KNOWN else crc32(name.encode()) % _COLOURS
+        index = min(free, key=lambda i: (i - preferred) % _COLOURS)
         free.remove(index)
         chosen[name] = (_PALETTE[3 * index], _PALETTE[3 * index + 1], _PALETTE[3 * index + 2])
     return chosen
 
 
-def ink(paper: Rgb) -> Rgb:
-    """Black or white, whichever contrasts more (WCAG 2 relative luminance, with a plain gamma of 2.2)."""
-    light = float(np.dot((np.array(paper) / 255) ** 2.2, (0.2126, 0.7152, 0.0722)))
-    return (0, 0, 0) if light > 0.179 else (255, 255, 255)
+def ink(background: Rgb) -> Rgb:
+    """Black or white text colour, whichever has more contrast (WCAG 2 relative luminance with a gamma of 2.2)."""
+    luminance = float(np.dot((np.array(background) / 255) ** 2.2, (0.2126, 0.7152, 0.0722)))
+    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)
 
 
-_SMALLEST_FONT_PX = 9
+_MIN_FONT_PX = 9
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_labels(picture: Pillow.Image, labels: Sequence[tuple[str, Rgb, Xyxy]], font_px: int) -> None:
-    """Write (text, colour, box) next to their boxes, places chosen in this order; empty texts are left out."""
+    """Draw (text, colour, box) labels next to their boxes, positions chosen in this order; empty texts are skipped."""
     draw = ImageDraw.Draw(picture)
     boxes = [box for _, _, box in labels]
     taken: list[Xyxy] = []
@@ -80,9 +80,9 @@ def _font(size_px: int) -> _Font:
 
 
 def _fit(text: str, font_px: int, width: int, height: int) -> tuple[str, _Font, int]:
-    """The text, a font in which it fits the picture, and its size: down to 9 pixels, then the name is cut short."""
+    """Text, font and font size that fit the picture: the font shrinks to 9 pixels, then the name is truncated."""
     size = font_px
-    while size > _SMALLEST_FONT_PX and (_font(size).getlength(text) + 0.6 * size > width or 1.3 * size > height):
+    while size > _MIN_FONT_PX and (_font(size).getlength(text) + 0.6 * size > width or 1.3 * size > height):
         size -= 1
     name, space, score = text.rpartition(" ")
     name, score = (name, space + score) if name else (score, "")
@@ -96,7 +96,7 @@ def _fit(text: str, font_px: int, width: int, height: int) -> tuple[str, _Font, 
 def _place(
     box: Xyxy, size_wh: tuple[int, int], picture_wh: tuple[int, int], taken: Sequence[Xyxy], boxes: Sequence[Xyxy]
 ) -> tuple[int, int]:
-    """Left and top of the spot that hides the smallest area, along the box's edges, within the picture."""
+    """(left, top) of the label along the edges of its box, inside the picture, where it hides the smallest area."""
     w, h = size_wh
     x1, y1, x2, y2 = box
     steps = (0, 1, 0.5, 0.25, 0.75)
@@ -121,13 +121,14 @@ def _shared(a: Xyxy, b: Xyxy) -> float:
 Picture = NDArray[np.uint8]  # [height, width, 3] RGB
 
 _GRAYS = 2**16
-_PART = 2**20  # pixels looked at together
+_CHUNK = 2**20  # pixels processed at the same time
 
 
 def contact_sheet(pictures: Sequence[Pixels], columns: int, *, gap_px: int = 6) -> Picture:
-    """Pictures side by side on white, row by row, each at the top left of a cell as large as the largest picture."""
+    """Pictures in rows on white, each at the top left of a cell with the maximum width and height of all pictures."""
     if columns < 1 or not pictures:
-        raise DataError(f"{len(pictures)} pictures in {columns} columns make no sheet", fix="give one or more of each")
+        message = f"can't make a contact sheet of {len(pictures)} pictures in {columns} columns"
+        raise DataError(message, fix="give one or more of each")
     rgb = [to_rgb(to_uint8(picture)) for picture in pictures]
     columns = min(columns, len(rgb))
     cell_h = max(p.shape[0] for p in rgb) + gap_px
@@ -140,33 +141,36 @@ def contact_sheet(pictures: Sequence[Pixels], columns: int, *, gap_px: int = 6) 
 
 
 def to_uint8(pixels: Pixels) -> Picture:
-    """uint8 as it is; uint16 stretched so that its 0.1 and 99.9 per cent quantiles become 0 and 255."""
+    """uint8 unchanged; uint16 stretched so that its 0.1 and 99.9 per cent quantiles become 0 and 255."""
     if pixels.ndim not in (2, 3) or pixels.dtype not in (np.uint8, np.uint16) or 0 in pixels.shape:
         raise DataError(f"can't draw on {pixels.dtype}{list(pixels.shape)}", fix="give 8- or 16-bit gray or RGB pixels")
     if pixels.dtype == np.uint8:
         return np.asarray(pixels)
     flat = pixels.reshape(-1)
-    parts = [slice(start, start + _PART) for start in range(0, flat.size, _PART)]  # a large image needs no copy of it
-    counts = sum(np.bincount(flat[part], minlength=_GRAYS) for part in parts)
+    chunks = [slice(start, start + _CHUNK) for start in range(0, flat.size, _CHUNK)]  # avoids copies of a large image
+    counts = sum(np.bincount(flat[chunk], minlength=_GRAYS) for chunk in chunks)
     low, high = _quantiles(np.asarray(counts), (0.001, 0.999))
     stretched = (np.arange(_GRAYS) - low) * (255 / max(high - low, 1))
     table = np.rint(np.clip(stretched, 0, 255)).astype(np.uint8)
     picture = np.empty(flat.size, np.uint8)
-    for part in parts:
-        picture[part] = table[flat[part]]
+    for chunk in chunks:
+        picture[chunk] = table[flat[chunk]]
     return picture.reshape(pixels.shape)
 
 
 def _quantiles(counts: NDArray[np.int64], shares: Sequence[float]) -> list[float]:
-    """Of gray values given as a histogram, with linear interpolation as in np.quantile."""
-    below = np.cumsum(counts)
-    places = [share * (int(below[-1]) - 1) for share in shares]
-    ends = [[int(np.searchsorted(below, at, side="right")) for at in (floor(p), ceil(p))] for p in places]
-    return [low + (high - low) * (place - floor(place)) for place, (low, high) in zip(places, ends)]
+    """Quantiles of gray values from their histogram, with linear interpolation as in np.quantile."""
+    cumulative = np.cumsum(counts)
+    quantiles = []
+    for share in shares:
+        rank = share * (int(cumulative[-1]) - 1)
+        low, high = (int(np.searchsorted(cumulative, at, side="right")) for at in (floor(rank), ceil(rank)))
+        quantiles.append(low + (high - low) * (rank - floor(rank)))
+    return quantiles
 
 
 _CASING: Rgb = (0, 0, 0)
-_WORTHWHILE_PX = 720  # an image whose longer side is shorter is enlarged to this or more
+_MIN_SIDE_PX = 720  # an image whose longer side is shorter is enlarged to this or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +179,9 @@ class StyledBox:
 
     Attributes:
         xyxy: corners in pixels of the image as given, 0-based; clipped to the image.
-        text: the label next to it, none where empty.
+        text: label next to the box; empty for no label.
         colour: RGB, 0 to 255.
-        dashed: outline in dashes, such as for ground truth.
+        dashed: dashed outline, for example for ground truth.
     """
 
     xyxy: Xyxy
@@ -193,32 +197,32 @@ def draw_detections(
     scale: int | None = None,
     categories: Sequence[str] | None = None,
 ) -> Picture:
-    """Draw what was found, with class and score.
+    """Draw detections with class and score.
 
     Args:
         pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB; 16 bits are stretched by ``to_uint8``.
         detections: boxes in pixels of ``pixels``.
-        scale: enlarge by this whole number; by default enough for the labels to be read on a small image.
-        categories: all class names, which keeps colours apart from picture to picture; ``Detections`` know theirs.
+        scale: integer enlargement; default: ``default_scale``, which keeps labels on small images readable.
+        categories: all class names, for equal colours in all pictures; ``Detections`` contain theirs.
 
     Returns:
-        uint8[scale * height, scale * width, 3] RGB; ``pixels`` is left as it was.
+        uint8[scale * height, scale * width, 3] RGB; ``pixels`` is not changed.
 
     Raises:
-        DataError: pixels of another kind, or a box with a corner that is not a finite number.
+        DataError: pixels of another shape or type, or a box with a corner that is not a finite number.
     """
     if categories is None and isinstance(detections, Detections):
         categories = detections.categories
-    found = sorted(detections, key=lambda d: d.score, reverse=True)
-    colours = class_colours(categories or (d.label for d in found))
-    marks = [StyledBox(d.xyxy, f"{d.label} {d.score:.2f}", colours[d.label]) for d in found]
+    by_score = sorted(detections, key=lambda d: d.score, reverse=True)
+    colours = class_colours(categories or (d.label for d in by_score))
+    marks = [StyledBox(d.xyxy, f"{d.label} {d.score:.2f}", colours[d.label]) for d in by_score]
     return draw_styled_boxes(pixels, marks, scale=scale)
 
 
 def draw_boxes(
     pixels: Pixels, boxes: Sequence[Box], *, scale: int | None = None, categories: Sequence[str] | None = None
 ) -> Picture:
-    """Draw labelled boxes with their class, crowd boxes in dashes; otherwise as ``draw_detections``."""
+    """Draw labelled boxes with their class, crowd boxes dashed; arguments and errors as for ``draw_detections``."""
     colours = class_colours(categories or (box.label for box in boxes))
     return draw_styled_boxes(
         pixels, [StyledBox(b.xyxy, b.label, colours[b.label], dashed=b.crowd) for b in boxes], scale=scale
@@ -226,11 +230,11 @@ def draw_boxes(
 
 
 def draw_styled_boxes(pixels: Pixels, marks: Sequence[StyledBox], *, scale: int | None = None) -> Picture:
-    """Draw any boxes, the most important first: it is drawn on top, and its label gets the first choice of places."""
+    """Draw boxes in order of importance: the first is drawn on top, and its label is placed first."""
     rgb = to_rgb(to_uint8(pixels))
     scale = default_scale((rgb.shape[0], rgb.shape[1])) if scale is None else scale
     if scale < 1:
-        raise DataError(f"an image can't be drawn at scale {scale}", fix="give a whole number from 1")
+        raise DataError(f"an image can't be drawn at scale {scale}", fix="give an integer of 1 or more")
     canvas = _enlarge(rgb, scale)
     font_px = min(max(14, round(sqrt(canvas.shape[0] * canvas.shape[1]) / 50)), 40)
     line_px = max(2.0, font_px / 7)
@@ -244,8 +248,8 @@ def draw_styled_boxes(pixels: Pixels, marks: Sequence[StyledBox], *, scale: int 
 
 
 def default_scale(size_hw: tuple[int, int]) -> int:
-    """The whole number that brings the longer side to 720 pixels or just above, 1 for larger images."""
-    return ceil(_WORTHWHILE_PX / max(size_hw))
+    """The smallest integer that enlarges the longer side to at least 720 pixels."""
+    return ceil(_MIN_SIDE_PX / max(size_hw))
 
 
 def _enlarge(rgb: Picture, scale: int) -> Picture:
@@ -256,22 +260,22 @@ def _enlarge(rgb: Picture, scale: int) -> Picture:
 
 
 def _inside(xyxy: Xyxy, scale: int, width: int, height: int, line_px: float) -> Xyxy:
-    """The outline's outer rectangle: just around the box, moved in where it would leave the picture."""
+    """The outer rectangle of the outline around a box, moved inside the picture."""
     if not all(isfinite(v) for v in xyxy):
-        raise DataError(f"a box has the corners {xyxy}", fix="check what made it")
+        raise DataError(f"a box has the corners {xyxy}", fix="give finite numbers")
     x1, x2 = _span(xyxy[0] * scale, xyxy[2] * scale, width, line_px)
     y1, y2 = _span(xyxy[1] * scale, xyxy[3] * scale, height, line_px)
     return x1, y1, x2, y2
 
 
 def _span(low: float, high: float, size: int, line_px: float) -> tuple[float, float]:
-    room = min(2 * line_px + 1, size)
-    start = min(max(low - line_px, 0), size - room)
-    return start, min(max(high + line_px, start + room), size)
+    min_length = min(2 * line_px + 1, size)
+    start = min(max(low - line_px, 0), size - min_length)
+    return start, min(max(high + line_px, start + min_length), size)
 
 
 def _outline(canvas: NDArray[np.float32], rect: Xyxy, line_px: float, mark: StyledBox) -> None:
-    """Blend an anti-aliased frame, with a dark casing that keeps it apart from bright steel, into ``canvas``."""
+    """Blend an anti-aliased frame into ``canvas``, with a dark casing for contrast on bright steel."""
     x1, y1, x2, y2 = rect
     casing = 0.5 * line_px
     left, top = max(int(x1 - casing), 0), max(int(y1 - casing), 0)
@@ -287,7 +291,7 @@ def _outline(canvas: NDArray[np.float32], rect: Xyxy, line_px: float, mark: Styl
 
 
 def _frame(size_hw: tuple[int, ...], rect: Xyxy, outwards: float, inwards: float) -> NDArray[np.float32]:
-    """Share of every pixel covered by the ring between the rectangle grown by one and shrunk by the other."""
+    """Share of every pixel inside the ring from ``inwards`` inside to ``outwards`` outside the rectangle, in pixels."""
     return _covered(size_hw, rect, -outwards) - _covered(size_hw, rect, inwards)
 
 

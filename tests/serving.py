@@ -1,4 +1,4 @@
-"""A server in a thread with a detector that is known by heart, and one that asks it; for the tests of serving."""
+"""For the tests of serving: a server in a thread with a detector of known results, and a client."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ THRESHOLDS = {"bright": 0.5, "dark": 0.2}
 
 @dataclass
 class Known:
-    """A detector that gives two boxes for every image, with scores by its gray values.
+    """A detector that returns two boxes for every image, with scores given by its gray values.
 
     Attributes:
-        seen: the images that it looked at, batch by batch.
-        gate: it waits for this before each batch.
-        began: set when it has begun one.
+        seen: the processed images, batch by batch.
+        gate: event that it waits for before each batch.
+        began: event that is set when a batch has begun.
     """
 
     seen: list[list[Pixels]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server answered."""
+    """A response of the server."""
 
     status: int
     headers: dict[str, str]
@@ -68,7 +68,7 @@ class Reply:
 
     @property
     def error(self) -> str:
-        """The sentence of a refusal, which has the same shape for all of them."""
+        """The sentence of an error response, after a check of its format."""
         assert self.headers["content-type"] == "application/json"
         assert list(self.json) == ["error"]
         sentence = self.json["error"]
@@ -78,7 +78,7 @@ class Reply:
 
 
 class Client:
-    """Asks a server at a port of this machine."""
+    """Sends requests to a server on this machine."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -88,8 +88,9 @@ class Client:
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, named)
-            came = connection.getresponse()
-            return Reply(came.status, {name.lower(): value for name, value in came.getheaders()}, came.read())
+            response = connection.getresponse()
+            headers_by_name = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, headers_by_name, response.read())
         finally:
             connection.close()
 
@@ -99,7 +100,7 @@ class Client:
 
 @contextmanager
 def served(look: Any, *, limits: Limits | None = None, token: str | None = None) -> Iterator[Client]:
-    """A server in a thread, stopped as a signal would."""
+    """A server in a thread, stopped in the same way as by a signal."""
     limits = limits or Limits(timeout_s=20)
     model = ServedModel("known", CATEGORIES, THRESHOLDS, look)
     ready = Event()

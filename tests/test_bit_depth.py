@@ -135,7 +135,7 @@ class TestTheLowBitsCarryTheDefect:
         outcome = detect("evaluate", trained, "--out", tmp_path / "report")
         assert outcome.code == 0
         assert told in outcome.err
-        assert "16-bit pictures are stretched to 8 bits" in (tmp_path / "report" / "report.html").read_text()
+        assert "16-bit images are shown with 8 bits" in (tmp_path / "report" / "report.html").read_text()
 
     def test_images_beyond_white_are_named(self, trained: Path, tmp_path: Path, detect: Callable[..., Any]) -> None:
         pixels = np.full((SIDE, SIDE), 5000, np.uint16)

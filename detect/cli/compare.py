@@ -172,8 +172,8 @@ def _other_labels(
 
 
 def _print(comparison: dict[str, Any]) -> None:
-    from ..report.compare import class_rows, explanation, interval_text, percent, sentences, signed_text
-    from ..report.tables import fraction
+    from ..report.compare import class_rows, explanation, interval_text, percent, sentences
+    from ..report.tables import fraction, signed_text
 
     share = percent(comparison)
     scores = [

@@ -1,1 +1,1 @@
-"""An evaluation as files: detections.json, report.json, report.md and one page that opens offline. No torch."""
+"""Write an evaluation to files: detections.json, report.json, report.md and one offline HTML page. Without torch."""

@@ -1,4 +1,4 @@
-"""The audit as one page: findings in words, the same pictures side by side, the parts compared."""
+"""The HTML page of an audit: findings, duplicate images side by side, and a comparison of the parts."""
 
 from __future__ import annotations
 
@@ -17,79 +17,79 @@ from ..images import read_image
 from ..structures import Finding, Image
 from . import tables as wording
 from .charts import Line, histogram, legend, log2_bin_edges, series_style, shares
-from .page import filters_by_name, render, write_page
+from .page import filters_by_name, render, write_errors, write_page
 from .tables import plural
 from .thumbnails import Corners, Crop, crop_around
 
 LEAK = "duplicate across parts"
 _SEVERITIES = ("error", "warning", "note")
 _MEANINGS = {
-    "unreadable image": "damaged, cut short or no image: replace the file",
-    "missing image": "the labels name a picture that isn't there",
-    "image outside the data": "the labels lead out of the data: copy the picture there, or say that you trust them",
-    "file name leads away": "the labels name a path instead of a picture: write its bare name",
-    "unreadable label file": "empty, damaged or in an unknown encoding",
-    "image without label file": "nobody has said what is in the picture",
-    "label file without image": "labels of a picture that isn't there",
-    "same name twice": "different files that can't be told apart",
-    "broken object": "no class, no box, or a number that is none",
-    "box outside image": "drawn on another picture, or in other units",
-    "empty box": "no area: nothing can be learned from it",
-    "inverted box": "it ends before it begins",
-    "unknown class": "not in the list of classes; most likely misspelt",
-    "same frame twice": "two files claim one place in a strip",
-    "strip across parts": "what is judged was seen in training",
-    "strips lost": "the format written has no place for them",
-    "size mismatch": "labels and picture tell different sizes: check that the boxes lie where they should",
-    "duplicate box": "one object counted twice",
-    "two classes on one box": "one of them is wrong",
-    LEAK: "what is judged was seen in training: put them into one part",
-    "duplicate image": "the same picture twice: compare the labels and keep one",
-    "near-duplicate image": "the same scene twice, within one part",
-    "class names alike": "most likely one class, spelt in two ways",
-    "copy of a file": "the first is used",
-    "file name at odds": "the labels name another file than the one they are paired with",
-    "rotated by its orientation tag": "images that are turned when they are read: were the boxes drawn on them so?",
-    "depth not used": "a camera of fewer bits than its files: tell training its white with data.max_value",
-    "image in no part": "the split leaves it out",
-    "grouped by name": "kept together wherever chance divided",
-    "flags lost": "the format written has no place for them",
-    "older part": "a file of an earlier conversion lies beside the new ones",
-    "label looks missing": "teaches that a defect is none: look at the pictures below",
-    "boxes stop short of a border": "a tool may have shifted or cut all boxes by a pixel, or keep off the border",
-    "parts differ": "scores of one don't carry over to the other",
-    "pre-annotated boxes": "drawn by a detector: correct them before anything learns them",
-    "rotated boxes": "boxes at an angle: upright ones around them are used",
+    "unreadable image": "the file is damaged, truncated or not an image: replace it",
+    "missing image": "the labels name an image file that does not exist",
+    "image outside the data": "the labels point outside the data folder: copy the image into it, or mark it as trusted",
+    "file name leads away": "the labels contain a path instead of a file name: write the file name only",
+    "unreadable label file": "the file is empty, damaged or in an unknown encoding",
+    "image without label file": "it is unknown what the image shows",
+    "label file without image": "the labels belong to an image that does not exist",
+    "same name twice": "different files share a name and can't be distinguished",
+    "broken object": "the class or the box is missing, or a coordinate is not a number",
+    "box outside image": "drawn on another image, or in other units",
+    "empty box": "the box has no area: nothing can be learned from it",
+    "inverted box": "the box ends before it begins",
+    "unknown class": "the class is not in the list of classes; most likely it is misspelt",
+    "same frame twice": "two files claim the same position in a strip",
+    "strip across parts": "evaluation data was seen in training",
+    "strips lost": "the output format can't store strips",
+    "size mismatch": "labels and image give different sizes: check the positions of the boxes",
+    "duplicate box": "one object is counted twice",
+    "two classes on one box": "one of the classes is wrong",
+    LEAK: "evaluation data was seen in training: put these images into one part",
+    "duplicate image": "the same image exists twice: compare the labels and keep one",
+    "near-duplicate image": "the same scene appears twice within one part",
+    "class names alike": "most likely one class with two spellings",
+    "copy of a file": "only the first copy is used",
+    "file name at odds": "the labels name a different file than the one they are paired with",
+    "rotated by its orientation tag": "images are rotated when read: were the boxes drawn on the rotated images?",
+    "depth not used": "the camera has fewer bits than its files: set data.max_value to its white level for training",
+    "image in no part": "the split does not include the image",
+    "grouped by name": "a random split keeps these images in the same part",
+    "flags lost": "the output format can't store flags",
+    "older part": "a file of an earlier conversion is in the same folder as the new ones",
+    "label looks missing": "an unlabelled defect is learned as background: check the images below",
+    "boxes stop short of a border": "a tool may have shifted or clipped all boxes by a pixel, or may avoid the border",
+    "parts differ": "scores measured on one part do not apply to the other",
+    "pre-annotated boxes": "drawn by a detector: correct them before using them for training",
+    "rotated boxes": "rotated boxes are replaced by the axis-aligned boxes that enclose them",
     "no boxes": "no image of the data set has a label: most likely the labels were not found",
-    "part missing": "a folder or list of images that the data set names isn't there",
-    "part without boxes": "no image of this part has a label, while others have: were its labels found?",
-    "image twice": "the same image has labels in two places: without all of them it teaches that there is no defect",
-    "two label files": "an image has one label file: keep the right one",
-    "labels of another format": "the folder has labels in two formats: are those the ones to read?",
-    "label file left out": "a file of labels that was not read",
-    "class names differ": "two files name the classes differently: one of them was made with other numbers",
+    "part missing": "a folder or image list that the data set names does not exist",
+    "part without boxes": "no image of this part has a label, but other parts have: were its labels found?",
+    "image twice": "the image has labels in two places: using only some of them teaches that defects are background",
+    "two label files": "an image must have one label file: keep the correct one",
+    "labels of another format": "the folder has labels in two formats: was the intended format read?",
+    "label file left out": "a label file was not read",
+    "class names differ": "two files name the classes differently: one of them uses other class numbers",
     "annotation id twice": "ids are not used, but a copied annotation counts twice",
-    "coordinates unclear": "some tools count pixels from 0, some from 1: a wrong choice shifts boxes by a pixel",
-    "image in two parts": "it stays in the first, so that nothing judged was seen in training",
+    "coordinates unclear": "some tools count pixels from 0, some from 1: a wrong choice shifts boxes by one pixel",
+    "image in two parts": "it stays in the first part, so that no evaluation data is seen in training",
     "parts of the source": "where the division into parts comes from",
-    "boxes clipped": "cut at the border of their images",
-    "coordinates from 0": "corners are read as the tool counts them",
-    "shapes converted": "only upright boxes are used: those around the shapes",
+    "boxes clipped": "boxes are clipped at the image border",
+    "coordinates from 0": "corners are read with the pixel origin of the tool",
+    "shapes converted": "shapes are replaced by the axis-aligned boxes that enclose them",
     "keypoints left out": "only boxes are used",
     "image tags left out": "only boxes are used",
-    "category left out": "a placeholder that no object has",
-    "picture left out": "no image of the data set, but made from one",
-    "text decoded": "files in another encoding than UTF-8: check the class names",
-    "masks are crowd": "neither hit nor miss for the judge: draw rectangles if these are defects",
+    "category left out": "a placeholder category without objects",
+    "picture left out": "not an image of the data set, but derived from one",
+    "text decoded": "the file is not in UTF-8: check the class names",
+    "masks are crowd": "evaluation ignores crowd regions: draw rectangles if these are defects",
     "outlines left out": "only boxes are used",
-    "scores lost": "the format written has no place for them",
-    "images renamed": "so that no two share a name",
-    "image taken by name": "found elsewhere than the labels tell",
-    "image without objects": "kept, as an image of what is fine",
-    "file name without extension": "paired by the file's own name",
-    "file name missing": "paired by the file's own name",
-    "images copied": "so that each lies where the format wants it",
-    "boxes rounded": "the format written holds whole pixels only",
+    "scores lost": "the output format can't store scores",
+    "images renamed": "so that no two images share a name",
+    "image taken by name": "the image was found in a different place than the labels say",
+    "image without objects": "kept as a defect-free image",
+    "file name without extension": "paired by the name of the label file",
+    "file name missing": "paired by the name of the label file",
+    "images copied": "so that each image is where the format requires it",
+    "boxes rounded": "the output format stores whole pixels only",
 }
 
 
@@ -99,152 +99,152 @@ class FindingKind(NamedTuple):
     severity: str
     name: str
     findings: int
-    says: str
+    meaning: str
 
 
 def findings_by_kind(report: AuditReport) -> list[FindingKind]:
-    """Findings by kind, errors first."""
+    """Number of findings of each kind, errors first."""
     counts = Counter((finding.severity, finding.kind) for finding in report.findings)
     rows = [FindingKind(severity, name, n, _MEANINGS.get(name, "")) for (severity, name), n in counts.items()]
     return sorted(rows, key=lambda row: (_SEVERITIES.index(row.severity), row.name))
 
 
 def audit_summary(report: AuditReport) -> str:
-    """What matters most, in a few sentences."""
-    told = []
+    """The most important results in a few sentences."""
     errors = len(report.errors)
-    told.append(
-        f"{plural(errors, 'error')} would stop a conversion or a training." if errors else "Nothing stops a training."
-    )
+    sentences = [
+        f"{plural(errors, 'error')} would stop a conversion or training run." if errors else "No errors were found."
+    ]
     leaks = sum(finding.kind == LEAK for finding in report.findings)
     if len(report.parts) > 1:
-        told.append(
-            f"{plural(leaks, 'scene')} {'stands' if leaks == 1 else 'stand'} in more than one part."
+        sentences.append(
+            f"{plural(leaks, 'scene')} {'is' if leaks == 1 else 'are'} in more than one part."
             if leaks
-            else "No picture was found in two parts."
+            else "No scene is in more than one part."
         )
-        told.append(_differences(report))
+        sentences.append(_differences(report))
     missing = sum(finding.kind == "label looks missing" for finding in report.findings)
     if missing:
-        told.append(f"{plural(missing, 'label')} {'looks' if missing == 1 else 'look'} missing.")
-    return " ".join(told)
+        sentences.append(f"{plural(missing, 'label')} {'looks' if missing == 1 else 'look'} missing.")
+    return " ".join(sentences)
 
 
 def _differences(report: AuditReport) -> str:
-    sure = [shift for shift in report.shifts if shift.significant]
-    if not sure:
-        return f"No difference between the parts goes beyond chance ({plural(len(report.shifts), 'test')})."
-    about = list(dict.fromkeys("all images" if shift.category is None else shift.category for shift in sure))
+    significant = [shift for shift in report.shifts if shift.significant]
+    if not significant:
+        return f"No difference between the parts is statistically significant ({plural(len(report.shifts), 'test')})."
+    categories = list(dict.fromkeys(shift.category or "all images" for shift in significant))
     return (
-        f"The parts differ by more than chance in {len(sure)} of {plural(len(report.shifts), 'comparison')}: "
-        f"{enumerate_names(about)}."
+        f"The parts differ significantly in {len(significant)} of {plural(len(report.shifts), 'comparison')}: "
+        f"{enumerate_names(categories)}."
     )
 
 
 def enumerate_names(names: Sequence[str], max_names: int = 6) -> str:
-    """``a, b and c``, or the first few and how many more."""
+    """``a, b and c``; more than ``max_names`` names become ``a, b and 7 more``."""
     if len(names) > max_names:
         return f"{', '.join(names[: max_names - 1])} and {len(names) - max_names + 1} more"
-    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-_MAX_AUDIT_BYTES = 12_000_000  # of pictures in the page
-_MAX_CARDS = 120  # of a kind
+_MAX_AUDIT_BYTES = 12_000_000  # all image data of the page together
+_MAX_CARDS = 120  # per section
 _MAX_SIMILAR_PAIRS = 6
 
 
 class ImageView(NamedTuple):
-    """One picture of a card.
+    """One image of a card.
 
     Attributes:
-        name, part: of the image.
-        crop: what is shown; without a picture it has no uri.
-        labels: boxes as labelled.
-        meant: boxes that the card is about.
-        drawn: "missed" where they are labelled or lacking, "false" where they are wrong.
+        name: file name of the image.
+        part: name of the part that holds the image, empty if there is only one part.
+        crop: the visible region; its uri is empty if the image is not shown.
+        labels: labelled boxes, xyxy in pixels.
+        highlighted: boxes that the card is about, xyxy in pixels.
+        style: how they are drawn: "missed" for a present or missing label, "false" for a faulty box.
     """
 
     name: str
     part: str
     crop: Crop
     labels: tuple[Corners, ...]
-    meant: tuple[Corners, ...] = ()
-    drawn: str = "missed"
+    highlighted: tuple[Corners, ...] = ()
+    style: str = "missed"
 
 
 class AuditCard(NamedTuple):
-    """One or two pictures and what is to be said of them."""
+    """One or two images with a title and a caption; ``alert`` draws a red frame."""
 
     title: str
-    says: str
+    caption: str
     views: tuple[ImageView, ...]
     alert: bool = False
 
 
 class AuditGallery:
-    """Reads pictures until the page is large enough; counts those that it has no room for or that can't be read."""
+    """Reads images until the size limit of the page is reached, and counts the images and cards that are not shown."""
 
     def __init__(self, report: AuditReport) -> None:
         self.report = report
         self.part_of = {i: name for name, ids in report.members.items() for i in ids} if len(report.members) > 1 else {}
         self._position = {image.path: i for i, image in enumerate(report.images)}
-        self.room, self.absent, self.left_out = _MAX_AUDIT_BYTES, 0, 0
-        self.stretched = False  # whether a picture of 16 bits was, to be seen
+        self.bytes_left, self.absent, self.left_out = _MAX_AUDIT_BYTES, 0, 0
+        self.stretched = False  # whether a shown image has 16 bits and was stretched to 8
 
-    def view(
-        self, position: int, meant: Sequence[Corners] = (), *, whole: bool = True, drawn: str = "missed"
-    ) -> ImageView:
-        """An image with its labels, all of it or what is around the boxes meant."""
-        image = self.report.images[position]
-        return self._view(image, self.part_of.get(position, ""), meant, whole, drawn)
+    def view(self, position: int, highlighted: Sequence[Corners] = ()) -> ImageView:
+        """The whole image with its labels."""
+        return self._view(self.report.images[position], self.part_of.get(position, ""), highlighted, True, "missed")
 
     def view_of(self, finding: Finding) -> ImageView:
-        """The place that a finding is about, also in an image that was left out for it."""
-        assert finding.image is not None, "only findings about a picture are shown"
-        known = self._position.get(finding.image)
-        if known is not None:
-            return self.view(known, finding.boxes_xyxy, whole=not finding.boxes_xyxy, drawn="false")
-        corners = [*finding.boxes_xyxy, (0.0, 0.0, 1.0, 1.0)]
+        """The region around the boxes of a finding; the image may be excluded from ``report.images``."""
+        assert finding.image is not None, "only findings about an image are shown"
+        boxes = finding.boxes_xyxy
+        position = self._position.get(finding.image)
+        if position is not None:
+            return self._view(self.report.images[position], self.part_of.get(position, ""), boxes, not boxes, "false")
+        corners = [*boxes, (0.0, 0.0, 1.0, 1.0)]
         width, height = (max(1, round(max(max(box[k], box[k - 2]) for box in corners))) for k in (2, 3))
-        return self._view(Image(finding.image, width, height), "", finding.boxes_xyxy, not finding.boxes_xyxy, "false")
+        return self._view(Image(finding.image, width, height), "", boxes, not boxes, "false")
 
-    def _view(self, image: Image, part: str, meant: Sequence[Corners], whole: bool, drawn: str) -> ImageView:
+    def _view(self, image: Image, part: str, highlighted: Sequence[Corners], full_image: bool, style: str) -> ImageView:
         crop = Crop("", 0, 0, image.width, image.height)
-        upright = tuple(_sorted_corners(box) for box in meant)
+        sorted_boxes = tuple(_sorted_corners(box) for box in highlighted)
         try:
-            if self.room > 0:
+            if self.bytes_left > 0:
                 pixels = read_image(image.path)
                 height, width = pixels.shape[:2]
-                crop = crop_around(pixels, [(0, 0, width, height)] if whole or not upright else upright)
+                crop = crop_around(pixels, [(0, 0, width, height)] if full_image else sorted_boxes)
         except DataError:
             pass
         self.absent += not crop.uri
         self.stretched |= crop.stretched
-        self.room -= len(crop.uri)
-        labels = tuple(box.xyxy for box in image.boxes if box.xyxy not in meant)
-        return ImageView(image.path.name, part, crop, labels, upright, drawn)
+        self.bytes_left -= len(crop.uri)
+        labels = tuple(box.xyxy for box in image.boxes if box.xyxy not in highlighted)
+        return ImageView(image.path.name, part, crop, labels, sorted_boxes, style)
 
 
 def duplicate_cards(gallery: AuditGallery) -> list[AuditCard]:
-    """Pairs that show the same, those in two parts first."""
+    """Pairs of duplicates and near-duplicates; pairs across two parts come first."""
     links = [link for group in gallery.report.duplicate_groups for link in group.links]
-    links.sort(key=lambda link: (not _parted(link, gallery), -link.similarity))
+    links.sort(key=lambda link: (not _across_parts(link, gallery), -link.similarity))
     gallery.left_out += max(0, len(links) - _MAX_CARDS)
     cards = []
     for link in links[:_MAX_CARDS]:
-        parted = _parted(link, gallery)
-        told = "equal pixels" if link.exact else f"similarity {link.similarity:.2f}"
-        turned = ", mirrored or turned" if link.transform else ""
+        across = _across_parts(link, gallery)
+        similarity = "equal pixels" if link.exact else f"similarity {link.similarity:.2f}"
+        transform = ", mirrored or rotated" if link.transform else ""
         views = (gallery.view(link.first), gallery.view(link.second))
-        cards.append(AuditCard("in two parts" if parted else "the same twice", f"{told}{turned}", views, parted))
+        cards.append(AuditCard("in two parts" if across else "same scene", f"{similarity}{transform}", views, across))
     return cards
 
 
 def similar_pair_cards(gallery: AuditGallery) -> list[AuditCard]:
-    """The most alike pairs of those that were taken for different scenes."""
+    """The most similar pairs among those that count as different scenes."""
     return [
         AuditCard(
-            "taken for different",
+            "different scenes",
             f"similarity {link.similarity:.2f}",
             (gallery.view(link.first), gallery.view(link.second)),
         )
@@ -253,83 +253,82 @@ def similar_pair_cards(gallery: AuditGallery) -> list[AuditCard]:
 
 
 def missing_label_cards(gallery: AuditGallery) -> list[AuditCard]:
-    """The place without a label, beside the picture that has it; then images that break a habit of the data."""
+    """Pairs of an image without a label and an image that has it, then images that contradict the rest of the data."""
     report = gallery.report
     gallery.left_out += max(0, len(report.missing) - _MAX_CARDS)
     cards = []
     for each in report.missing[:_MAX_CARDS]:
         if each.source == "copy":
-            says = f"{each.box.label} is labelled in the copy beside it"
+            caption = f"{each.box.label} is labelled in the near-duplicate"
         else:
-            says = f"{each.box.label} is labelled in {each.labelled} of the {each.seen} frames that show the place"
+            caption = f"{each.box.label} is labelled in {each.labelled} of the {each.seen} frames that show this place"
         views = gallery.view(each.image, (each.box.xyxy,)), gallery.view(each.other, (each.other_box.xyxy,))
-        cards.append(AuditCard("no label here", says, views))
-    odd = [f for f in report.findings if f.kind == "label looks missing" and f.image is not None and not f.boxes_xyxy]
-    gallery.left_out += max(0, len(odd) - _MAX_CARDS)
-    cards += [AuditCard("unlike the others", f.message, (gallery.view_of(f),)) for f in odd[:_MAX_CARDS]]
+        cards.append(AuditCard("no label here", caption, views))
+    unlabelled = [
+        f for f in report.findings if f.kind == "label looks missing" and f.image is not None and not f.boxes_xyxy
+    ]
+    gallery.left_out += max(0, len(unlabelled) - _MAX_CARDS)
+    cards += [AuditCard("unlike the other images", f.message, (gallery.view_of(f),)) for f in unlabelled[:_MAX_CARDS]]
     return cards
 
 
 def faulty_box_cards(gallery: AuditGallery) -> list[AuditCard]:
-    """Boxes that something is wrong with, errors first."""
-    found = [
+    """Boxes with findings, errors first."""
+    findings = [
         f for f in gallery.report.findings if f.image is not None and f.boxes_xyxy and f.kind != "label looks missing"
     ]
-    gallery.left_out += max(0, len(found) - _MAX_CARDS)
-    return [AuditCard(f.kind, f.message, (gallery.view_of(f),), f.severity == "error") for f in found[:_MAX_CARDS]]
+    gallery.left_out += max(0, len(findings) - _MAX_CARDS)
+    return [AuditCard(f.kind, f.message, (gallery.view_of(f),), f.severity == "error") for f in findings[:_MAX_CARDS]]
 
 
-def _parted(link: SimilarPair, gallery: AuditGallery) -> bool:
-    homes = [gallery.part_of.get(i) for i in (link.first, link.second)]
-    return None not in homes and homes[0] != homes[1]
+def _across_parts(link: SimilarPair, gallery: AuditGallery) -> bool:
+    parts = [gallery.part_of.get(i) for i in (link.first, link.second)]
+    return None not in parts and parts[0] != parts[1]
 
 
 def _sorted_corners(box: Corners) -> Corners:
-    """An inverted box can be drawn, too."""
+    """Corners with x1 <= x2 and y1 <= y2, so that an inverted box can be drawn."""
     x1, y1, x2, y2 = box
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-_MAX_UNSURE_TESTS, _MAX_FINDINGS = 12, 2_000
+_MAX_OTHER_TESTS, _MAX_FINDINGS = 12, 2_000  # tests that are not significant, and findings, on the page
 
 
 def write_audit_page(report: AuditReport, path: Path, *, meta: Mapping[str, str]) -> None:
-    """Write the page.
+    """Write the HTML page.
 
     Args:
-        report: what to show; its pictures are read again from their files.
-        path: of the page.
-        meta: where it comes from, shown in the order given.
+        report: the audit; images are read again from their files.
+        path: output file.
+        meta: provenance, shown in the given order.
 
     Raises:
         DataError: the file can't be written.
     """
     text = to_html(report, meta=meta)
-    try:
+    with write_errors("the page", path, fix="choose a place that can be written to"):
         write_page(path, text)
-    except OSError as error:
-        found = f"the page can't be written ({error.strerror})"
-        raise DataError(found, where=path, fix="choose a place that can be written to") from None
 
 
 def to_html(report: AuditReport, *, meta: Mapping[str, str]) -> str:
-    """Render audit.html with its style sheet and script inlined; whatever came from outside is escaped."""
+    """Render audit.html with its style sheet and script inlined; all external text is escaped."""
     gallery = AuditGallery(report)
     severities = [finding.severity for finding in report.findings]
-    sure = sum(shift.significant for shift in report.shifts)
+    significant = sum(shift.significant for shift in report.shifts)
     return render(
         "audit.html",
         filters_by_name(wording.count, wording.plural, wording.percent),
         report=report,
-        gist=audit_summary(report),
+        summary=audit_summary(report),
         kinds=findings_by_kind(report),
         errors=severities.count("error"),
         warnings=severities.count("warning"),
         leaks=sum(finding.kind == LEAK for finding in report.findings),
-        sure=sure,
-        alike=MIN_SIMILARITY,
+        significant=significant,
+        min_similarity=MIN_SIMILARITY,
         level=SIGNIFICANT,
-        copies=duplicate_cards(gallery),
+        duplicates=duplicate_cards(gallery),
         similar_pairs=similar_pair_cards(gallery),
         missing=missing_label_cards(gallery),
         faulty_boxes=faulty_box_cards(gallery),
@@ -338,14 +337,14 @@ def to_html(report: AuditReport, *, meta: Mapping[str, str]) -> str:
         legend=_legend(list(report.members)),
         classes=_classes(report),
         histograms=_histograms(report),
-        tests=report.shifts[: sure + _MAX_UNSURE_TESTS],
+        tests=report.shifts[: significant + _MAX_OTHER_TESTS],
         findings=report.findings[:_MAX_FINDINGS],
         meta=list(meta.items()),
     )
 
 
 class ClassBar(NamedTuple):
-    """The share of a class in a part's boxes, relative to the largest of all."""
+    """Share of a class among the boxes of a part; ``length`` is this share divided by the largest share."""
 
     part: str
     style: str
@@ -356,42 +355,42 @@ class ClassBar(NamedTuple):
 
 
 def _classes(report: AuditReport) -> list[tuple[str, list[ClassBar]]]:
-    """For each class a bar a part."""
+    """(class, one bar per part) for each class."""
     labels = dict.fromkeys(label for part in report.parts.values() for label in part.per_class)
     shares = {
         (label, name): part.per_class.get(label, {}).get("boxes", 0) / max(part.boxes, 1)
         for label in labels
         for name, part in report.parts.items()
     }
-    most = max(shares.values(), default=0) or 1.0
+    max_share = max(shares.values(), default=0) or 1.0
 
     def bar(label: str, number: int, name: str) -> ClassBar:
         counts, share = report.parts[name].per_class.get(label, {}), shares[label, name]
         return ClassBar(
-            name, series_style(number), share, share / most, counts.get("boxes", 0), counts.get("images", 0)
+            name, series_style(number), share, share / max_share, counts.get("boxes", 0), counts.get("images", 0)
         )
 
     return [(label, [bar(label, k, name) for k, name in enumerate(report.parts)]) for label in labels]
 
 
 def _histograms(report: AuditReport) -> list[tuple[str, str, Markup]]:
-    """For each class what the page says of its size, and the chart; classes without boxes are left out."""
+    """(class, median size per part, chart) for each class with boxes; the size is the square root of the area."""
     sides: dict[str, dict[str, list[float]]] = {}
     for part, positions in report.members.items():
         for i in positions:
             for box in report.images[i].boxes:
                 x1, y1, x2, y2 = box.xyxy
                 if not box.crowd and x2 > x1 and y2 > y1:
-                    of_class = sides.setdefault(box.label, {name: [] for name in report.members})
-                    of_class[part].append(((x2 - x1) * (y2 - y1)) ** 0.5)
+                    class_sides = sides.setdefault(box.label, {name: [] for name in report.members})
+                    class_sides[part].append(((x2 - x1) * (y2 - y1)) ** 0.5)
     charts = []
     for label in sorted(sides):
         parts = sides[label]
         edges = log2_bin_edges([side for values in parts.values() for side in values])
         rows = [(name, shares(values, edges)) for name, values in parts.items()]
-        middle = [f"{sorted(values)[len(values) // 2]:.0f}" for values in parts.values() if values]
+        medians = [f"{sorted(values)[len(values) // 2]:.0f}" for values in parts.values() if values]
         title = f"Size of {label}, share of the boxes of each part"
-        charts.append((label, f"median {' | '.join(middle)} px", histogram(title, edges, rows, x_label="px a side")))
+        charts.append((label, f"median {' | '.join(medians)} px", histogram(title, edges, rows, x_label="size in px")))
     return charts
 
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines, histograms and a report's curves, coloured by the page's own style sheet."""
+"""Charts as inline SVG: line charts, histograms and the curves of a report, coloured by the page's style sheet."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Line(NamedTuple):
     """One curve.
 
     Attributes:
-        name: shown in the legend; an empty one is not.
-        points: (x, y), x rising.
-        style: class of the style sheet, ``c1`` to ``c6`` for the colour, with ``thin`` or ``dash`` added.
+        name: shown in the legend unless it is empty.
+        points: (x, y) with increasing x.
+        style: classes of the style sheet: ``c1`` to ``c6`` for the colour, then optionally ``thin`` or ``dash``.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class ChartLayout(NamedTuple):
-    """Size of a chart and the margins that its ticks need, in SVG units (pixels at scale 1)."""
+    """Size of a chart and the margins for ticks and labels, in SVG units (pixels at scale 1)."""
 
     width: float = 360
     height: float = 220
@@ -52,11 +52,11 @@ def line_chart(
     mark: Point | None = None,
     frame: ChartLayout = ChartLayout(),  # noqa: B008 - immutable
     ticks: int = 5,
-    whole_x: bool = False,
+    integer_x: bool = False,
 ) -> Markup:
-    """An SVG element with axes, grid, curves and, if given, one marked point; the page's script says its values.
+    """An SVG element with axes, grid, curves and optionally one marked point; script/curves.js shows the values.
 
-    ``title`` is what a screen reader says; ``whole_x`` leaves out ticks between whole numbers, as of epochs.
+    ``title`` is the text for screen readers; ``integer_x`` restricts the ticks to integers, for example epochs.
     """
 
     def x(value: float) -> float:
@@ -73,7 +73,7 @@ def line_chart(
         "x": x_range,
         "y": y_range,
         "label": x_label,
-        "whole": whole_x,
+        "integer_x": integer_x,
         "lines": [{"name": name, "style": style, "points": _rounded(points)} for name, points, style in lines if name],
     }
     parts = [
@@ -87,7 +87,7 @@ def line_chart(
         text = '<text class="tick" x="{:g}" y="{:.1f}" text-anchor="end">{}</text>'
         parts.append(Markup(text).format(frame.left - 6, y(value) + 3.5, _number(value)))
     for value in nice_ticks(*x_range, ticks):
-        if whole_x and value != round(value):
+        if integer_x and value != round(value):
             continue
         text = '<text class="tick" x="{:.1f}" y="{:g}" text-anchor="middle">{}</text>'
         parts.append(Markup(text).format(x(value), low + 15, _number(value)))
@@ -97,8 +97,8 @@ def line_chart(
     middle = (frame.left + frame.width - frame.right) / 2
     parts.append(Markup(label).format(middle, frame.height - 4, x_label))
     if y_label:
-        turned = '<text class="label" transform="translate(11 {:g}) rotate(-90)" text-anchor="middle">{}</text>'
-        parts.append(Markup(turned).format((low + high) / 2, y_label))
+        rotated = '<text class="label" transform="translate(11 {:g}) rotate(-90)" text-anchor="middle">{}</text>'
+        parts.append(Markup(rotated).format((low + high) / 2, y_label))
     parts += [_curve([(x(px), y(py)) for px, py in line.points], line.style) for line in lines if line.points]
     if mark is not None:
         parts.append(Markup('<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(x(mark[0]), y(mark[1])))
@@ -106,14 +106,14 @@ def line_chart(
 
 
 def legend(lines: Sequence[Line]) -> Markup:
-    """The names of the curves beside a stroke of each, as HTML that wraps where a line of SVG text can't."""
+    """The names of the curves with a sample stroke each, as HTML, which wraps long legends unlike SVG text."""
     stroke = Markup('<svg viewBox="0 0 22 8" width="22" height="8"><path class="line {}" d="M1 4H21"/></svg>')
     items = [Markup("<span>{}{}</span>").format(stroke.format(line.style), line.name) for line in lines if line.name]
     return Markup('<div class="legend">{}</div>').format(Markup("").join(items))
 
 
 def box_bias_chart(bias_px: dict[str, float | None]) -> Markup:
-    """A true box, dashed, and the mean detected box, its offsets much enlarged against the box."""
+    """A labelled box, dashed, and the mean detected box; offsets are enlarged: 2.5 units per pixel, 9 at most."""
     left, top, right, bottom = (bias_px[edge] for edge in ("left", "top", "right", "bottom"))
     if left is None or top is None or right is None or bottom is None:
         return Markup("")
@@ -129,7 +129,7 @@ def box_bias_chart(bias_px: dict[str, float | None]) -> Markup:
 
 
 def nice_ticks(low: float, high: float, about: int) -> list[float]:
-    """Round values from ``low`` to ``high``, some ``about`` of them, in steps of 1, 2 or 5 times a power of ten."""
+    """About ``about`` round values from ``low`` to ``high``, in steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / about
@@ -147,12 +147,12 @@ def _curve(points: Sequence[Point], style: str) -> Markup:
 
 
 def series_style(number: int) -> str:
-    """Style of the ``number``-th of many curves: six colours, then the same dashed, then thin."""
+    """Style of curve ``number``: six colours, then the same colours dashed, then thin."""
     return f"c{1 + number % _COLOURS}{_STROKES[number // _COLOURS % len(_STROKES)]}"
 
 
 def drop_zero_tail(recall: Sequence[float], precision: Sequence[float]) -> list[Point]:
-    """A curve down to its first zero, since beyond the highest recall reached there is nothing; none if all is 0."""
+    """Points of a curve up to its first precision of 0, beyond the highest recall; empty if all precisions are 0."""
     if not precision[0] > 0:
         return []
     end = next((i + 1 for i, value in enumerate(precision) if value <= 0), len(precision))
@@ -169,11 +169,11 @@ def _number(value: float) -> str:
 
 _HISTOGRAM_LAYOUT = ChartLayout(width=360, height=190, left=38, right=8, top=8, bottom=32)
 _MAX_BINS = 16
-_GAP = 0.16  # of a bin, between it and the next
+_GAP = 0.16  # gap between two bins as a fraction of the bin width
 
 
 def log2_bin_edges(values: Sequence[float]) -> list[float]:
-    """Edges of bins that hold all values above 0: half-octaves, or whole ones where these would be too many."""
+    """Bin edges for positive values in steps of half an octave, or 1, 2 or 4 octaves to have at most 16 bins."""
     low, high = math.log2(min(values)), math.log2(max(values))
     for step in (0.5, 1.0, 2.0, 4.0):
         first, last = math.floor(low / step + 1e-9), math.floor(high / step + 1e-9) + 1
@@ -183,7 +183,7 @@ def log2_bin_edges(values: Sequence[float]) -> list[float]:
 
 
 def shares(values: Sequence[float], edges: Sequence[float]) -> list[float]:
-    """Share of the values in each bin; all 0 where there is none."""
+    """Share of the values in each bin; all 0 if there are no values."""
     counts = np.histogram(values, edges)[0]
     return [float(count) / max(len(values), 1) for count in counts]
 
@@ -196,54 +196,57 @@ def histogram(
     x_label: str,
     frame: ChartLayout = _HISTOGRAM_LAYOUT,
 ) -> Markup:
-    """An SVG element with the bars of all parts beside each other in each bin.
+    """An SVG element with one bar per part in each bin.
 
     Args:
-        title: what a screen reader says.
-        edges: of the bins, rising.
-        parts: name and share of each bin, 0 to 1; the colours are those of ``charts.styled``.
-        x_label: what the values are.
+        title: text for screen readers.
+        edges: increasing bin edges.
+        parts: (name, share of each bin, 0 to 1); colours are those of ``series_style``.
+        x_label: name and unit of the values.
         frame: size and margins.
     """
-    bins, wide = len(edges) - 1, frame.width - frame.left - frame.right
-    base, tall = frame.height - frame.bottom, frame.height - frame.bottom - frame.top
-    most = max((share for _, each in parts for share in each), default=0) or 1.0
-    drawn = [Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(*frame[:2], title)]
-    for value in nice_ticks(0, most, 3):
-        y = base - value / most * tall
-        drawn.append(
+    bins, plot_width = len(edges) - 1, frame.width - frame.left - frame.right
+    base, plot_height = frame.height - frame.bottom, frame.height - frame.bottom - frame.top
+    max_share = max((share for _, bin_shares in parts for share in bin_shares), default=0) or 1.0
+    elements = [
+        Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(*frame[:2], title)
+    ]
+    for value in nice_ticks(0, max_share, 3):
+        y = base - value / max_share * plot_height
+        elements.append(
             Markup('<line class="grid" x1="{:g}" x2="{:g}" y1="{:.1f}" y2="{:.1f}"/>').format(
-                frame.left, frame.left + wide, y, y
+                frame.left, frame.left + plot_width, y, y
             )
         )
-        drawn.append(
+        elements.append(
             Markup('<text x="{:g}" y="{:.1f}" text-anchor="end">{:.0f}%</text>').format(
                 frame.left - 6, y + 3.5, 100 * value
             )
         )
-    bar = wide / bins * (1 - _GAP) / max(len(parts), 1)
-    for number, (name, each) in enumerate(parts):
-        for k, share in enumerate(each):
+    bar = plot_width / bins * (1 - _GAP) / max(len(parts), 1)
+    for number, (name, bin_shares) in enumerate(parts):
+        for k, share in enumerate(bin_shares):
             if share > 0:
-                x, height = frame.left + wide / bins * (k + _GAP / 2) + number * bar, share / most * tall
-                says = f"{name}: {100 * share:.1f} % from {edges[k]:.3g} to {edges[k + 1]:.3g} {x_label}"
+                x = frame.left + plot_width / bins * (k + _GAP / 2) + number * bar
+                height = share / max_share * plot_height
+                tooltip = f"{name}: {100 * share:.1f} % from {edges[k]:.3g} to {edges[k + 1]:.3g} {x_label}"
                 rect = (
                     '<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
                 )
-                drawn.append(Markup(rect).format(series_style(number), x, base - height, bar, height, says))
-    every = 1 if bins <= 8 else 2
-    for k in range(0, bins + 1, every):
+                elements.append(Markup(rect).format(series_style(number), x, base - height, bar, height, tooltip))
+    step = 1 if bins <= 8 else 2
+    for k in range(0, bins + 1, step):
         text = '<text x="{:.1f}" y="{:g}" text-anchor="middle">{}</text>'
-        told = f"{edges[k]:.0f}" if edges[k] >= 10 else f"{edges[k]:.2g}"
-        drawn.append(Markup(text).format(frame.left + wide / bins * k, base + 14, told))
-    drawn.append(Markup('<path class="axis" d="M{:g} {:g}h{:g}"/>').format(frame.left, base, wide))
+        value_text = f"{edges[k]:.0f}" if edges[k] >= 10 else f"{edges[k]:.2g}"
+        elements.append(Markup(text).format(frame.left + plot_width / bins * k, base + 14, value_text))
+    elements.append(Markup('<path class="axis" d="M{:g} {:g}h{:g}"/>').format(frame.left, base, plot_width))
     label = '<text class="label" x="{:g}" y="{:g}" text-anchor="middle">{}</text>'
-    drawn.append(Markup(label).format(frame.left + wide / 2, frame.height - 3, x_label))
-    return Markup("").join([*drawn, Markup("</svg>")])
+    elements.append(Markup(label).format(frame.left + plot_width / 2, frame.height - 3, x_label))
+    return Markup("").join([*elements, Markup("</svg>")])
 
 
 _SMALL_LAYOUT = ChartLayout(width=250, height=190, left=44, right=8, top=8, bottom=32)
-_MAX_FALSE_ALARMS = 4.0  # false alarms an image that a chart reaches to
+_MAX_FALSE_ALARMS = 4.0  # upper end of the FROC axis, false alarms per image
 _LOSS_NAMES = {
     "loss_classifier": "classification",
     "loss_box_reg": "box regression",
@@ -253,7 +256,7 @@ _LOSS_NAMES = {
 
 
 def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
-    """(class, chart) for each class with a box to find; the dot is the point of the best F1."""
+    """(class, chart) for each class with labelled boxes; the dot marks the best F1."""
     recall = summary["pr_curves"]["recall"]
     charts = []
     for name, curves in summary["pr_curves"]["per_class"].items():
@@ -272,92 +275,92 @@ def pr_charts(summary: dict[str, Any]) -> list[tuple[str, Markup]]:
 
 
 def iou_chart(summary: dict[str, Any]) -> Markup | None:
-    """AP over the IoU from which a detection counts as right, of each class; None where nothing is to find."""
+    """AP of each class over the IoU threshold; None if there are no labelled boxes."""
     lines = []
     for number, (name, of_class) in enumerate(summary["per_class"].items()):
         points = [(float(iou), ap) for iou, ap in of_class["ap_by_iou"].items() if ap is not None]
-        lines.append(Line(name, points, series_style(number)))
-    lines = [line for line in lines if line.points]
+        if points:
+            lines.append(Line(name, points, series_style(number)))
     if not lines:
         return None
     ranges: dict[str, Any] = {"x_range": (0.5, 0.95), "y_range": (0, 1), "x_label": "IoU"}
-    return line_chart("AP over the IoU that is asked for", lines, **ranges) + legend(lines)
+    return line_chart("AP over the IoU threshold", lines, **ranges) + legend(lines)
 
 
 def threshold_chart(summary: dict[str, Any]) -> Markup | None:
-    """Precision, recall and F1 over the score threshold; None where nothing was found or nothing is to find."""
+    """Precision, recall and F1 over the score threshold; None without detections or without labelled boxes."""
     if not summary["boxes"] or not summary["detections"]:
         return None
     lines = []
     for key, name, style in (("precision", "precision", "c1"), ("recall", "recall", "c2"), ("f1", "F1", "c3")):
         points = [(t["threshold"], t[key]) for t in summary["thresholds"] if t[key] is not None]
         lines.append(Line(name, points, style))
-    at, f1 = summary["score_threshold"], summary["at_threshold"]["f1"]
+    threshold, f1 = summary["score_threshold"], summary["at_threshold"]["f1"]
     chart = line_chart(
         "Precision, recall and F1 over the score threshold",
         lines,
         x_range=(0, 1),
         y_range=(0, 1),
         x_label="score threshold",
-        mark=None if f1 is None else (at, f1),
+        mark=None if f1 is None else (threshold, f1),
     )
     return chart + legend(lines)
 
 
 def operating_charts(operating: dict[str, Any] | None) -> list[tuple[str, Markup]]:
-    """(title, chart) of sensitivity over false alarms, and of how often a score is right; none without a choice."""
+    """(title, chart) of the FROC curves and of the score reliability; empty without an operating point."""
     if operating is None:
         return []
     curves = {"all": operating["froc"]["overall"], **operating["froc"]["per_class"]}
     froc = []
-    for number, (name, told) in enumerate(curves.items()):
-        points = list(zip(told["curve"]["false_alarms_per_image"], told["curve"]["sensitivity"]))
-        froc.append(
-            Line(
-                name,
-                [point for point in points if point[0] <= _MAX_FALSE_ALARMS and point[1] is not None],
-                series_style(number),
-            )
-        )
+    for number, (name, froc_of) in enumerate(curves.items()):
+        curve = froc_of["curve"]
+        points = [
+            (rate, sensitivity)
+            for rate, sensitivity in zip(curve["false_alarms_per_image"], curve["sensitivity"])
+            if rate <= _MAX_FALSE_ALARMS and sensitivity is not None
+        ]
+        froc.append(Line(name, points, series_style(number)))
     bins = operating["reliability"]["overall"]["bins"]
-    right = [
+    reliability = [
         Line(
-            "share that is right",
+            "share of correct detections",
             [(each["mean_score"], each["hit_rate"]) for each in bins if each["hit_rate"] is not None],
             "c1",
         ),
-        Line("as it would be if scores were exact", [(0, 0), (1, 1)], "c6 dash"),
+        Line("perfectly calibrated scores", [(0, 0), (1, 1)], "c6 dash"),
     ]
     unit: dict[str, Any] = {"y_range": (0, 1)}
-    labels: dict[str, Any] = {"x_label": "false alarms an image", "y_label": "sensitivity"}
+    labels: dict[str, Any] = {"x_label": "false alarms per image", "y_label": "sensitivity"}
     return [
         (
             "Sensitivity over false alarms (FROC)",
             line_chart("FROC", froc, x_range=(0, _MAX_FALSE_ALARMS), **labels, **unit) + legend(froc),
         ),
         (
-            "How often a score is right",
-            line_chart("Reliability of scores", right, x_range=(0, 1), x_label="score", **unit) + legend(right),
+            "Reliability of the scores",
+            line_chart("Reliability of the scores", reliability, x_range=(0, 1), x_label="score", **unit)
+            + legend(reliability),
         ),
     ]
 
 
 def training_charts(log: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
-    """(title, chart) of the losses and of the validation, as far as the log holds them."""
+    """(title, chart) of the losses and of the validation AP, as far as the log contains them."""
     losses = [Line("total", _series(log, "loss"), "c1")]
-    parts = list(dict.fromkeys(name for line in log for name in line.get("losses") or {}))
+    parts = list(dict.fromkeys(name for row in log for name in row.get("losses") or {}))
     for i, name in enumerate(parts):
         losses.append(Line(_LOSS_NAMES.get(name, name), _series(log, "losses", name), f"c{2 + i % 5} thin"))
     scores = [Line(key, _series(log, "val", key), f"c{i}") for i, key in enumerate(("AP50", "AP", "AP75"), 1)]
     charts = []
-    for title, lines, top in (("Loss", losses, None), ("Validation", scores, 1.0)):
+    for title, lines, y_max in (("Loss", losses, None), ("Validation", scores, 1.0)):
         lines = [line for line in lines if line.points]
         if not lines:
             continue
         epochs = [x for line in lines for x, _ in line.points]
-        highest = top or 1.05 * max(y for line in lines for _, y in line.points)
-        ranges: dict[str, Any] = {"x_range": (min(epochs), max(epochs)), "y_range": (0, highest)}
-        chart = line_chart(f"{title} over epochs", lines, x_label="epoch", whole_x=True, **ranges)
+        y_max = y_max or 1.05 * max(y for line in lines for _, y in line.points)
+        ranges: dict[str, Any] = {"x_range": (min(epochs), max(epochs)), "y_range": (0, y_max)}
+        chart = line_chart(f"{title} over epochs", lines, x_label="epoch", integer_x=True, **ranges)
         if title == "Validation" and (points := _series(log, "val", "AP")):
             epoch, best = max(points, key=lambda point: point[1])
             title = f"Validation: best AP {best:.3f} at epoch {epoch:g}"
@@ -366,13 +369,14 @@ def training_charts(log: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
 
 
 def _series(log: list[dict[str, Any]], *keys: str) -> list[tuple[float, float]]:
+    """(epoch, value) of the log rows that have a finite number under the nested ``keys``."""
     points = []
-    for number, line in enumerate(log, 1):
-        value: Any = line
+    for number, row in enumerate(log, 1):
+        value: Any = row
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if isinstance(value, (int, float)) and math.isfinite(value):
-            points.append((float(line.get("epoch", number)), float(value)))
+            points.append((float(row.get("epoch", number)), float(value)))
     return points
 
 
@@ -389,52 +393,54 @@ _LETTER, _LINE_HEIGHT = 5.6, 16.0
 
 
 def figures(summary: dict[str, Any]) -> dict[str, str]:
-    """File name -> SVG text: precision over recall, AP over IoU, and what each score threshold gives.
+    """File name -> SVG text: precision over recall; precision, recall and F1 over the score threshold.
 
-    Figures with nothing to show are left out.
+    Figures without data are left out.
     """
     recall, curves = summary["pr_curves"]["recall"], summary["pr_curves"]["per_class"]
-    found = {name: curve for name, curve in curves.items() if curve is not None and max(curve["0.50"]) > 0}
-    made = {}
-    if found:
+    nonzero = {name: curve for name, curve in curves.items() if curve is not None and max(curve["0.50"]) > 0}
+    svg_files = {}
+    if nonzero:
         lines = [
             Line(name, drop_zero_tail(recall, curve["0.50"]), series_style(i))
-            for i, (name, curve) in enumerate(found.items())
+            for i, (name, curve) in enumerate(nonzero.items())
         ]
-        made["precision_recall.svg"] = _standalone("Precision over recall at IoU 0.50", lines, "recall", "precision")
+        title = "Precision over recall at IoU 0.50"
+        svg_files["precision_recall.svg"] = _standalone(title, lines, "recall", "precision")
     names = {"precision": "precision", "recall": "recall", "f1": "F1"}
     rows = summary["thresholds"]
     points = {key: [(row["threshold"], row[key]) for row in rows if row[key] is not None] for key in names}
     if summary["boxes"] and summary["detections"]:
         lines = [Line(name, points[key], series_style(i)) for i, (key, name) in enumerate(names.items())]
-        made["score_threshold.svg"] = _standalone("What each score threshold gives", lines, "score threshold", "")
-    return made
+        title = "Precision, recall and F1 over the score threshold"
+        svg_files["score_threshold.svg"] = _standalone(title, lines, "score threshold", "")
+    return svg_files
 
 
 def _standalone(title: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
     chart = line_chart(title, lines, x_label=x_label, y_label=y_label, **_UNIT)
-    key, below = _legend(lines)
+    legend_rows, legend_height = _legend(lines)
     text = re.sub(r' data-curves="[^"]*"', "", str(chart), count=1)
     inner = text[text.index(">") + 1 : text.rindex("</svg>")]
-    height = _FIGURE_LAYOUT.height + below
+    height = _FIGURE_LAYOUT.height + legend_height
     head = Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" width="{w:g}" height="{h:g}" viewBox="0 0 {w:g} {h:g}" role="img" '
         'aria-label="{title}">'
     ).format(w=_FIGURE_LAYOUT.width, h=height, title=title)
-    return f"{head}{_STYLE}{inner}{key}</svg>\n"
+    return f"{head}{_STYLE}{inner}{legend_rows}</svg>\n"
 
 
 def _legend(lines: Sequence[Line]) -> tuple[Markup, float]:
-    """The names below the chart, in as many rows as they need, and the height that they take."""
+    """The legend below the chart, in as many rows as necessary, and its height."""
     x, row, parts = _FIGURE_LAYOUT.left, 0, []
     for line in lines:
-        wide = 34 + _LETTER * len(line.name)
-        if x + wide > _FIGURE_LAYOUT.width and x > _FIGURE_LAYOUT.left:
+        width = 34 + _LETTER * len(line.name)
+        if x + width > _FIGURE_LAYOUT.width and x > _FIGURE_LAYOUT.left:
             x, row = _FIGURE_LAYOUT.left, row + 1
         y = _FIGURE_LAYOUT.height + 10 + row * _LINE_HEIGHT
         stroke = '<path class="line {}" d="M{:.1f} {:.1f}h18"/><text x="{:.1f}" y="{:.1f}">{}</text>'
         parts.append(Markup(stroke).format(line.style, x, y - 3.5, x + 23, y, line.name))
-        x += wide + 8
+        x += width + 8
     return Markup("").join(parts), 10 + (row + 1) * _LINE_HEIGHT
 
 
@@ -446,13 +452,13 @@ _BASE_DARK = "text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#3d444d}.page{f
 
 
 def svg_opening(width: float, height: float, label: str, *, style: str, dark: str) -> Markup:
-    """What a picture begins with, up to its background; the caller closes the SVG element.
+    """Opening tag, style sheet and background of an SVG file; the caller closes the SVG element.
 
     Args:
         width, height: in SVG units.
-        label: what a screen reader says.
-        style: rules of its own beside those of ``text``, ``small``, ``head``, ``grid`` and ``page``.
-        dark: those that a dark page changes.
+        label: text for screen readers.
+        style: additional CSS rules; ``text``, ``small``, ``head``, ``grid`` and ``page`` are predefined.
+        dark: additional CSS rules for the dark colour scheme.
     """
     return Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" role="img" aria-label="{2}">'
@@ -462,13 +468,11 @@ def svg_opening(width: float, height: float, label: str, *, style: str, dark: st
 
 
 def svg_line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
-    """A straight line; ``style`` is a class of the picture's own style sheet."""
-    drawn = '<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
-    return Markup(drawn).format(style, x1, x2, y1, y2)
+    """A straight line; ``style`` is a class of the file's style sheet."""
+    line = '<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
+    return Markup(line).format(style, x1, x2, y1, y2)
 
 
-def svg_text(x: float, y: float, words: str, style: str, anchor: str = "start") -> Markup:
-    """Words at a place, escaped; ``style`` as for ``svg_line``, ``anchor`` is SVG's: start, middle or end."""
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        style, x, y, anchor, words
-    )
+def svg_text(x: float, y: float, text: str, style: str, anchor: str = "start") -> Markup:
+    """Escaped text at (x, y); ``style`` as for ``svg_line``, ``anchor`` is start, middle or end."""
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(style, x, y, anchor, text)

@@ -1,4 +1,4 @@
-"""compare.html, compare.md and compare.json: systems side by side, what differs, how surely, and on which images."""
+"""Compare systems in compare.html, compare.md and compare.json: scores, differences with intervals, example images."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ from ..evaluation.coco_eval import NO_DETECTIONS_THRESHOLD, best_f1
 from ..evaluation.compare import FEW_GROUPS, METRICS, ImageDifference, image_differences
 from ..evaluation.records import CocoEvaluation, ImageOutcome
 from ..evaluation.summary import image_outcomes
-from . import tables as wording
-from .page import filters_by_name, render, write_page
-from .tables import count, fraction, markdown_table, plain_text, plural
-from .thumbnails import TagCorners, Thumbnail, embed_thumbnail, place_tags
+from .page import filters_by_name, render, write_errors, write_page
+from .tables import count, fraction, markdown_table, plain_text, plural, signed_text
+from .thumbnails import Corners, Thumbnail, embed_thumbnail, place_tags
 
 _ALL = "all classes"
-_MINUS = "\N{MINUS SIGN}"
 
 
 def class_rows(comparison: dict[str, Any], other: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for all classes and one for each: {"name", "boxes", "first", "other", "difference"}.
+    """A row for all classes together and one per class: {"name", "boxes", "first", "other", "difference"}.
 
-    The last three are {figure: {"value", "low", "high", ...}}; ``other`` is one of the systems but the first.
+    The last three are {metric: {"value", "low", "high", ...}}; ``other`` is any system except the first.
     """
     first, difference = comparison["systems"][0], other["difference"]
     rows = [{"name": _ALL, "boxes": comparison["boxes"], "first": first, "other": other, "difference": difference}]
     for name, boxes in comparison["boxes_by_class"].items():
-        of_class = {"first": first, "other": other, "difference": difference}
-        row = {key: each["per_class"][name] for key, each in of_class.items()}
-        rows.append({"name": name, "boxes": boxes, **row})
+        rows.append(
+            {
+                "name": name,
+                "boxes": boxes,
+                "first": first["per_class"][name],
+                "other": other["per_class"][name],
+                "difference": difference["per_class"][name],
+            }
+        )
     return rows
 
 
 def subject(comparison: dict[str, Any]) -> list[str]:
-    """What it is about, in parts: images, groups, folds, objects."""
+    """Numbers of images, groups, folds and labelled objects, one text each."""
     parts = [plural(comparison["images"], "image")]
     if comparison["groups"] is not None:
         parts[0] += f" in {plural(comparison['groups'], 'group')}"
@@ -50,69 +54,71 @@ def subject(comparison: dict[str, Any]) -> list[str]:
 
 
 def sentences(comparison: dict[str, Any]) -> list[str]:
-    """What is found about each system but the first: verdict, size of the difference, classes."""
+    """For each system except the first: verdict, size of the difference, classes that differ."""
     return [_sentence(comparison, row) for row in comparison["systems"][1:]]
 
 
 def explanation(comparison: dict[str, Any]) -> str:
-    """How to read the figures, and how far to trust them."""
-    groups, share = comparison["groups"], percent(comparison)
+    """How to read the scores and intervals, and what they do not cover."""
+    groups = comparison["groups"]
     covers = {row["difference"]["covers"] for row in comparison["systems"][1:]}
-    drawn = "images" if groups is None else f"the {groups} groups of images"
-    said = (
-        "Scores are pycocotools' fractions, means over runs and folds. "
-        f"Intervals hold {share}, by {comparison['resamples']:,} bootstrap resamples of {drawn}. Differences are "
-        "paired: both systems on the same resampled images, the other minus the first. "
+    unit = "images" if groups is None else f"the {groups} groups of images"
+    text = (
+        "Scores are fractions as computed by pycocotools, averaged over runs and folds. "
+        f"Intervals have a confidence of {percent(comparison)}, from {comparison['resamples']:,} bootstrap resamples "
+        f"of {unit}. Differences are paired: both systems on the same resampled images, the other minus the first. "
     )
     if covers == {"images"}:
-        said += "They cover the choice of images; of one training each, nothing is known of other seeds. "
+        text += "They cover the choice of images only: with one training run per system, other seeds may differ. "
     elif covers == {"images and seeds"}:
-        said += "They cover the choice of images and of seeds. "
+        text += "They cover the choice of images and of seeds. "
     else:
-        said += "They cover the choice of images, and of seeds where both systems have several. "
+        text += "They cover the choice of images, and of seeds where both systems have several. "
     differences = [row["difference"][key] for row in _all_rows(comparison) for key in METRICS]
     if any(each["required_images"] is not None for each in differences):
-        said += "So many images as are named would tell four times in five, if the difference is as large as it looks. "
-    made = sum(each["low"] is not None for each in differences)
-    if made:
-        said += (
-            f"Of the {made} differences here, each is judged by itself: were the systems equal, about one in "
+        text += (
+            "The given number of images would show a difference in four of five cases, if it is as large as measured. "
+        )
+    tested = sum(each["low"] is not None for each in differences)
+    if tested:
+        text += (
+            f"Each of the {tested} differences is tested separately: if the systems were equal, about one in "
             f"{round(1 / (1 - comparison['confidence']))} would still be called better or worse by chance."
         )
-    return said.rstrip()
+    return text.rstrip()
 
 
 def warnings(comparison: dict[str, Any]) -> list[str]:
-    """What to check before the figures are trusted: those that came with the comparison, and too few groups."""
+    """What to check before trusting the scores: too few images or groups, then the warnings of the comparison."""
     groups = comparison["groups"]
-    number, what = (comparison["images"], "images") if groups is None else (groups, "groups")
-    few = f"From fewer than {FEW_GROUPS} {what}, intervals of scores are often too narrow."
+    number, unit = (comparison["images"], "images") if groups is None else (groups, "groups")
+    few = f"With fewer than {FEW_GROUPS} {unit}, intervals of scores are often too narrow."
     return [*([few] if number < FEW_GROUPS else []), *comparison["warnings"]]
 
 
 _REASONS = {
     "nothing to measure": "nothing to measure",
-    "too few groups": "fewer than two {units} hold a box",
-    "more images": "about {needed:,} images{grouping} would tell if the difference is as large as it looks",
-    "more seeds": "the seeds differ too much, and more images alone would not help; train with more of them",
-    "too small": "too small a difference for any number of images within reach",
+    "too few groups": "fewer than two {units} contain a box",
+    "more images": "about {needed:,} images{grouping} are needed if the difference is as large as measured",
+    "more seeds": "the seeds differ too much, and more images alone would not help; train with more seeds",
+    "too small": "the difference is too small for any practical number of images",
 }
 
 
 def reason_text(difference: dict[str, Any], *, grouped: bool) -> str:
-    """Why a difference has no verdict; ``grouped``: whether groups of images were drawn."""
+    """Why a difference has no verdict; ``grouped``: whether groups of images were resampled."""
     return _REASONS[difference["reason"]].format(
         units="groups" if grouped else "images",
         needed=difference["required_images"],
-        grouping=", grouped as these," if grouped else "",
+        grouping=" in groups like these" if grouped else "",
     )
 
 
 def verdict_cell(difference: dict[str, Any], *, grouped: bool = False) -> str:
-    """The verdict for a cell of a table; ``explanation`` says what the number of images is based on."""
+    """The verdict for a table cell; ``explanation`` describes the assumption behind the number of images."""
     needed, reason = difference["required_images"], difference["reason"]
     if needed is not None:
-        return f"cannot tell; about {needed:,} images would"
+        return f"cannot tell; about {needed:,} images needed"
     if reason is None:
         return str(difference["verdict"])
     text = reason_text(difference, grouped=grouped)
@@ -120,7 +126,7 @@ def verdict_cell(difference: dict[str, Any], *, grouped: bool = False) -> str:
 
 
 def to_markdown(comparison: dict[str, Any]) -> str:
-    """The whole document; names are escaped, so that none can break a table."""
+    """The whole document; names are escaped, so that they can't break a table."""
     share, rows = percent(comparison), comparison["systems"]
     lines = ["# Comparison", "", f"On {', '.join(subject(comparison))}.", ""]
     for warning in warnings(comparison):
@@ -131,7 +137,7 @@ def to_markdown(comparison: dict[str, Any]) -> str:
         [
             plain_text(row["name"]),
             str(row["runs"]),
-            *(c for key in METRICS for c in (fraction(row[key]["value"]), interval_text(row[key]))),
+            *(cell for key in METRICS for cell in (fraction(row[key]["value"]), interval_text(row[key]))),
         ]
         for row in rows
     ]
@@ -148,23 +154,19 @@ def to_markdown(comparison: dict[str, Any]) -> str:
                 ]
                 for row in class_rows(comparison, other)
             ]
-            lines += ["", f"## {plain_text(other['name'])} against {plain_text(comparison['against'])}: {key}", ""]
+            title = f"{plain_text(other['name'])} compared with {plain_text(comparison['against'])}: {key}"
+            lines += ["", f"## {title}", ""]
             lines.append(markdown_table([plain_text(cell) for cell in header], body, numbers=True))
     return "\n".join([*lines, "", explanation(comparison), ""])
 
 
 def percent(comparison: dict[str, Any]) -> str:
-    """The confidence: 95 %."""
+    """The confidence of the intervals as text: 95 %."""
     return f"{100 * comparison['confidence']:g}\N{NO-BREAK SPACE}%"
 
 
-def signed_text(value: float | None) -> str:
-    """+0.031 or −0.004 (with a true minus), or a dash."""
-    return fraction(None) if value is None else f"{value:+.3f}".replace("-", _MINUS)
-
-
 def interval_text(interval: dict[str, Any], *, signs: bool = False) -> str:
-    """The ends of an interval, 0.480 to 0.541, or a dash."""
+    """An interval as text, 0.480 to 0.541, or a dash; ``signs`` adds plus or minus signs."""
     if interval["low"] is None:
         return fraction(None)
     return " to ".join((signed_text if signs else fraction)(interval[end]) for end in ("low", "high"))
@@ -175,36 +177,36 @@ def _all_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sentence(comparison: dict[str, Any], other: dict[str, Any]) -> str:
-    names, share = (other["name"], comparison["against"]), percent(comparison)
-    headline = other["difference"]["AP50"]
-    verdict = headline["verdict"]
-    if headline["value"] is None:
-        return f"{names[0]} against {names[1]}: nothing to measure."
-    size = f"AP50 {signed_text(headline['value'])}"
-    if headline["low"] is not None:
-        size += f" ({interval_text(headline, signs=True)}, {share})"
+    name, baseline = other["name"], comparison["against"]
+    ap50 = other["difference"]["AP50"]
+    verdict = ap50["verdict"]
+    if ap50["value"] is None:
+        return f"{name} compared with {baseline}: nothing to measure."
+    size = f"AP50 {signed_text(ap50['value'])}"
+    if ap50["low"] is not None:
+        size += f" ({interval_text(ap50, signs=True)}, {percent(comparison)})"
     if verdict == "cannot tell":
-        why = reason_text(headline, grouped=comparison["groups"] is not None)
-        said = f"It cannot be told whether {names[0]} is better or worse than {names[1]}: {size}; {why}."
+        reason = reason_text(ap50, grouped=comparison["groups"] is not None)
+        text = f"The difference between {name} and {baseline} is not statistically significant: {size}; {reason}."
     else:
-        said = f"{names[0]} is {verdict} than {names[1]}: {size}."
-    strict = other["difference"]["AP"]
-    if strict["value"] is not None and strict["verdict"] != verdict:
-        said += f" By AP: {strict['verdict']}, {signed_text(strict['value'])}."
+        text = f"{name} is {verdict} than {baseline}: {size}."
+    ap = other["difference"]["AP"]
+    if ap["value"] is not None and ap["verdict"] != verdict:
+        text += f" By AP: {ap['verdict']}, {signed_text(ap['value'])}."
     for kind in ("better", "worse"):
         classes = [row for row in class_rows(comparison, other)[1:] if row["difference"]["AP50"]["verdict"] == kind]
         if classes:
             listed = ", ".join(f"{row['name']} ({signed_text(row['difference']['AP50']['value'])})" for row in classes)
-            said += f" {kind.capitalize()} on {listed}."
-    return said
+            text += f" {kind.capitalize()} on {listed}."
+    return text
 
 
 _MAX_PAIRS = {"better": 24, "worse": 24, "mixed": 12}
-_MAX_GALLERY_BYTES = 12_000_000
+_MAX_GALLERY_BYTES = 12_000_000  # all image data of the page together
 
 
 class SystemRun(NamedTuple):
-    """One system's run on one fold, ready to be drawn: its score threshold and what it makes of each image."""
+    """One system's run on one fold: its score threshold and its hits, misses and false alarms in each image."""
 
     evaluated: CocoEvaluation
     score_threshold: float
@@ -212,9 +214,17 @@ class SystemRun(NamedTuple):
 
 
 class OverlayBox(NamedTuple):
-    """A box: corners in pixels, styles of the style sheet, the text of its tag (none if empty) and its CSS place."""
+    """A box to draw.
 
-    xyxy: TagCorners
+    Attributes:
+        xyxy: corners in pixels.
+        style: class of the style sheet.
+        only: whether the other system misses the label that this detection matches.
+        text: text of the tag; empty for no tag.
+        tag: CSS declarations with the position of the tag.
+    """
+
+    xyxy: Corners
     style: str
     only: bool
     text: str
@@ -222,7 +232,7 @@ class OverlayBox(NamedTuple):
 
 
 class SystemView(NamedTuple):
-    """What one system makes of the image."""
+    """Boxes and counts of one system on one image."""
 
     marks: tuple[OverlayBox, ...]
     found: int
@@ -231,10 +241,15 @@ class SystemView(NamedTuple):
 
 
 class ImagePair(NamedTuple):
-    """One image, twice: ``sides`` are of the first system and of the other.
+    """One image with the boxes of two systems.
 
-    ``picture`` is a position in ``ComparisonGallery.pictures``, None where the file can't be read; ``categories`` are
-    positions of those that they differ in.
+    Attributes:
+        file_name: as in the COCO file.
+        picture: position in ``ComparisonGallery.pictures``, None if the file can't be read.
+        width, height: in pixels.
+        sides: the first system and the other one.
+        caption: the differences in words.
+        categories: positions of the categories in which the systems differ.
     """
 
     file_name: str
@@ -242,12 +257,12 @@ class ImagePair(NamedTuple):
     width: float
     height: float
     sides: tuple[SystemView, SystemView]
-    says: str
+    caption: str
     categories: tuple[int, ...]
 
 
 class GallerySection(NamedTuple):
-    """Pairs in which the other system is "better", "worse" or both, and of how many images they are a choice."""
+    """Image pairs in which the other system is "better", "worse" or "mixed"; ``of`` is the number of such images."""
 
     key: str
     pairs: tuple[ImagePair, ...]
@@ -255,7 +270,7 @@ class GallerySection(NamedTuple):
 
 
 class ComparisonGallery(NamedTuple):
-    """Sections by the other system's name, the pictures they share, and why each unreadable file can't be shown."""
+    """Sections by name of the other system, the images that they share, and the reason for each unreadable file."""
 
     sections: dict[str, tuple[GallerySection, ...]]
     pictures: tuple[Thumbnail, ...]
@@ -263,48 +278,52 @@ class ComparisonGallery(NamedTuple):
 
 
 def run_at_best_f1(evaluated: CocoEvaluation) -> SystemRun:
-    """At the score threshold of its best F1 over all categories."""
+    """The run at the score threshold with the best F1 over all categories."""
     best = best_f1(evaluated)["threshold"]
     threshold = NO_DETECTIONS_THRESHOLD if best is None else float(best)
     return SystemRun(evaluated, threshold, image_outcomes(evaluated, threshold))
 
 
 def ranked_differences(first: Sequence[SystemRun], other: Sequence[SystemRun]) -> list[tuple[int, ImageDifference]]:
-    """(fold, difference) of all images on which they differ, those that differ most first."""
-    found = [
+    """(fold, difference) for all images on which the systems differ, largest difference first."""
+    differences = [
         (fold, each)
         for fold, (a, b) in enumerate(zip(first, other))
         for each in image_differences(a.evaluated, b.evaluated, score_thresholds=(a.score_threshold, b.score_threshold))
         if each.gained or each.lost or each.false[0] != each.false[1]
     ]
-    return sorted(found, key=lambda of: (-abs(of[1].net), -of[1].gained - of[1].lost))
+    return sorted(differences, key=lambda item: (-abs(item[1].net), -item[1].gained - item[1].lost))
 
 
 def build_gallery(
-    of_others: Mapping[str, Sequence[tuple[int, ImageDifference]]],
+    differences_by_system: Mapping[str, Sequence[tuple[int, ImageDifference]]],
     runs: Mapping[str, Sequence[SystemRun]],
     images_roots: Sequence[Path],
 ) -> ComparisonGallery:
-    """Choose, read and mark; each picture is embedded once, up to 12 MB in all.
+    """Select image pairs, read the images and add the boxes; each image is embedded once, 12 MB in total at most.
 
     Args:
-        of_others: ``differences`` of each system but the first.
-        runs: of all systems, the first of them first; one a fold.
-        images_roots: for each fold the folder that its file names start from.
+        differences_by_system: ``ranked_differences`` of each system except the first.
+        runs: one run per fold for each system, the first system first.
+        images_roots: for each fold, the folder to which its file names are relative.
     """
     first = next(iter(runs.values()))
-    chosen = {(name, key): _select_pairs(found, key) for name, found in of_others.items() for key in _MAX_PAIRS}
+    chosen = {
+        (name, key): _select_pairs(differences, key)
+        for name, differences in differences_by_system.items()
+        for key in _MAX_PAIRS
+    }
     pictures: list[Thumbnail] = []
     unreadable: list[str] = []
     known: dict[tuple[int, int], int | None] = {}
     bytes_left = _MAX_GALLERY_BYTES
     shown: dict[tuple[str, str], list[ImagePair]] = {key: [] for key in chosen}
-    # A round takes one image of each section, so that no section is empty when the bytes are used up.
+    # Each round adds one image to each section, so that no section stays empty when the bytes are used up.
     for rank in range(max(_MAX_PAIRS.values())):
-        for (name, key), found in chosen.items():
-            if rank >= min(_MAX_PAIRS[key], len(found)) or bytes_left <= 0:
+        for (name, key), differences in chosen.items():
+            if rank >= min(_MAX_PAIRS[key], len(differences)) or bytes_left <= 0:
                 continue
-            fold, difference = found[rank]
+            fold, difference = differences[rank]
             place = fold, difference.image
             file_name = first[fold].evaluated.truth.images[difference.image].file_name
             if place not in known:
@@ -323,14 +342,14 @@ def build_gallery(
             )
     sections = {
         name: tuple(GallerySection(key, tuple(shown[name, key]), len(chosen[name, key])) for key in _MAX_PAIRS)
-        for name in of_others
+        for name in differences_by_system
     }
     return ComparisonGallery(sections, tuple(pictures), tuple(unreadable))
 
 
-def _select_pairs(found: Sequence[tuple[int, ImageDifference]], key: str) -> list[tuple[int, ImageDifference]]:
+def _select_pairs(differences: Sequence[tuple[int, ImageDifference]], key: str) -> list[tuple[int, ImageDifference]]:
     sign = {"better": 1, "worse": -1, "mixed": 0}[key]
-    return [each for each in found if (each[1].net > 0) - (each[1].net < 0) == sign]
+    return [each for each in differences if (each[1].net > 0) - (each[1].net < 0) == sign]
 
 
 def _image_pair(
@@ -346,19 +365,19 @@ def _image_pair(
     false = [Counter(alarm.category for alarm in each.false_alarms) for each in both]
     differing = {category for category, _ in missed[0] ^ missed[1]}
     differing |= {name for name in categories if false[0][name] != false[1][name]}
-    says = []
+    captions = []
     if difference.gained:
-        says.append(f"{difference.gained} more found")
+        captions.append(f"{difference.gained} more found")
     if difference.lost:
-        says.append(f"{difference.lost} no longer found" if difference.gained else f"{difference.lost} fewer found")
+        captions.append(f"{difference.lost} no longer found" if difference.gained else f"{difference.lost} fewer found")
     if difference.false[0] != difference.false[1]:
-        says.append(f"false alarms {difference.false[0]} → {difference.false[1]}")
+        captions.append(f"false alarms {difference.false[0]} → {difference.false[1]}")
     positions = tuple(k for k, name in enumerate(categories) if name in differing)
-    return ImagePair(both[0].image.file_name, index, width, height, sides, ", ".join(says), positions)
+    return ImagePair(both[0].image.file_name, index, width, height, sides, ", ".join(captions), positions)
 
 
 def _system_view(outcome: ImageOutcome, only: set[Any], width: float, height: float) -> SystemView:
-    """``only`` holds the labels that the other system misses."""
+    """Boxes of one system; ``only`` contains the (category, box) labels that the other system misses."""
     marks = [(box, "crowd", False, "ignored") for box in outcome.crowd_xyxy]
     marks += [(hit.gt_xyxy, "true", False, "") for hit in outcome.hits]
     marks += [(miss.gt_xyxy, "missed", False, f"missed: {miss.category}") for miss in outcome.misses]
@@ -382,7 +401,7 @@ def _system_view(outcome: ImageOutcome, only: set[Any], width: float, height: fl
 
 
 def _extent(both: tuple[ImageOutcome, ImageOutcome], picture: Thumbnail | None) -> tuple[float, float]:
-    """Size of the picture if there is one, else as the labels tell it, else just around the boxes."""
+    """(width, height) of the picture if it was read, else from the labels, else the extent of the boxes."""
     image = both[0].image
     if picture is not None:
         return picture.width, picture.height
@@ -399,7 +418,7 @@ _SKETCH_WH = (150, 18)  # CSS pixels
 
 
 class ComparisonPaths(NamedTuple):
-    """Where the files of a comparison lie."""
+    """Paths of the files of a comparison."""
 
     json: Path
     markdown: Path
@@ -408,7 +427,7 @@ class ComparisonPaths(NamedTuple):
 
 def write_comparison(
     comparison: dict[str, Any],
-    judged: Mapping[str, Sequence[CocoEvaluation]],
+    evaluations: Mapping[str, Sequence[CocoEvaluation]],
     out: Path,
     *,
     images_roots: Sequence[Path],
@@ -417,22 +436,23 @@ def write_comparison(
     """Write compare.json, compare.md and compare.html into the folder ``out``.
 
     Args:
-        comparison: what ``detect.evaluation.comparison.compare`` tells.
-        judged: by system, the first first, for each fold the run whose boxes are drawn.
-        out: a folder, made if it is not there; files of an earlier comparison are replaced.
-        images_roots: for each fold the folder that image file names start from.
-        meta: where it comes from; plain JSON values, shown in the order given.
+        comparison: result of ``detect.evaluation.compare.compare``.
+        evaluations: for each system, the first system first, the run of each fold whose boxes are drawn.
+        out: output folder, created if it does not exist; files of an earlier comparison are replaced.
+        images_roots: for each fold, the folder to which image file names are relative.
+        meta: provenance as plain JSON values, shown in the given order.
 
     Raises:
         DataError: the folder can't be written to.
     """
     meta = meta or {}
-    runs = {name: [run_at_best_f1(each) for each in folds] for name, folds in judged.items()}
+    runs = {name: [run_at_best_f1(each) for each in folds] for name, folds in evaluations.items()}
     first, *others = runs
-    found = {name: ranked_differences(runs[first], runs[name]) for name in others}
+    differences = {name: ranked_differences(runs[first], runs[name]) for name in others}
     thresholds = {name: [each.score_threshold for each in folds] for name, folds in runs.items()}
     images = {
-        name: [_difference_row(runs[first][fold], each) for fold, each in of_other] for name, of_other in found.items()
+        name: [_difference_row(runs[first][fold], each) for fold, each in ranked]
+        for name, ranked in differences.items()
     }
     content = {
         **comparison,
@@ -445,14 +465,11 @@ def write_comparison(
     contents = {
         paths.json: json.dumps(content, indent=1, allow_nan=False, default=str) + "\n",
         paths.markdown: to_markdown(comparison),
-        paths.html: to_html(comparison, build_gallery(found, runs, images_roots), thresholds, meta),
+        paths.html: to_html(comparison, build_gallery(differences, runs, images_roots), thresholds, meta),
     }
-    try:
+    with write_errors("the comparison", out):
         for path, text in contents.items():
             write_page(path, text)
-    except OSError as error:
-        why = f"the comparison can't be written ({error.strerror})"
-        raise DataError(why, where=out, fix="choose a folder that can be written to") from None
     return paths
 
 
@@ -462,8 +479,8 @@ def to_html(
     thresholds: Mapping[str, Sequence[float]],
     meta: dict[str, Any],
 ) -> str:
-    """Render compare.html with its style sheets and script inlined; whatever came from outside is escaped."""
-    filters = filters_by_name(wording.fraction, wording.count, wording.plural, interval_text, signed_text, verdict_cell)
+    """Render compare.html with its style sheets and script inlined; all external text is escaped."""
+    filters = filters_by_name(fraction, count, plural, interval_text, signed_text, verdict_cell)
     others = comparison["systems"][1:]
     tables = [(row["name"], class_rows(comparison, row)) for row in others]
     return render(
@@ -486,7 +503,7 @@ def to_html(
 
 
 def interval_sketch(interval: dict[str, Any], reach: float) -> Markup:
-    """An interval as a bar around its value, with a line at 0; ``reach`` is how far the scale goes to either side."""
+    """An SVG bar of an interval, its value as a dot, and a line at 0; the scale is -``reach`` to ``reach``."""
     if interval["value"] is None or not reach:
         return Markup("")
     width, height = _SKETCH_WH
@@ -494,7 +511,7 @@ def interval_sketch(interval: dict[str, Any], reach: float) -> Markup:
     def x(value: float) -> float:
         return width / 2 + (width / 2 - 5) * value / reach
 
-    kind = {"better": "better", "worse": "worse"}.get(interval["verdict"], "unsure")
+    kind = "unsure" if interval["verdict"] == "cannot tell" else interval["verdict"]
     bar = ""
     if interval["low"] is not None:
         low, high = x(interval["low"]), x(interval["high"])

@@ -1,4 +1,4 @@
-"""Label issues for those who can fix them: a page of crops, a table, and COCO for an annotation tool."""
+"""Label issues as an HTML page of crops, a Markdown table, and COCO for annotation tools."""
 
 from __future__ import annotations
 
@@ -15,73 +15,71 @@ from ..errors import DataError
 from ..evaluation.label_issues import ISSUE_REASONS, LabelIssue
 from ..images import read_image
 from . import tables as wording
-from .page import filters_by_name, render, write_page
+from .page import filters_by_name, render, write_errors, write_page
 from .tables import markdown_table, plain_text
 from .thumbnails import Corners, Crop, crop_around
 
 _MIN_MOVE_PX = 2.0
 _EDGES = ("left", "top", "right", "bottom")
-_DIRECTIONS = (("left", "right"), ("up", "down"), ("left", "right"), ("up", "down"))  # less and more, by edge
+_DIRECTIONS = (("left", "right"), ("up", "down"), ("left", "right"), ("up", "down"))  # (negative, positive) by edge
 _REASON_MEANINGS = {
-    "missing": "a detection where no label is",
-    "wrong class": "a detection of another class on the label",
-    "badly drawn": "a detection of its class that covers it in part",
-    "not found": "no detection at any score",
+    "missing": "a detection without a label",
+    "wrong class": "a detection of another class at the position of the label",
+    "badly drawn": "a detection of the same class that overlaps the label only in part",
+    "not found": "no detection of the label at any score",
 }
 
 
 def issue_sentence(issue: LabelIssue) -> str:
-    """What is wrong, and what to do, in a sentence."""
-    found = "" if issue.detection_score is None else f"{issue.category} is detected with {issue.detection_score:.2f}"
+    """The issue and the proposed change as one sentence."""
+    score = issue.detection_score
+    detected = "" if score is None else f"{issue.category} is detected with a score of {score:.2f}"
     if issue.reason == "missing":
-        return f"{found}, and no label is there"
+        return f"{detected}, but there is no label"
     if issue.reason == "wrong class":
-        return f"labelled {issue.label_category}, but {found} (IoU {issue.iou:.2f})"
+        return f"labelled {issue.label_category}, but {detected} (IoU {issue.iou:.2f})"
     if issue.reason == "not found":
-        usual = wording.percent(issue.score)
-        return (
-            f"nothing is detected there at any score, though of labels like this one {usual} are found with confidence"
-        )
-    return f"{found}, IoU {issue.iou:.2f}: {edge_moves(issue)}"
+        return f"not detected at any score, but {wording.percent(issue.score)} of similar labels are found"
+    return f"{detected}, IoU {issue.iou:.2f}: {edge_moves(issue)}"
 
 
 def edge_moves(issue: LabelIssue) -> str:
-    """How the edges of a badly drawn label would move to the detection, in pixels, the furthest first.
+    """Moves from the edges of a badly drawn label to those of the detection, in pixels, largest first.
 
-    Edges that move by less than 2 pixels, or a quarter of the furthest, are left out.
+    Moves of less than 2 pixels or less than a quarter of the largest move are left out.
     """
     assert issue.label_xyxy is not None
     offsets = [new - old for new, old in zip(issue.box_xyxy, issue.label_xyxy)]
-    shortest = max(_MIN_MOVE_PX, max(map(abs, offsets)) / 4)
-    falling = sorted((k for k in range(4) if abs(offsets[k]) >= shortest), key=lambda k: -abs(offsets[k]))
-    return ", ".join(f"{_EDGES[k]} edge {abs(offsets[k]):.0f} px {_DIRECTIONS[k][offsets[k] > 0]}" for k in falling)
+    min_move = max(_MIN_MOVE_PX, max(map(abs, offsets)) / 4)
+    edges = sorted((k for k in range(4) if abs(offsets[k]) >= min_move), key=lambda k: -abs(offsets[k]))
+    return ", ".join(f"{_EDGES[k]} edge {abs(offsets[k]):.0f} px {_DIRECTIONS[k][offsets[k] > 0]}" for k in edges)
 
 
 def reason_counts(issues: Sequence[LabelIssue]) -> list[tuple[str, int, str]]:
-    """(reason, how many, what it means) of all reasons."""
+    """(reason, number of issues, meaning) for each reason."""
     number = Counter(issue.reason for issue in issues)
     return [(reason, number[reason], _REASON_MEANINGS[reason]) for reason in ISSUE_REASONS]
 
 
 def image_file_name(issue: LabelIssue) -> str:
-    """The image's file without its folders."""
+    """File name of the image without its folders."""
     return issue.image.file_name.replace("\\", "/").rpartition("/")[2]
 
 
-_MAX_PAGE_BYTES = 12_000_000  # of pictures in the page
+_MAX_PAGE_BYTES = 12_000_000  # all image data of the page together
 
 
 class IssueCard(NamedTuple):
-    """An issue on the page: its crop, None if the picture can't be read, and the other labels near it."""
+    """An issue on the page: its sentence, its crop (None if it is not shown), and the other labels of the image."""
 
     issue: LabelIssue
-    words: str
+    text: str
     crop: Crop | None
     others: tuple[Corners, ...]
 
     @property
     def extent(self) -> Crop:
-        """What to show without a picture: the image as the labels tell its size, else just around the boxes."""
+        """The visible region without a crop: the image size from the labels, else the extent of the boxes."""
         image = self.issue.image
         boxes = [self.issue.box_xyxy, *([self.issue.label_xyxy] if self.issue.label_xyxy else [])]
         width, height = (max(1, ceil(max(box[k] for box in boxes))) for k in (2, 3))
@@ -96,7 +94,7 @@ def to_html(
     meta: dict[str, Any],
     warnings: Sequence[str] = (),
 ) -> str:
-    """Render label_issues.html with its style sheet and script inlined; whatever came from outside is escaped."""
+    """Render label_issues.html with its style sheet and script inlined; all external text is escaped."""
     cards = _cards(issues, truth, pictures)
     return render(
         "label_issues.html",
@@ -118,10 +116,10 @@ def _cards(issues: Sequence[LabelIssue], truth: dict[str, Any], pictures: Mappin
     for row, annotation in enumerate(truth["annotations"]):
         x, y, width, height = annotation["bbox"]
         labels[annotation["image_id"]].append((row, (x, y, x + width, y + height)))
-    cards, room = [], _MAX_PAGE_BYTES
+    cards, bytes_left = [], _MAX_PAGE_BYTES
     for issue in issues:
-        crop = _crop(issue, pictures) if room > 0 else None
-        room -= len(crop.uri) if crop else 0
+        crop = _crop(issue, pictures) if bytes_left > 0 else None
+        bytes_left -= len(crop.uri) if crop else 0
         others = tuple(box for row, box in labels[issue.image.id] if row != issue.label)
         cards.append(IssueCard(issue, issue_sentence(issue), crop, others))
     return cards
@@ -138,7 +136,7 @@ def _crop(issue: LabelIssue, pictures: Mapping[Any, Path]) -> Crop | None:
 
 
 class LabelIssuePaths(NamedTuple):
-    """Where the files lie."""
+    """Paths of the files."""
 
     html: Path
     markdown: Path
@@ -157,12 +155,12 @@ def write_label_issues(
     """Write label_issues.html, label_issues.md and label_issues.json into the folder ``out``.
 
     Args:
-        issues: the surest first.
-        truth: the COCO data set that they are about.
-        out: made if it is not there; files of an earlier call are replaced.
-        pictures: image id -> file; an image without a readable one is shown by its boxes alone.
-        meta: where it comes from; plain JSON values, shown in the order given.
-        warnings: sentences that a reader has to know.
+        issues: the most certain first.
+        truth: the COCO data set with the labels.
+        out: output folder, created if it does not exist; files of an earlier call are replaced.
+        pictures: image id -> file; of an image without a readable file only the boxes are shown.
+        meta: provenance as plain JSON values, shown in the given order.
+        warnings: sentences shown at the top.
 
     Raises:
         DataError: the folder can't be written to.
@@ -174,13 +172,10 @@ def write_label_issues(
         "label_issues.json": json.dumps(to_coco(issues, truth, pictures=pictures, out=out), indent=1, allow_nan=False)
         + "\n",
     }
-    try:
+    with write_errors("the label issues", out):
         for name, text in contents.items():
             write_page(out / name, text)
-    except OSError as error:
-        found = f"the label issues can't be written ({error.strerror})"
-        raise DataError(found, where=out, fix="choose a folder that can be written to") from None
-    remember((pictures or {}).values(), out)
+    remember(pictures.values(), out)
     return LabelIssuePaths(*(out / name for name in contents))
 
 
@@ -191,16 +186,16 @@ def to_coco(
     pictures: Mapping[Any, Path] | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """COCO with the proposed boxes as annotations, by rank, and the images they are in.
+    """COCO with the proposed boxes as annotations, by rank, and the images that contain them.
 
-    Ids are the truth's; where one of its categories has id 0, which CVAT takes for no label, all are one higher.
-    Images have the names that they have there, unless one leads out of its folder or is absolute: annotation tools know
-    no such name, so then all are told from the folder that holds them. Either way ``image_root`` in ``info`` tells
-    where names start from, as seen from ``out``.
+    Ids are those of ``truth``. If one of its categories has id 0, which CVAT treats as no label, all category ids are
+    increased by 1. File names are those of ``truth`` too, unless one is absolute or leads out of its folder:
+    annotation tools do not accept such names, so then all names are relative to the common folder of the images. In
+    both cases ``image_root`` in ``info`` is the folder to which the names are relative, itself relative to ``out``.
 
-    Beyond COCO's own keys each annotation has ``rank``, ``reason``, ``score``, ``note``, ``detection_score``,
-    ``label_id``, ``label_category_id``, ``label_bbox`` and ``iou`` (null where there is none), and under
-    ``attributes``, which annotation tools show, reason and note.
+    In addition to the keys of COCO, each annotation has ``rank``, ``reason``, ``score``, ``note``,
+    ``detection_score``, ``label_id``, ``label_category_id``, ``label_bbox`` and ``iou`` (null if undefined), and
+    ``attributes`` with reason and note, which annotation tools show.
     """
     shift = int(any(each["id"] == 0 for each in truth["categories"]))
     ids = {str(each.get("name", each["id"])): _shifted(each["id"], shift) for each in truth["categories"]}
@@ -233,9 +228,9 @@ def to_coco(
         )
     with_issue = {issue.image.id for issue in issues}
     names, root = _names(truth, pictures or {})
-    told = {} if root is None or out is None else {coco.IMAGE_ROOT: relative(root, out).as_posix()}
+    image_root = {} if root is None or out is None else {coco.IMAGE_ROOT: relative(root, out).as_posix()}
     return {
-        "info": {"description": "Label issues: what a detector proposes in place of labels", **told},
+        "info": {"description": "Label issues: boxes that a detector proposes instead of the labels", **image_root},
         "images": [{**each, "file_name": names[each["id"]]} for each in truth["images"] if each["id"] in with_issue],
         "annotations": annotations,
         "categories": [{**each, "id": _shifted(each["id"], shift)} for each in truth["categories"]],
@@ -247,7 +242,7 @@ def _shifted(category_id: Any, shift: int) -> Any:
 
 
 def _names(truth: dict[str, Any], pictures: Mapping[Any, Path]) -> tuple[dict[Any, str], Path | None]:
-    """Image id -> a name that annotation tools can know it by, and the folder that these names start from."""
+    """Image id -> file name for annotation tools, and the folder to which these names are relative."""
     names = {each["id"]: str(each.get("file_name", "")) for each in truth["images"]}
     known = {i: pictures[i] for i in names if i in pictures}
     if any(leads_out(name) for name in names.values()):
@@ -264,7 +259,7 @@ def _names(truth: dict[str, Any], pictures: Mapping[Any, Path]) -> tuple[dict[An
 def to_markdown(
     issues: Sequence[LabelIssue], truth: dict[str, Any], *, meta: dict[str, Any], warnings: Sequence[str] = ()
 ) -> str:
-    """label_issues.md: how many of each reason, and all of them, the surest first."""
+    """label_issues.md: the number of issues per reason, and all issues, the most certain first."""
     rows = [
         [
             *(str(rank), f"{issue.score:.2f}", issue.reason, plain_text(image_file_name(issue))),
@@ -277,9 +272,12 @@ def to_markdown(
         "# Label issues",
         *(f"> **Check this:** {plain_text(warning)}" for warning in warnings),
         markdown_table(
-            ("reason", "labels", "what it means"), [[r, str(n), says] for r, n, says in reason_counts(issues)]
+            ("reason", "issues", "meaning"),
+            [[reason, str(number), meaning] for reason, number, meaning in reason_counts(issues)],
         ),
-        markdown_table(("", "score", "reason", "image", "label id", "why"), rows) if rows else "No label issues.",
+        markdown_table(("rank", "score", "reason", "image", "label id", "details"), rows)
+        if rows
+        else "No label issues.",
         "\n".join(
             f"- {plain_text(str(key))}: {plain_text(str(value))}" for key, value in meta.items() if value is not None
         ),

@@ -1,4 +1,4 @@
-"""How a detector bears worse pictures, shown: tables, charts, and a sheet of the corruptions."""
+"""Report of the robustness to image corruptions: tables, charts, and a contact sheet of the corruptions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _TITLE_PX, _FONT_PX = 20, 13
 
 
 def corruption_sheet(pixels: Pixels, names: Iterable[str] = tuple(CORRUPTIONS), *, seed: int = 0) -> Picture:
-    """A picture under each corruption and severity, with the value of the parameter above it.
+    """An image under each corruption and severity, with the parameter value above each copy.
 
     Args:
-        pixels: uint8 or uint16, gray or RGB, as ``detect.corruptions.corrupt`` takes them.
-        names: of corruptions.
-        seed: same seed, same sheet.
+        pixels: uint8 or uint16, gray or RGB, as for ``detect.synthetic.corruptions.corrupt``.
+        names: names of corruptions.
+        seed: the same seed gives the same sheet.
 
     Raises:
-        DataError: an unknown name, or no picture.
+        DataError: an unknown name, or no image.
     """
     cells = []
     for name in checked_names(names):
@@ -50,9 +50,9 @@ def _titled(pixels: Pixels, title: str) -> Picture:
 
 
 _COLUMNS, _PANEL_WH, _CHART_TITLE_PX = 3, (300, 200), 26
-_NAMED_CLASSES = 6  # as many as there are colours; of more, the curves alone are shown
+_NAMED_CLASSES = 6  # one per colour; with more classes, the curves have no names
 
-# A file of its own, also inside papers: no colour comes from a page around it.
+# The SVG is a separate file, also used in papers, so it defines all colours itself.
 _STYLE = """
 svg { font-family: system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; font-size: 11px; }
 .paper { fill: #fff; } text { fill: #566174; } .name { fill: #131a24; font-size: 13px; font-weight: 600; }
@@ -70,10 +70,10 @@ svg { font-family: system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; 
 
 
 def table_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of AP50 by severity, then the mean with what it loses and the interval of that.
+    """Header and rows with AP50 by severity, the mean over severities, the share lost and its interval.
 
     Args:
-        results: as ``detect.robustness.judge_corrupted`` gives them.
+        results: result of ``detect.evaluation.robustness.judge_corrupted``.
     """
     severities = [str(severity) for severity in results["severities"]]
     header = ["corruption", *severities, "mean", "lost", "95 % interval"]
@@ -90,7 +90,7 @@ def table_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of each class's AP50, clean and as the mean over each corruption's severities."""
+    """Header and rows with AP50 of each class: clean, and the mean over the severities of each corruption."""
     classes = list(results["clean"]["per_class"])
     rows = [["clean", *(fraction(results["clean"]["per_class"][name]["AP50"]) for name in classes)]]
     for name, each in [*results["corruptions"].items(), ("mean", {"mean": results["mean"]})]:
@@ -100,25 +100,26 @@ def class_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def robustness_summary(results: dict[str, Any]) -> str:
-    """The outcome in two sentences."""
+    """The results in two sentences."""
     clean, mean = results["clean"]["AP50"], results["mean"]
     if not clean:
-        return "Nothing is found on clean pictures, so there is nothing to lose."
+        return "AP50 is 0 on clean images, so no loss can be measured."
     drops = {name: each["mean"]["drop"] for name, each in results["corruptions"].items()}
     worst, best = max(drops, key=drops.__getitem__), min(drops, key=drops.__getitem__)
     interval = "" if mean["drop_low"] is None else f" ({percent(mean['drop_low'])} to {percent(mean['drop_high'])})"
-    said = (
-        f"AP50 is {fraction(clean)} on clean pictures and {fraction(mean['AP50'])} on average over "
+    text = (
+        f"AP50 is {fraction(clean)} on clean images and {fraction(mean['AP50'])} on average over "
         f"{plural(len(drops), 'corruption')} in {plural(len(results['severities']), 'severity', 'severities')}: "
         f"{percent(mean['drop'])}{interval} is lost."
     )
     if len(drops) > 1:
-        said += f" It suffers most from {worst} ({percent(drops[worst])}), least from {best} ({percent(drops[best])})."
-    return said
+        text += f" The loss is largest with {worst} ({percent(drops[worst])}) and smallest with {best} "
+        text += f"({percent(drops[best])})."
+    return text
 
 
 def to_markdown(results: dict[str, Any], meta: dict[str, Any] | None = None) -> str:
-    """corruptions.md: what was measured, AP50 by severity, by class, and what the severities are."""
+    """corruptions.md: data, AP50 by severity and by class, and the parameter value of each severity."""
     levels = [
         [
             name,
@@ -129,40 +130,40 @@ def to_markdown(results: dict[str, Any], meta: dict[str, Any] | None = None) -> 
         for name, each in results["corruptions"].items()
     ]
     severities = [str(severity) for severity in results["severities"]]
-    told = [f"- {key}: {value}" for key, value in (meta or {}).items() if value is not None]
+    sources = [f"- {key}: {value}" for key, value in (meta or {}).items() if value is not None]
     parts = [
-        "# Hard conditions",
+        "# Robustness to image corruptions",
         plain_text(robustness_summary(results)),
         f"{plural(results['images'], 'image')}, {plural(results['boxes'], 'labelled object')}, seed {results['seed']}.",
         f"## AP50 by severity (clean: {fraction(results['clean']['AP50'])})",
         _escaped_table(*table_rows(results)),
-        "`lost` is the share of the clean AP50, with its interval over images.",
+        "`lost` is the lost share of the clean AP50, with its interval over images.",
         "## AP50 by class, mean over severities",
         _escaped_table(*class_rows(results)),
-        "## The severities",
-        _escaped_table(["corruption", "parameter", *severities, "what happens"], levels),
-        *(["\n".join(map(plain_text, told))] if told else []),
+        "## Severities",
+        _escaped_table(["corruption", "parameter", *severities, "description"], levels),
+        *(["\n".join(map(plain_text, sources))] if sources else []),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def to_svg(results: dict[str, Any]) -> str:
-    """AP50 against severity, a small chart for each corruption, all objects in bold and each class thin.
+    """AP50 over severity, one small chart per corruption, with a bold curve for all objects and a thin one per class.
 
-    A file of its own; in dark surroundings it turns dark.
+    The result is a separate file that follows the dark colour scheme.
     """
     clean = results["clean"]
     classes = list(clean["per_class"])
     lines = [Line("all", (), "all"), *(Line(name, (), style) for name, style in zip(classes, _class_styles(classes)))]
     width, height = _PANEL_WH
     rows = -(-len(results["corruptions"]) // _COLUMNS)
-    named = [line for line in lines if "faint" not in line.style]
+    named_lines = [line for line in lines if "faint" not in line.style]
     total_w, total_h = _COLUMNS * width, rows * (height + _CHART_TITLE_PX) + 34
     parts = [
         Markup('<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}">').format(
             total_w, total_h
         ),
-        Markup("<title>AP50 against the severity of each corruption</title><style>{}</style>").format(Markup(_STYLE)),
+        Markup("<title>AP50 over the severity of each corruption</title><style>{}</style>").format(Markup(_STYLE)),
         Markup('<rect class="paper" width="100%" height="100%"/>'),
     ]
     frame = ChartLayout(width=width, height=height, left=44, right=14, top=8, bottom=34)
@@ -172,12 +173,12 @@ def to_svg(results: dict[str, Any]) -> str:
         curves = [line._replace(points=_points(line.name, k == 0, clean, each)) for k, line in enumerate(lines)]
         title = f"AP50 under {name}, by severity"
         chart = line_chart(
-            title, curves[::-1], x_range=(0, SEVERITIES), y_range=(0, 1), x_label=label, frame=frame, whole_x=True
+            title, curves[::-1], x_range=(0, SEVERITIES), y_range=(0, 1), x_label=label, frame=frame, integer_x=True
         )
         parts.append(Markup('<text class="name" x="{}" y="{}">{}</text>').format(x + 44, y + 20, name))
         parts.append(Markup('<svg x="{}" y="{}" width="{}" height="{}">').format(x, y + _CHART_TITLE_PX, width, height))
         parts.append(chart + Markup("</svg>"))
-    return str(Markup("").join([*parts, _key(named, total_w, total_h), Markup("</svg>\n")]))
+    return str(Markup("").join([*parts, _key(named_lines, total_w, total_h), Markup("</svg>\n")]))
 
 
 def _levels(each: dict[str, Any]) -> str:
@@ -190,14 +191,14 @@ def _class_styles(classes: Sequence[str]) -> list[str]:
 
 
 def _points(name: str, overall: bool, clean: dict[str, Any], each: dict[str, Any]) -> list[tuple[float, float]]:
-    """AP50 from severity 0 on, of all objects or of one class."""
+    """(severity, AP50) from severity 0 (clean), of all objects or of one class."""
     rows = {0: clean, **{int(severity): row for severity, row in each["severities"].items()}}
     values = [(s, (row if overall else row["per_class"][name])["AP50"]) for s, row in rows.items()]
     return [(severity, value) for severity, value in values if value is not None]
 
 
 def _key(lines: Sequence[Line], width: float, height: float) -> Markup:
-    """The names of the curves in a row at the lower edge."""
+    """The names of the curves, in one row at the lower edge."""
     step = (width - 44) / max(len(lines), 1)
     item = '<path class="line {0}" d="M{1:.0f} {2:.0f}h20"/><text x="{3:.0f}" y="{4:.0f}">{5}</text>'
     return Markup("").join(

@@ -1,4 +1,4 @@
-"""Image files as small pictures that live inside a page, whole or cropped around boxes, with tags that keep apart."""
+"""Images embedded in HTML pages as thumbnails or crops around boxes, and positions of box tags without overlap."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from ..images import Pixels, read_image
 from ..visualize import to_uint8
 
 _MAX_SIDE_PX = 640
-_JPEG_QUALITY = 82  # grain of steel still shows; a 200 x 200 image takes some 10 kB
+_JPEG_QUALITY = 82  # keeps the grain of steel visible; a 200 x 200 image takes about 10 kB
 _MAX_BYTES = 12_000_000
+
+Corners = tuple[float, float, float, float]  # xyxy, pixels
 
 
 class Thumbnail(NamedTuple):
-    """A picture inside the page.
+    """An image embedded in a page.
 
-    Its data URI, the width and height of the file it was made from, in pixels, and whether 16 bits were stretched.
+    Attributes:
+        uri: JPEG data URI.
+        width, height: of the original file, in pixels.
+        stretched: whether 16 bits were stretched to 8.
     """
 
     uri: str
@@ -36,13 +41,13 @@ class Thumbnail(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """The pictures of a page.
+    """The thumbnails of a page.
 
     Attributes:
-        pictures: in the page, each once.
-        of: position of an image -> position of its picture.
-        unreadable: why each file that can't be read can't be shown.
-        left_out: how many there was no room for.
+        pictures: each thumbnail once.
+        of: position of an image -> position of its thumbnail.
+        unreadable: "file name: reason" for each file that can't be read.
+        left_out: number of images that exceed the size limit of the page.
     """
 
     pictures: tuple[Thumbnail, ...]
@@ -51,28 +56,29 @@ class Thumbnails:
     left_out: int
 
     def size(self, image: int) -> tuple[int, int] | None:
-        """Width and height of an image's file, if its picture is here."""
+        """(width, height) of the original file in pixels, None if the image has no thumbnail."""
         picture = self.of.get(image)
         return None if picture is None else (self.pictures[picture].width, self.pictures[picture].height)
 
 
 def collect_thumbnails(
-    files: Sequence[str], wanted: Iterable[int], root: Path | None, *, max_bytes: int = _MAX_BYTES
+    files: Sequence[str], order: Iterable[int], root: Path | None, *, max_bytes: int = _MAX_BYTES
 ) -> Thumbnails:
-    """Read and shrink the pictures of images, the most wanted first, until the page is large enough.
+    """Make thumbnails until the size limit is reached.
 
     Args:
-        files: of all images, relative to ``root``.
-        wanted: positions in ``files``.
-        root: None for a page without pictures.
-        max_bytes: of all pictures together.
+        files: file names of all images, relative to ``root``.
+        order: positions in ``files``, the most important image first.
+        root: image folder; None for a page without images.
+        max_bytes: limit for all thumbnails together.
     """
     pictures: list[Thumbnail] = []
     of: dict[int, int] = {}
     unreadable = []
     left_out = 0
-    for position in wanted if root is not None else ():
-        assert root is not None
+    if root is None:
+        return Thumbnails((), {}, (), 0)
+    for position in order:
         if max_bytes <= 0:
             left_out += 1
             continue
@@ -88,29 +94,36 @@ def collect_thumbnails(
 
 
 def embed_thumbnail(path: Path) -> Thumbnail:
-    """A JPEG of at most 640 pixels a side, gray where the file is gray; 16 bits are stretched to be seen.
+    """A JPEG of at most 640 x 640 pixels, gray if the file is gray; 16 bits are stretched to 8.
 
     Raises:
-        DataError: the file is missing or is no image.
+        DataError: the file is missing or is not an image.
     """
     pixels = read_image(path)
     height, width = pixels.shape[:2]
+    return Thumbnail(_jpeg_uri(pixels, _JPEG_QUALITY), width, height, stretched=pixels.dtype != np.uint8)
+
+
+def _jpeg_uri(pixels: Pixels, quality: int) -> str:
     picture = Pillow.fromarray(to_uint8(pixels))
     picture.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX), Pillow.Resampling.LANCZOS)
-    packed = io.BytesIO()
-    picture.save(packed, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    uri = "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
-    return Thumbnail(uri, width, height, stretched=pixels.dtype != "uint8")
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
 
 
-_MAX_UNCROPPED_PX = 320  # a picture no longer than this is shown whole
-_MAX_CROP_SIDE_PX, _CROP_JPEG_QUALITY = 640, 85
-
-Corners = tuple[float, float, float, float]
+_MAX_UNCROPPED_PX = 320  # an image with no longer side than this is not cropped
+_CROP_JPEG_QUALITY = 85
 
 
 class Crop(NamedTuple):
-    """A picture's data URI, the part of the image that it shows, in its pixels, and whether 16 bits were stretched."""
+    """A region of an image.
+
+    Attributes:
+        uri: JPEG data URI, empty if the image is not shown.
+        x, y, width, height: the region in pixels of the image.
+        stretched: whether 16 bits were stretched to 8.
+    """
 
     uri: str
     x: int
@@ -121,11 +134,11 @@ class Crop(NamedTuple):
 
 
 def crop_around(pixels: Pixels, boxes_xyxy: Sequence[Corners]) -> Crop:
-    """What holds the boxes and as much again around them, at least 48 pixels; of a small picture all.
+    """The region around the boxes, with a margin of half its size and at least 48 pixels; small images are not cropped.
 
     Args:
-        pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB; 16 bits are stretched to be seen.
-        boxes_xyxy: at least one, in pixels; they may reach beyond the picture.
+        pixels: uint8 or uint16, [height, width] gray or [height, width, 3] RGB; 16 bits are stretched to 8.
+        boxes_xyxy: at least one, in pixels; they may exceed the image.
     """
     height, width = pixels.shape[:2]
     spans = [(0, width), (0, height)]
@@ -135,45 +148,39 @@ def crop_around(pixels: Pixels, boxes_xyxy: Sequence[Corners]) -> Crop:
         margin = np.maximum((high - low) / 2, 48)
         spans = [_span(*each) for each in zip(low - margin, high + margin, (width, height))]
     (x1, x2), (y1, y2) = spans
-    picture = Pillow.fromarray(to_uint8(np.ascontiguousarray(pixels[y1:y2, x1:x2])))
-    picture.thumbnail((_MAX_CROP_SIDE_PX, _MAX_CROP_SIDE_PX), Pillow.Resampling.LANCZOS)
-    packed = io.BytesIO()
-    picture.save(packed, "JPEG", quality=_CROP_JPEG_QUALITY, optimize=True)
-    uri = "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
+    uri = _jpeg_uri(np.ascontiguousarray(pixels[y1:y2, x1:x2]), _CROP_JPEG_QUALITY)
     return Crop(uri, x1, y1, x2 - x1, y2 - y1, stretched=pixels.dtype != np.uint8)
 
 
 def _span(low: float, high: float, size: int) -> tuple[int, int]:
-    """Whole pixels of the picture; at least one, for boxes that lie outside."""
+    """(start, stop) in whole pixels inside the image; at least one pixel, also for boxes outside the image."""
     start = min(max(int(low), 0), size - 1)
     return start, max(min(int(np.ceil(high)), size), start + 1)
 
 
-TagCorners = tuple[float, float, float, float]
-
-# The page shows a picture about this wide, in CSS pixels, with tags of this size; only overlaps depend on it.
+# Approximate width of an image on the page and size of the tags, in CSS pixels; only the overlaps depend on them.
 _SHOWN_WIDTH, _TAG_HEIGHT, _LETTER_EM, _PADDING_EM, _EM = 250.0, 17.0, 0.62, 1.0, 11.5
 
 
 class _Spot(NamedTuple):
-    """A place for a tag: its corners in CSS pixels and the declaration that puts it there at any width."""
+    """A position for a tag: its corners in CSS pixels, and its vertical CSS declaration, valid at any image width."""
 
-    xyxy: TagCorners
+    xyxy: Corners
     edge: str
 
 
 def place_tags(
-    boxes_xyxy: Sequence[TagCorners], texts: Sequence[str], below: Sequence[bool], width: float, height: float
+    boxes_xyxy: Sequence[Corners], texts: Sequence[str], below: Sequence[bool], width: float, height: float
 ) -> list[str]:
-    """CSS declarations for the tag of each box, empty where the text is.
+    """CSS declarations for the position of each tag, empty for an empty text.
 
     Args:
-        boxes_xyxy: in pixels of the picture.
-        texts: what the tags say.
-        below: whether the tag looks for a place at the lower edge first.
-        width, height: of the picture, in the boxes' pixels.
+        boxes_xyxy: in pixels of the image.
+        texts: texts of the tags.
+        below: whether a tag prefers the lower edge of its box.
+        width, height: of the image, in pixels.
     """
-    taken: list[TagCorners] = []
+    taken: list[Corners] = []
     styles = []
     for box, text, low in zip(boxes_xyxy, texts, below):
         if not text:
@@ -187,8 +194,8 @@ def place_tags(
     return styles
 
 
-def _spots(box: TagCorners, text: str, width: float, height: float, low: bool) -> list[_Spot]:
-    """The upper edge outside and inside, the lower likewise, in the order wanted, as far as they are in the picture."""
+def _spots(box: Corners, text: str, width: float, height: float, low: bool) -> list[_Spot]:
+    """Positions outside and inside the upper and the lower edge, preferred first, as far as they are in the image."""
     scale = _SHOWN_WIDTH / width
     tag_width = _length_em(text) * _EM
     x = max(0.0, min(box[0] * scale, _SHOWN_WIDTH - tag_width))
@@ -214,7 +221,7 @@ def _length_em(text: str) -> float:
     return _LETTER_EM * len(text) + _PADDING_EM
 
 
-def _shared(a: TagCorners, b: TagCorners) -> float:
+def _shared(a: Corners, b: Corners) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 

@@ -1,1 +1,1 @@
-"""A detector behind HTTP: images in, JSON out, and a page for people."""
+"""Serve a detector over HTTP: images in, JSON out, with a web page."""

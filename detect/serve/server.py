@@ -1,4 +1,4 @@
-"""A process that serves: its socket, its connections, and how signals end it."""
+"""The server process: its socket, timeouts of its connections, and shutdown on signals."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ConfigError
 
-HEADER_TIMEOUT_S = 10.0  # that the head of a request may take, from its connection or its first byte on
-WRITE_TIMEOUT_S = 20.0  # that a client may take nothing of its answer
-LINGER_S = 2.0  # that a refused upload is read on, so that its sender sees why
+HEADER_TIMEOUT_S = 10.0  # for the head of a request, from the connection or from its first byte
+WRITE_TIMEOUT_S = 20.0  # during which a client may read nothing of its response
+LINGER_S = 2.0  # during which a rejected upload is still read, so that the client receives the error
 MAX_CONNECTIONS = 1000
 
 
 class TimeoutProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with an end to all waiting for the client."""
+    """The HTTP/1.1 protocol of uvicorn with timeouts for slow clients."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timers: dict[str, TimerHandle] = {}
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Wait for a head, if there is room for one more client."""
+        """Start the timeout of the first request head, or reject the connection if there are too many."""
         super().connection_made(transport)
         self.transport = _LingeringTransport(transport, self)  # type: ignore[assignment]
         if len(self.connections) > MAX_CONNECTIONS:
-            self._refuse(503, f"{MAX_CONNECTIONS:,} connections are open, as many as are taken on; ask again later")
+            self._reject(503, f"{MAX_CONNECTIONS:,} connections are open, which is the limit; retry later")
         else:
             self._start("head", HEADER_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
-        """Start the clock with the first byte of a request, and stop it with its head."""
+        """Start the head timeout with the first byte of a request, and stop it after the head."""
         if self.transport.is_closing():
             return
         idle = self._idle()
@@ -55,46 +55,46 @@ class TimeoutProtocol(H11Protocol):
             self._start("head", HEADER_TIMEOUT_S)
 
     def on_response_complete(self) -> None:
-        """A connection whose request was refused before its body was whole serves no other one."""
+        """Close the connection if its request was rejected before the whole body was received."""
         super().on_response_complete()
         if self.unread:
             self.transport.close()
 
     @property
     def unread(self) -> bool:
-        """Whether the client may still be sending what nobody wants."""
+        """Whether the client may still send data of a rejected request."""
         return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
 
     def shutdown(self) -> None:
-        """End it as soon as its request is answered."""
+        """Close the connection as soon as its request is answered."""
         if not self.transport.is_closing():
             super().shutdown()
 
     def pause_writing(self) -> None:
-        """The client takes nothing."""
+        """Start the write timeout: the client does not read."""
         super().pause_writing()
         self._start("stall", WRITE_TIMEOUT_S)
 
     def resume_writing(self) -> None:
-        """It takes something."""
+        """Stop the write timeout: the client reads again."""
         super().resume_writing()
         self._stop("stall")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
+        """Stop all timeouts."""
         for name in list(self._timers):
             self._stop(name)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what isn't HTTP, in JSON as all else."""
-        self._refuse(400, f"the request can't be understood ({msg.rstrip('.')}); send HTTP/1.1")
+        """Reject a request that is not valid HTTP, in JSON like all errors."""
+        self._reject(400, f"the request is not valid HTTP ({msg.rstrip('.')}); send HTTP/1.1")
 
     def _idle(self) -> bool:
-        """Whether no request is at work."""
+        """Whether no request is in progress."""
         return self.cycle is None or self.cycle.response_complete
 
-    def _refuse(self, status: int, sentence: str) -> None:
+    def _reject(self, status: int, sentence: str) -> None:
         body = json.dumps({"error": sentence}).encode()
         head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
@@ -102,8 +102,8 @@ class TimeoutProtocol(H11Protocol):
 
     def _start(self, name: str, seconds: float) -> None:
         self._stop(name)
-        end = self.transport.abort if name == "stall" else self.transport.close
-        self._timers[name] = self.loop.call_later(seconds, end)
+        close = self.transport.abort if name == "stall" else self.transport.close
+        self._timers[name] = self.loop.call_later(seconds, close)
 
     def _stop(self, name: str) -> None:
         timer = self._timers.pop(name, None)
@@ -112,9 +112,9 @@ class TimeoutProtocol(H11Protocol):
 
 
 class _LingeringTransport:
-    """A transport that reads on for a moment when it is closed before all was read.
+    """A transport that continues to read for ``LINGER_S`` when it is closed during an upload.
 
-    Closed at once, it would throw the answer away together with what came in and wasn't read.
+    Closing a socket with unread data would discard the response before the client receives it.
     """
 
     def __init__(self, transport: Transport, protocol: TimeoutProtocol) -> None:
@@ -139,29 +139,29 @@ class _LingeringTransport:
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SHUTDOWN_GRACE_S = 5.0  # beyond what a request may take, that a stop waits
+_SHUTDOWN_GRACE_S = 5.0  # that a shutdown waits in addition to the timeouts of a request
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections from now on; they wait until ``run``.
+    """A listening socket; its connections wait until the server runs.
 
     Args:
-        host: name or address of this machine.
-        port: 0: a free one.
+        host: host name or address of this machine.
+        port: port number; 0: any free port.
 
     Raises:
-        ConfigError: no such address here, or the port is taken or not allowed.
+        ConfigError: the address does not belong to this machine, or the port is in use or not permitted.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        taken = socket.create_server(address[:2], family=family, backlog=1024)
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
     except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", None) or 0
         reason = (os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)).lower()
-        fix = "stop the program that uses it, or choose another --host or --port (0: a free one)"
-        raise ConfigError(f"can't listen there ({reason})", where=f"{host}:{port}", fix=fix) from None
-    # Named TCP, so that asyncio sends answers at once: else each waits 40 ms for the client to acknowledge its head.
-    return socket.socket(taken.family, taken.type, socket.IPPROTO_TCP, fileno=taken.detach())
+        fix = "stop the program that uses it, or choose another --host or --port (0: any free port)"
+        raise ConfigError(f"can't listen on this address ({reason})", where=f"{host}:{port}", fix=fix) from None
+    # With IPPROTO_TCP asyncio sets TCP_NODELAY; without it each response waits 40 ms for an acknowledgement.
+    return socket.socket(listening.family, listening.type, socket.IPPROTO_TCP, fileno=listening.detach())
 
 
 def address_of(listening: socket.socket) -> str:
@@ -173,13 +173,13 @@ def address_of(listening: socket.socket) -> str:
 def make_server(app: FastAPI, *, timeout_s: float, say: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """A server to ``run(sockets=[listen(...)])`` until SIGINT or SIGTERM, or until its ``should_exit`` is set.
 
-    Then nothing new is taken, and what is at work is finished. A second signal ends the process at once. In a thread
-    that isn't the main one it leaves signals alone.
+    After the first signal no new requests are accepted and those in progress are finished; a second signal ends the
+    process immediately. Outside the main thread no signal handlers are installed.
 
     Args:
-        app: from ``create_app``.
-        timeout_s: the app's, for uploads and for answers.
-        say: called when it serves.
+        app: result of ``create_app``.
+        timeout_s: timeout of the app for uploads and for responses.
+        say: called when the server accepts requests.
     """
     config = uvicorn.Config(
         app,
@@ -208,25 +208,25 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn's own raises them again in the end, and the exit code would tell of a process that was killed."""
+        """Handle signals without raising them again as uvicorn does, which would give the exit code of a kill."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {each: signal.signal(each, self.handle_exit) for each in _SIGNALS}
+        previous = {each: signal.signal(each, self.handle_exit) for each in _SIGNALS}
         try:
             yield
         finally:
-            for each, handler in before.items():
+            for each, handler in previous.items():
                 signal.signal(each, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            _write(b"detect: stopped at once; what was at work is lost\n")
+            _write(b"detect: stopped immediately; requests in progress are lost\n")
             os._exit(128 + sig)
         self.should_exit = True
-        _write(b"detect: stopping when what is at work is finished; a second signal stops at once\n")
+        _write(b"detect: stopping after the requests in progress; a second signal stops immediately\n")
 
 
 def _write(line: bytes) -> None:
-    """print() isn't allowed in a signal's handler while another one is at work."""
+    """Write to stderr from a signal handler, where print() is not reentrant."""
     os.write(sys.stderr.fileno(), line)

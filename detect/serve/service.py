@@ -1,4 +1,4 @@
-"""What a server does for a request: take it on, detect in batches with others, count it, and give up what is late."""
+"""Process requests: queue, decode, detect in batches, count, and abandon them after a timeout or a disconnect."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ from .requests import (
     read_upload,
 )
 
-_MAX_SIDE_PX = 2048  # pixels
+_MAX_SIDE_PX = 2048
 
 
 def as_png(pixels: Pixels) -> bytes:
-    """An 8-bit PNG: 16 bits stretched as in drawn pictures, the longer side at most 2048 pixels."""
+    """An 8-bit PNG with a longer side of at most 2048 pixels; 16 bits are stretched by ``to_uint8``."""
     picture = Pillow.fromarray(to_uint8(pixels))
     picture.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX))
     file = io.BytesIO()
@@ -58,14 +58,14 @@ def as_png(pixels: Pixels) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A detector as a server needs it.
+    """A detector with the information that the server needs.
 
     Attributes:
-        name: what answers call it.
-        categories: names that it finds.
-        thresholds: category -> score from which on a detection is shown, unless a request asks for another.
-        detect: images in, detections of each out, all that the detector reports, best first. Images of one call have
-            one size and depth. Raises DataError for what the detector can't take.
+        name: name in responses.
+        categories: class names.
+        thresholds: category -> score threshold, used unless a request gives another one.
+        detect: returns all detections of each image, by decreasing score. The images of one call have the same size
+            and depth. Raises DataError for images that the detector can't process.
     """
 
     name: str
@@ -73,49 +73,54 @@ class ServedModel:
     thresholds: Mapping[str, float]
     detect: Callable[[Sequence[Pixels]], Sequence[Detections]]
 
-    def apply_thresholds(self, found: Detections, threshold: float | None) -> Detections:
-        """Those to show: from one score on, or from each class's own."""
+    def apply_thresholds(self, detections: Detections, threshold: float | None) -> Detections:
+        """Detections with at least the given score, or with None at least the threshold of their class."""
         if threshold is not None:
-            return found.above(threshold)
-        lowest = [self.thresholds[name] for name in found.categories]
-        keep = [i for i in range(len(found)) if found.scores[i] >= lowest[found.labels[i] - 1]]
-        return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep], found.categories)
+            return detections.above(threshold)
+        limits = [self.thresholds[name] for name in detections.categories]
+        keep = [i for i in range(len(detections)) if detections.scores[i] >= limits[detections.labels[i] - 1]]
+        return Detections(
+            detections.boxes_xyxy[keep], detections.scores[keep], detections.labels[keep], detections.categories
+        )
 
 
 def model_from_predictor(predictor: Predictor, name: str, thresholds: Mapping[str, float]) -> ServedModel:
-    """A detector of this library, thresholds by category; its scores are calibrated where the predictor's are."""
+    """A detector of this library with thresholds by category; scores are calibrated if those of the predictor are."""
     return ServedModel(name, predictor.categories, dict(thresholds), predictor.predict_batch)
 
 
 def is_export(folder: Path) -> bool:
-    """Whether ``detect export`` wrote this folder."""
+    """Whether this folder was written by ``detect export``."""
     return (folder / FILE_NAME).is_file()
 
 
 def model_from_export(folder: Path, name: str, threshold: float | None, *, default: float, threads: int) -> ServedModel:
-    """An exported model, which takes images of one size and gives the network's own scores.
+    """An exported model, which accepts images of one size and gives the uncalibrated scores of the network.
 
     Args:
-        folder: with contract.json in it.
-        name: what answers call it.
-        threshold: of all categories; None: those of the contract.
-        default: for categories that the contract names no threshold of.
-        threads: that it may use; 0: as many as it likes.
+        folder: contains contract.json.
+        name: name in responses.
+        threshold: score threshold for all categories; None: those of the contract.
+        default: threshold for categories without one in the contract.
+        threads: CPU threads; 0: the default of the runtime.
 
     Raises:
-        DataError: no export, or a model that its runtime refuses.
+        DataError: the folder is not an export, or the runtime can't load the model.
         ConfigError: the runtime isn't installed.
     """
     runner = load_exported(folder, threads=threads)
     contract, content = read_contract(folder)
-    told = content.get("thresholds")
-    chosen = told if isinstance(told, dict) else {}
-    of = {each: float(chosen.get(each, default)) if threshold is None else threshold for each in runner.categories}
+    stored = content.get("thresholds")
+    stored = stored if isinstance(stored, dict) else {}
+    thresholds = {
+        category: float(stored.get(category, default)) if threshold is None else threshold
+        for category in runner.categories
+    }
 
-    def look(images: Sequence[Pixels]) -> list[Detections]:
+    def detect(images: Sequence[Pixels]) -> list[Detections]:
         return [runner(check_bit_depth(each, contract.white)) for each in images]
 
-    return ServedModel(name, runner.categories, of, look)
+    return ServedModel(name, runner.categories, thresholds, detect)
 
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -127,10 +132,10 @@ AsgiApp = Callable[[Message, Any, Any], Any]
 
 
 class Metrics:
-    """What one server counts.
+    """Prometheus metrics of a server.
 
     Args:
-        waiting: tells how many images wait.
+        waiting: returns the number of waiting images.
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
@@ -138,86 +143,84 @@ class Metrics:
         self._requests = Counter("detect_requests", "Requests answered", ["path", "status"], registry=self._registry)
         self._seconds = Histogram(
             "detect_request_seconds",
-            "From a request's head to the end of its answer",
+            "Time from the head of a request to the end of its response",
             ["path"],
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._batches = Histogram(
-            "detect_batch_images", "Images looked at together", buckets=_SIZES, registry=self._registry
-        )
-        self._detections = Counter("detect_detections", "Detections shown", ["label"], registry=self._registry)
+        self._batches = Histogram("detect_batch_images", "Images per batch", buckets=_SIZES, registry=self._registry)
+        self._detections = Counter("detect_detections", "Detections returned", ["label"], registry=self._registry)
         queue = Gauge("detect_waiting_images", "Images that wait for the detector", registry=self._registry)
         queue.set_function(waiting)
 
     def observe_batch(self, images: int) -> None:
-        """A batch was looked at."""
+        """Record the size of a batch."""
         self._batches.observe(images)
 
     def count_detection(self, label: str) -> None:
-        """A detection was sent."""
+        """Count a returned detection."""
         self._detections.labels(label).inc()
 
     def count_request(self, path: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Record an answered request."""
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
 class MetricsMiddleware:
-    """An app whose requests are counted; paths that aren't known are counted as one.
+    """ASGI middleware that counts requests; all unknown paths are counted as "other".
 
     Args:
-        app: the app.
-        metrics: where they are counted.
-        paths: known ones.
+        app: the wrapped app.
+        metrics: the metrics to update.
+        paths: known paths.
     """
 
     def __init__(self, app: AsgiApp, *, metrics: Metrics, paths: Collection[str]) -> None:
         self._app, self._metrics, self._paths = app, metrics, paths
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
-        """Pass a request on."""
+        """Process a request and count it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         start, status = time.monotonic(), 500
 
-        async def noting(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send_and_record)
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.count_request(path, status, time.monotonic() - start)
 
 
-_MAX_WAITING_BYTES = 512 * 2**20  # of images that wait
-_MAX_BATCH_PIXELS = 16 * 640 * 640  # pixels of a batch, as in a validation
+_MAX_WAITING_BYTES = 512 * 2**20  # of all waiting images
+_MAX_BATCH_PIXELS = 16 * 640 * 640  # per batch, as in validation
 
 DetectFn = Callable[[Sequence[Pixels]], Sequence[Detections]]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of one image.
+    """The result of one image.
 
     Attributes:
-        found: its detections, best first.
-        waited_ms: until it was its turn.
-        detect_ms: that the batch took.
-        batch: images in it.
+        detections: by decreasing score.
+        waited_ms: time in the queue.
+        detect_ms: time of the whole batch.
+        batch: number of images in the batch.
     """
 
-    found: Detections
+    detections: Detections
     waited_ms: float
     detect_ms: float
     batch: int
@@ -231,14 +234,14 @@ class _Job:
 
 
 class Batcher:
-    """Detects in a thread of its own, in the order of asking; nobody waits for a batch to fill up.
+    """Detects in a separate thread in the order of submission, without waiting for a batch to fill.
 
     Args:
-        detect: the detector; called from that thread alone.
-        max_waiting: images that may wait.
-        batch: images that it looks at together.
+        detect: the detector; called only from that thread.
+        max_waiting: maximum number of waiting images.
+        batch: maximum number of images per batch.
         prepare: called in the thread before the first image.
-        on_batch: told the size of every batch.
+        on_batch: called with the size of each batch.
     """
 
     def __init__(
@@ -260,33 +263,33 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images that wait."""
+        """Number of waiting images."""
         return len(self._waiting)
 
     @property
     def ready(self) -> bool:
-        """Whether an image would be taken."""
+        """Whether an image would be accepted."""
         return self._thread.is_alive() and not self._closed and self.waiting < self._max_waiting
 
     def submit(self, pixels: Pixels) -> Future[BatchResult]:
-        """Ask for the detections of an image; a future that is cancelled before its turn is not looked at.
+        """Queue an image; if its future is cancelled while it waits, the image is skipped.
 
         Raises:
-            RequestError: too many wait, or the server stops.
+            RequestError: too many images wait, or the server is stopping.
         """
         with self._changed:
             if self._closed:
-                raise busy_error("the server is being stopped")
-            held = sum(job.pixels.nbytes for job in self._waiting)
-            if len(self._waiting) >= self._max_waiting or (self._waiting and held + pixels.nbytes > _MAX_WAITING_BYTES):
-                raise busy_error(f"{len(self._waiting)} images are waiting, as many as are taken on")
+                raise busy_error("the server is stopping")
+            waiting_bytes = sum(job.pixels.nbytes for job in self._waiting) + pixels.nbytes
+            if len(self._waiting) >= self._max_waiting or (self._waiting and waiting_bytes > _MAX_WAITING_BYTES):
+                raise busy_error(f"{len(self._waiting)} images are waiting, which is the limit")
             job = _Job(pixels, time.monotonic(), Future())
             self._waiting.append(job)
             self._changed.notify()
         return job.future
 
     def close(self) -> None:
-        """Take no more, and return when all that waits is done."""
+        """Accept no more images, and return when all waiting images are done."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -298,7 +301,7 @@ class Batcher:
             self._do(jobs)
 
     def _next(self) -> list[_Job]:
-        """The first that waits and others of its size; none when it's over."""
+        """The first waiting job and others with the same image size and depth; empty after ``close``."""
         with self._changed:
             while True:
                 while not self._waiting and not self._closed:
@@ -306,16 +309,16 @@ class Batcher:
                 if not self._waiting:
                     return []
                 first = self._waiting[0].pixels
-                most = min(self._batch, max(1, _MAX_BATCH_PIXELS // (first.shape[0] * first.shape[1])))
+                max_jobs = min(self._batch, max(1, _MAX_BATCH_PIXELS // (first.shape[0] * first.shape[1])))
                 jobs: list[_Job] = []
-                left: deque[_Job] = deque()
+                remaining: deque[_Job] = deque()
                 for job in self._waiting:
                     fits = job.pixels.shape == first.shape and job.pixels.dtype == first.dtype
-                    if len(jobs) == most or not fits:
-                        left.append(job)
+                    if len(jobs) == max_jobs or not fits:
+                        remaining.append(job)
                     elif job.future.set_running_or_notify_cancel():
                         jobs.append(job)
-                self._waiting = left
+                self._waiting = remaining
                 if jobs:
                     return jobs
 
@@ -323,39 +326,38 @@ class Batcher:
         start = time.monotonic()
         try:
             results = self._detect([job.pixels for job in jobs])
-        except Exception as error:  # whatever it is, it is raised where the result is waited for
+        except Exception as error:  # raised again where the result is awaited
             if len(jobs) == 1:
                 jobs[0].future.set_exception(error)
                 return
-            for job in jobs:  # one that can't be looked at doesn't spoil the others, nor does their sum the memory
+            for job in jobs:  # one by one, so that a faulty image or the memory of the batch does not fail the others
                 self._do([job])
             return
         took = time.monotonic() - start
         self._on_batch(len(jobs))
-        for job, found in zip(jobs, results):
-            looked = BatchResult(found, 1e3 * (start - job.since), 1e3 * took, len(jobs))
-            job.future.set_result(looked)
+        for job, detections in zip(jobs, results):
+            job.future.set_result(BatchResult(detections, 1e3 * (start - job.since), 1e3 * took, len(jobs)))
 
 
 _Result = TypeVar("_Result")
 
 
 class Service:
-    """A model at work: one thread decodes, another one detects.
+    """Processes requests with a decoder thread and a detector thread.
 
     Args:
-        model: that detects.
-        limits: what is taken on.
-        prepare: called once in the thread that detects.
+        model: the detector.
+        limits: limits for requests.
+        prepare: called once in the detector thread.
 
     Attributes:
-        metrics: what is counted.
+        metrics: metrics of the server.
     """
 
     def __init__(self, model: ServedModel, limits: Limits, *, prepare: Callable[[], None] = lambda: None) -> None:
         self.metrics = Metrics(lambda: self._batcher.waiting)
         self._model, self._limits, self._limiter = model, limits, RequestLimiter(limits.queue)
-        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")  # memory for one image on its way
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")  # one thread: memory for one image
         self._batcher = Batcher(
             model.detect,
             max_waiting=limits.queue,
@@ -367,43 +369,43 @@ class Service:
     async def detect(
         self, request: Request, *, threshold: float | None, shape: str | None, dtype: str
     ) -> DetectResponse:
-        """Detections of what a request sends.
+        """Detections of the image in a request.
 
         Args:
-            request: its head; the body is still to come.
-            threshold: lowest score of all classes; None: each class's own.
+            request: the request, before its body is read.
+            threshold: score threshold for all classes; None: the threshold of each class.
             shape, dtype: of an array without a header.
 
         Raises:
-            RequestError: too much, too late, or not to be read.
-            DataError: an image or array that can't be used.
+            RequestError: a limit is exceeded, or the body can't be read.
+            DataError: the image or array can't be used.
         """
         with self._limiter.slot():
             upload = await read_upload(request, self._limits, shape=shape, dtype=dtype)
             work = self._detect(upload)
-            pixels, decode_ms, looked = await _run_with_timeout(request, work, self._limits.timeout_s)
-        shown = self._model.apply_thresholds(looked.found, threshold)
-        for each in shown:
+            pixels, decode_ms, result = await _run_with_timeout(request, work, self._limits.timeout_s)
+        detections = self._model.apply_thresholds(result.detections, threshold)
+        for each in detections:
             self.metrics.count_detection(each.label)
-        own = self._model.thresholds
+        thresholds = self._model.thresholds
         return DetectResponse(
             model=self._model.name,
             image=_image_info(pixels),
-            thresholds=dict(own) if threshold is None else dict.fromkeys(own, threshold),
-            detections=_detection_responses(shown),
-            batch=looked.batch,
-            ms=Timings(decode=round(decode_ms, 2), wait=round(looked.waited_ms, 2), detect=round(looked.detect_ms, 2)),
+            thresholds=dict(thresholds) if threshold is None else dict.fromkeys(thresholds, threshold),
+            detections=_detection_responses(detections),
+            batch=result.batch,
+            ms=Timings(decode=round(decode_ms, 2), wait=round(result.waited_ms, 2), detect=round(result.detect_ms, 2)),
         )
 
     async def preview(self, request: Request, *, shape: str | None, dtype: str) -> bytes:
-        """What a request sends, as a PNG for the eye; otherwise as ``detect``."""
+        """The image in a request as an 8-bit PNG; arguments and errors as for ``detect``."""
         with self._limiter.slot():
             upload = await read_upload(request, self._limits, shape=shape, dtype=dtype)
             return await _run_with_timeout(request, self._decoded(upload, as_png), self._limits.timeout_s)
 
     def model_info(self) -> ModelResponse:
-        """What is served, and within which limits."""
-        model, limits = self._model, self._limits
+        """The detector and the limits of the server."""
+        model = self._model
         colours = class_colours(model.categories)
         return ModelResponse(
             model=model.name,
@@ -411,22 +413,16 @@ class Service:
             categories=list(model.categories),
             thresholds=dict(model.thresholds),
             colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in colours.items()},
-            limits=LimitsResponse(
-                max_bytes=limits.max_bytes,
-                max_pixels=limits.max_pixels,
-                timeout_s=limits.timeout_s,
-                queue=limits.queue,
-                batch=limits.batch,
-            ),
+            limits=LimitsResponse.model_validate(self._limits),
         )
 
     def health(self) -> Health:
-        """Whether an image would be taken on."""
+        """State of the server; ready if an image would be accepted."""
         ready = self._batcher.ready and self._limiter.active < self._limiter.max_requests
         return Health(live=True, ready=ready, waiting=self._batcher.waiting)
 
     def close(self) -> None:
-        """Take no more, and return when all that waits is done."""
+        """Accept no more images, and return when all waiting images are done."""
         self._batcher.close()
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
@@ -442,21 +438,21 @@ class Service:
 
 
 async def _run_with_timeout(request: Request, work: Coroutine[Any, Any, _Result], timeout_s: float) -> _Result:
-    """What the work gives, given up when its time is over or nobody waits for it any more."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(request))
+    """The result of ``work``, which is cancelled after the timeout or when the client disconnects."""
+    task, disconnect = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        done, _ = await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({task, disconnect}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if task in done:
             return task.result()
-        if gone in done:
-            raise RequestError(400, "the client has gone", fix="ask again")
+        if disconnect in done:
+            raise RequestError(400, "the client disconnected", fix="send the request again")
         raise RequestError(
-            504, f"the answer took more than {timeout_s:g} s", fix="send less at once, or smaller images"
+            504, f"the response took more than {timeout_s:g} s", fix="send fewer or smaller images at the same time"
         )
     except OutOfMemoryError as error:
         raise busy_error(error.found) from None
     finally:
-        for each in (task, gone):
+        for each in (task, disconnect):
             each.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await task
@@ -473,10 +469,10 @@ def _image_info(pixels: Pixels) -> ImageInfo:
     return ImageInfo(width=width, height=height, channels=channels, bits=8 * pixels.dtype.itemsize)
 
 
-def _detection_responses(found: Detections) -> list[DetectionResponse]:
+def _detection_responses(detections: Detections) -> list[DetectionResponse]:
     return [
         DetectionResponse(label=each.label, score=round(each.score, 6), box_xyxy=_round_box(each.xyxy))
-        for each in found
+        for each in detections
     ]
 
 

@@ -98,7 +98,7 @@ def test_two_files_are_compared(detect: Run, pair: tuple[Path, Path], data: Path
     assert sum(each["lost"] for each in changed) > 0
     assert set(changed[0]) == {"id", "file_name", "gained", "lost", "false"}
     text = (out / "compare.md").read_text("utf-8")
-    assert "## poor against good: AP75" in text
+    assert "## poor compared with good: AP75" in text
     assert "&lt;scale&gt;" in text
     assert len({line.count("|") for line in text.splitlines() if line.startswith("| all classes")}) == 1
 
@@ -112,7 +112,7 @@ def test_the_page_is_one_offline_file_that_shows_both(
     )
     page = (tmp_path / "compare.html").read_text("utf-8")
     assert "http" not in page.replace("http-equiv", "")
-    assert "&lt;i&gt; against a&amp;b" in page
+    assert "&lt;i&gt; compared with a&amp;b" in page
     assert "<i> " not in page
     assert "&lt;scale&gt;" in page
     assert page.count('class="pair"') == page.count("with the boxes of &lt;i&gt;") > 3
@@ -169,8 +169,8 @@ def test_images_are_drawn_in_groups(detect: Run, tmp_path: Path, pair: tuple[Pat
     outcome = detect("compare", *pair, "--data", data, "--out", tmp_path, "--resamples", 100, *how)
     assert outcome.code == 0, outcome.err
     assert comparison(tmp_path)["groups"] == 3
-    assert "check this: From fewer than 40 groups" in outcome.out
-    assert "From fewer than 40 groups" in (tmp_path / "compare.html").read_text("utf-8")
+    assert "check this: With fewer than 40 groups" in outcome.out
+    assert "With fewer than 40 groups" in (tmp_path / "compare.html").read_text("utf-8")
 
 
 def test_frames_of_strips_call_for_groups(detect: Run, tmp_path: Path, pair: tuple[Path, Path]) -> None:

@@ -70,7 +70,7 @@ def test_a_signal_lets_what_is_at_work_finish(tmp_path: Path) -> None:
             client.ask("GET", "/health")
         assert server.stderr is not None
         said = server.stderr.read()
-    assert "detect: stopping when what is at work is finished" in said
+    assert "detect: stopping after the requests in progress" in said
     assert "Traceback" not in said
 
 
@@ -109,7 +109,7 @@ def test_help_and_a_missing_package_are_told_at_once(tmp_path: Path) -> None:
         (["--batch", "0"], "--batch is 0; give more than 0"),
         (["--timeout", "nan"], "--timeout is nan"),
         (["--max-pixels", "60000000"], "at most 50,000,000"),
-        (["--host", "no.such.host.invalid"], "can't listen there"),
+        (["--host", "no.such.host.invalid"], "can't listen on this address"),
         (["--token-file", "nowhere"], "nowhere: the token can't be read (no such file or directory)"),
         (["--token-file", "short"], "short: the token must be 8 or more"),
     ],
@@ -130,7 +130,7 @@ def test_a_port_that_is_taken_is_one_sentence(detect: Callable[..., Any]) -> Non
         port = taken.getsockname()[1]
         outcome = detect("serve", "released", "--port", port)
     assert outcome.code == 2
-    assert f"127.0.0.1:{port}: can't listen there (address already in use)" in outcome.err
+    assert f"127.0.0.1:{port}: can't listen on this address (address already in use)" in outcome.err
 
 
 def test_an_open_door_is_warned_of_and_an_export_is_served(

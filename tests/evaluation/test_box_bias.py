@@ -50,7 +50,7 @@ class TestDisplacement:
         assert localisation(result.evaluated)["centre_offset_px"]["y"] < -2
         assert result.summary["box_bias"]["px"]["x"] == pytest.approx(1.0, abs=0.05)
         assert box_bias_text(result.summary["box_bias"]) == (
-            "all boxes together lie 1.0 px right of and 1.0 px below their labels"
+            "overall, the boxes are 1.0 px right of and 1.0 px below their labels"
         )
 
     def test_all_classes_have_their_say(self) -> None:
@@ -61,7 +61,7 @@ class TestDisplacement:
 
     def test_each_axis_has_its_sign_and_its_word(self) -> None:
         found = judged([(-0.7, -0.4), (-0.8, -0.4)]).summary["box_bias"]
-        assert box_bias_text(found) == "all boxes together lie 0.8 px left of and 0.4 px above their labels"
+        assert box_bias_text(found) == "overall, the boxes are 0.8 px left of and 0.4 px above their labels"
         assert found["clear"] == {"x": True, "y": True}
         low, high = found["interval_px"]["x"]
         assert -0.8 < low < -0.75 < high < -0.7
@@ -70,7 +70,7 @@ class TestDisplacement:
     def test_what_is_tiny_or_chance_is_not_told(self, moves: Moves) -> None:
         found = judged(moves).summary["box_bias"]
         assert found["clear"] == {"x": False, "y": False}
-        assert box_bias_text(found) == "all boxes together are not clearly displaced by 0.3 px or more"
+        assert box_bias_text(found) == "the boxes have no significant common offset of 0.3 px or more"
 
     def test_few_images_tell_nothing_about_others(self) -> None:
         found = judged([(2.0, 2.0)], images=1).summary["box_bias"]
@@ -131,13 +131,13 @@ class TestReport:
     def test_a_clear_shift_is_told_with_its_interval_and_what_it_may_come_from(self, tmp_path: Path) -> None:
         found = judged([(0.9, 0.1), (1.1, -0.1), (1.0, 0.0)])
         told = box_bias_sentence(found.summary)
-        assert told.startswith("All boxes together lie 1.0 px right of their labels (95\N{NO-BREAK SPACE}%: ")
-        assert "+1.0 to +1.0 to the right)" in told
+        assert told.startswith("Overall, the boxes are 1.0 px right of their labels (95\N{NO-BREAK SPACE}%: ")
+        assert "+1.0 to +1.0 px to the right)" in told
         assert "labels are offset from the objects" in told
         assert "downwards" not in told, "nothing is said of the axis that is right"
         paths = write_report(found, tmp_path, images_root=None)
         assert told in unescape(paths.html.read_text(encoding="utf-8"))
-        assert "All boxes together lie 1.0 px right" in paths.markdown.read_text(encoding="utf-8")
+        assert "Overall, the boxes are 1.0 px right" in paths.markdown.read_text(encoding="utf-8")
 
     def test_the_command_counts_groups(self, tmp_path: Path, detect: Callable[..., Outcome]) -> None:
         """Twelve images of two coils: clear by itself, and no more where a coil counts once."""
@@ -156,11 +156,11 @@ class TestReport:
             report = json.loads((tmp_path / "out" / "report.json").read_text())
             return {name: each["edge_bias_interval_px"]["left"] for name, each in report["per_class"].items()}
 
-        assert "all boxes together lie 2.0 px right of their labels" in detect(*arguments).out
+        assert "overall, the boxes are 2.0 px right of their labels" in detect(*arguments).out
         assert edge_intervals() == {"patches": [2, 2], "scratches": [2, 2]}
-        assert "all boxes together" not in detect(*arguments, "--group-key", "coil").out
+        assert "overall, the boxes are" not in detect(*arguments, "--group-key", "coil").out
         assert edge_intervals() == {"patches": None, "scratches": None}  # all boxes of a class are of one coil
 
     def test_none_is_told_as_none(self) -> None:
         told = box_bias_sentence(judged([(0.0, 0.0)]).summary)
-        assert told == "All boxes together are not clearly displaced by 0.3 px or more."
+        assert told == "The boxes have no significant common offset of 0.3 px or more."

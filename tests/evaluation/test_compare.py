@@ -119,7 +119,7 @@ class TestCompare:
         assert told["systems"][0]["difference"] is None
         assert (told["against"], told["images"], told["groups"], told["folds"]) == ("a", 12, None, 1)
         assert told["boxes"] == sum(told["boxes_by_class"].values())
-        assert warnings(told) == ["From fewer than 40 images, intervals of scores are often too narrow."]
+        assert warnings(told) == ["With fewer than 40 images, intervals of scores are often too narrow."]
         json.dumps(told, allow_nan=False)
 
     def test_worse_seen_from_the_other_side_is_better(self) -> None:
@@ -133,19 +133,19 @@ class TestCompare:
         world = made(rng, images=30)
         told = difference(compare({"a": [[world]], "b": [[world]]}, resamples=100))
         assert (told["value"], told["verdict"], told["required_images"]) == (0, "cannot tell", None)
-        assert verdict_cell(told) == "cannot tell: too small a difference for any number of images within reach"
+        assert verdict_cell(told) == "cannot tell: the difference is too small for any practical number of images"
 
     def test_the_words_say_how_many_images_would_tell(self) -> None:
         rng = np.random.default_rng(6)
         a, b = two_systems(rng, images=30, lost=0.05)
         told = difference(compare({"a": [[a]], "b": [[b]]}, resamples=150))
         assert reason_text(told, grouped=False) == (
-            f"about {told['required_images']:,} images would tell if the difference is as large as it looks"
+            f"about {told['required_images']:,} images are needed if the difference is as large as measured"
         )
-        assert verdict_cell(told) == f"cannot tell; about {told['required_images']:,} images would"
+        assert verdict_cell(told) == f"cannot tell; about {told['required_images']:,} images needed"
         grouped = compare({"a": [[a]], "b": [[b]]}, resamples=150, groups=[[i // 2 for i in range(30)]])
         assert grouped["groups"] == 15
-        assert "images, grouped as these, would tell" in reason_text(difference(grouped), grouped=True)
+        assert "images in groups like these are needed" in reason_text(difference(grouped), grouped=True)
 
     def test_seeds_may_be_what_hides_a_difference(self) -> None:
         rng = np.random.default_rng(8)
@@ -155,7 +155,7 @@ class TestCompare:
         told = compare({"a": [a], "b": [b]}, resamples=200)
         words = reason_text(difference(told), grouped=False)
         assert told["systems"][1]["difference"]["covers"] == "images and seeds"
-        assert "train with more of them" in words
+        assert "train with more seeds" in words
 
     def test_a_class_in_one_image_alone_is_not_told(self) -> None:
         truth = {**TRUTH, "annotations": [*TRUTH["annotations"], label(2, 100, category=2)]}
@@ -164,18 +164,18 @@ class TestCompare:
         scale = told["per_class"]["scale"]["AP50"]
         assert scale["value"] == pytest.approx(-1)
         assert scale["low"] is None
-        assert verdict_cell(scale) == "cannot tell: fewer than two images hold a box"
-        assert verdict_cell(scale, grouped=True) == "cannot tell: fewer than two groups hold a box"
+        assert verdict_cell(scale) == "cannot tell: fewer than two images contain a box"
+        assert verdict_cell(scale, grouped=True) == "cannot tell: fewer than two groups contain a box"
         unlabelled = evaluated_of({**TRUTH, "annotations": []}, [])
         empty = compare({"a": [[unlabelled]], "b": [[unlabelled]]}, resamples=100)
         assert verdict_cell(difference(empty)) == "nothing to measure"
-        assert "each is judged by itself" not in explanation(empty)
+        assert "is tested separately" not in explanation(empty)
 
     def test_luck_is_named(self) -> None:
         truth, detections = random_case(3, images=12)
         told = compare({name: [[evaluated_of(truth, detections)]] for name in "abc"}, resamples=100)
         differences = 2 * 3 * (1 + 3)  # the fourth category is never labelled
-        assert f"Of the {differences} differences here, each is judged by itself" in explanation(told)
+        assert f"Each of the {differences} differences is tested separately" in explanation(told)
         assert "one in 20 " in explanation(told)
 
     def test_folds_are_compared_fold_by_fold(self) -> None:

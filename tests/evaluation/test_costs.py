@@ -146,7 +146,7 @@ class TestCommand:
         assert "thresholds chosen on 35 images, confirmed on 35 holdout images" in done.stdout
         assert "scratches: at most 20 % missed: guaranteed with 95 % confidence by" in done.stdout
         assert "at most 0.01 false alarms per image: can't be guaranteed by 35 images; even without a" in done.stdout
-        assert "crazing: the tuning images hold no defect, so 0.5 is a default, not a choice" in done.stdout
+        assert "crazing: the tuning images have no defects, so 0.5 is a default, not a choice" in done.stdout
         assert re.search(
             r"on the holdout images, .* of 30 defective images escape, .* of 5 clean images are stopped", done.stdout
         )

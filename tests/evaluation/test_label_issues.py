@@ -70,7 +70,7 @@ def test_a_confident_detection_where_no_label_is() -> None:
     assert (issue.reason, issue.category, issue.box_xyxy) == ("missing", "patches", HERE)
     assert issue.label is issue.label_xyxy is issue.iou is None
     assert issue.score == pytest.approx(31 / 33)  # 30 of 31 such detections are confirmed
-    assert issue_sentence(issue) == "patches is detected with 0.90, and no label is there"
+    assert issue_sentence(issue) == "patches is detected with a score of 0.90, but there is no label"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_detection_of_another_class() -> None:
     )
     assert issue.score == pytest.approx(31 / 33)
     assert issue.iou == pytest.approx(0.9)
-    assert issue_sentence(issue) == "labelled inclusion, but scratches is detected with 0.90 (IoU 0.90)"
+    assert issue_sentence(issue) == "labelled inclusion, but scratches is detected with a score of 0.90 (IoU 0.90)"
 
 
 def test_a_label_that_its_own_class_finds_is_hardly_wrong() -> None:
@@ -117,7 +117,7 @@ def test_a_badly_drawn_label_says_how_its_edges_move() -> None:
     assert (issue.reason, issue.category, issue.label) == ("badly drawn", "patches", 0)
     assert issue.iou == pytest.approx(0.49)
     assert issue.score == pytest.approx(31 / 33)
-    assert issue_sentence(issue) == "patches is detected with 0.90, IoU 0.49: bottom edge 40 px up"
+    assert issue_sentence(issue) == "patches is detected with a score of 0.90, IoU 0.49: bottom edge 40 px up"
     (wide,) = issues_of(labels, [(3, "patches", (30.0, 0.0, 70.0, 90.0), 0.9)])
     assert issue_sentence(wide).endswith("left edge 20 px right, top edge 10 px up, right edge 10 px right")
 
@@ -147,7 +147,7 @@ def test_a_label_that_nothing_finds() -> None:
     assert issue.box_xyxy == issue.label_xyxy == THERE
     assert issue.detection_score is issue.iou is None
     assert issue.score == pytest.approx(31 / 33)  # 30 of the 31 scratches are found
-    assert "94\N{NO-BREAK SPACE}% are found with confidence" in issue_sentence(issue)
+    assert "94\N{NO-BREAK SPACE}% of similar labels are found" in issue_sentence(issue)
     for faint in ((1, "inclusion", THERE, 0.02), (1, "scratches", (90.0, 90.0, 199.0, 199.0), 0.02)):
         assert issues_of([(1, "scratches", THERE)], [faint]) == ()
 
@@ -354,7 +354,7 @@ def test_page_and_table(example: tuple[dict[str, Any], list[dict[str, Any]]], tm
     page, text = paths.html.read_text(), paths.markdown.read_text()
     assert page.count('<figure class="card"') == 4
     assert page.count("data:image/jpeg;base64,") == 3
-    assert "1 issue without a picture" in page
+    assert "1 issue without an image" in page
     assert "Mind &lt;this&gt;." in page
     assert evil not in page
     assert page.count("<script") == 1
@@ -401,8 +401,8 @@ def test_the_verb_writes_beside_the_detections(files: tuple[Path, Path], detect:
     outcome = detect("label-issues", "--detections", detections, "--data", data)
     assert outcome.code == 0, outcome.err
     assert "4 label issues about 93 labels of 33 images" in outcome.out
-    assert "labelled inclusion, but scratches is detected with 0.90" in outcome.out
-    assert "check this" in outcome.out  # no detection with a score of below 0.9 here
+    assert "labelled inclusion, but scratches is detected with a score of 0.90" in outcome.out
+    assert "check this" in outcome.out  # nothing scores below 0.9 here
     out = detections.parent / "label_issues"
     assert sorted(path.name for path in out.iterdir()) == ["label_issues.html", "label_issues.json", "label_issues.md"]
     outcome = detect(

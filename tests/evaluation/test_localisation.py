@@ -74,7 +74,7 @@ class TestEdges:
         result = of_patches([(1, WHOLE, moved(left=5)), (1, far, moved(left=5, at=far))])
         assert result["edge_bias_px"]["left"] == 5
         assert result["edge_bias_interval_px"] == dict.fromkeys(EDGES)
-        assert edge_bias_text(result) == "no edge is clearly off by 0.5 px or more"
+        assert edge_bias_text(result) == "no edge has a significant bias of 0.5 px or more"
 
     def test_images_of_one_group_are_one_piece_of_evidence(self) -> None:
         pairs = [(i, WHOLE, moved(bottom=offset)) for i, offset in ((1, -3.0), (2, -3.2), (3, -3.1))]

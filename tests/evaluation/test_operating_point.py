@@ -282,7 +282,7 @@ class TestOperatingPoint:
         of_class = operating_point(both_alike(), costs)["per_class"]["a"]
         limit, (sentence,) = of_class["limits"]["missed"], operating_sentences(of_class, 0.95)
         assert (limit["guaranteed"], limit["verdict"], limit["needed"]) == (False, "cannot tell", 149)
-        assert "can't be guaranteed by 10 defects; even without a miss it takes 149" in sentence
+        assert "can't be guaranteed by 10 defects; even without a miss, 149 are needed" in sentence
         assert "too few to confirm it, about 149 are needed" in sentence
 
     def test_limits_that_hold_together_are_each_held_to_more(self) -> None:
@@ -396,10 +396,10 @@ class TestEscapes:
     def test_without_clean_images_overkill_is_none_and_says_why(self) -> None:
         images = escape_rates(steel([([("a", 0.9)], [])]), np.array([0.5, 0.5]))["images"]
         assert images["overkill"]["rate"] is None
-        assert escape_notes(images, "image") == ["no overkill rate, as there is no image without a label"]
+        assert escape_notes(images, "image") == ["no overkill rate, because every image has a label"]
         clean = escape_rates(steel([([], [])]), np.array([0.5, 0.5]))["images"]
         assert clean["escape"]["rate"] is None
-        assert escape_notes(clean, "image") == ["no escape rate, as there is no image with a defect"]
+        assert escape_notes(clean, "image") == ["no escape rate, because no image has a defect"]
 
     def test_an_image_with_crowds_alone_is_neither(self) -> None:
         images = escape_rates(steel([([], [("a", 0.9)])], crowds=[(1, "a")]), np.array([0.5, 0.5]))["images"]

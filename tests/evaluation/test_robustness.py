@@ -160,7 +160,7 @@ def test_a_blind_detector_and_empty_labels(steel: tuple[list[Path], dict[str, An
     blind = judge_corrupted(lambda p: [nothing] * len(p), paths, truth, names=["blur"], severities=[1], resamples=20)
     assert blind["clean"]["AP50"] == blind["mean"]["AP50"] == 0
     assert blind["mean"]["drop"] is blind["mean"]["drop_low"] is None
-    assert "nothing to lose" in robustness_summary(blind)
+    assert "no loss can be measured" in robustness_summary(blind)
     empty = judge_corrupted(detect, paths, {**truth, "annotations": []}, names=["blur"], severities=[1], resamples=20)
     assert empty["clean"]["AP50"] is empty["mean"]["drop"] is None
     for results in (blind, empty):
@@ -198,7 +198,7 @@ def test_tables_and_chart_show_the_numbers(steel: tuple[list[Path], dict[str, An
     assert "runs/a\\_b" in text
     for block in (b.splitlines() for b in text.split("\n\n") if b.startswith("|")):
         assert len({line.count("|") for line in block}) == 1
-    assert "suffers most from underexposure (75" in robustness_summary(results)
+    assert "loss is largest with underexposure (75" in robustness_summary(results)
     svg = to_svg(results)
     ElementTree.fromstring(svg)
     assert all(name in svg for name in (*CLASSES, "underexposure", "blur", "severity 1, 5: -0.5, -3 EV"))

@@ -35,7 +35,7 @@ def test_scatter_is_no_bias() -> None:
     row = judged(labels, found).summary["per_class"]["patches"]
     assert row["edge_bias_px"]["left"] == pytest.approx(2 / 3)
     assert row["edge_sd_px"]["left"] == pytest.approx((152 / 9) ** 0.5)
-    assert edge_bias_text(row) == "no edge is clearly off by 0.5 px or more"
+    assert edge_bias_text(row) == "no edge has a significant bias of 0.5 px or more"
 
 
 def test_a_class_without_matches_has_none() -> None:

@@ -1,4 +1,4 @@
-"""The page's script: it counts as the judge does at any threshold, and a browser shows what is asked for."""
+"""The script of the report page: its counts equal those of the evaluation, and a browser shows the selected images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from detect.report.thumbnails import collect_thumbnails
 SCRIPTS = Path(__file__).resolve().parents[2] / "detect" / "report" / "script"
 NODE, BROWSER = which("node"), which("chromium") or which("chromium-browser") or which("google-chrome")
 
-needs_node = pytest.mark.skipif(NODE is None, reason="there is no node to run the page's script with")
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to open the page with")
+needs_node = pytest.mark.skipif(NODE is None, reason="needs node to run the page's script")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium to open the page")
 
 
 def random_judgement(seed: int, images: int = 12, crowds: bool = True) -> Judgement:
-    """Boxes on a coarse grid, so that ties of IoU and score are common."""
+    """An evaluation of boxes on a coarse grid, so that equal IoUs and scores are frequent."""
     rng = np.random.default_rng(seed)
 
     def box() -> list[float]:
@@ -61,40 +61,40 @@ def random_judgement(seed: int, images: int = 12, crowds: bool = True) -> Judgem
 
 
 def in_node(packed: dict[str, Any], threshold: float) -> dict[str, Any]:
-    """Outcomes by kind and the confusion matrix, as the page's script counts them."""
+    """Confusion matrix and outcomes of each image from the page's script."""
     code = (
         f"const counting = require({json.dumps(str(SCRIPTS / 'counting.js'))});"
         "const [packed, t] = JSON.parse(require('fs').readFileSync(0));"
         "const images = counting.unpack(packed), n = packed.classes.length;"
         "const matrix = Array.from({length: n + 1}, () => new Array(n + 1).fill(0));"
-        "images.forEach((image) => counting.confused(image, t, packed.iou)"
+        "images.forEach((image) => counting.confusionPairs(image, t, packed.iou)"
         ".forEach((pair) => { matrix[pair.from ?? n][pair.to ?? n] += 1; }));"
-        "console.log(JSON.stringify({matrix, told: images.map((image) => counting.outcomes(image, t)"
+        "console.log(JSON.stringify({matrix, outcomes: images.map((image) => counting.outcomes(image, t)"
         ".map((each) => [each.kind, packed.classes[each.category]]))}));"
     )
     assert NODE is not None
     done = subprocess.run([NODE, "-e", code], input=json.dumps([packed, threshold]), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    counts: dict[str, Any] = json.loads(done.stdout)
+    return counts
 
 
 @needs_node
 @pytest.mark.parametrize("seed", range(4))
-def test_the_page_counts_as_the_judge_does(seed: int) -> None:
+def test_script_counts_equal_the_evaluation(seed: int) -> None:
     judged = random_judgement(seed)
     packed = pack_viewer_data(judged.evaluated, collect_thumbnails([], [], None), judged.summary["score_threshold"])
     for threshold in (0.0, 0.3, judged.summary["score_threshold"], 1.0):
-        told = in_node(packed, threshold)
-        assert told["matrix"] == confusion(judged.evaluated, threshold)["matrix"]
-        for said, outcome in zip(told["told"], image_outcomes(judged.evaluated, threshold)):
-            want = [["right", hit.category] for hit in outcome.hits]
-            want += [["missed", miss.category] for miss in outcome.misses]
-            want += [["false", alarm.category] for alarm in outcome.false_alarms]
-            assert sorted(said) == sorted(want)
+        counts = in_node(packed, threshold)
+        assert counts["matrix"] == confusion(judged.evaluated, threshold)["matrix"]
+        for actual, outcome in zip(counts["outcomes"], image_outcomes(judged.evaluated, threshold)):
+            expected = [["right", hit.category] for hit in outcome.hits]
+            expected += [["missed", miss.category] for miss in outcome.misses]
+            expected += [["false", alarm.category] for alarm in outcome.false_alarms]
+            assert sorted(actual) == sorted(expected)
 
 
-def test_no_text_ends_the_script_that_holds_it(tmp_path: Path) -> None:
+def test_json_can_not_end_its_script_element(tmp_path: Path) -> None:
     from detect.report.page import as_script
 
     text = as_script({"classes": ["</script><b>&amp;", "\u2028"]})
@@ -102,7 +102,7 @@ def test_no_text_ends_the_script_that_holds_it(tmp_path: Path) -> None:
     assert json.loads(text)["classes"] == ["</script><b>&amp;", "\u2028"]
 
 
-def test_the_weakest_detections_are_left_out_of_a_large_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_detections_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = random_judgement(0)
     monkeypatch.setattr("detect.report.page._MAX_VIEWER_DETECTIONS", 10)
     packed = pack_viewer_data(judged.evaluated, collect_thumbnails([], [], None), 0.5)
@@ -112,7 +112,7 @@ def test_the_weakest_detections_are_left_out_of_a_large_page(monkeypatch: pytest
     assert packed["min_score"] == pytest.approx(every[9])
 
 
-def test_pictures_stop_where_the_page_would_grow_too_large(tmp_path: Path) -> None:
+def test_thumbnail_bytes_are_limited(tmp_path: Path) -> None:
     names = [f"{i}.png" for i in range(4)]
     for name in names[:3]:
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64), dtype=np.uint8)).save(tmp_path / name)
@@ -126,7 +126,7 @@ def test_pictures_stop_where_the_page_would_grow_too_large(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Judgement]:
-    """A report of twelve images with their pictures."""
+    """A report of twelve images."""
     folder = tmp_path_factory.mktemp("page")
     judged = random_judgement(7, crowds=False)
     for i in range(1, 13):
@@ -135,7 +135,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Judgement]:
 
 
 def opened(page: Path, state: str, tmp_path: Path) -> str:
-    """The page's elements after its script has run."""
+    """The DOM of the page after its script has run."""
     quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     own = [f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=3000", "--dump-dom"]
     assert BROWSER is not None
@@ -144,11 +144,11 @@ def opened(page: Path, state: str, tmp_path: Path) -> str:
 
 
 def texts(dom: str, pattern: str) -> list[str]:
-    return [unescape(re.sub(r"<[^>]*>", "", found)).strip() for found in re.findall(pattern, dom, re.DOTALL)]
+    return [unescape(re.sub(r"<[^>]*>", "", match)).strip() for match in re.findall(pattern, dom, re.DOTALL)]
 
 
 @needs_browser
-def test_the_page_opens_with_the_reports_own_counts(page: tuple[Path, Judgement], tmp_path: Path) -> None:
+def test_initial_counts_are_those_of_the_report(page: tuple[Path, Judgement], tmp_path: Path) -> None:
     path, judged = page
     dom = opened(path, "", tmp_path)
     matrix = judged.summary["confusion"]["matrix"]
@@ -163,17 +163,17 @@ def test_the_page_opens_with_the_reports_own_counts(page: tuple[Path, Judgement]
 
 
 @needs_browser
-def test_what_is_shown_lies_in_the_address(page: tuple[Path, Judgement], tmp_path: Path) -> None:
+def test_url_fragment_selects_threshold_and_filters(page: tuple[Path, Judgement], tmp_path: Path) -> None:
     path, judged = page
     dom = opened(path, "#t=0.75&kind=missed&category=1", tmp_path)
-    wanted = [o for o in image_outcomes(judged.evaluated, 0.75) if any(miss.category == "b" for miss in o.misses)]
-    assert f"{len(wanted)} of 12 images at a score of 0.750 or more" in dom
+    expected = [o for o in image_outcomes(judged.evaluated, 0.75) if any(miss.category == "b" for miss in o.misses)]
+    assert f"{len(expected)} of 12 images at a score of 0.750 or more" in dom
     shown = texts(dom, r'<span class="file"[^>]*>(.*?)</span>')
-    assert sorted(shown[: len(wanted)]) == sorted(o.image.file_name for o in wanted)
+    assert sorted(shown[: len(expected)]) == sorted(o.image.file_name for o in expected)
 
 
 @needs_browser
-def test_a_cell_of_the_confusion_shows_its_images(page: tuple[Path, Judgement], tmp_path: Path) -> None:
+def test_confusion_cell_shows_its_images(page: tuple[Path, Judgement], tmp_path: Path) -> None:
     path, judged = page
     row = judged.summary["confusion"]["matrix"][0]
     dom = opened(path, "#cell=0-3", tmp_path)

@@ -1,4 +1,4 @@
-"""The page of a server in a browser: images in, boxes, threshold, table, files out, by keys and on a phone."""
+"""The page of the server in a browser: images, boxes, threshold, table, downloads, keyboard, phone, token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from chromium import BROWSER, Chromium
 from serving import CATEGORIES, Known, as_file, gray, served
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to open the page with")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium to open the page")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two boxes at 0.8 and 0.3, the same of 16 bits in TIFF, and a file that is cut short."""
+    """An image with detections at 0.8 and 0.3, a 16-bit TIFF, and a truncated file."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "a.png").write_bytes(as_file(gray(204, width=80, height=60)))
     deep = np.tile(np.linspace(0, 65535, 80).astype(np.uint16), (60, 1))
@@ -51,7 +51,7 @@ def texts(browser: Chromium, selector: str) -> Any:
 
 
 def kept(browser: Chromium, button: str) -> tuple[str, bytes]:
-    """Name and content of the file that a button gives, caught on its way to the downloads."""
+    """Name and content of the file that a button downloads, intercepted in the page."""
     browser.value(
         "window.kept = null; HTMLAnchorElement.prototype.click = function () { window.kept ??= [this.download]; };"
         "URL.createObjectURL = (blob) => { const read = new FileReader();"
@@ -63,18 +63,18 @@ def kept(browser: Chromium, button: str) -> tuple[str, bytes]:
     return name, base64.b64decode(address.partition(",")[2])
 
 
-def test_images_become_boxes_and_rows(address: str, files: list[Path]) -> None:
+def test_detections_are_shown_filtered_and_saved(address: str, files: list[Path]) -> None:
     with Chromium(1200, 900) as browser:
         filled(browser, address, files)
         assert texts(browser, "#subject span")[:2] == ["detector known", "2 classes"]
         assert texts(browser, "#thumbs .count") == ["2", "1", "!"]
         assert texts(browser, "#stage .tag") == ["bright 0.80", "dark 0.30"]
         assert texts(browser, "#table tbody tr:first-child > *") == ["bright", "0.800", "1.0", "2.0", "79.0", "58.0"]
-        assert texts(browser, "#told")[0].startswith("2 detections · 80 \u00d7 60 px, 8 bits")
-        assert texts(browser, "#at") == ["by class"]
+        assert texts(browser, "#status")[0].startswith("2 detections · 80 \u00d7 60 px, 8 bits")
+        assert texts(browser, "#at") == ["per class"]
         assert texts(browser, "#sum") == ["3 detections in 2 images"]
 
-        # The box lies where it should, in pixels of the screen.
+        # The box has the expected position in screen pixels.
         box, frame = (
             browser.value(f"(({{x, y, width, height}}) => [x, y, width, height])({each}.getBoundingClientRect())")
             for each in ("document.querySelector('#stage .box[data-at=\"0\"] rect:last-child')", "stage.firstChild")
@@ -82,7 +82,7 @@ def test_images_become_boxes_and_rows(address: str, files: list[Path]) -> None:
         scale = frame[2] / 80
         assert box == pytest.approx([frame[0] + scale, frame[1] + 2 * scale, 78 * scale, 56 * scale], abs=4)
 
-        # The threshold redraws without asking again.
+        # The threshold redraws without a new request.
         asked = browser.value("performance.getEntriesByType('resource').length")
         browser.value("threshold.value = '0.35'; threshold.dispatchEvent(new Event('input'))")
         assert texts(browser, "#stage .tag") == ["bright 0.80"]
@@ -92,11 +92,11 @@ def test_images_become_boxes_and_rows(address: str, files: list[Path]) -> None:
         assert texts(browser, "#stage .tag") == ["bright 0.80", "dark 0.30"]
         browser.press("+")
         assert texts(browser, "#at") == ["0.31"]
-        browser.value("chosen.click()")
-        assert texts(browser, "#at") == ["by class"]
+        browser.value("document.getElementById('reset').click()")
+        assert texts(browser, "#at") == ["per class"]
         assert browser.value("performance.getEntriesByType('resource').length") == asked
 
-        # A row lights its box, a head sorts, a class can be hidden.
+        # A row highlights its box, a column header sorts, a class can be hidden.
         browser.value("document.querySelector('#table tbody tr:nth-child(2) button').focus()")
         assert browser.value("document.querySelector('#stage .lit').dataset.at") == "1"
         browser.value("document.querySelector('#table thead th button').click()")
@@ -105,24 +105,24 @@ def test_images_become_boxes_and_rows(address: str, files: list[Path]) -> None:
         assert texts(browser, "#stage .tag") == ["dark 0.30"]
         browser.value("document.querySelector('#classes button').click()")
 
-        # The picture and the JSON that are kept.
+        # The downloaded image and JSON.
         name, content = kept(browser, "picture")
         assert name == "a.detections.png"
         picture = Pillow.open(io.BytesIO(content))
         assert picture.size == (720, 540)
         assert np.asarray(picture.convert("L").crop((5, 14, 20, 30))).std() > 10, "an edge of the box"
         name, content = kept(browser, "all")
-        told = json.loads(content)
+        saved = json.loads(content)
         assert name == "detections.json"
-        assert told["categories"] == list(CATEGORIES)
-        assert [each["file"] for each in told["images"]] == ["a.png", "b.tiff"]
-        assert told["images"][0]["detections"][0]["box_xyxy"] == [1, 2, 79, 58]
-        assert "damaged or cut short" in told["failed"][0]["reason"]
+        assert saved["categories"] == list(CATEGORIES)
+        assert [each["file"] for each in saved["images"]] == ["a.png", "b.tiff"]
+        assert saved["images"][0]["detections"][0]["box_xyxy"] == [1, 2, 79, 58]
+        assert "damaged or cut short" in saved["failed"][0]["reason"]
 
-        # Keys go through the images; what the browser can't show is shown, what is broken is told.
+        # Arrow keys change the image; a TIFF is shown by its preview, a broken file by its error.
         browser.press("ArrowRight")
         assert texts(browser, "#name") == ["b.tiff"]
-        assert "60 px, 16 bits" in texts(browser, "#told")[0]
+        assert "60 px, 16 bits" in texts(browser, "#status")[0]
         assert browser.value("document.querySelector('#stage img').naturalWidth") == 80
         browser.press("ArrowRight")
         assert "c.png: the image is damaged or cut short" in texts(browser, "#stage .refused")[0]
@@ -131,7 +131,7 @@ def test_images_become_boxes_and_rows(address: str, files: list[Path]) -> None:
         assert not [each for each in browser.console_errors if "422" not in each], browser.console_errors
 
 
-def test_dropped_and_pasted_files_are_taken(address: str, files: list[Path]) -> None:
+def test_dropped_and_pasted_files_are_added(address: str, files: list[Path]) -> None:
     content = json.dumps(base64.b64encode(files[0].read_bytes()).decode())
     with Chromium() as browser:
         browser.open(address)
@@ -147,7 +147,7 @@ def test_dropped_and_pasted_files_are_taken(address: str, files: list[Path]) -> 
         assert browser.console_errors == []
 
 
-def test_it_fits_a_phone_and_can_be_read_aloud(address: str, files: list[Path]) -> None:
+def test_page_fits_a_phone_and_has_accessible_names(address: str, files: list[Path]) -> None:
     with Chromium(390, 844, phone=True, dark=True) as browser:
         filled(browser, address, files)
         assert browser.value("document.documentElement.scrollWidth") == 390
@@ -168,6 +168,8 @@ def test_a_token_can_be_entered(files: list[Path]) -> None:
         browser.wait("!document.getElementById('door').hidden")
         for token, opens in (("wrong-one", False), ("a-token-of-mine", True)):
             browser.value(f"token.value = '{token}'; document.querySelector('#door button').click()")
-            browser.wait("!document.getElementById('open').hidden" if opens else "!trouble.hidden")
+            browser.wait(
+                "!document.getElementById('open').hidden" if opens else "!document.getElementById('error').hidden"
+            )
         browser.give_files("#files", files[:1])
         browser.wait("document.querySelectorAll('#stage .box').length === 2")

@@ -1,4 +1,4 @@
-"""Serving: every way to send an image gives the same, in batches as alone, and only what is wanted is looked at."""
+"""Serving: equal results for all upload formats and batch sizes, thresholds, limits, timeouts, token and page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def eventually(true: object) -> None:
         time.sleep(0.01)
 
 
-def test_images_are_turned_upright(client: Client, known: Known) -> None:
+def test_images_are_rotated_by_their_orientation_tag(client: Client, known: Known) -> None:
     image = np.random.default_rng(0).integers(100, 255, (30, 40), dtype=np.uint8)
     exif = Image.Exif()
     exif[274] = 6
@@ -55,7 +55,7 @@ def test_images_are_turned_upright(client: Client, known: Known) -> None:
     assert all(np.array_equal(seen, image) for batch in known.seen for seen in batch)
 
 
-def test_every_way_to_send_an_image_is_the_same(client: Client, known: Known) -> None:
+def test_all_upload_formats_give_equal_results(client: Client, known: Known) -> None:
     image = np.random.default_rng(0).integers(100, 255, (30, 40), dtype=np.uint8)
     form, form_type = as_form(as_file(image, "BMP"), "x.bmp")
     npy_form, _ = as_form(as_npy(image), "x.npy")
@@ -75,15 +75,15 @@ def test_every_way_to_send_an_image_is_the_same(client: Client, known: Known) ->
     assert [each.status for each in answers] == [200] * len(ways)
     assert len({str((each.json["detections"], each.json["image"])) for each in answers}) == 1
     assert all(np.array_equal(seen, image) for batch in known.seen for seen in batch)
-    told = answers[0].json
-    assert told["model"] == "known"
-    assert told["image"] == {"width": 40, "height": 30, "channels": 1, "bits": 8}
-    assert told["thresholds"] == THRESHOLDS
-    assert told["detections"][0]["box_xyxy"] == [1, 2, 39, 28]
-    assert set(told["ms"]) == {"decode", "wait", "detect"}
+    content = answers[0].json
+    assert content["model"] == "known"
+    assert content["image"] == {"width": 40, "height": 30, "channels": 1, "bits": 8}
+    assert content["thresholds"] == THRESHOLDS
+    assert content["detections"][0]["box_xyxy"] == [1, 2, 39, 28]
+    assert set(content["ms"]) == {"decode", "wait", "detect"}
 
 
-def test_all_bits_and_colours_arrive(client: Client, known: Known) -> None:
+def test_16_bit_and_colour_images_are_received_exactly(client: Client, known: Known) -> None:
     rng = np.random.default_rng(1)
     deep = rng.integers(0, 65535, (20, 24), dtype=np.uint16)
     colour = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
@@ -101,7 +101,7 @@ def test_all_bits_and_colours_arrive(client: Client, known: Known) -> None:
     assert all(np.array_equal(each, colour) for each in seen[3:])
 
 
-def test_thresholds_are_each_class_s_own_or_the_one_asked_for(client: Client) -> None:
+def test_threshold_per_class_or_from_the_request(client: Client) -> None:
     body = as_file(gray(102))  # bright 0.4, dark 0.3
     assert [each["label"] for each in client.detect(body).json["detections"]] == ["dark"]
     low = client.detect(body, query="?threshold=0.1").json
@@ -110,7 +110,7 @@ def test_thresholds_are_each_class_s_own_or_the_one_asked_for(client: Client) ->
     assert client.detect(body, query="?threshold=1").json["detections"] == []
 
 
-def test_what_comes_together_is_looked_at_together_by_size(known: Known) -> None:
+def test_simultaneous_images_of_equal_size_form_batches(known: Known) -> None:
     known.gate.clear()
     images = [gray(10 * i, width=40 if i % 2 else 56) for i in range(9)]
     with served(known.look, limits=Limits(batch=3, timeout_s=30)) as client, ThreadPoolExecutor(10) as pool:
@@ -130,21 +130,21 @@ def test_what_comes_together_is_looked_at_together_by_size(known: Known) -> None
     assert 'detect_requests_total{path="/v1/detect",status="200"} 10.0' in text
 
 
-def test_a_batch_gives_what_each_image_alone_gives() -> None:
+def test_batch_results_equal_single_results() -> None:
     predictor = Predictor.load("released")
     images = [sample_image("scratches", number, seed=4)[0] for number in (1, 2)]
     images += [images[0][:120], np.repeat(images[1][..., None], 3, axis=2), images[0].astype(np.uint16) * 257]
-    images.append(np.tile(images[1], (3, 1)))  # seen in tiles
+    images.append(np.tile(images[1], (3, 1)))  # large enough for tiles
     together = predictor.predict_batch(images)
-    for image, found in zip(images, together):
-        alone = predictor(image)
-        assert found.labels.tolist() == alone.labels.tolist()
-        assert np.allclose(found.boxes_xyxy, alone.boxes_xyxy, atol=1e-2)
-        assert np.allclose(found.scores, alone.scores, atol=1e-4)
+    for image, detections in zip(images, together):
+        single = predictor(image)
+        assert detections.labels.tolist() == single.labels.tolist()
+        assert np.allclose(detections.boxes_xyxy, single.boxes_xyxy, atol=1e-2)
+        assert np.allclose(detections.scores, single.scores, atol=1e-4)
     assert predictor.predict_batch([]) == []
 
 
-def test_an_answer_that_is_late_is_given_up_and_not_computed(known: Known) -> None:
+def test_request_beyond_the_timeout_is_not_computed(known: Known) -> None:
     known.gate.clear()
     with served(known.look, limits=Limits(timeout_s=0.5)) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(client.detect, as_file(gray(1)))
@@ -158,7 +158,7 @@ def test_an_answer_that_is_late_is_given_up_and_not_computed(known: Known) -> No
     assert [each.shape[1] for batch in known.seen for each in batch] == [40, 40]
 
 
-def test_what_nobody_waits_for_is_not_computed(known: Known) -> None:
+def test_request_of_a_disconnected_client_is_not_computed(known: Known) -> None:
     known.gate.clear()
     with served(known.look) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(client.detect, as_file(gray(1)))
@@ -174,7 +174,7 @@ def test_what_nobody_waits_for_is_not_computed(known: Known) -> None:
     assert [each.shape[1] for batch in known.seen for each in batch] == [40, 40]
 
 
-def test_a_full_server_says_so_and_when_to_come_back(known: Known) -> None:
+def test_full_server_answers_503_with_retry_after(known: Known) -> None:
     known.gate.clear()
     with served(known.look, limits=Limits(queue=2)) as client, ThreadPoolExecutor(2) as pool:
         taken = [pool.submit(client.detect, as_file(gray(i))) for i in range(2)]
@@ -183,13 +183,13 @@ def test_a_full_server_says_so_and_when_to_come_back(known: Known) -> None:
         refused = client.detect(as_file(gray(9)))
         assert refused.status == 503
         assert refused.headers["retry-after"] == "1"
-        assert "2 requests are at work" in refused.error
+        assert "2 requests are in progress" in refused.error
         known.gate.set()
         assert [each.result().status for each in taken] == [200, 200]
         eventually(lambda: client.ask("GET", "/health").status == 200)
 
 
-def test_one_image_that_fails_spoils_no_other(known: Known) -> None:
+def test_failing_image_does_not_affect_others(known: Known) -> None:
     errors = {
         2: DataError("the image has gray values beyond white", fix="give others"),
         3: OutOfMemoryError("detection on 1 images needs more memory than there is", fix="take less"),
@@ -217,12 +217,12 @@ def test_one_image_that_fails_spoils_no_other(known: Known) -> None:
         assert client.detect(as_file(gray(7))).status == 200
 
 
-def test_the_server_tells_what_it_is(client: Client) -> None:
-    told = client.ask("GET", "/v1/model").json
-    assert told["categories"] == list(CATEGORIES)
-    assert told["thresholds"] == THRESHOLDS
-    assert set(told["colours"]) == set(CATEGORIES)
-    assert told["limits"]["max_bytes"] == 20 * 2**20
+def test_model_health_and_schema(client: Client) -> None:
+    model = client.ask("GET", "/v1/model").json
+    assert model["categories"] == list(CATEGORIES)
+    assert model["thresholds"] == THRESHOLDS
+    assert set(model["colours"]) == set(CATEGORIES)
+    assert model["limits"]["max_bytes"] == 20 * 2**20
     health = client.ask("GET", "/health")
     assert health.json == {"live": True, "ready": True, "waiting": 0}
     assert health.headers["x-content-type-options"] == "nosniff"
@@ -232,7 +232,7 @@ def test_the_server_tells_what_it_is(client: Client) -> None:
     assert set(schema["paths"]["/v1/detect"]["post"]["responses"]) == statuses
 
 
-def test_a_preview_is_an_8_bit_png_of_the_whole_range(client: Client, tmp_path: Path) -> None:
+def test_preview_is_an_8_bit_png_of_the_full_range(client: Client, tmp_path: Path) -> None:
     from detect.images import read_image
 
     deep = np.linspace(0, 4095, 30 * 40).reshape(30, 40).astype(np.uint16)
@@ -248,7 +248,7 @@ def test_a_preview_is_an_8_bit_png_of_the_whole_range(client: Client, tmp_path: 
     assert read_image(tmp_path / "w.png").shape[1] == 2048
 
 
-def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
+def test_page_loads_nothing_from_other_hosts(client: Client) -> None:
     page = client.ask("GET", "/")
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
@@ -260,7 +260,7 @@ def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
     assert client.ask("GET", "/docs").status == 404
 
 
-def test_a_token_is_asked_for(known: Known) -> None:
+def test_token_is_required(known: Known) -> None:
     with served(known.look, token="very-secret") as client:
         without = client.detect(as_file(gray(1)))
         assert without.status == 401
@@ -279,8 +279,8 @@ def test_a_token_is_asked_for(known: Known) -> None:
     assert len(known.seen) == 1
 
 
-def test_an_answer_is_not_held_back_until_its_head_is_acknowledged(client: Client) -> None:
-    """Systems acknowledge after 40 ms, so that on a connection in use no answer would be faster."""
+def test_response_does_not_wait_for_acknowledgements(client: Client) -> None:
+    """Delayed TCP acknowledgements take 40 ms, so without TCP_NODELAY no response would be faster."""
     connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
     took = []
     for _ in range(40):

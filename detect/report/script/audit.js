@@ -1,4 +1,4 @@
-/* Findings of one kind at a time, and keys that go from card to card. */
+/* Filter the findings by kind, and move between the cards with the keyboard. */
 (() => {
   const chips = document.getElementById("kinds");
   const rows = [...document.querySelectorAll("#list tbody tr")];

@@ -1,4 +1,4 @@
-/* The figure that the tables of a comparison show, and the classes and number of its pairs of images. */
+/* Switch the metric of the tables, filter the image pairs by class, and show more of them. */
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const press = (chips, chosen) => all("button", chips).forEach((button) => {

@@ -1,12 +1,12 @@
-/* Charts that say their values where the pointer is, or where the arrow keys move it. */
+/* Show the values of a chart at the pointer, or at the position chosen with the arrow keys. */
 (() => {
   const make = (tag, attributes, parent) => {
     const element = document.createElementNS(document.querySelector("svg").namespaceURI, tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     return parent.appendChild(element);
   };
-  const between = (points, x) => {
-    /* The value of a line at x, straight between its points; nothing beyond its ends. */
+  const interpolate = (points, x) => {
+    /* The value of a line at x by linear interpolation; null beyond its ends. */
     const after = points.findIndex((point) => point[0] >= x - 1e-9);
     if (after < 0 || x < points[0][0] - 1e-9) return null;
     const [b, a] = [points[after], points[Math.max(0, after - 1)]];
@@ -20,32 +20,32 @@
     const layer = make("g", { class: "pointed", visibility: "hidden" }, svg);
     const guide = make("line", { class: "guide", y1: top, y2: bottom }, layer);
     const dots = chart.lines.map((line) => make("circle", { class: `dot ${line.style}`, r: 3 }, layer));
-    const said = document.createElement("output");
-    said.className = "said";
-    said.setAttribute("aria-live", "polite");
-    svg.after(said);
+    const readout = document.createElement("output");
+    readout.className = "readout";
+    readout.setAttribute("aria-live", "polite");
+    svg.after(readout);
     let x = null;
-    const show = (wanted) => {
-      const spots = chart.whole ? Math.round(wanted) : wanted;
-      x = Math.min(chart.x[1], Math.max(chart.x[0], spots));
+    const show = (target) => {
+      const rounded = chart.integer_x ? Math.round(target) : target;
+      x = Math.min(chart.x[1], Math.max(chart.x[0], rounded));
       const at = toX(x);
       guide.setAttribute("x1", at);
       guide.setAttribute("x2", at);
-      const values = chart.lines.map((line) => between(line.points, x));
+      const values = chart.lines.map((line) => interpolate(line.points, x));
       values.forEach((y, i) => {
         dots[i].setAttribute("visibility", y === null ? "hidden" : "inherit");
         if (y !== null) { dots[i].setAttribute("cx", at); dots[i].setAttribute("cy", toY(y)); }
       });
       layer.setAttribute("visibility", "visible");
-      const told = chart.lines.flatMap((line, i) => (values[i] === null ? [] : [`${line.name} ${values[i].toFixed(3)}`]));
-      said.textContent = `${chart.label} ${chart.whole ? x : x.toFixed(2)}: ${told.join(", ") || "nothing"}`;
+      const texts = chart.lines.flatMap((line, i) => (values[i] === null ? [] : [`${line.name} ${values[i].toFixed(3)}`]));
+      readout.textContent = `${chart.label} ${chart.integer_x ? x : x.toFixed(2)}: ${texts.join(", ") || "no value"}`;
     };
-    const hide = () => { layer.setAttribute("visibility", "hidden"); said.textContent = ""; x = null; };
+    const hide = () => { layer.setAttribute("visibility", "hidden"); readout.textContent = ""; x = null; };
     svg.tabIndex = 0;
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();
-      const place = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-      show(chart.x[0] + (place - left) / (right - left) * (chart.x[1] - chart.x[0]));
+      const position = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
+      show(chart.x[0] + (position - left) / (right - left) * (chart.x[1] - chart.x[0]));
     });
     svg.addEventListener("pointerleave", hide);
     svg.addEventListener("blur", hide);
@@ -53,7 +53,7 @@
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step) return;
       event.preventDefault();
-      show(x === null ? chart.x[step > 0 ? 0 : 1] : x + step * (chart.whole ? 1 : (chart.x[1] - chart.x[0]) / 50));
+      show(x === null ? chart.x[step > 0 ? 0 : 1] : x + step * (chart.integer_x ? 1 : (chart.x[1] - chart.x[0]) / 50));
     });
   });
 })();

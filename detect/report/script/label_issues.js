@@ -1,4 +1,4 @@
-/* Cards of label issues: filters by reason and class, and keys that go from one to the next. */
+/* Filter the label issues by reason and class, and move between the cards with the keyboard. */
 (() => {
   const section = document.getElementById("issues");
   const cards = [...section.querySelectorAll(".card")];

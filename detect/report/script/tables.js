@@ -1,4 +1,4 @@
-/* Tables whose heads sort them. */
+/* Sort a table by clicking a column header. */
 (() => {
   const value = (cell) => {
     const text = cell.textContent.trim().replace("\u2212", "-").replace(/,/g, "");
@@ -12,14 +12,14 @@
     head.append(button);
     head.classList.add("sortable");
     button.addEventListener("click", () => {
-      const falling = head.getAttribute("aria-sort") ? head.getAttribute("aria-sort") === "ascending" : column > 0;
+      const descending = head.getAttribute("aria-sort") ? head.getAttribute("aria-sort") === "ascending" : column > 0;
       table.tHead.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const rows = [...table.tBodies[0].rows].sort((a, b) => {
         const [x, y] = [value(a.cells[column]), value(b.cells[column])];
         return (x > y) - (x < y);
       });
-      table.tBodies[0].append(...(falling ? rows.reverse() : rows));
+      table.tBodies[0].append(...(descending ? rows.reverse() : rows));
     });
   }));
 })();

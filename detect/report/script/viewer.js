@@ -1,6 +1,6 @@
-/* The gallery: filters, a threshold that redraws and recounts, the confusion matrix that opens what is behind a cell. */
+/* The gallery: score threshold, filters, counts, and a confusion matrix whose cells open their images. */
 (() => {
-  const packed = JSON.parse(document.getElementById("judged").textContent);
+  const packed = JSON.parse(document.getElementById("viewer-data").textContent);
   const images = counting.unpack(packed);
   const classes = packed.classes, background = classes.length;
   const gallery = document.getElementById("gallery");
@@ -23,14 +23,14 @@
     return parent.appendChild(made);
   };
 
-  /* ---- counting: once for each threshold ---- */
+  /* ---- counts, cached per threshold ---- */
   const count = () => {
     if (counted && counted.t === state.t) return counted;
     const matrix = Array.from({ length: background + 1 }, () => new Array(background + 1).fill(0));
     const totals = classes.map(() => ({ right: 0, missed: 0, false: 0 }));
     const of = images.map((image) => {
       const outcomes = counting.outcomes(image, state.t);
-      const pairs = counting.confused(image, state.t, packed.iou);
+      const pairs = counting.confusionPairs(image, state.t, packed.iou);
       outcomes.forEach((each) => { totals[each.category][each.kind] += 1; });
       pairs.forEach((pair) => { matrix[pair.from ?? background][pair.to ?? background] += 1; });
       return { outcomes, pairs };
@@ -39,8 +39,8 @@
     return counted;
   };
 
-  /* What the filters leave of an image, null if nothing. */
-  const told = (number) => {
+  /* The outcomes of an image that pass the filters, null if the image is not shown. */
+  const filtered = (number) => {
     const { outcomes, pairs } = count().of[number];
     if (state.cell) {
       const [from, to] = state.cell.split("-").map((each) => (Number(each) === background ? null : Number(each)));
@@ -55,26 +55,26 @@
   const weight = {
     worst: (number, fitting) => {
       const wrong = fitting.filter((each) => each.kind !== "right");
-      return wrong.length + Math.max(0, ...wrong.map((each) => (each.found === null ? 0.5 : images[number].found[each.found].score)));
+      return wrong.length + Math.max(0, ...wrong.map((each) => (each.detection === null ? 0.5 : images[number].detections[each.detection].score)));
     },
-    score: (number, fitting) => Math.max(0, ...fitting.map((each) => (each.found === null ? 0 : images[number].found[each.found].score))),
-    loose: (number, fitting) => -Math.min(1, ...fitting.map((each) => (each.found === null || each.label === null ? 1 :
-      counting.iou(images[number].found[each.found].box, images[number].labels[each.label].box)))),
+    score: (number, fitting) => Math.max(0, ...fitting.map((each) => (each.detection === null ? 0 : images[number].detections[each.detection].score))),
+    loose: (number, fitting) => -Math.min(1, ...fitting.map((each) => (each.detection === null || each.label === null ? 1 :
+      counting.iou(images[number].detections[each.detection].box, images[number].labels[each.label].box)))),
     file: (number) => -number,
   };
 
-  /* ---- one picture with its boxes ---- */
+  /* ---- one image with its boxes ---- */
   const tagSpot = (box, text, width, height, taken, below) => {
-    /* At the upper or lower edge, outside or in, off the other tags; a picture is some 250 pixels wide with 17 of tag. */
-    const scale = 250 / width, tall = 17, wide = (0.62 * text.length + 1) * 11.5;
-    const x = Math.max(0, Math.min(box[0] * scale, 250 - wide)), [top, bottom] = [box[1] * scale, box[3] * scale];
-    const upper = [[top - tall, `bottom:${100 * (1 - box[1] / height)}%`], [top, `top:${100 * box[1] / height}%`]];
-    const lower = [[bottom, `top:${100 * box[3] / height}%`], [bottom - tall, `bottom:${100 * (1 - box[3] / height)}%`]];
-    const spots = (below ? [...lower, ...upper] : [...upper, ...lower]).filter(([y]) => y >= 0 && y + tall <= height * scale);
-    const covered = ([y]) => taken.reduce((sum, other) => sum + Math.max(0, Math.min(x + wide, other[2]) - Math.max(x, other[0])) *
-      Math.max(0, Math.min(y + tall, other[3]) - Math.max(y, other[1])), 0);
-    const best = (spots.length ? spots : [[0, "top:0"]]).reduce((a, b) => (covered(b) < covered(a) ? b : a));
-    taken.push([x, best[0], x + wide, best[0] + tall]);
+    /* As place_tags in thumbnails.py: outside or inside the upper or lower edge, where it overlaps other tags least. */
+    const scale = 250 / width, tagHeight = 17, tagWidth = (0.62 * text.length + 1) * 11.5;
+    const x = Math.max(0, Math.min(box[0] * scale, 250 - tagWidth)), [top, bottom] = [box[1] * scale, box[3] * scale];
+    const upper = [[top - tagHeight, `bottom:${100 * (1 - box[1] / height)}%`], [top, `top:${100 * box[1] / height}%`]];
+    const lower = [[bottom, `top:${100 * box[3] / height}%`], [bottom - tagHeight, `bottom:${100 * (1 - box[3] / height)}%`]];
+    const spots = (below ? [...lower, ...upper] : [...upper, ...lower]).filter(([y]) => y >= 0 && y + tagHeight <= height * scale);
+    const overlap = ([y]) => taken.reduce((sum, other) => sum + Math.max(0, Math.min(x + tagWidth, other[2]) - Math.max(x, other[0])) *
+      Math.max(0, Math.min(y + tagHeight, other[3]) - Math.max(y, other[1])), 0);
+    const best = (spots.length ? spots : [[0, "top:0"]]).reduce((a, b) => (overlap(b) < overlap(a) ? b : a));
+    taken.push([x, best[0], x + tagWidth, best[0] + tagHeight]);
     const left = Math.min(100, Math.max(0, 100 * box[0] / width));
     return `left:max(0px,min(${left.toFixed(2)}%,100% - ${(0.62 * text.length + 1).toFixed(1)}em));${best[1]}`;
   };
@@ -84,7 +84,7 @@
     frame.style.aspectRatio = `${image.width}/${image.height}`;
     const svg = drawn("svg", { viewBox: `0 0 ${image.width} ${image.height}`, role: "img", "aria-label": `${image.file} with its boxes` }, frame);
     if (image.picture !== null) drawn("use", { href: `#p${image.picture}` }, svg);
-    else frame.append(element("span", "absent", "no picture"));
+    else frame.append(element("span", "absent", "no image"));
     const marks = image.labels.filter((g) => g.crowd).map((g) => ({ box: g.box, style: "crowd", text: "ignored" }));
     outcomes.forEach((each) => {
       if (each.label !== null) {
@@ -92,8 +92,8 @@
         marks.push({ box: image.labels[each.label].box, style: missed ? "missed" : "true", text: missed ? `missed: ${classes[each.category]}` : "" });
       }
     });
-    outcomes.filter((each) => each.found !== null).reverse().forEach((each) => {
-      const d = image.found[each.found];
+    outcomes.filter((each) => each.detection !== null).reverse().forEach((each) => {
+      const d = image.detections[each.detection];
       marks.push({ box: d.box, style: each.kind === "right" ? "hit" : "false", text: `${classes[d.category]} ${d.score.toFixed(2)}` });
     });
     const taken = [];
@@ -110,8 +110,8 @@
     return frame;
   };
   const reasons = (number, fitting) => fitting.filter((each) => each.kind === "false").slice(0, 3).map((each) => {
-    const d = images[number].found[each.found], near = counting.nearest(images[number], d.box);
-    const where = near.label ? `IoU ${near.iou.toFixed(2)} with ${classes[near.label.category]}` : "touches no label";
+    const d = images[number].detections[each.detection], near = counting.nearest(images[number], d.box);
+    const where = near.label ? `IoU ${near.iou.toFixed(2)} with ${classes[near.label.category]}` : "overlaps no label";
     return `${classes[d.category]} ${d.score.toFixed(2)}: ${each.error ? `${each.error}, ` : ""}${where}`;
   }).join("; ");
   const caption = (number, fitting) => {
@@ -119,35 +119,35 @@
     const of = (kind) => outcomes.filter((each) => each.kind === kind).length;
     const file = element("span", "file", images[number].file.replace(/\\/g, "/").split("/").pop());
     file.title = images[number].file;
-    const tally = element("span", "tally", `${of("right")} found`);
-    for (const [kind, word] of [["missed", "missed"], ["false", "false"]]) {
-      if (of(kind)) tally.append(" · ", element("b", `n-${kind}`, `${of(kind)} ${word}`));
+    const counts = element("span", "counts", `${of("right")} found`);
+    for (const [kind, label] of [["missed", "missed"], ["false", "false alarms"]]) {
+      if (of(kind)) counts.append(" · ", element("b", `n-${kind}`, `${of(kind)} ${label}`));
     }
-    made.append(file, tally);
-    const why = state.cell ? "" : reasons(number, fitting);
-    if (why) made.append(element("span", "why", why));
+    made.append(file, counts);
+    const reason = state.cell ? "" : reasons(number, fitting);
+    if (reason) made.append(element("span", "detail", reason));
     return made;
   };
   const card = ([number, fitting]) => {
     const made = element("figure", "card");
     const open = element("button", "open");
     open.type = "button";
-    open.setAttribute("aria-label", `${images[number].file}: larger`);
+    open.setAttribute("aria-label", `Enlarge ${images[number].file}`);
     open.append(picture(number));
     open.addEventListener("click", () => enlarge(number));
     made.append(open, caption(number, fitting));
     return made;
   };
 
-  /* ---- one image large, with its neighbours a key away ---- */
+  /* ---- the enlarged image, with keys for the previous and the next one ---- */
   const dialog = byId("large");
   let shown = 0;
   const enlarge = (number) => {
     shown = listed.findIndex(([each]) => each === number);
     const body = dialog.querySelector(".large");
-    const told = element("figure", "card");
-    told.append(picture(number), caption(number, listed[shown][1]));
-    body.replaceChildren(told);
+    const enlarged = element("figure", "card");
+    enlarged.append(picture(number), caption(number, listed[shown][1]));
+    body.replaceChildren(enlarged);
     dialog.querySelector(".where").textContent = `${shown + 1} of ${listed.length}`;
     if (!dialog.open) dialog.showModal();
   };
@@ -161,8 +161,8 @@
     if (by) { event.preventDefault(); step(by); }
   });
 
-  /* ---- drawing what the state asks for ---- */
-  const share = (part, whole) => (whole ? `${Math.round(100 * part / whole)}\u00a0%` : "\u2013");
+  /* ---- draw the page for the current state ---- */
+  const share = (part, total) => (total ? `${Math.round(100 * part / total)}\u00a0%` : "\u2013");
   const drawCounts = () => {
     const rows = classes.map((name, k) => [name, count().totals[k]]);
     const all = { right: 0, missed: 0, false: 0 };
@@ -181,7 +181,7 @@
         else {
           const open = element("button", "plain", text.toLocaleString("en"));
           open.type = "button";
-          open.title = "shows the images";
+          open.title = "show the images";
           open.addEventListener("click", () => {
             change({ ...clear, t: state.t, category, kind: ["right", "missed", "false"][i] });
             gallery.scrollIntoView();
@@ -201,43 +201,43 @@
   const drawMatrix = () => {
     document.querySelectorAll("#confusion td button").forEach((button) => {
       const [from, to] = button.dataset.cell.split("-").map(Number);
-      const value = count().matrix[from][to], whole = count().matrix[from].reduce((a, b) => a + b, 0);
-      const part = whole ? value / whole : 0;
+      const value = count().matrix[from][to], total = count().matrix[from].reduce((a, b) => a + b, 0);
+      const part = total ? value / total : 0;
       button.textContent = value.toLocaleString("en");
       button.parentElement.style.setProperty("--v", part.toFixed(3));
       button.parentElement.className = `${part > 0.55 ? "strong" : ""}${value ? "" : " zero"}`;
       button.setAttribute("aria-pressed", String(state.cell === button.dataset.cell));
       const names = [from, to].map((k) => (k === background ? "background" : classes[k]));
-      button.title = `${names[0]} \u2192 ${names[1]}: ${value} (${share(value, whole)} of the row); shows the images`;
+      button.title = `${names[0]} \u2192 ${names[1]}: ${value} (${share(value, total)} of the row); click to show the images`;
     });
   };
   const drawMistakes = () => {
-    const wrong = count().matrix.flatMap((row, from) => row.map((value, to) => ({ from, to, value, whole: row.reduce((a, b) => a + b, 0) })))
+    const wrong = count().matrix.flatMap((row, from) => row.map((value, to) => ({ from, to, value, total: row.reduce((a, b) => a + b, 0) })))
       .filter(({ from, to, value }) => from !== to && value > 0).sort((a, b) => b.value - a.value).slice(0, 8);
-    byId("mistakes").replaceChildren(...wrong.map(({ from, to, value, whole }) => {
+    byId("mistakes").replaceChildren(...wrong.map(({ from, to, value, total }) => {
       const item = element("li");
       const open = element("button", "plain", from === background ? `false alarms of ${classes[to]}` :
-        `${classes[from]} ${to === background ? "missed" : `taken for ${classes[to]}`}`);
+        `${classes[from]} ${to === background ? "missed" : `detected as ${classes[to]}`}`);
       open.type = "button";
       open.addEventListener("click", () => openCell(`${from}-${to}`));
       item.append(element("b", "", value.toLocaleString("en")), " ", open);
-      if (from !== background) item.append(" ", element("span", "", `${share(value, whole)} of them`));
+      if (from !== background) item.append(" ", element("span", "", `${share(value, total)} of the row`));
       return item;
     }));
   };
   const nameOf = (k) => (k === background ? "background" : classes[k]);
   const drawCards = () => {
-    listed = images.map((_, number) => [number, told(number)]).filter(([, fitting]) => fitting)
+    listed = images.map((_, number) => [number, filtered(number)]).filter(([, fitting]) => fitting)
       .map(([number, fitting]) => [number, fitting, weight[state.sort](number, fitting)])
       .sort((a, b) => b[2] - a[2] || a[0] - b[0]);
     cards.replaceChildren(...listed.slice(0, limit).map(card));
-    if (!listed.length) cards.append(element("p", "note", "No image fits."));
+    if (!listed.length) cards.append(element("p", "note", "No image matches the filters."));
     const more = byId("more");
     more.hidden = listed.length <= limit;
     more.textContent = `Show more (${listed.length - limit} left)`;
     const [from, to] = state.cell.split("-").map(Number);
-    const asked = state.cell ? `, where ${nameOf(from)} is ${to === background ? "missed" : from === background ? `${nameOf(to)}, a false alarm` : from === to ? "found" : `taken for ${nameOf(to)}`}` : "";
-    byId("listed").textContent = `${listed.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} images at a score of ${state.t.toFixed(3)} or more${asked}`;
+    const condition = state.cell ? `, where ${nameOf(from)} is ${to === background ? "missed" : from === background ? `${nameOf(to)}, a false alarm` : from === to ? "found" : `detected as ${nameOf(to)}`}` : "";
+    byId("listed").textContent = `${listed.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} images at a score of ${state.t.toFixed(3)} or more${condition}`;
   };
   const draw = () => {
     byId("threshold").value = state.t;
@@ -253,18 +253,18 @@
     drawCards();
   };
 
-  /* ---- the state lives in the address, so that what is shown can be kept and sent on ---- */
+  /* ---- the state is stored in the URL fragment, so that a view can be bookmarked and shared ---- */
   const change = (part) => {
     Object.assign(state, part);
     limit = page;
-    const words = Object.entries(state).filter(([key, value]) => value !== clear[key]).map(([key, value]) => `${key}=${encodeURIComponent(value)}`);
-    history.replaceState(null, "", words.length ? `#${words.join("&")}` : location.pathname + location.search);
+    const settings = Object.entries(state).filter(([key, value]) => value !== clear[key]).map(([key, value]) => `${key}=${encodeURIComponent(value)}`);
+    history.replaceState(null, "", settings.length ? `#${settings.join("&")}` : location.pathname + location.search);
     draw();
   };
   const read = () => {
     Object.assign(state, clear);
-    location.hash.slice(1).split("&").forEach((word) => {
-      const [key, value] = word.split("=");
+    location.hash.slice(1).split("&").forEach((setting) => {
+      const [key, value] = setting.split("=");
       if (key === "t" && Number(value) >= 0 && Number(value) <= 1) state.t = Number(value);
       else if (key in clear && value !== undefined) state[key] = decodeURIComponent(value);
     });

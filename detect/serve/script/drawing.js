@@ -1,6 +1,6 @@
-/* Boxes over a picture: as elements that can be pointed at, and painted into a PNG. */
+/* Draw boxes on an image: as interactive SVG elements, and into a PNG file. */
 const SVG = "http://www.w3.org/2000/svg";
-const WORTHWHILE = 720; // a smaller picture is enlarged to at least this many pixels when it is kept
+const MIN_SIDE = 720; // pixels; an image with a shorter longer side is enlarged in the saved PNG
 
 export const element = (tag, className = "", text = undefined) => {
   const made = document.createElement(tag);
@@ -9,23 +9,23 @@ export const element = (tag, className = "", text = undefined) => {
   return made;
 };
 
-/* Black or white, whichever can be read on a colour. */
+/* Black or white, whichever has the higher contrast to a background colour. */
 export const ink = (colour) => {
   const [r, g, b] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 };
 
-export const words = (found) => `${found.label} ${found.score.toFixed(2)}`;
+export const labelText = (detection) => `${detection.label} ${detection.score.toFixed(2)}`;
 
-/* Left and top of a label of so many pixels: above its box, else below, else inside, where it hides others least. */
-const spot = ([x1, y1, x2, y2], wide, tall, width, height, taken) => {
-  const left = Math.max(0, Math.min(x1, width - wide)), right = Math.max(0, Math.min(x2 - wide, width - wide));
-  const tops = [y1 - tall, y2, y1, y2 - tall].filter((y) => y >= 0 && y + tall <= height);
+/* [left, top] of a tag: above its box, below or inside, where it overlaps other tags least; all in pixels. */
+const spot = ([x1, y1, x2, y2], tagWidth, tagHeight, width, height, taken) => {
+  const left = Math.max(0, Math.min(x1, width - tagWidth)), right = Math.max(0, Math.min(x2 - tagWidth, width - tagWidth));
+  const tops = [y1 - tagHeight, y2, y1, y2 - tagHeight].filter((y) => y >= 0 && y + tagHeight <= height);
   const spots = (tops.length ? tops : [0]).flatMap((y) => [[left, y], [right, y]]);
-  const shared = ([x, y]) => taken.reduce((sum, other) => sum + Math.max(0, Math.min(x + wide, other[2]) - Math.max(x, other[0])) *
-    Math.max(0, Math.min(y + tall, other[3]) - Math.max(y, other[1])), 0);
-  const best = spots.reduce((a, b) => (shared(b) < shared(a) ? b : a));
-  taken.push([best[0], best[1], best[0] + wide, best[1] + tall]);
+  const overlap = ([x, y]) => taken.reduce((sum, other) => sum + Math.max(0, Math.min(x + tagWidth, other[2]) - Math.max(x, other[0])) *
+    Math.max(0, Math.min(y + tagHeight, other[3]) - Math.max(y, other[1])), 0);
+  const best = spots.reduce((a, b) => (overlap(b) < overlap(a) ? b : a));
+  taken.push([best[0], best[1], best[0] + tagWidth, best[1] + tagHeight]);
   return best;
 };
 
@@ -35,7 +35,7 @@ const drawn = (tag, attributes, parent) => {
   return parent.appendChild(made);
 };
 
-/* A frame with the picture, and boxes with their number in data-at; labels come with place(), when its size is known. */
+/* An element with the image and an empty SVG; place() adds the boxes, with their position in data-at, and their tags. */
 export const frame = (picture, size, name) => {
   const made = element("div", "picture");
   made.style.setProperty("--shape", size.width / size.height);
@@ -50,19 +50,19 @@ export const place = (made, size, shown, colours) => {
   svg.replaceChildren();
   made.querySelectorAll(".tag").forEach((tag) => tag.remove());
   const scale = made.clientWidth / size.width, taken = [];
-  const tags = shown.map((found) => {
-    const tag = element("span", "tag", words(found));
-    tag.style.background = colours[found.label];
-    tag.style.color = ink(colours[found.label]);
+  const tags = shown.map((detection) => {
+    const tag = element("span", "tag", labelText(detection));
+    tag.style.background = colours[detection.label];
+    tag.style.color = ink(colours[detection.label]);
     return tag;
   });
   made.append(...tags);
-  [...shown.entries()].reverse().forEach(([at, found]) => {
-    const [x, y, x2, y2] = found.box_xyxy;
+  [...shown.entries()].reverse().forEach(([at, detection]) => {
+    const [x, y, x2, y2] = detection.box_xyxy;
     const group = drawn("g", { class: "box", "data-at": at }, svg);
     const rect = { x, y, width: Math.max(0, x2 - x), height: Math.max(0, y2 - y) };
     drawn("rect", { class: "halo", ...rect }, group);
-    drawn("rect", { stroke: colours[found.label], ...rect }, group);
+    drawn("rect", { stroke: colours[detection.label], ...rect }, group);
   });
   tags.forEach((tag, at) => {
     const box = shown[at].box_xyxy.map((value) => value * scale);
@@ -73,9 +73,9 @@ export const place = (made, size, shown, colours) => {
   });
 };
 
-/* The same as a PNG, in the pixels of the image, or a whole multiple of a small one's. */
+/* The image with its boxes as a PNG of the same size, or of an integer multiple for a small image. */
 export const png = (picture, size, shown, colours) => new Promise((done) => {
-  const scale = Math.max(1, Math.ceil(WORTHWHILE / Math.max(size.width, size.height)));
+  const scale = Math.max(1, Math.ceil(MIN_SIDE / Math.max(size.width, size.height)));
   const canvas = element("canvas");
   [canvas.width, canvas.height] = [size.width * scale, size.height * scale];
   const context = canvas.getContext("2d");
@@ -84,22 +84,23 @@ export const png = (picture, size, shown, colours) => new Promise((done) => {
   const taken = [];
   context.font = `600 ${font}px system-ui, sans-serif`;
   context.textBaseline = "middle";
-  const boxes = shown.map((found) => found.box_xyxy.map((value) => value * scale));
-  [...shown.entries()].reverse().forEach(([at, found]) => {
+  const boxes = shown.map((detection) => detection.box_xyxy.map((value) => value * scale));
+  [...shown.entries()].reverse().forEach(([at, detection]) => {
     const [x1, y1, x2, y2] = boxes[at];
-    for (const [colour, wide] of [["rgb(0 0 0 / .6)", font / 3.5], [colours[found.label], font / 7]]) {
+    for (const [colour, lineWidth] of [["rgb(0 0 0 / .6)", font / 3.5], [colours[detection.label], font / 7]]) {
       context.strokeStyle = colour;
-      context.lineWidth = wide;
+      context.lineWidth = lineWidth;
       context.strokeRect(x1, y1, x2 - x1, y2 - y1);
     }
   });
-  shown.forEach((found, at) => {
-    const wide = context.measureText(words(found)).width + 0.6 * font, tall = 1.3 * font;
-    const [left, top] = spot(boxes[at], wide, tall, canvas.width, canvas.height, taken);
-    context.fillStyle = colours[found.label];
-    context.fillRect(left, top, wide, tall);
-    context.fillStyle = ink(colours[found.label]);
-    context.fillText(words(found), left + 0.3 * font, top + tall / 2);
+  shown.forEach((detection, at) => {
+    const text = labelText(detection), colour = colours[detection.label];
+    const tagWidth = context.measureText(text).width + 0.6 * font, tagHeight = 1.3 * font;
+    const [left, top] = spot(boxes[at], tagWidth, tagHeight, canvas.width, canvas.height, taken);
+    context.fillStyle = colour;
+    context.fillRect(left, top, tagWidth, tagHeight);
+    context.fillStyle = ink(colour);
+    context.fillText(text, left + 0.3 * font, top + tagHeight / 2);
   });
   canvas.toBlob(done, "image/png");
 });

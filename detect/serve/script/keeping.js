@@ -1,4 +1,4 @@
-/* Files that a user keeps: pictures, and JSON in the form of detect infer --json. */
+/* Downloads: images, and JSON in the format of detect infer --json. */
 import { element } from "./drawing.js";
 
 export const stem = (name) => name.replace(/\.[^.]*$/, "");
@@ -11,14 +11,14 @@ export const keep = (blob, name) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 
-/* What is shown of the images: threshold is null where each class has its own, which lowest() tells. */
-export const asJson = (model, entries, threshold, lowest, shown) => {
+/* The visible detections as JSON; threshold is null if classes have different thresholds, given by thresholdOf(). */
+export const asJson = (model, entries, threshold, thresholdOf, shown) => {
   const content = {
     schema: 1,
     weights: model.model,
     categories: model.categories,
     threshold,
-    thresholds: Object.fromEntries(model.categories.map((name) => [name, lowest(name)])),
+    thresholds: Object.fromEntries(model.categories.map((name) => [name, thresholdOf(name)])),
     images: entries.filter((entry) => entry.answer).map((entry) => ({ file: entry.name, width: entry.answer.image.width, height: entry.answer.image.height, detections: shown(entry) })),
     failed: entries.filter((entry) => entry.error).map((entry) => ({ file: entry.name, reason: entry.error })),
   };

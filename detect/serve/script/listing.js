@@ -1,8 +1,8 @@
-/* The images in a row, the classes as switches, and the detections in a table whose heads sort it. */
+/* The row of image thumbnails, the class buttons, and the sortable table of detections. */
 import { element } from "./drawing.js";
 
 const COLUMNS = [["class", (f) => f.label], ["score", (f) => f.score], ...["x1", "y1", "x2", "y2"].map((name, at) => [name, (f) => f.box_xyxy[at]])];
-const sorted = { column: 1, falling: true };
+const sorted = { column: 1, descending: true };
 
 export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
@@ -22,8 +22,8 @@ export const drawThumbs = (list, entries, current, counts, choose) => {
     const count = counts(entry);
     const state = entry.error ? "failed" : entry.answer ? (count ? "" : "none") : "waits";
     button.className = state;
-    const says = entry.error ? "can't be used" : entry.answer ? `${count} found` : "is being looked at";
-    button.setAttribute("aria-label", `${entry.name}: ${says}`);
+    const status = entry.error ? "can't be used" : entry.answer ? `${count} found` : "in progress";
+    button.setAttribute("aria-label", `${entry.name}: ${status}`);
     button.title = entry.name;
     button.setAttribute("aria-current", String(entry === current));
     button.onclick = () => choose(entry);
@@ -47,9 +47,9 @@ export const drawThumbs = (list, entries, current, counts, choose) => {
 };
 
 export const drawClasses = (place, categories, colours, counts, hidden, toggle) => {
-  const there = [...place.children];
+  const buttons = [...place.children];
   categories.forEach((name, at) => {
-    const button = there[at] ?? place.appendChild(element("button"));
+    const button = buttons[at] ?? place.appendChild(element("button"));
     button.type = "button";
     button.replaceChildren(dot(colours[name]), `${name} ${counts.get(name) ?? 0}`);
     button.className = counts.get(name) ? "" : "zero";
@@ -58,16 +58,16 @@ export const drawClasses = (place, categories, colours, counts, hidden, toggle) 
   });
 };
 
-/* Positions of the detections in the order that was asked for. */
+/* Positions of the detections in the order of the sorted column. */
 const order = (shown) => {
-  const value = COLUMNS[sorted.column][1], sign = sorted.falling ? -1 : 1;
+  const value = COLUMNS[sorted.column][1], sign = sorted.descending ? -1 : 1;
   return shown.map((_, at) => at).sort((a, b) => {
     const [x, y] = [value(shown[a]), value(shown[b])];
     return sign * ((x > y) - (x < y)) || a - b;
   });
 };
 
-export const drawTable = (table, shown, colours, light) => {
+export const drawTable = (table, shown, colours, highlight) => {
   const head = table.tHead.rows[0];
   if (!head.cells.length) {
     COLUMNS.forEach(([name], column) => {
@@ -76,30 +76,30 @@ export const drawTable = (table, shown, colours, light) => {
       const button = cell.appendChild(element("button", "", name));
       button.type = "button";
       button.addEventListener("click", () => {
-        Object.assign(sorted, { falling: sorted.column === column ? !sorted.falling : column > 0, column });
+        Object.assign(sorted, { descending: sorted.column === column ? !sorted.descending : column > 0, column });
         table.redraw();
       });
     });
   }
-  table.redraw = () => drawTable(table, shown, colours, light);
+  table.redraw = () => drawTable(table, shown, colours, highlight);
   [...head.cells].forEach((cell, column) => {
-    if (column === sorted.column) cell.setAttribute("aria-sort", sorted.falling ? "descending" : "ascending");
+    if (column === sorted.column) cell.setAttribute("aria-sort", sorted.descending ? "descending" : "ascending");
     else cell.removeAttribute("aria-sort");
   });
   table.hidden = !shown.length;
   table.tBodies[0].replaceChildren(...order(shown).map((at) => {
-    const found = shown[at], row = element("tr");
+    const detection = shown[at], row = element("tr");
     row.dataset.at = at;
     const first = row.appendChild(element("th"));
     first.scope = "row";
     const button = first.appendChild(element("button"));
     button.type = "button";
-    button.append(dot(colours[found.label]), element("span", "", found.label));
-    row.append(element("td", "n", found.score.toFixed(3)), ...found.box_xyxy.map((value) => element("td", "n", value.toFixed(1))));
-    button.addEventListener("focus", () => light(at));
-    row.addEventListener("click", () => light(at, true));
-    row.addEventListener("pointerenter", () => light(at));
-    row.addEventListener("pointerleave", () => light(null));
+    button.append(dot(colours[detection.label]), element("span", "", detection.label));
+    row.append(element("td", "n", detection.score.toFixed(3)), ...detection.box_xyxy.map((value) => element("td", "n", value.toFixed(1))));
+    button.addEventListener("focus", () => highlight(at));
+    row.addEventListener("click", () => highlight(at, true));
+    row.addEventListener("pointerenter", () => highlight(at));
+    row.addEventListener("pointerleave", () => highlight(null));
     return row;
   }));
 };

@@ -1,4 +1,4 @@
-/* The page: images come in, the server is asked once for each, and everything else is drawn from its answers. */
+/* The page: one request to the server per image; everything else is drawn from the responses. */
 import * as asking from "./asking.js";
 import { element, frame, place, png } from "./drawing.js";
 import { asJson, keep, stem } from "./keeping.js";
@@ -8,20 +8,21 @@ const byId = (id) => document.getElementById(id);
 const state = { model: null, entries: [], current: null, threshold: null, hidden: new Set(), pinned: null };
 let numbers = 0;
 
-/* ---- what is shown ---- */
-const lowest = (label) => state.threshold ?? state.model.thresholds[label];
-const shown = (entry) => (entry.answer ? entry.answer.detections.filter((f) => f.score >= lowest(f.label) && !state.hidden.has(f.label)) : []);
-const chosen = () => {
+/* ---- the visible detections ---- */
+const thresholdOf = (label) => state.threshold ?? state.model.thresholds[label];
+const shown = (entry) => (entry.answer ? entry.answer.detections.filter((f) => f.score >= thresholdOf(f.label) && !state.hidden.has(f.label)) : []);
+/* The default threshold if all classes have the same one, else null. */
+const commonThreshold = () => {
   const all = new Set(Object.values(state.model.thresholds));
   return all.size === 1 ? [...all][0] : null;
 };
 
-const trouble = (sentence) => {
-  byId("trouble").hidden = !sentence;
-  byId("trouble").replaceChildren(element("strong", "", "Check this"), sentence ?? "");
+const showError = (sentence) => {
+  byId("error").hidden = !sentence;
+  byId("error").replaceChildren(element("strong", "", "Check this"), sentence ?? "");
 };
 
-const light = (at, pin = false) => {
+const highlight = (at, pin = false) => {
   if (pin) state.pinned = state.pinned === at ? null : at;
   const lit = at ?? state.pinned;
   document.querySelectorAll("#stage .box, #table tbody tr").forEach((each) => each.classList.toggle("lit", lit !== null && Number(each.dataset.at) === lit));
@@ -38,48 +39,47 @@ const drawStage = () => {
   }
 };
 
-const tell = (entry) => {
+const statusText = (entry) => {
   if (entry.error) return "This image can't be used.";
-  if (!entry.answer) return "It is being looked at.";
-  const { width, height, bits } = entry.answer.image, found = shown(entry).length;
-  return `${found ? plural(found, "detection") : "nothing found"} · ${width} × ${height} px, ${bits} bits · ${Math.round(entry.answer.ms.detect)} ms`;
+  if (!entry.answer) return "Detection in progress.";
+  const { width, height, bits } = entry.answer.image, count = shown(entry).length;
+  return `${count ? plural(count, "detection") : "no detections"} · ${width} × ${height} px, ${bits} bits · ${Math.round(entry.answer.ms.detect)} ms`;
 };
 
 const draw = () => {
-  const entry = state.current, known = state.model !== null;
+  const entry = state.current;
   document.body.classList.toggle("empty", !entry);
   byId("work").hidden = !entry;
-  if (!known || !entry) return;
-  const at = state.threshold ?? chosen();
-  byId("threshold").value = at ?? Object.values(state.model.thresholds).reduce((a, b) => a + b, 0) / state.model.categories.length;
-  byId("at").textContent = at === null ? "by class" : at.toFixed(2);
-  byId("chosen").hidden = state.threshold === null;
-  const seen = state.entries.filter((each) => each.answer);
-  byId("sum").textContent = `${plural(seen.reduce((sum, each) => sum + shown(each).length, 0), "detection")} in ${plural(seen.length, "image")}`;
+  if (!state.model || !entry) return;
+  const threshold = state.threshold ?? commonThreshold();
+  byId("threshold").value = threshold ?? Object.values(state.model.thresholds).reduce((a, b) => a + b, 0) / state.model.categories.length;
+  byId("at").textContent = threshold === null ? "per class" : threshold.toFixed(2);
+  byId("reset").hidden = state.threshold === null;
+  const done = state.entries.filter((each) => each.answer);
+  byId("sum").textContent = `${plural(done.reduce((sum, each) => sum + shown(each).length, 0), "detection")} in ${plural(done.length, "image")}`;
   drawThumbs(byId("thumbs"), state.entries, entry, (each) => shown(each).length, choose);
   byId("thumbs").hidden = state.entries.length < 2;
-  const place = state.entries.indexOf(entry);
-  byId("where").textContent = `${place + 1} of ${state.entries.length}`;
+  byId("where").textContent = `${state.entries.indexOf(entry) + 1} of ${state.entries.length}`;
   byId("where").parentElement.hidden = state.entries.length < 2;
   byId("all").hidden = state.entries.length < 2;
   byId("name").textContent = entry.name;
-  byId("told").textContent = tell(entry);
+  byId("status").textContent = statusText(entry);
   const counts = new Map();
-  (entry.answer?.detections ?? []).filter((f) => f.score >= lowest(f.label)).forEach((f) => counts.set(f.label, (counts.get(f.label) ?? 0) + 1));
+  (entry.answer?.detections ?? []).filter((f) => f.score >= thresholdOf(f.label)).forEach((f) => counts.set(f.label, (counts.get(f.label) ?? 0) + 1));
   byId("classes").hidden = !entry.answer;
   drawClasses(byId("classes"), state.model.categories, state.model.colours, counts, state.hidden, (name) => {
     if (!state.hidden.delete(name)) state.hidden.add(name);
     state.pinned = null;
     draw();
   });
-  drawTable(byId("table"), shown(entry), state.model.colours, light);
+  drawTable(byId("table"), shown(entry), state.model.colours, highlight);
   byId("picture").disabled = !entry.picture;
   byId("json").disabled = !entry.answer;
   drawStage();
-  light(null);
+  highlight(null);
 };
 
-/* ---- images come in ---- */
+/* ---- add images ---- */
 const loaded = (url) => new Promise((done) => {
   const picture = new Image();
   picture.onload = () => done(picture);
@@ -87,7 +87,7 @@ const loaded = (url) => new Promise((done) => {
   picture.src = url;
 });
 
-/* A browser shows no TIFF or PNM, and the upper 8 of 16 bits: such pictures are asked for. */
+/* Browsers can't show TIFF and PNM, and show only the upper 8 of 16 bits: the server makes previews of such images. */
 const show = async (entry) => {
   const { width, height, bits } = entry.answer.image;
   let picture = bits === 8 && !/\.(tiff?|npy)$/i.test(entry.name) ? await loaded(entry.url) : null;
@@ -102,16 +102,16 @@ const show = async (entry) => {
   entry.frame = frame(picture, entry.answer.image, entry.name);
   entry.frame.addEventListener("pointerover", (event) => {
     const box = event.target.closest(".box");
-    light(box ? Number(box.dataset.at) : null);
+    highlight(box ? Number(box.dataset.at) : null);
   });
-  entry.frame.addEventListener("pointerleave", () => light(null));
+  entry.frame.addEventListener("pointerleave", () => highlight(null));
   entry.frame.addEventListener("click", (event) => {
     const box = event.target.closest(".box");
-    if (box) light(Number(box.dataset.at), true);
+    if (box) highlight(Number(box.dataset.at), true);
   });
 };
 
-const look = async (entry) => {
+const detect = async (entry) => {
   try {
     entry.answer = await asking.detect(entry.file);
     await show(entry);
@@ -119,7 +119,7 @@ const look = async (entry) => {
     if (error.status === 401) {
       state.entries = state.entries.filter((each) => each !== entry);
       if (state.current === entry) state.current = state.entries[0] ?? null;
-      knock(error);
+      askToken(error);
     } else entry.error = error.message;
   }
   draw();
@@ -128,16 +128,16 @@ const look = async (entry) => {
 const add = (files) => {
   const made = [...files].map((file) => ({ id: (numbers += 1), file, name: file.name || "pasted image", url: URL.createObjectURL(file), answer: null, error: null, picture: null, frame: null }));
   if (!made.length || !state.model) return;
-  trouble(null);
+  showError(null);
   const limits = state.model.limits;
   made.forEach((entry) => {
-    if (entry.file.size + 1024 > limits.max_bytes) entry.error = `${entry.name} has ${(entry.file.size / 2 ** 20).toFixed(1)} MiB, and ${(limits.max_bytes / 2 ** 20).toFixed(0)} are taken; send a smaller file`;
+    if (entry.file.size + 1024 > limits.max_bytes) entry.error = `${entry.name} has ${(entry.file.size / 2 ** 20).toFixed(1)} MiB, but the limit is ${(limits.max_bytes / 2 ** 20).toFixed(0)} MiB; send a smaller file`;
   });
   state.entries.push(...made);
   state.current = made[0];
   state.pinned = null;
   draw();
-  made.filter((entry) => !entry.error).forEach(look);
+  made.filter((entry) => !entry.error).forEach(detect);
 };
 
 const choose = (entry) => {
@@ -162,24 +162,24 @@ const score = (value) => {
   draw();
 };
 
-/* ---- what is kept ---- */
+/* ---- downloads ---- */
 byId("picture").addEventListener("click", async () => {
   const { picture, answer, name } = state.current;
   keep(await png(picture, answer.image, shown(state.current), state.model.colours), `${stem(name)}.detections.png`);
 });
-const told = (entries) => asJson(state.model, entries, state.threshold ?? chosen(), lowest, shown);
-byId("json").addEventListener("click", () => keep(told([state.current]), `${stem(state.current.name)}.json`));
-byId("all").addEventListener("click", () => keep(told(state.entries), "detections.json"));
+const json = (entries) => asJson(state.model, entries, state.threshold ?? commonThreshold(), thresholdOf, shown);
+byId("json").addEventListener("click", () => keep(json([state.current]), `${stem(state.current.name)}.json`));
+byId("all").addEventListener("click", () => keep(json(state.entries), "detections.json"));
 byId("remove").addEventListener("click", remove);
 
-/* ---- hands: mouse, keys, clipboard ---- */
+/* ---- mouse, keyboard, clipboard ---- */
 byId("choose").addEventListener("click", () => byId("files").click());
 byId("files").addEventListener("change", (event) => {
   add(event.target.files);
   event.target.value = "";
 });
 byId("threshold").addEventListener("input", (event) => score(Number(event.target.value)));
-byId("chosen").addEventListener("click", () => {
+byId("reset").addEventListener("click", () => {
   state.threshold = null;
   draw();
 });
@@ -201,10 +201,10 @@ addEventListener("drop", (event) => {
 });
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("#token")) return;
-  const at = Number(byId("threshold").value), slides = event.target.matches("#threshold");
+  const threshold = Number(byId("threshold").value), onSlider = event.target.matches("#threshold");
   const act = {
-    ArrowLeft: slides ? null : () => step(-1), ArrowRight: slides ? null : () => step(1),
-    "+": () => score(at + 0.01), "=": () => score(at + 0.01), "-": () => score(at - 0.01),
+    ArrowLeft: onSlider ? null : () => step(-1), ArrowRight: onSlider ? null : () => step(1),
+    "+": () => score(threshold + 0.01), "=": () => score(threshold + 0.01), "-": () => score(threshold - 0.01),
     o: () => byId("files").click(), Delete: remove,
   }[event.key];
   if (!act || !state.model || (!state.current && event.key !== "o")) return;
@@ -214,10 +214,10 @@ addEventListener("keydown", (event) => {
 new ResizeObserver(() => { if (state.current?.frame) draw(); }).observe(byId("stage"));
 
 /* ---- the server ---- */
-const knock = (error) => {
+const askToken = (error) => {
   byId("door").hidden = false;
   byId("open").hidden = true;
-  trouble(asking.knowsToken() ? `${error.message.split(";")[0]}; enter another one` : null);
+  showError(asking.hasToken() ? `${error.message.split(";")[0]}; enter another one` : null);
   asking.forget();
   byId("token").focus();
 };
@@ -226,16 +226,16 @@ const open = async () => {
     state.model = await asking.model();
   } catch (error) {
     byId("subject").replaceChildren(element("span", "", location.host));
-    if (error.status === 401) knock(error);
-    else trouble(error.message);
+    if (error.status === 401) askToken(error);
+    else showError(error.message);
     return;
   }
   const { model, categories, limits } = state.model;
   byId("door").hidden = true;
   byId("open").hidden = false;
-  trouble(null);
+  showError(null);
   byId("subject").replaceChildren(...[`detector ${model}`, plural(categories.length, "class").replace("classs", "classes"), location.host].map((text) => element("span", "", text)));
-  byId("taken").textContent = `BMP, GIF, JPEG, PNG, PNM, TIFF or WebP, gray or colour, 8 or 16 bits, or an array as .npy; up to ${(limits.max_bytes / 2 ** 20).toFixed(0)} MiB and ${(limits.max_pixels / 1e6).toLocaleString("en")} million pixels each`;
+  byId("formats").textContent = `BMP, GIF, JPEG, PNG, PNM, TIFF or WebP, gray or colour, 8 or 16 bits, or an array as .npy; up to ${(limits.max_bytes / 2 ** 20).toFixed(0)} MiB and ${(limits.max_pixels / 1e6).toLocaleString("en")} million pixels each`;
   draw();
 };
 byId("door").addEventListener("submit", (event) => {
