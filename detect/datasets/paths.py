@@ -148,7 +148,7 @@ def walk(roots: Sequence[Path], suffixes: Iterable[str], *, anywhere: bool = Fal
     Args:
         roots: folders or files.
         suffixes: of the files.
-        anywhere: follow links that lead out of the roots, too.
+        anywhere: also follow links to places outside the roots.
 
     Raises:
         DataError: a root does not exist, or a link is outside all of them.

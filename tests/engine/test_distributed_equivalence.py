@@ -21,7 +21,7 @@ from detect.models.distributed import reduce_mean_count
 from detect.models.layers import AllReduceBatchNorm
 from detect.models.rpn import image_generator, sample_pos_neg
 from detect.structures import Frame, Image
-from team import in_team, needs_fork, together, train_together
+from processes import in_process_group, needs_fork, run_processes, train_in_processes
 from tiny import TINY_MODEL, tiny_config, write_tiny
 from tiny_detector import tiny_detector, train_one_step
 
@@ -45,7 +45,7 @@ def test_two_processes_train_like_one(tmp_path: Path, lone: None) -> None:
     model = {**TINY_MODEL, "norm": "group", "roi": {**TINY_MODEL["roi"], "dropout": 0.0, "iou_score_weight": 0.3}}
     for size, run in enumerate(runs, start=1):
         config = tiny_config(data, run, model=model, train={"epochs": 6, "val_every": 3})
-        train(config) if size == 1 else train_together(size, config)
+        train(config) if size == 1 else train_in_processes(size, config)
     one, two = ([json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in runs)
     assert [line["step"] for line in one] == [2, 4, 6, 8, 10, 12]
     for alone, shared in zip(one, two):
@@ -82,7 +82,9 @@ def test_sync_norm_equals_the_norm_of_the_whole_batch(shape: tuple[int, ...], lo
     x, slope = torch.randn(shape) * 3 + 10, torch.randn(shape)
     ordinary = nn.BatchNorm2d(5) if len(shape) == 4 else nn.BatchNorm1d(5)
     y, of_x, of_weight, of_bias, *running = _normalised(x, slope, ordinary)
-    first, second = ([torch.from_numpy(each) for each in share] for share in together(2, in_team, _of_share, x, slope))
+    first, second = (
+        [torch.from_numpy(each) for each in share] for share in run_processes(2, in_process_group, _of_share, x, slope)
+    )
     for k, expected in enumerate((y, of_x)):
         torch.testing.assert_close(torch.cat([first[k], second[k]]), expected, rtol=1e-4, atol=1e-5)
     for k, expected in enumerate((of_weight, of_bias), start=2):
@@ -106,7 +108,7 @@ def _divisor(rank: int, counts: list[int]) -> float:
 @needs_fork
 @pytest.mark.parametrize(("counts", "divisor"), [([3, 5], 4.0), ([0, 5], 2.5), ([0, 0], 0.5)])
 def test_losses_are_divided_by_the_samples_of_all_processes(counts: list[int], divisor: float) -> None:
-    assert together(2, in_team, _divisor, counts) == [divisor] * 2
+    assert run_processes(2, in_process_group, _divisor, counts) == [divisor] * 2
     assert _divisor(0, [0]) == 1.0
 
 

@@ -12,8 +12,8 @@ import pytest
 from detect.config.loading import to_yaml
 from detect.config.schema import Config
 from detect.models.checkpoint import load_checkpoint
+from processes import free_port, needs_fork, train_in_processes
 from runs import assert_same_run
-from team import free_port, needs_fork, train_together
 from tiny import tiny_config, write_parts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def config(data: Path, run: Path) -> Config:
 @pytest.fixture(scope="module")
 def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    train_together(2, config(data, run))
+    train_in_processes(2, config(data, run))
     return run
 
 

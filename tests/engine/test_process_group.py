@@ -21,7 +21,7 @@ from detect.engine.data import read_data
 from detect.errors import DistributedError
 from detect.models import distributed
 from detect.models.distributed import World, process_group, was_restarted
-from team import free_port, in_team, needs_fork, together
+from processes import free_port, in_process_group, needs_fork, run_processes
 from tiny import write_tiny
 
 CPU = torch.device("cpu")
@@ -81,12 +81,12 @@ def lose(words: str) -> str:
 @needs_fork
 def test_a_lost_process_is_reported_and_own_errors_are_not_hidden() -> None:
     gloo = "[/src/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711. This is typical\nand more"
-    for message in together(2, lose, gloo):
+    for message in run_processes(2, lose, gloo):
         assert message.startswith(
             "another process of this training was lost (Connection closed by peer [127.0.0.1]:4711)"
         )
         assert message.endswith("torchrun --max-restarts does so automatically")
-    assert together(2, lose, "shapes differ") == ["as it was: shapes differ"] * 2
+    assert run_processes(2, lose, "shapes differ") == ["as it was: shapes differ"] * 2
 
 
 def _report_lost_process(rank: int, dead: int, port: int, messages: SimpleQueue[str]) -> None:
@@ -147,7 +147,7 @@ def test_images_that_are_not_kept_are_read_by_one_process_each(tmp_path: Path, c
     train, val = write_tiny(tmp_path, "train", images=7, seed=0), write_tiny(tmp_path, "val", images=3, seed=1)
     first, second = (
         {name for name in share if name != "train_00.bmp"}  # read for its bit depth
-        for share in together(2, in_team, _read, DataConfig(train=train, val=val, cache=cache))
+        for share in run_processes(2, in_process_group, _read, DataConfig(train=train, val=val, cache=cache))
     )
     of_train = {path.name for path in (each.path for each in read_dataset(train, role="data.train").images)}
     assert (first | second) >= of_train - {"train_00.bmp"}

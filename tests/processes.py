@@ -24,38 +24,40 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def together(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What ``work`` gives in each of ``size`` processes that know each other by torchrun's variables, by rank."""
+def run_processes(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Run ``work`` in ``size`` processes with the environment variables of torchrun; its results by rank."""
     context = multiprocessing.get_context("fork")
-    port, told = str(free_port()), context.SimpleQueue()
-    world = [context.Process(target=_one, args=(rank, size, port, told, work, arguments)) for rank in range(size)]
+    port, results = str(free_port()), context.SimpleQueue()
+    world = [
+        context.Process(target=_run_one, args=(rank, size, port, results, work, arguments)) for rank in range(size)
+    ]
     for process in world:
         process.start()
-    found = dict(told.get() for _ in world)
+    outcomes = dict(results.get() for _ in world)
     for process in world:
         process.join()
-    broken = [each for each in found.values() if isinstance(each, BaseException)]
-    if broken:
-        raise broken[0]
-    return [found[rank] for rank in range(size)]
+    errors = [each for each in outcomes.values() if isinstance(each, BaseException)]
+    if errors:
+        raise errors[0]
+    return [outcomes[rank] for rank in range(size)]
 
 
-def train_together(size: int, config: Config) -> None:
-    together(size, train, config)
+def train_in_processes(size: int, config: Config) -> None:
+    run_processes(size, train, config)
 
 
-def _one(
-    rank: int, size: int, port: str, told: SimpleQueue[Any], work: Callable[..., Any], arguments: tuple[Any, ...]
+def _run_one(
+    rank: int, size: int, port: str, results: SimpleQueue[Any], work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ.update({**places, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port})
     try:
-        told.put((rank, work(*arguments)))
-    except BaseException as error:  # whatever it is, the test shows it
-        told.put((rank, error))
+        results.put((rank, work(*arguments)))
+    except BaseException as error:  # raised again in the parent
+        results.put((rank, error))
 
 
-def in_team(work: Any, *arguments: Any) -> Any:
+def in_process_group(work: Any, *arguments: Any) -> Any:
     dist.init_process_group("gloo")
     try:
         return work(dist.get_rank(), *arguments)
