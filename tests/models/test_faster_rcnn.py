@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.roi_heads import fastrcnn_loss
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detect.config.schema import ModelConfig
 from detect.errors import ConfigError
 from detect.models.anchors import default_anchors
 from detect.models.backbones.staged import Csp
-from detect.models.faster_rcnn import build_detector, check_detector, summarize_modules
+from detect.models.faster_rcnn import (
+    ClippingRCNNTransform,
+    NativeSizeTransform,
+    build_detector,
+    check_detector,
+    summarize_modules,
+)
 from detect.models.roi_heads import RoIOutput
 from tiny import TINY_MODEL
 
@@ -285,3 +292,23 @@ def test_denoising_boxes_are_noisy_copies_near_the_ground_truth() -> None:
     assert shifts.mean() > 0.05
     heads.num_denoising_boxes = 0
     assert torch.equal(heads.add_denoising_boxes(proposals, gt_boxes), torch.cat([proposals, gt_boxes]))
+
+
+@pytest.mark.parametrize(
+    ("transform", "corner", "size"),
+    [
+        (ClippingRCNNTransform(224, 4000, [0.5], [0.5]), 224.0, 1999),
+        (NativeSizeTransform(224, 4000, [0.5], [0.5]), 200.00002, 200),
+    ],
+    ids=["resized", "native"],
+)
+def test_boxes_are_clipped_to_the_image(transform: ClippingRCNNTransform, corner: float, size: int) -> None:
+    input_side = size if isinstance(transform, NativeSizeTransform) else 224
+    result = [{"boxes": torch.tensor([[-1e-5, 0.0, corner, corner]])}]
+    transform.eval()
+    plain = GeneralizedRCNNTransform.postprocess(
+        transform, [dict(result[0])], [(input_side, input_side)], [(size, size)]
+    )
+    assert plain[0]["boxes"].max() > size  # torchvision's rounding exceeds the border
+    clipped = transform.postprocess(result, [(input_side, input_side)], [(size, size)])
+    assert clipped[0]["boxes"].tolist() == [[0, 0, size, size]]
