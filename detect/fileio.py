@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import mmap
 import os
@@ -482,3 +483,12 @@ def is_cut_short(path: Path) -> bool:
     except OSError:
         return False
     return end[-1:] not in (b"}", b"]")
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

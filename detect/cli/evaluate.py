@@ -82,8 +82,8 @@ def store_thresholds(
         weights: the evaluated checkpoint, if there is one; it is copied into the folder if it is elsewhere, because
             detect infer reads the thresholds in the folder of the weights.
     """
-    from ..fileio import copy
-    from ..inference.thresholds import FILE_NAME, sha256_of, write_thresholds
+    from ..fileio import copy, sha256_of
+    from ..inference.thresholds import FILE_NAME, write_thresholds
 
     made = {**made, "versions": judgement.summary["versions"]}
     if weights is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import platform
@@ -24,7 +23,7 @@ from filelock import FileLock, Timeout
 from ..config.loading import differing_keys, load_config, to_yaml
 from ..config.schema import Config
 from ..errors import CheckpointError, ConfigError, DataError
-from ..fileio import PART_SUFFIX, fsync_file, name_os_errors, read_json, read_json_lines, write_text
+from ..fileio import PART_SUFFIX, fsync_file, name_os_errors, read_json, read_json_lines, sha256_of, write_text
 from ..models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 _PACKAGES = ("surface-detect", "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "pillow")
@@ -68,7 +67,7 @@ def collect_environment(
         },
         "precision": precision,
         "commit": _commit(),
-        "data_sha256": {str(path): _sha256(path) for path in data},
+        "data_sha256": {str(path): sha256_of(path) for path in data},
     }
 
 
@@ -84,12 +83,8 @@ def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
 def changed_labels(before: Mapping[str, Any]) -> Iterator[str]:
     """Yield the label files that have changed since the environment was written."""
     for path, digest in before.get("data_sha256", {}).items():
-        if Path(path).is_file() and _sha256(Path(path)) != digest:
+        if Path(path).is_file() and sha256_of(Path(path)) != digest:
             yield path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _version(name: str) -> str | None:

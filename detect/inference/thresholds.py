@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import DataError
-from ..fileio import read_json, write_json
+from ..fileio import read_json, sha256_of, write_json
 from ..structures import Detections
 
 FILE_NAME = "thresholds.json"
@@ -144,12 +143,3 @@ def write_thresholds(path: Path, content: Mapping[str, Any]) -> None:
     except OSError as error:
         message = f"the thresholds can't be written ({error.strerror})"
         raise DataError(message, where=path, fix="choose a folder that can be written to") from None
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()

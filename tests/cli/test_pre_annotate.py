@@ -287,7 +287,7 @@ def test_thresholds_that_were_chosen_for_the_detections_are_obeyed(judged: Path,
 
 
 def test_thresholds_of_the_weights_that_were_judged_are_obeyed(judged: Path, tmp_path: Path, detect: Run) -> None:
-    from detect.inference.thresholds import sha256_of
+    from detect.fileio import sha256_of
 
     (judged / "best.pt").write_bytes(b"weights")
     report = {"meta": {"data": str(tmp_path / "data" / "val.json"), "weights": "runs/once/best.pt"}}

@@ -12,9 +12,10 @@ import pytest
 
 from detect.datasets import coco
 from detect.errors import DataError
+from detect.fileio import sha256_of
 from detect.images import read_image
 from detect.inference.predictor import Predictor
-from detect.inference.thresholds import Thresholds, read_thresholds, sha256_of, thresholds_for_weights, write_thresholds
+from detect.inference.thresholds import Thresholds, read_thresholds, thresholds_for_weights, write_thresholds
 from detect.structures import Detections
 from labelled_data import picture
 from tiny import write_tiny
