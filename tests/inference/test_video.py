@@ -395,7 +395,8 @@ class TestCommand:
                 ] * times
 
     def test_the_thresholds_of_the_run_are_applied(self, weights: Path, tmp_path: Path, detect: Run) -> None:
-        from detect.fileio import sha256_of, write_thresholds
+        from detect.fileio import sha256_of
+        from detect.inference.thresholds import write_thresholds
 
         run = tmp_path / "run"
         run.mkdir()
