@@ -204,7 +204,10 @@ def read_yaml(path: Path, *, as_written: bool = False) -> Any:
         raise yaml.YAMLError("it is no file but a pipe or device")
     try:
         with path.open("rb") as file:
-            text = decode(file.read(_MOST_BYTES + 1))
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise yaml.YAMLError(f"it is longer than the {_MOST_BYTES:,} bytes that are read")
+        text = decode(data)
     except ValueError as error:  # an unknown encoding, or a name that no file can have
         raise yaml.YAMLError(str(error)) from None
     return load_yaml(text, as_written=as_written)
@@ -218,7 +221,7 @@ def load_yaml(text: str, *, as_written: bool = False) -> Any:
             kind, or more text, values or depth than a file that somebody wrote has.
     """
     if len(text) > _MOST_BYTES:
-        raise yaml.YAMLError(f"it is longer than the {_MOST_BYTES:,} bytes that are read")
+        raise yaml.YAMLError(f"it is longer than the {_MOST_BYTES:,} characters that are read")
     loader = (_AsWritten if as_written else _Loader)(text)
     try:
         node = loader.get_single_node()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from ..data.dataset import read_dataset
+from ..data.dataset import evenly_spaced, read_dataset
 from ..datasets import coco
 from ..engine.run_folder import RunFolder
 from ..errors import DataError
@@ -190,8 +190,8 @@ def _cost(run: Run, dataset: Dataset) -> dict[str, Any]:
 def _speed(plan: Plan, names: Sequence[str], dataset: Dataset, *, threads: int, device: str) -> dict[str, float]:
     runs = {name: plan.runs_of(name, plan.parts[0])[0] for name in names}
     predictors = {name: Predictor.load(run.dir / "last.pt", device=device) for name, run in runs.items()}
-    step = max(1, len(dataset.images) // _SPEED_IMAGES)
-    images = [read_image(image.path) for image in dataset.images[::step][:_SPEED_IMAGES]]
+    chosen = evenly_spaced(len(dataset.images), _SPEED_IMAGES)
+    images = [read_image(dataset.images[i].path) for i in chosen]
     return median_latencies_ms(predictors, images, threads=threads)
 
 

@@ -332,7 +332,7 @@ class _Worker:
             reporting = live if seed == 0 and self.prune else None
             with (run / "output.txt").open("a", encoding="utf-8") as output, redirect_stdout(output):
                 train(config, resume=True, on_epoch=partial(_report_epoch, reporting, self.space.metric))
-            scores.append(float(RunFolder(run).read_log()[-1]["val"][self.space.metric]))
+            scores.append(float(RunFolder(run).read_log()[-1]["val"][self.space.metric] or 0.0))
         return sum(scores) / len(scores)
 
     def _record(self, trial: FrozenTrial) -> Trial:
@@ -374,7 +374,7 @@ _STATES = {
 def _report_epoch(live: optuna.Trial | None, metric: str, line: dict[str, Any]) -> None:
     if live is None or line["val"] is None:
         return
-    live.report(line["val"][metric], line["epoch"])
+    live.report(line["val"][metric] or 0.0, line["epoch"])  # None: the validation data hold no box
     if line["epoch"] < line["epochs"] and live.should_prune():
         raise TrialPruned
 

@@ -250,7 +250,10 @@ _DARK = ".front{stroke:#4493f8}.best{fill:#4493f8}.beaten{stroke:#9198a1}"
 
 
 def pareto_front(rows: Sequence[dict[str, Any]]) -> list[int]:
-    """Indices of the Pareto-optimal rows (no other row is as fast with a higher AP50 or vice versa), fastest first."""
+    """Indices of the Pareto-optimal rows, fastest first.
+
+    No other row is at least as fast and as accurate, and better in one of the two.
+    """
     front: list[int] = []
     for number in sorted(range(len(rows)), key=lambda i: (_ms(rows[i]), -rows[i]["AP50"])):
         if not front or rows[number]["AP50"] > rows[front[-1]]["AP50"]:

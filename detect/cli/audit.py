@@ -34,7 +34,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-empty",
         action="store_true",
-        help="images without a label file have no defect; label files without an image are ignored",
+        help="images without a label file have no defect; label files without an image are only warnings",
     )
     parser.add_argument(
         "--voc-origin", type=int, choices=(0, 1), help="index of the first pixel in Pascal-VOC (default: from the data)"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..released import folder_of, is_released
+from ..released import is_released
 from .common import UsageError, Verb, VerbGroup, display_path, read_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _CALIBRATION_IMAGES = 100
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, checkpoint files, or released")
     parser.add_argument(
-        "--runtime", default="eager", metavar="NAME,NAME", help=f"of {', '.join(_RUNTIMES)} (default: eager)"
+        "--runtime", default="eager", metavar="NAME,NAME", help=f"runtimes: {', '.join(_RUNTIMES)} (default: eager)"
     )
     parser.add_argument("--precision", default="fp32", metavar="NAME,NAME", help="of fp32, int8 (default: fp32)")
     parser.add_argument("--threads", default="2", metavar="N,N", help="number of threads of the detector (default: 2)")
@@ -93,7 +93,10 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _name(run: Path) -> str:
-    return str(run) if is_released(run) else folder_of(run).resolve().name
+    if is_released(run):
+        return str(run)
+    path = run.resolve()
+    return path.name if path.is_dir() else f"{path.parent.name}/{path.stem}"
 
 
 def _among(text: str, known: Sequence[str], flag: str) -> list[str]:
@@ -135,8 +138,10 @@ def _images(data: Path | None, channels: int) -> tuple[list[Pixels], tuple[Datas
 def _calibration(args: argparse.Namespace, images: Sequence[Pixels]) -> list[Pixels]:
     if args.calibration is None:
         raise UsageError("int8 needs training images for its calibration", fix="name them with --calibration")
+    from ..data.dataset import evenly_spaced
+
     found, _ = _images(args.calibration, 1 if images[0].ndim == 2 else 3)
-    return found[:: max(len(found) // _CALIBRATION_IMAGES, 1)][:_CALIBRATION_IMAGES]
+    return [found[i] for i in evenly_spaced(len(found), _CALIBRATION_IMAGES)]
 
 
 BENCH_INFER = Verb(
@@ -168,11 +173,19 @@ def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="group images whose paths share the match, for folds and intervals: '(coil\\d+)_'",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="of runs and table (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("runs/bench"),
+        metavar="DIR",
+        help="folder of the runs and the table (default: %(default)s)",
     )
     parser.add_argument("--against", metavar="NAME", help="system that the others are compared with (default: first)")
     parser.add_argument(
-        "--vary", action="append", default=[], metavar="KEY", help="a key or section that may differ; may be repeated"
+        "--vary",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="key or section of the configuration that may differ between systems; may be repeated",
     )
     parser.add_argument("--gather-only", action="store_true", help="train nothing, make the table from finished runs")
     parser.add_argument(

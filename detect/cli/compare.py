@@ -44,7 +44,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="JSON", help="COCO labels to evaluate against (default: the runs' data.val)"
     )
     parser.add_argument(
-        "--names", type=parse_names, metavar="NAME,NAME", help="of the systems (default: from their paths)"
+        "--names", type=parse_names, metavar="NAME,NAME", help="names of the systems (default: from their paths)"
     )
     add_group_arguments(parser)
     parser.add_argument(
@@ -56,7 +56,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("runs/compare"),
         metavar="DIR",
-        help="of page and tables (default: %(default)s)",
+        help="folder of the page and the tables (default: %(default)s)",
     )
 
 
@@ -159,8 +159,10 @@ def _other_labels(
         for run in runs:
             if run.labels is None or run.labels.resolve() == data[run.fold].resolve() or not run.labels.exists():
                 continue
-            theirs = known.setdefault(run.labels.resolve(), check_truth(read_truth(run.labels)))
-            if same_labels(theirs, labels[run.fold]):
+            other = run.labels.resolve()
+            if other not in known:
+                known[other] = check_truth(read_truth(run.labels))
+            if same_labels(known[other], labels[run.fold]):
                 continue
             found = (
                 f"{name} was evaluated against {display_path(run.labels)} before, not {display_path(data[run.fold])}"

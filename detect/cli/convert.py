@@ -25,7 +25,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="by the number that ends a file name, train=1-200,val=201-240, or by share, train=0.8,val=0.1,test=0.1",
     )
     parser.add_argument("--folds", type=int, metavar="N", help="split into N folds for cross-validation")
-    parser.add_argument("--seed", type=int, metavar="N", help="of a split by share or into folds (default: 0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of a split by share or into folds (default: 0)")
     parser.add_argument(
         "--group-pattern",
         metavar="REGEX",
@@ -80,7 +80,7 @@ def _print_next(done: Conversion, target: str) -> None:
     train, val = done.files.get("train"), done.files.get("val")
     if target == "coco" and train is not None and val is not None:
         data = [f"data.train={display_path(train)}", f"data.val={display_path(val)}"]
-        print(f"next: {command('train', 'configs/neu.yaml', f'run.dir=runs/{train.parent.name}', *data)}")
+        print(f"next: {command('train', 'configs/neu.yaml', f'run.dir=runs/{train.resolve().parent.name}', *data)}")
 
 
 CONVERT = Verb(

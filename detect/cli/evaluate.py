@@ -227,10 +227,13 @@ def add_corruption_arguments(parser: argparse.ArgumentParser) -> None:
         const=[ALL],
         type=parse_names,
         metavar="A,B,...",
-        help="also evaluate on noisy, blurred, badly lit, ... copies: all kinds, or those named",
+        help="also evaluate on noisy, blurred, badly lit, ... copies: all kinds, or those named; put RUN before it",
     )
     parser.add_argument(
-        "--severities", type=_severities, metavar="N,N", help="of the corruptions, 1 to 5 (default: 1,2,3,4,5)"
+        "--severities",
+        type=_severities,
+        metavar="N,N",
+        help="severities of the corruptions, 1 to 5 (default: 1,2,3,4,5)",
     )
 
 
@@ -348,6 +351,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.weights is None and args.detections is None and args.corruptions not in (None, [ALL]):
+        raise UsageError("no run was given", fix="put the run before --corruptions, or write --corruptions all RUN")
     if (args.weights is None) == (args.detections is None):
         raise UsageError("give either a run or --detections", fix="see detect evaluate --help")
     if args.calibrate and args.costs is None:
@@ -479,7 +484,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     print("  ".join(f"{name} {_fraction(summary[name])}{_span(ends[name])}" for name in _HEADLINE))
     best = summary["best_f1"]
     if best["threshold"] is not None:
-        print(f"best F1 {best['f1']:.3f} with scores from {best['threshold']:.2f} on")
+        print(f"best F1 {best['f1']:.3f} at a score threshold of {math.floor(best['threshold'] * 100) / 100:g}")
     if any(summary["box_bias"]["clear"].values()):
         print(box_bias_text(summary["box_bias"]))
     for warning in summary["warnings"]:

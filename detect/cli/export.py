@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from ..released import folder_of
 from .common import UsageError, Verb, display_path, print_table
-from .evaluate import DEFAULT_THRESHOLD
+from .evaluate import DEFAULT_THRESHOLD, matching_thresholds
 
 _SIZE = re.compile(r"(\d+)[xX](\d+)")
 
@@ -43,19 +44,19 @@ def _run(args: argparse.Namespace) -> int:
     if args.max_recall_loss is not None and not 0 <= args.max_recall_loss <= 1:
         raise UsageError(f"--max-recall-loss is {args.max_recall_loss}", fix="give a share from 0 to 1")
     from ..export.export import MAX_RECALL_LOSS, export
-    from ..inference.thresholds import thresholds_for_weights
     from ..models.checkpoint import find_checkpoint, load_checkpoint
 
     weights = find_checkpoint(args.weights)
     checkpoint = load_checkpoint(weights)
     data = args.data or _of_run(args.weights, "val", "--data")
     calibration = (args.calibration or _of_run(args.weights, "train", "--calibration")) if args.int8 else None
-    chosen = thresholds_for_weights(weights)
+    chosen = matching_thresholds(weights, None)
     if chosen is not None and chosen.calibration:
-        print(f"detect: scores are not calibrated: the calibration of {display_path(chosen.path)} isn't exported")
-    usable = chosen is not None and chosen.match_weights(weights) and not chosen.calibration
+        line = f"the calibration of {display_path(chosen.path)} can't be exported, so its thresholds are not used"
+        print(f"detect: {line}; {DEFAULT_THRESHOLD} is the threshold of all classes", file=sys.stderr)
+        chosen = None
     categories = checkpoint.detector.categories
-    thresholds = dict(chosen.per_class) if chosen and usable else dict.fromkeys(categories, DEFAULT_THRESHOLD)
+    thresholds = dict.fromkeys(categories, DEFAULT_THRESHOLD) if chosen is None else dict(chosen.per_class)
     name = args.to + ("-int8" if args.int8 else "")
     made = export(
         checkpoint,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, DetectError
+from ..errors import DataError, DetectError, OutOfMemoryError
 from ..released import is_released
 from .common import (
     UsageError,
@@ -154,12 +154,7 @@ def _run(args: argparse.Namespace) -> int:
     predictor, entries, strip, writer = None, [], {}, PreAnnotationWriter()
     thresholds: ScoreThresholds = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
     if paths:
-        from ..inference.predictor import Predictor
-
-        weights = args.weights or newest_weights()
-        predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
-        if is_released(weights):
-            report_released_model(predictor.categories)
+        predictor = _load_predictor(args)
         thresholds = score_thresholds_for(predictor.weights_path, args.threshold)
         if args.strip:
             strip = _detect_strip(predictor, paths, thresholds, args, writer)
@@ -177,15 +172,24 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_stream(args: argparse.Namespace) -> int:
-    from ..inference.predictor import Predictor
     from ..inference.video import open_source
 
     given = str(expand_home(Path(args.stream))) if args.stream[:1] == "~" else args.stream
     source = open_source(given, frame_shape=frame_shape(args.frame_size), depth=args.depth or 8)
-    predictor = Predictor.load(args.weights or newest_weights(), device=args.device, max_value=args.max_value)
+    predictor = _load_predictor(args)
     run_stream(predictor, source, score_thresholds_for(predictor.weights_path, args.threshold), args)
     report_bit_depth(predictor)
     return 0
+
+
+def _load_predictor(args: argparse.Namespace) -> Predictor:
+    from ..inference.predictor import Predictor
+
+    weights = args.weights or newest_weights()
+    predictor = Predictor.load(weights, device=args.device, max_value=args.max_value)
+    if is_released(weights):
+        report_released_model(predictor.categories)
+    return predictor
 
 
 def _detect_all(
@@ -197,7 +201,6 @@ def _detect_all(
     writer: PreAnnotationWriter,
 ) -> list[dict[str, Any]]:
     """One JSON entry per image; unreadable files are appended to ``failed``, pre-annotations to ``writer``."""
-    from ..errors import DataError, OutOfMemoryError
     from ..images import read_image
 
     pictures = picture_paths(paths, args.out) if args.draw else {}
@@ -381,7 +384,7 @@ INFER = Verb(
         "any, are used; stderr says so. Images much larger than the training images are processed in overlapping\n"
         "tiles, and each defect is reported once; --strip joins all images to one, and --stream processes frames as\n"
         "they arrive (docs/strips.md). --to writes the same detections that are shown: COCO and CSV reference the\n"
-        "images in place, Pascal-VOC, YOLO and LabelMe get copies. Existing files are not replaced."
+        "images in place, Pascal-VOC, YOLO and LabelMe get copies. --to never replaces files; --draw and --json do."
     ),
     examples=[
         "infer image.bmp --draw",

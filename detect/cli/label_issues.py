@@ -272,8 +272,11 @@ def _issue_source(args: argparse.Namespace) -> IssueSource:
     if not is_released(args.run) and not args.run.exists():
         raise UsageError(f"{args.run}: no such run", fix="give a run folder, a .pt file or a benchmark's folder")
     if folds_in(args.run):
-        return from_folds(args.run, args.data)
-    systems = [each for each in sorted(args.run.iterdir()) if folds_in(each)] if args.run.is_dir() else []
+        systems = [args.run]
+    else:
+        systems = [each for each in sorted(args.run.iterdir()) if folds_in(each)] if args.run.is_dir() else []
+    if systems and (args.device is not None or args.max_value is not None):
+        raise UsageError("--device and --max-value have no meaning with folds", fix="leave them out: no detector runs")
     if len(systems) > 1:
         named = ", ".join(display_path(each) for each in systems)
         raise UsageError(f"{args.run} holds the folds of {len(systems)} systems", fix=f"choose one of {named}")

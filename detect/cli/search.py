@@ -33,9 +33,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="total number of trials, with earlier ones (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/search"), metavar="DIR", help="of study and runs (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("runs/search"),
+        metavar="DIR",
+        help="folder of the study and the runs (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampler (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampler (default: %(default)s)")
     parser.add_argument("--no-prune", action="store_true", help="train every trial to its last epoch")
 
 

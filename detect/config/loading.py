@@ -143,10 +143,21 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, model: ModelConfig
         _apply_override(tree, override)
     if model is not None:
         section = tree.get("model")
+        defaults = model.model_dump(mode="json")
         # a given backbone replaces the default one entirely, as its ``size`` sets further keys
-        exclude = {"backbone"} if isinstance(section, dict) and "backbone" in section else None
-        tree = _deep_merge({"model": model.model_dump(mode="json", exclude=exclude)}, tree)
+        for keys in (["backbone"], ["memory", "light"]):
+            _drop_if_given(defaults, section, keys)
+        tree = _deep_merge({"model": defaults}, tree)
     return parse_config(tree, where=str(path))
+
+
+def _drop_if_given(defaults: Any, given: Any, path: Sequence[str]) -> None:
+    """Remove a key from nested defaults if the other tree holds it."""
+    *sections, key = path
+    for section in sections:
+        defaults, given = (tree.get(section) if isinstance(tree, dict) else None for tree in (defaults, given))
+    if isinstance(defaults, dict) and isinstance(given, dict) and key in given:
+        defaults.pop(key, None)
 
 
 def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Config:

@@ -28,6 +28,11 @@ def white_level(pixels: Pixels, max_value: int | None) -> int:
     return 255 if pixels.dtype == np.uint8 else max_value or MAX_UINT16
 
 
+def evenly_spaced(length: int, limit: int) -> list[int]:
+    """At most ``limit`` positions from 0 to ``length`` - 1, evenly spaced, with the first and the last."""
+    return sorted(set(np.linspace(0, length - 1, min(length, limit)).astype(int).tolist()))
+
+
 def unit_range(pixels: Pixels, max_value: int | None = None) -> NDArray[np.float32]:
     """uint8 or uint16 -> float32 in 0 (black) to 1 (white), without rounding to 8 bits.
 
@@ -280,10 +285,10 @@ class DetectionDataset:
 
     def normalisation(self, limit: int = 500) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel, in 0 to 1, over at most ``limit`` evenly spaced images."""
-        indices = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).astype(int))
+        indices = evenly_spaced(len(self), limit)
         moments, white = [], 255
         for index in indices:
-            pixels = self.pixels(int(index))
+            pixels = self.pixels(index)
             values = unit_range(pixels, self.max_value).reshape(-1, self.channels).astype(np.float64)
             moments.append([values.mean(axis=0), (values**2).mean(axis=0)])
             white = max(white, white_level(pixels, self.max_value))

@@ -84,7 +84,10 @@ def _clip_boxes(sample: Sample) -> Sample:
 
 
 def random_crop(sample: Sample, crop_min: float, aspect: float, min_visible: float, rng: np.random.Generator) -> Sample:
-    """Crop a window with sides of ``crop_min`` to 1 times those of the image and resize it to the size of the image."""
+    """Crop a window and resize it to the size of the image.
+
+    Its sides are ``crop_min`` to 1 times those of the image, then stretched and shrunk by up to the share ``aspect``.
+    """
     height, width = sample.pixels.shape[:2]
     side = rng.uniform(crop_min, 1)
     stretch = rng.uniform(-aspect, aspect)

@@ -573,7 +573,7 @@ def audit_table(report: AuditReport, *, each: int = 3, every_error: int = 50) ->
             table.add_row(Text(severity, style), Text(kind), _grouped(len(group)), Text(_printable("\n".join(lines))))
         blocks.append(table)
     else:
-        blocks.append(Text("Nothing to complain about."))
+        blocks.append(Text("No findings."))
     if report.left_out:
         amounts = Counter(item.what for item in report.left_out)
         listed = ", ".join(f"{what}: {_grouped(amount)}" for what, amount in sorted(amounts.items()))

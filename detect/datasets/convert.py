@@ -30,7 +30,16 @@ from .reading import (
     sentence,
     upright,
 )
-from .split import Fractions, Ranges, named_groups, parse_split, split_by_fraction, split_by_number, split_into_folds
+from .split import (
+    Fractions,
+    Ranges,
+    check_part_names,
+    named_groups,
+    parse_split,
+    split_by_fraction,
+    split_by_number,
+    split_into_folds,
+)
 
 
 def frames_by_strip(images: Sequence[Image]) -> dict[str, list[int]]:
@@ -547,6 +556,7 @@ def convert(
     images = [entry.image for entry in checked.entries]
     named = named_groups(images, group_pattern) if group_pattern is not None else []
     positions, rest = _divide(checked, wanted, folds, seed, named)
+    check_part_names(positions, target)
     left_out = [*checked.left_out, *(LeftOut("image", path, "its number is in no part") for path in rest)]
     label_files = {file.resolve() for file in {entry.label_file for entry in checked.entries}}
     taken = label_files & {(out / f"{part}.json").resolve() for part in positions}

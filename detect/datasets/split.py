@@ -7,7 +7,7 @@ import os
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +46,28 @@ def parse_split(text: str) -> Ranges | Fractions:
         name, equals, value = (piece.strip() for piece in item.partition("="))
         if not equals or not value:
             raise DataError(f"split {text!r}: {item.strip()!r} is no name=value", fix=EXAMPLES)
-        if name == "audit":
-            raise DataError(f"split {text!r}: audit.json is taken by the audit", fix="name the part otherwise")
         if not _PART.fullmatch(name):
             raise DataError(f"split {text!r}: a part can't be named {name!r}", fix="use letters, digits, - and _")
         pairs.append((name, value))
     if all(_FRACTION.fullmatch(value) for _, value in pairs):
         return _fractions(text, pairs)
     return _ranges(text, pairs)
+
+
+_TAKEN = {"coco": {"audit"}, "yolo": {"names", "path", "nc", "kpt_shape"}}
+
+
+def check_part_names(names: Iterable[str], target: str) -> None:
+    """Check that parts can be files and folders of ``--out``.
+
+    Raises:
+        DataError: a name with a separator, or one that the target format needs for itself.
+    """
+    for name in names:
+        is_path = name in ("", ".", "..") or any(sign in name for sign in "/\\:\0")
+        if is_path or name.lower() in _TAKEN.get(target, ()):
+            why = "it is a path" if is_path else f"{target} files use the name for something else"
+            raise DataError(f"a part can't be named {name!r}: {why}", fix="rename it in the source, or use --split")
 
 
 def split_by_number(stems: Sequence[str], split: Ranges) -> tuple[dict[str, list[int]], list[int]]:

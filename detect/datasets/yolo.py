@@ -363,7 +363,7 @@ def _keypoints(shape: Any, file: Path) -> int | None:
     if shape is None:
         return None
     try:
-        points, dimensions = (int(value) for value in shape)
+        points, dimensions = (int(value) for value in (shape if isinstance(shape, list) else ()))
     except (TypeError, ValueError):
         raise DataError("kpt_shape is no pair of numbers", where=file, fix="write kpt_shape: [17, 3]") from None
     return points * dimensions

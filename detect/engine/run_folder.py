@@ -63,7 +63,7 @@ def collect_environment(
             "cores": os.cpu_count(),
             "processes": processes,
             "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         },
         "precision": precision,
         "commit": _commit(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from .coco_eval import IOU_50
 from .records import CocoEvaluation
@@ -100,7 +101,7 @@ _STEPS = 50
 
 def apply_calibration(scores: NDArray[np.float64], temperature: float, shift: float) -> NDArray[np.float64]:
     """Scores whose log-odds are divided by a temperature above 0 and shifted; their order does not change."""
-    return _sigmoid(_logit(scores) / temperature + shift)
+    return np.asarray(expit(_logit(scores) / temperature + shift))
 
 
 def fit_calibration(
@@ -189,7 +190,7 @@ def _logistic(odds: NDArray[np.float64], hits: NDArray[np.bool_], *, with_shift:
 
     weights, value = identity, loss(identity)
     for _ in range(_STEPS):
-        chance = _sigmoid(inputs @ weights)
+        chance = expit(inputs @ weights)
         gradient = inputs.T @ (chance - right) + _PRIOR * (weights - identity)
         curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + _PRIOR * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
@@ -204,9 +205,4 @@ def _logistic(odds: NDArray[np.float64], hits: NDArray[np.bool_], *, with_shift:
 
 
 def _logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    inside = np.clip(np.asarray(scores, dtype=np.float64), 1e-12, 1 - 1e-12)
-    return np.log(inside) - np.log1p(-inside)
-
-
-def _sigmoid(odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.exp(-np.logaddexp(0, -odds)))
+    return np.asarray(logit(np.clip(np.asarray(scores, dtype=np.float64), 1e-12, 1 - 1e-12)))

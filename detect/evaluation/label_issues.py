@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from ..structures import Array, area, intersection, iou, xywh_to_xyxy
 from .coco_eval import IOU_50
@@ -51,18 +52,10 @@ def isotonic_fit(values: Floats, true: NDArray[np.bool_]) -> Floats:
         return np.zeros(0)
     place = np.unique(values, return_inverse=True)[1].ravel()
     cases, hits = np.bincount(place), np.bincount(place, weights=true)
-    # Neighbours of equal share are always pooled; doing it first leaves about two steps per hit.
-    run = np.concatenate([[0], np.cumsum(np.diff(hits / cases) != 0)])
-    pooled: list[tuple[float, float, int]] = []  # cases, hits, runs
-    for n, k in zip(np.bincount(run, weights=cases), np.bincount(run, weights=hits)):
-        runs = 1
-        while pooled and pooled[-1][1] * n >= k * pooled[-1][0]:
-            before = pooled.pop()
-            n, k, runs = n + before[0], k + before[1], runs + before[2]
-        pooled.append((float(n), float(k), runs))
-    n_each, k_each, runs_each = (np.array(column) for column in zip(*pooled))
-    share = np.maximum.accumulate((k_each + 1) / (n_each + 2))
-    return np.asarray(np.repeat(share, runs_each.astype(int))[run][place])
+    fit = isotonic_regression(hits / cases, weights=cases)
+    hits_per_block = np.add.reduceat(hits, fit.blocks[:-1])
+    share = np.maximum.accumulate((hits_per_block + 1) / (fit.weights + 2))
+    return np.asarray(np.repeat(share, np.diff(fit.blocks))[place])
 
 
 IssueReason = Literal["missing", "wrong class", "badly drawn", "not found"]
@@ -135,7 +128,7 @@ def _best(overlaps: Array) -> tuple[int, float]:
     return place, float(overlaps[place]) if len(overlaps) else 0.0
 
 
-ISSUE_REASONS: tuple[IssueReason, ...] = ("missing", "wrong class", "badly drawn", "not found")
+ISSUE_REASONS: tuple[IssueReason, ...] = get_args(IssueReason)
 
 Corners = tuple[float, float, float, float]
 Rows = NDArray[np.int64]

@@ -140,7 +140,8 @@ def _resampled_ap50(evaluated: CocoEvaluation, counts: NDArray[np.int64]) -> NDA
     """float64[1 + resamples], the first of the original images."""
     matches = evaluated.matches
     at_50 = replace(
-        matches, **{k: getattr(matches, k)[IOU_50:1] for k in ("matched_label", "ignored", "matched_detection")}
+        matches,
+        **{k: getattr(matches, k)[IOU_50 : IOU_50 + 1] for k in ("matched_label", "ignored", "matched_detection")},
     )
     by_class = bootstrap_ap(replace(evaluated, matches=at_50), counts)[:, 0]
     return nan_mean(by_class.T)

@@ -51,7 +51,8 @@ def rate_within_limit(count: float, of: float, limit: float, confidence: float) 
 def required_cases(limit: float, confidence: float, rate: float = 0.0) -> int | None:
     """The number of cases at which the upper bound of the proportion is ``limit``, if ``rate`` of them are counted.
 
-    With a rate of 0 that is about 3 / limit at a confidence of 0.95. None: the rate is not below the limit.
+    With a rate of 0 that is about 3 / limit at a confidence of 0.95. None: the rate is not below the limit, or more
+    than 10^9 cases are needed.
     """
     return _smallest(lambda of: share_within_limit(rate * of, of, limit, confidence)) if rate < limit else None
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..data.dataset import as_channels
+from ..data.dataset import as_channels, evenly_spaced
 from ..datasets import coco
 from ..errors import DataError
 from ..evaluation.records import CocoEvaluation, Judgement
@@ -170,6 +170,7 @@ def export(
         DataError: there is no image of this size, or the detections differ, in which case nothing is written.
         ConfigError: the detector can't be exported, or a package isn't installed.
     """
+    out = out.absolute()
     _check_free(out)
     detector = checkpoint.detector
     dataset, truth, images = _images_of_size(data, size_hw, detector.channels)
@@ -239,7 +240,7 @@ def _calibration(data: Path | None, size_hw: tuple[int, int], channels: int) -> 
         message = "int8 needs training images for the ranges of its values"
         raise DataError(message, fix="name their COCO labels with --calibration")
     _, _, images = _images_of_size(data, size_hw, channels)
-    return images[:: max(len(images) // _CALIBRATION_IMAGES, 1)][:_CALIBRATION_IMAGES]
+    return [images[i] for i in evenly_spaced(len(images), _CALIBRATION_IMAGES)]
 
 
 def write_model(checkpoint: Checkpoint, contract: Contract, folder: Path, calibration: Sequence[Pixels]) -> None:
@@ -255,9 +256,10 @@ def write_model(checkpoint: Checkpoint, contract: Contract, folder: Path, calibr
     graph = FixedSizeDetector(model, size_hw=contract.size_hw, channels=contract.channels, white=contract.white).eval()
     fp32, int8 = folder / "fp32.onnx", folder / "int8.onnx"
     write_onnx(graph, contract, fp32)
-    if calibration:
+    is_int8 = contract.precision == "int8"
+    if is_int8:
         quantize(fp32, int8, calibration)
-    source = int8 if calibration else fp32
+    source = int8 if is_int8 else fp32
     if contract.runtime == "onnx":
         source.rename(folder / contract.model)
     else:

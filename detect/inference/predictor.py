@@ -255,17 +255,18 @@ class Predictor:
         """
         detections: dict[int, Detections] = {}
         positions_by_size: dict[tuple[int, ...], list[int]] = {}
-        for i, image in enumerate(images):
+        arrays = [as_pixels(image) for image in images]
+        for i, image in enumerate(arrays):
             if self.tiling_for(image.shape[1], image.shape[0]) is None:
                 positions_by_size.setdefault((*image.shape[:2], image.dtype.itemsize), []).append(i)
             else:
                 detections[i] = self(image)
         for positions in positions_by_size.values():
-            batch = [check_bit_depth(as_pixels(images[i]), self.max_value) for i in positions]
+            batch = [check_bit_depth(arrays[i], self.max_value) for i in positions]
             channels = [as_channels(self._track_brightest(pixels), self._channels) for pixels in batch]
             outputs = detect_images(self._model, channels, self.categories, max_value=self.max_value)
             detections |= zip(positions, map(self._calibrate, outputs))
-        return [detections[i] for i in range(len(images))]
+        return [detections[i] for i in range(len(arrays))]
 
     def strip(
         self,
@@ -305,9 +306,11 @@ class Predictor:
         """
         return strip_tiling(trained=self.side, tile=tile, overlap=overlap)
 
-    def tilings(self, dataset: Dataset, *, tile: int | None = None, overlap: int | None = None) -> dict[int, Tiling]:
+    def tilings(
+        self, dataset: Dataset, *, tile: int | None = None, overlap: int | None = None, key_frame_interval: int = 1
+    ) -> dict[int, Tiling]:
         """Map the position of each image that ``detect_dataset`` processes in tiles to its tiling."""
-        if needs_frame_order(self._model, dataset.images):
+        if needs_frame_order(self._model, dataset.images, key_frame_interval):
             return {}
         sizes_wh = [(image.width, image.height) for image in dataset.images]
         return tilings(sizes_wh, trained=self.side, tile=tile, overlap=overlap)

@@ -17,7 +17,7 @@ from ..data.clips import estimate_motion, frames_by_strip
 from ..data.dataset import DetectionDataset, as_channels, check_bit_depth, unit_range
 from ..data.loader import to_tensor
 from ..errors import ConfigError
-from ..images import Pixels
+from ..images import Pixels, as_pixels
 from ..models.faster_rcnn import StripDetector
 from ..models.nms import nms_per_class
 from ..models.recurrent import MemoryState
@@ -253,9 +253,9 @@ class Stream:
             missed: number of missing frames since the previous frame, each of which adds one step of motion.
 
         Raises:
-            DataError: a gray value exceeds ``max_value``.
+            DataError: the array has another shape or dtype, or a gray value exceeds ``max_value``.
         """
-        pixels = as_channels(check_bit_depth(pixels, self.max_value), self.channels)
+        pixels = as_channels(check_bit_depth(as_pixels(pixels), self.max_value), self.channels)
         size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         if strip != self.strip or size_hw != self._size_hw:
             self.reset()

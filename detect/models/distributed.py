@@ -96,7 +96,7 @@ class World:
             return values
         total = torch.tensor(list(values.values()), dtype=torch.float64)
         if dist.get_backend() == "nccl":
-            total = total.float().cuda()
+            total = total.cuda()
         dist.all_reduce(total)
         return dict(zip(values, (total / self.size).tolist()))
 

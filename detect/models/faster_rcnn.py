@@ -142,7 +142,8 @@ class StripDetector(Detector):
         """
         sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
         batch, targets = self.transform(images, targets)
-        features = self._clip_features(batch.tensors, clip_length, motion_xy)
+        resized_xy = None if motion_xy is None else _scale_motion(motion_xy, batch, sizes[0])
+        features = self._clip_features(batch.tensors, clip_length, resized_xy)
         proposals, proposal_losses = self.rpn(batch, features, targets)
         detections, losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
         if self.training:
@@ -225,19 +226,20 @@ def detect_single_images(model: FasterRCNN, images: list[Tensor], proposals: int
 
 
 def _scale_motion(motion_xy: Tensor, batch: ImageList, size_hw: Sequence[int]) -> Tensor:
-    """Motion in pixels of the original frame, FloatTensor[2], -> in pixels of the resized one, FloatTensor[1, 2]."""
+    """Motion in pixels of the original frames, FloatTensor[..., 2], -> of the resized ones, FloatTensor[1, ..., 2]."""
     (height, width), (resized_height, resized_width) = size_hw, batch.image_sizes[0]
     factors = torch.tensor([resized_width / width, resized_height / height]).to(batch.tensors)
     return (motion_xy.to(batch.tensors) * factors)[None]
 
 
-def build_memory(model: ModelConfig, pyramid: FeaturePyramid, in_channels: int) -> dict[str, Any]:
+def _build_memory(
+    config: MemoryConfig, model: ModelConfig, pyramid: FeaturePyramid, in_channels: int
+) -> dict[str, Any]:
     """Keyword arguments of StripDetector: memory and light pyramid with random weights, and their settings.
 
     Raises:
         ConfigError: the strides of the light backbone differ from those of the full one.
     """
-    config = model.memory or MemoryConfig()
     light = None
     if config.light is not None:
         light = build_pyramid(model.model_copy(update={"backbone": config.light, "scan": None}), in_channels)
@@ -311,7 +313,7 @@ def build_detector(
     first, *refinement = [_build_stage(roi, pyramid.out_channels, classes) for _ in range(roi.stages)]
     detector_class: Callable[..., Detector] = Detector
     if model.memory is not None:
-        detector_class = partial(StripDetector, **build_memory(model, pyramid, channels))
+        detector_class = partial(StripDetector, **_build_memory(model.memory, model, pyramid, channels))
     proposals = {"training": rpn.proposals_train, "testing": rpn.proposals_test}
     region_proposals = SparseRegionProposalNetwork(
         ShapeAnchorGenerator(shapes, strides),

@@ -174,7 +174,7 @@ def pairwise_iou(boxes: Tensor) -> Tensor:
     width = (torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)).clamp(min=0)
     height = (torch.minimum(y2[:, None], y2) - torch.maximum(y1[:, None], y1)).clamp(min=0)
     area, intersection = (x2 - x1) * (y2 - y1), width * height
-    return intersection / (area[:, None] + area - intersection)
+    return intersection / (area[:, None] + area - intersection).clamp(min=1e-9)
 
 
 def elementwise_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Write an evaluation to files: detections.json, report.json, report.md and one offline HTML page. Without torch."""
+"""Reports as HTML, Markdown, LaTeX, JSON and SVG: evaluation, audit, comparison, label issues, robustness. No torch."""

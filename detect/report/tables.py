@@ -188,6 +188,8 @@ def limit_sentence(
     without = f"without {'a miss' if share else 'a false alarm'}"
     if limit["guaranteed"]:
         start = f"{aim}: guaranteed with {100 * confidence:.4g} % confidence by {_counted(tuning, share, unit)}"
+    elif limit["needed"] is None:
+        start = f"{aim}: can't be guaranteed by any practical number of {unit}"
     elif tuning["of"] < limit["needed"]:
         start = f"{aim}: can't be guaranteed by {tuning['of']:,} {unit}; even {without}, {limit['needed']:,} are needed"
     else:

@@ -239,6 +239,19 @@ def test_the_resolved_yaml_gives_the_same_configuration(load: Callable[..., Conf
     assert parse_config(yaml.safe_load(to_yaml(Config()))) == Config()
 
 
+def test_a_given_backbone_size_replaces_the_backbone_of_an_initial_model(tmp_path: Path) -> None:
+    light = {"name": "csp", "stem": 4, "widths": (8, 16, 16, 16), "depths": (0, 0, 0, 0)}
+    initial = parse_config({"model": {"backbone": light, "memory": {"light": light}}}).model
+    path = tmp_path / "empty.yaml"
+    path.touch()
+    assert load_config(path, [], model=initial).model == initial
+    overrides = ["model.memory.light.size=s", "model.backbone.size=s"]
+    changed = load_config(path, overrides, model=initial).model
+    size_s = parse_config({"model": {"backbone": {"size": "s"}}}).model.backbone
+    assert changed.memory is not None
+    assert changed.memory.light == changed.backbone == size_s
+
+
 def test_the_resolved_yaml_contains_every_key() -> None:
     tree = yaml.safe_load(to_yaml(Config()))
     for key in leaf_keys(Config()):

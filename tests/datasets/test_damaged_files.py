@@ -110,6 +110,7 @@ TRAPS: dict[str, tuple[Callable[[], bytes], str]] = {
     "circle.yaml": (lambda: b"a: &a [*a]", "something that it is part of"),
     "nested.yaml": (lambda: b"[" * 200_000, "nested more than 50 levels"),
     "long.yaml": (lambda: b"a: 1\n" * 2_000_000, "longer than the 500,000 bytes"),
+    "long_chinese.yaml": (lambda: "- 夹杂\n".encode() * 60_000, "longer than the 500,000 bytes"),  # 300,000 characters
     "tag.yaml": (lambda: b"a: !!python/object/apply:os.mkdir [ran]", "could not determine a constructor"),
     "date.yaml": (lambda: b"a: 2020-99-99", "none of its kind"),
 }

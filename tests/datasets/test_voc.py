@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from detect.datasets import voc
+from detect.datasets.paths import NamedImages
 from detect.errors import DataError
 from detect.structures import Finding
 from labelled_data import OBJECT, pair, picture, voc_text
@@ -244,3 +245,49 @@ def test_markup_in_names_survives(tmp_path: Path) -> None:
     voc.write({"all": voc.read(tmp_path / "in")}, tmp_path / "out")
     assert voc.scan([tmp_path / "out"]).findings == ()
     assert voc.read(tmp_path / "out").categories == ("<dent> & co",)
+
+
+def test_an_image_in_two_lists_of_parts_stays_in_the_first(tmp_path: Path) -> None:
+    for name in "ab":
+        pair(tmp_path, name, [BOX])
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\nb\n")
+    (lists / "val.txt").write_text("b\n")
+    reading = voc.scan([tmp_path])
+    assert [entry.part for entry in reading.entries] == ["train", "train"]
+    (warning,) = (finding for finding in reading.findings if finding.kind == "image in two parts")
+    assert "1 images are in two lists and stay in the first" in warning.message
+
+
+def test_a_list_of_parts_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    pair(tmp_path, "a", [BOX])
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_bytes(b"\x00\xff\xfe" * 50)
+    assert kinds(voc.scan([tmp_path]).findings) == ["unreadable label file"]
+
+
+def test_deleted_objects_are_left_out(tmp_path: Path) -> None:
+    xml = pair(tmp_path, "a", [BOX, ("dent", 20, 20, 30, 30)])
+    text = xml.read_text()
+    at = text.index("<object>", text.index("<object>") + 1) + len("<object>")
+    xml.write_text(f"{text[:at]}<deleted>1</deleted>{text[at:]}")
+    assert [box.xyxy for box in voc.read(tmp_path).images[0].boxes] == [(2, 3, 10, 20)]
+
+
+@pytest.mark.parametrize(("value", "angle"), [("30", 30), ("much", None)])
+def test_a_rotation_of_cvat_is_read_if_it_is_a_number(tmp_path: Path, value: str, angle: float | None) -> None:
+    xml = pair(tmp_path, "a", [("dent", 20, 10, 40, 20)])
+    attribute = f"<attributes><attribute><name>rotation</name><value>{value}</value></attribute></attributes></object>"
+    xml.write_text(xml.read_text().replace("</object>", attribute))
+    (box,) = voc.scan([tmp_path]).entries[0].image.boxes
+    assert (box.xyxy == (19, 9, 40, 20)) is (angle is None)
+
+
+def test_of_several_images_with_a_name_the_folders_decide(tmp_path: Path) -> None:
+    paths = [tmp_path / part / "1.png" for part in ("train", "val")]
+    find = NamedImages(paths)
+    assert find("C:\\data\\val\\1.png") == paths[1]
+    assert find("./1.png") is None
+    assert find("data/2.png") is None
+    assert NamedImages([tmp_path / "a.b.png"], suffixes=False)("a.b.xml") == tmp_path / "a.b.png"

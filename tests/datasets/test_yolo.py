@@ -164,3 +164,67 @@ def test_formats_are_recognised(tmp_path: Path) -> None:
         recognise([tmp_path / "nowhere"])
     with pytest.raises(DataError, match="at least one"):
         recognise([])
+
+
+def one_image(root: Path, label: str = "0 0.5 0.5 0.25 0.25\n") -> Path:
+    """An image with its label file, and no class names yet."""
+    picture(root / "images" / "train" / "a.png")
+    (root / "labels" / "train").mkdir(parents=True)
+    (root / "labels" / "train" / "a.txt").write_text(label)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("data.yaml", "names: [dent]\ntrain: {a: b}\n", "train is neither a path nor a list of paths"),
+        ("data.yaml", "names: [dent]\nkpt_shape: 17\n", "kpt_shape is no pair of numbers"),
+        ("data.yaml", "names: [dent]\nkpt_shape: [a, b]\n", "kpt_shape is no pair of numbers"),
+        ("data.yaml", "names: [dent, dent]\n", "a class name is empty or stands there twice"),
+        ("data.yaml", "names: [dent, '']\n", "a class name is empty or stands there twice"),
+        (
+            "obj.data",
+            "classes = 1\ntrain = data/train.txt\nnames = data/other.names\n",
+            "its file of class names, other.names",
+        ),
+        ("classes.txt", "\n\n", "it names no class"),
+        ("notes.json", "[]", "it has no list of categories"),
+        ("notes.json", '{"categories": [{"id": "x", "name": "dent"}]}', "it has no list of categories"),
+    ],
+)
+def test_a_description_that_cannot_be_used(tmp_path: Path, file: str, text: str, message: str) -> None:
+    (one_image(tmp_path) / file).write_text(text)
+    with pytest.raises(DataError, match=message):
+        yolo.scan([tmp_path])
+
+
+def test_notes_of_label_studio_name_the_classes_by_their_ids(tmp_path: Path) -> None:
+    notes = '{"categories": [{"id": 1, "name": "scratch"}, {"id": 0, "name": "dent"}]}'
+    (one_image(tmp_path, "1 0.5 0.5 0.25 0.25\n") / "notes.json").write_text(notes)
+    (entry,) = yolo.scan([tmp_path]).entries
+    assert [box.label for box in entry.image.boxes] == ["scratch"]
+
+
+def test_a_second_list_of_names_that_differs_is_a_warning(tmp_path: Path) -> None:
+    (one_image(tmp_path) / "data.yaml").write_text("names: [dent]\n")
+    (tmp_path / "classes.txt").write_text("scratch\n")
+    (tmp_path / "labels" / "classes.txt").write_text("")  # names nothing and is passed over
+    (warning,) = (f for f in yolo.scan([tmp_path]).findings if f.kind == "class names differ")
+    assert "class 0 is 'dent' here and 'scratch' in" in warning.message
+
+
+def test_a_part_without_images_and_a_part_that_is_one_image(tmp_path: Path) -> None:
+    (one_image(tmp_path) / "data.yaml").write_text("names: [dent]\ntrain: images/train/a.png\nval: images/none\n")
+    (tmp_path / "images" / "none").mkdir()
+    reading = yolo.scan([tmp_path])
+    assert [entry.part for entry in reading.entries] == ["train"]
+    (finding,) = (f for f in reading.findings if f.kind == "part missing")
+    assert "in which there is no image" in finding.message
+
+
+def test_a_score_is_the_sixth_number_and_goes_from_0_to_1(tmp_path: Path) -> None:
+    rows = "0 0.5 0.5 0.25 0.25 0.9\n0 0.25 0.25 0.125 0.125 7\n"
+    (one_image(tmp_path, rows) / "classes.txt").write_text("dent\n")
+    reading = yolo.scan([tmp_path])
+    assert [box.score for entry in reading.entries for box in entry.image.boxes] == [0.9]
+    assert any("its sixth number is 7, not a score" in finding.message for finding in reading.findings)

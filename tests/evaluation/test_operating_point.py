@@ -285,6 +285,12 @@ class TestOperatingPoint:
         assert "can't be guaranteed by 10 defects; even without a miss, 149 are needed" in sentence
         assert "too few to confirm it, about 149 are needed" in sentence
 
+    def test_a_limit_that_no_number_of_defects_guarantees(self) -> None:
+        costs = Costs({"a": ClassCosts(missed_limit=1e-10), "b": ClassCosts(missed_limit=0.5)})
+        of_class = operating_point(both_alike(), costs)["per_class"]["a"]
+        assert of_class["limits"]["missed"]["needed"] is None
+        assert "can't be guaranteed by any practical number of defects" in operating_sentences(of_class, 0.95)[0]
+
     def test_limits_that_hold_together_are_each_held_to_more(self) -> None:
         """4 limits at 95 % together are 98.75 % each; without a miss, 3 % takes 99 or 144 defects (binomial tails)."""
         for defects, alone, together in ((98, False, False), (99, True, False), (143, True, False), (144, True, True)):

@@ -123,6 +123,10 @@ class TestOneImage:
     def test_an_array_that_is_no_image_raises(self, predictor: Predictor, wrong: np.ndarray, what: str) -> None:
         with pytest.raises(DataError, match=f"an array of .*{what}.* is no image; give uint8 or uint16"):
             predictor(wrong)
+        with pytest.raises(DataError, match="is no image; give uint8 or uint16"):
+            predictor.predict_batch([np.zeros((8, 8), np.uint8), wrong])
+        with pytest.raises(DataError, match="is no image; give uint8 or uint16"):
+            predictor.stream()(wrong)
 
     def test_a_missing_image_file_is_named(self, predictor: Predictor, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"none\.bmp: no such image"):

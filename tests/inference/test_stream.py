@@ -21,7 +21,7 @@ from detect.errors import ConfigError
 from detect.images import read_image, write_image
 from detect.inference.detection import detect_images, to_detections
 from detect.inference.stream import Stream, detect_in_frame_order, merge_new_region, new_region_window
-from detect.models.faster_rcnn import build_detector, summarize_modules
+from detect.models.faster_rcnn import ClippingRCNNTransform, build_detector, summarize_modules
 from detect.models.recurrent import MemoryState
 from detect.structures import Dataset, Detections, Frame, Image
 from detect.synthetic.strips import degrade, film
@@ -340,8 +340,12 @@ def test_clips_give_gradients_to_every_part(shares: tuple[float, float]) -> None
     assert expected_names <= reached
 
 
-def test_training_on_clips_matches_streaming() -> None:
+@pytest.mark.parametrize("input_size", [None, 128])
+def test_training_on_clips_matches_streaming(input_size: int | None) -> None:
+    """With ``input_size``, frames are resized, and so is their motion."""
     detector = built(kind="gru", predicted_share=0.0)
+    if input_size is not None:
+        detector.transform = ClippingRCNNTransform(input_size, 1000, [0.5], [0.2], size_divisible=8)
     images, _, motion = clip_batch(2, 3)
     with torch.no_grad():
         together = detector(images, clip_length=3, motion_xy=motion)
