@@ -428,7 +428,7 @@ def _judge_run(args: argparse.Namespace) -> int:
     if dataset.images:
         unchosen = point is None and predictor.thresholds is None
         threshold = judgement.summary["best_f1"]["threshold"] if unchosen else None
-        score = [] if threshold is None else ["--threshold", f"{math.floor(threshold * 100) / 100:g}"]
+        score = [] if threshold is None else ["--threshold", _threshold_text(threshold)]
         arguments = [display_path(dataset.images[0].path), "--draw", "--weights", display_path(args.weights), *score]
         print(f"next: {command('infer', *arguments, '--out', display_path(run_dir / 'detections'))}")
     return 0
@@ -484,7 +484,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     print("  ".join(f"{name} {_fraction(summary[name])}{_span(ends[name])}" for name in _HEADLINE))
     best = summary["best_f1"]
     if best["threshold"] is not None:
-        print(f"best F1 {best['f1']:.3f} at a score threshold of {math.floor(best['threshold'] * 100) / 100:g}")
+        print(f"best F1 {best['f1']:.3f} at a score threshold of {_threshold_text(best['threshold'])}")
     if any(summary["box_bias"]["clear"].values()):
         print(box_bias_text(summary["box_bias"]))
     for warning in summary["warnings"]:
@@ -500,6 +500,11 @@ def _meta(predictor: Predictor, data: Path) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
+
+
+def _threshold_text(threshold: float) -> str:
+    """Two decimals, rounded down, so that the detection that sets the threshold still reaches it."""
+    return f"{math.floor(threshold * 100) / 100:g}"
 
 
 def _fraction(value: float | None) -> str:

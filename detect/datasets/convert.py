@@ -538,6 +538,8 @@ def convert(
     if split is not None and folds is not None:
         raise DataError("a split and folds exclude each other", fix="ask for one of them")
     wanted = parse_split(split) if split is not None else None
+    if wanted is not None:
+        check_part_names(wanted.of, target)
     drawn = folds is not None or isinstance(wanted, Fractions)
     if group_pattern is not None and not drawn:
         found = "a group pattern keeps images together where chance divides them, and here it doesn't"

@@ -306,11 +306,9 @@ class Predictor:
         """
         return strip_tiling(trained=self.side, tile=tile, overlap=overlap)
 
-    def tilings(
-        self, dataset: Dataset, *, tile: int | None = None, overlap: int | None = None, key_frame_interval: int = 1
-    ) -> dict[int, Tiling]:
+    def tilings(self, dataset: Dataset, *, tile: int | None = None, overlap: int | None = None) -> dict[int, Tiling]:
         """Map the position of each image that ``detect_dataset`` processes in tiles to its tiling."""
-        if needs_frame_order(self._model, dataset.images, key_frame_interval):
+        if needs_frame_order(self._model, dataset.images):
             return {}
         sizes_wh = [(image.width, image.height) for image in dataset.images]
         return tilings(sizes_wh, trained=self.side, tile=tile, overlap=overlap)

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.data.dataset import balanced_subset
-from detect.datasets.split import Fractions, Ranges, parse_split, split_by_fraction, split_by_number, split_into_folds
+from detect.datasets.split import (
+    Fractions,
+    Ranges,
+    check_part_names,
+    parse_split,
+    split_by_fraction,
+    split_by_number,
+    split_into_folds,
+)
 from detect.errors import DataError
 
 
@@ -45,6 +53,13 @@ def test_ranges_and_fractions_are_told_apart() -> None:
 def test_a_split_that_makes_no_sense_is_refused_in_words(text: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         parse_split(text)
+
+
+def test_the_name_of_the_audit_is_refused_for_a_part_in_coco() -> None:
+    names = parse_split("audit=1-5").of
+    with pytest.raises(DataError, match="a part can't be named 'audit': coco files use the name"):
+        check_part_names(names, "coco")
+    check_part_names(names, "yolo")
 
 
 def numbered(text: str, stems: list[str]) -> tuple[dict[str, list[int]], list[int]]:
